@@ -1,0 +1,5 @@
+"""``python -m amsgrad_exp`` is ``amsgrad-exp``."""
+
+from amsgrad_exp.cli import main
+
+main()

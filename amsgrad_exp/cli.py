@@ -1,0 +1,307 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from amsgrad_exp.config import Experiment
+    from amsgrad_exp.runs import Recorded, Run
+
+app = typer.Typer(
+    help="Does an optimizer converge where it provably should? The experiment of Reddi, Kale and Kumar (2018).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+INVALID, UNEXPECTED, NOT_VERIFIED = 2, 3, 4
+
+Out = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def experiment_options(
+    config: Annotated[Path | None, typer.Option(help="Experiment in YAML; options override it.")] = None,
+    problem: Annotated[str | None, typer.Option(help="Problem, see 'list problems'.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Constant of the problem.")
+    ] = None,
+    steps: Annotated[str | None, typer.Option(metavar="N", help="Steps: 10_000_000 or 1e7.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Step size α.")] = None,
+    beta1: Annotated[float | None, typer.Option(help="Decay rate of the first moment.")] = None,
+    beta2: Annotated[float | None, typer.Option(help="Decay rate of the second moment.")] = None,
+    eps: Annotated[float | None, typer.Option(help="Added to the root of the second moment.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="Step-size schedule, see 'list schedules'.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, compiled or torch.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
+    log_every: Annotated[str | None, typer.Option(metavar="N", help="Log a point every N steps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of a random problem.")] = None,
+    no_fast_forward: Annotated[bool, typer.Option("--no-fast-forward", help="Simulate every step.")] = False,
+) -> dict[str, Any]:
+    """The options that `run` and `compare` share, as arguments of `load_experiment`."""
+    constants = {}
+    for assignment in set_ or []:
+        name, equals, value = assignment.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(f"--set takes NAME=VALUE, not {assignment!r}")
+        constants[name] = value
+    settings = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps}
+    return {
+        "path": config,
+        "settings": {name: value for name, value in settings.items() if value is not None},
+        "constants": constants,
+        "problem": problem,
+        "steps": steps,
+        "schedule": schedule,
+        "engine": engine,
+        "dtype": dtype,
+        "log_every": log_every,
+        "seed": seed,
+        "fast_forward": False if no_fast_forward else None,
+    }
+
+
+def with_experiment_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the shared options to a command, which gets what they come to as ``experiment``."""
+    shared = inspect.signature(experiment_options, eval_str=True).parameters
+    own = {
+        name: it for name, it in inspect.signature(command, eval_str=True).parameters.items() if name != "experiment"
+    }
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        given = {name: values.pop(name) for name in shared}
+        command(experiment_options(**given), **values)
+
+    parameters = [it.replace(kind=inspect.Parameter.KEYWORD_ONLY) for it in (*own.values(), *shared.values())]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {it.name: it.annotation for it in parameters}
+    return run
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        import importlib.metadata
+
+        typer.echo(f"amsgrad-exp {importlib.metadata.version('amsgrad-exp')}")
+        raise typer.Exit
+
+
+@app.command()
+@with_experiment_options
+def run(
+    experiment: dict[str, Any],
+    optimizer: Annotated[str | None, typer.Option(help="A name, see 'list optimizers', or an import path.")] = None,
+    out: Out = Path("logs"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run one optimizer on one problem and say whether it converges."""
+    from amsgrad_exp.config import ConfigError, load_experiment
+
+    if optimizer is None and experiment["path"] is None:
+        optimizer = "adam"
+    loaded = load_experiment(**experiment, optimizers=[optimizer] if optimizer else [])
+    if len(loaded.optimizers) > 1:
+        names = ", ".join(settings.name for settings in loaded.optimizers)
+        raise ConfigError(f"{experiment['path']} lists {names}: pick one with --optimizer, or use compare")
+    with interruptible() as interruption:
+        recorded = _record(loaded, out, interruption, quiet=quiet)
+    _report([recorded.run], as_json=as_json, quiet=quiet)
+
+
+@app.command()
+@with_experiment_options
+def compare(
+    experiment: dict[str, Any],
+    optimizer: Annotated[
+        list[str] | None, typer.Option(help="A name, see 'list optimizers', or an import path; repeatable.")
+    ] = None,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=WHERE", help="Exit with 3 unless NAME settles at optimum, worst or between."),
+    ] = None,
+    no_figure: Annotated[bool, typer.Option("--no-figure", help="Write no figure.")] = False,
+    out: Out = Path("logs"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run several optimizers on one problem, side by side; Adam and AMSGrad by default."""
+    from amsgrad_exp import console
+    from amsgrad_exp.config import load_experiment
+
+    loaded = load_experiment(**experiment, optimizers=optimizer or [])
+    expected = _expectations(expect or [], [settings.name for settings in loaded.optimizers])
+    with interruptible() as interruption:
+        recorded = []
+        for settings in loaded.optimizers:
+            recorded.append(_record(loaded.only(settings.name), out, interruption, quiet=quiet))
+            if interruption.signal:
+                raise typer.Exit(128 + interruption.signal)
+    runs = [each.run for each in recorded]
+    _report(runs, as_json=as_json, quiet=quiet)
+    if not no_figure:
+        from amsgrad_exp.figures import regret_and_iterate
+
+        traces = {each.run.summary.optimizer: each.trace for each in recorded}
+        path = runs[0].directory.with_name(f"compare-{runs[0].run_id}")
+        files = regret_and_iterate(path, traces, loaded.problem)
+        if not (quiet or as_json):
+            console.out.print("figure", *files, soft_wrap=True)
+    wrong = [it for it in runs if expected.get(it.summary.optimizer, it.summary.iterate) != it.summary.iterate]
+    for it in wrong:
+        console.error(
+            f"{it.summary.optimizer}: expected {expected[it.summary.optimizer]}, came to {it.summary.iterate}"
+        )
+    if wrong:
+        raise typer.Exit(UNEXPECTED)
+
+
+def _expectations(expect: list[str], names: list[str]) -> dict[str, str]:
+    from amsgrad_exp.config import nearest
+
+    expected = {}
+    for assignment in expect:
+        name, _, where = assignment.rpartition("=")
+        if where not in ("optimum", "worst", "between"):
+            raise typer.BadParameter(f"--expect takes NAME=optimum, worst or between, not {assignment!r}")
+        if name not in names:
+            raise typer.BadParameter(f"--expect {assignment}: {name!r} is not compared, {nearest(name, names)}")
+        expected[name] = where
+    return expected
+
+
+class Interruption:
+    """Whether, and by which signal, the user asked to stop."""
+
+    signal: int = 0
+
+    def __call__(self) -> bool:
+        return bool(self.signal)
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """Turn the first SIGINT or SIGTERM into a request to stop; the second one ends the process at once."""
+    interruption = Interruption()
+
+    def request(number: int, frame: FrameType | None) -> None:
+        interruption.signal = number
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+
+    before = {each: signal.signal(each, request) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interruption
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _record(experiment: Experiment, out: Path, interruption: Interruption, *, quiet: bool) -> Recorded:
+    from amsgrad_exp import console
+    from amsgrad_exp.runs import record
+
+    name = experiment.optimizers[0].name
+    with console.progress(name, experiment.steps, shown=not quiet) as update:
+        recorded = record(experiment, out, update, interruption)
+    return _end(recorded, out, interruption)
+
+
+def _end(recorded: Recorded, out: Path, interruption: Interruption) -> Recorded:
+    """Say what went wrong on the way; exit where the run was interrupted."""
+    from amsgrad_exp import console
+
+    if recorded.trouble:
+        console.note(recorded.trouble)
+    run = recorded.run
+    if run.summary.status == "interrupted":
+        where = "" if out == Path("logs") else f" --out {out}"
+        console.note(f"interrupted: go on with amsgrad-exp resume {run.run_id}{where}")
+        raise typer.Exit(128 + interruption.signal)
+    return recorded
+
+
+def _report(runs: list[Run], *, as_json: bool, quiet: bool) -> None:
+    from amsgrad_exp import console
+
+    if as_json:
+        document = {"schema": 1, "runs": [it.document() for it in runs]}
+        sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    elif not quiet and len(runs) == 1:
+        console.run_table(runs[0])
+    elif not quiet:
+        console.comparison(runs)
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    problems = "problems"
+    optimizers = "optimizers"
+    schedules = "schedules"
+
+
+@app.command("list")
+def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
+    """List problems, optimizers or schedules."""
+    from amsgrad_exp import console
+    from amsgrad_exp.engines import OPTIMIZERS
+    from amsgrad_exp.engines.rules import RULES
+    from amsgrad_exp.problems import PROBLEMS
+    from amsgrad_exp.schedules import SCHEDULES
+
+    if kind is Kind.optimizers:
+        entries = {
+            name: f"{path} ({'compiled, torch' if name in RULES else 'torch'})" for name, path in OPTIMIZERS.items()
+        }
+        entries["import.path"] = "any torch.optim.Optimizer class, such as torch.optim.NAdam (torch)"
+    else:
+        registry = PROBLEMS if kind is Kind.problems else SCHEDULES
+        entries = {name: (inspect.getdoc(it) or "").splitlines()[0] for name, it in registry.items()}
+    console.listing(kind.value, entries)
+
+
+def main() -> None:
+    """Run the command line; every error is one line on stderr and a documented exit status."""
+    try:
+        status = app(standalone_mode=False)
+    except typer.TyperException as error:
+        status = _fail(error.format_message(), error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        status = 128 + signal.SIGINT
+    except OSError as error:
+        status = _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    except Exception as error:
+        from amsgrad_exp.config import ConfigError
+        from amsgrad_exp.experiment import RunFailed
+        from amsgrad_exp.runs import RunError
+
+        if not isinstance(error, ConfigError | RunError | RunFailed):
+            raise
+        status = _fail(str(error), INVALID if isinstance(error, ConfigError) else 1)
+    sys.exit(status)
+
+
+def _fail(message: str, status: int) -> int:
+    from amsgrad_exp import console
+
+    console.error(message)
+    return status

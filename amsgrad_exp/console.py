@@ -1,0 +1,177 @@
+"""What people see: the only module that builds rich tables and progress bars."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from amsgrad_exp.experiment import Chunk
+from amsgrad_exp.runs import Run
+
+PROGRESS_AFTER_SECONDS = 0.5
+REFRESH_SECONDS = 0.1
+
+out = Console(highlight=False)
+err = Console(highlight=False, stderr=True)
+
+SETTLED = {
+    "optimum": ("green", "at the optimum"),
+    "worst": ("red", "at the worst point"),
+    "between": ("yellow", "between"),
+}
+
+
+def error(message: str) -> None:
+    """One line on stderr."""
+    err.print(Text(f"amsgrad-exp: {' '.join(message.split())}"), soft_wrap=True)
+
+
+def note(message: str) -> None:
+    """One line on stderr that is no error."""
+    err.print(Text(message), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def progress(label: str, steps: int, *, shown: bool) -> Iterator[Callable[[Chunk], None]]:
+    """A progress bar for one run, on a terminal and once the run has taken half a second.
+
+    Args:
+        label: what is running.
+        steps: T.
+        shown: False never shows it.
+
+    Yields:
+        What to call with each chunk.
+    """
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[point]}"),
+        console=err,
+        transient=True,
+        auto_refresh=False,
+        expand=True,
+    )
+    task = bar.add_task(label, total=steps, rate="", point="")
+    begun = refreshed = time.monotonic()
+    first: int | None = None
+
+    def update(chunk: Chunk) -> None:
+        nonlocal refreshed, first
+        first = chunk.step if first is None else first
+        now = time.monotonic()
+        if not (shown and err.is_terminal) or now - begun < PROGRESS_AFTER_SECONDS or now - refreshed < REFRESH_SECONDS:
+            return
+        bar.start()
+        refreshed = now
+        rate = (chunk.step - first) / (now - begun)
+        regret = chunk.total_regret / chunk.step
+        bar.update(
+            task, completed=chunk.step, rate=f"{_short(rate)} steps/s", point=f"x {chunk.x:+.3f}  R(T)/T {regret:.3g}"
+        )
+        bar.refresh()
+
+    try:
+        yield update
+    finally:
+        bar.stop()
+
+
+def _short(number: float) -> str:
+    for unit in ("", "k", "M", "G"):
+        if number < 1000:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g}T"
+
+
+def run_table(run: Run) -> None:
+    """What one run came to, a line a fact."""
+    summary = run.summary
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    table.add_row("optimizer", summary.optimizer)
+    table.add_row("problem", f"{summary.problem}, {summary.schedule} step size, {summary.steps:,} steps")
+    table.add_row("engine", f"{summary.engine}, {summary.dtype}")
+    for name, value in _facts(run):
+        table.add_row(name, value)
+    table.add_row("directory", str(run.directory))
+    out.print(table)
+
+
+def _facts(run: Run) -> list[tuple[str, Text]]:
+    summary = run.summary
+    if summary.status != "completed":
+        return [("status", Text(f"{summary.status}{f': {summary.reason}' if summary.reason else ''}", "yellow"))]
+    return [
+        ("x", Text(f"{summary.x:+.6f} after the last step")),
+        ("mean x", Text.assemble(f"{summary.mean_x:+.6f} over the last tenth: ", _iterate(run))),
+        ("R(T)/T", Text.assemble(f"{summary.regret:.6g}: ", _trend(run))),
+        ("slope", Text(_slope(run) + "  of log R(T)/T against log T, last decade")),
+        (
+            "steps",
+            Text(f"{summary.steps_simulated:,} simulated, {summary.steps_derived:,} derived from a repeated cycle"),
+        ),
+        ("time", Text(f"{summary.seconds:.2f} s")),
+    ]
+
+
+def _iterate(run: Run) -> Text:
+    style, words = SETTLED[run.summary.iterate or "between"]
+    return Text(words, style)
+
+
+def _trend(run: Run) -> Text:
+    trend = run.summary.regret_trend or ""
+    explained = " (not positive: no worse than x* on this sequence)" if (run.summary.regret or 0) <= 0 else ""
+    return Text(trend + explained, "green" if trend == "vanishing" else "red")
+
+
+def _slope(run: Run) -> str:
+    return "undefined" if run.summary.regret_slope is None else f"{run.summary.regret_slope:+.3f}"
+
+
+def comparison(runs: Sequence[Run]) -> None:
+    """Several runs side by side."""
+    first = runs[0].summary
+    out.print(f"{first.problem}, {first.schedule} step size, {first.steps:,} steps")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("optimizer", overflow="fold")
+    table.add_column("mean x", justify="right", no_wrap=True)
+    table.add_column("iterate")
+    table.add_column("R(T)/T", justify="right", no_wrap=True)
+    table.add_column("slope", justify="right", no_wrap=True)
+    table.add_column("regret")
+    table.add_column("time", justify="right", no_wrap=True)
+    for run in runs:
+        summary = run.summary
+        table.add_row(
+            summary.optimizer,
+            f"{summary.mean_x:+.4f}",
+            _iterate(run),
+            f"{summary.regret:.4g}",
+            _slope(run),
+            Text(summary.regret_trend or "", _trend(run).style),
+            f"{summary.seconds:.2f} s",
+        )
+    out.print(table)
+
+
+def listing(title: str, entries: Mapping[str, str]) -> None:
+    """Names and a line on each."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(title, no_wrap=True)
+    table.add_column("")
+    for name, words in entries.items():
+        table.add_row(name, words)
+    out.print(table)

@@ -1,0 +1,70 @@
+"""What the driver asks of an engine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from amsgrad_exp.problems import Problem
+from amsgrad_exp.schedules import Schedule
+from amsgrad_exp.trace import Trace
+
+
+class Engine(ABC):
+    """One optimizer on one problem, advanced step by step from x_0 = ``problem.start``.
+
+    Attributes:
+        chunk_steps: about how many steps are worth taking in one call of `advance`.
+        step: t, the number of steps taken.
+        total_regret: R(t), the sum of the losses so far, accumulated in float64.
+        x_sum: the sum of the iterates before each step taken since it was last set to 0, accumulated in float64.
+        failure: why no further step can be taken, naming the step; None while all is well.
+    """
+
+    chunk_steps: ClassVar[int]
+
+    def __init__(self, problem: Problem, schedule: Schedule, seed: int) -> None:
+        self.problem = problem
+        self.schedule = schedule
+        self.seed = seed
+        self.step = 0
+        self.total_regret = 0.0
+        self.x_sum = 0.0
+        self.failure: str | None = None
+
+    @property
+    @abstractmethod
+    def x(self) -> float:
+        """x_t, the iterate before step t is taken."""
+
+    @property
+    @abstractmethod
+    def saturated(self) -> bool:
+        """Whether from here on an update depends on t through the slope and the step size alone.
+
+        That is so once the bias corrections 1 − β^t are exactly 1 in double precision.
+        """
+
+    @property
+    @abstractmethod
+    def state(self) -> bytes:
+        """The bits of everything that the next update depends on, other than t."""
+
+    @abstractmethod
+    def advance(self, stop: int, log_every: int) -> Trace:
+        """Take the steps from `step` up to, not including, ``stop``; return those to be logged.
+
+        Stops short, and sets `failure`, where the optimizer raises or the iterate is no longer a finite number.
+        """
+
+    @abstractmethod
+    def save(self) -> bytes:
+        """Everything that `load` needs to go on from here, without code."""
+
+    @abstractmethod
+    def load(self, saved: bytes) -> None:
+        """Go on from where `save` was called on an engine built with the same arguments.
+
+        Raises:
+            ValueError: the bytes are not what `save` of such an engine returns.
+        """

@@ -1,0 +1,162 @@
+"""The torch engine: the literal loop of the reference experiment, for any `torch.optim.Optimizer`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import io
+import math
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim.optimizer import Optimizer
+
+from amsgrad_exp.engines.base import Engine
+from amsgrad_exp.problems import Problem
+from amsgrad_exp.schedules import Schedule
+from amsgrad_exp.trace import Trace, logged_steps
+
+# Optimizers whose update depends on the step count through Adam's bias corrections alone, or not at all. In torch's
+# own, the remaining step-dependent options are off by default.
+STEP_COUNT_ONLY_IN_BIAS_CORRECTION = {
+    "amsgrad_exp.optimizers.Adam",
+    "amsgrad_exp.optimizers.AMSGrad",
+    "torch.optim.Adam",
+    "torch.optim.AdamW",
+    "torch.optim.RMSprop",
+    "torch.optim.SGD",
+}
+
+
+def import_optimizer(path: str) -> type[Optimizer]:
+    """The optimizer class named by an import path such as ``torch.optim.NAdam``.
+
+    Raises:
+        ValueError: nothing can be imported under the path, or what it names is not an Optimizer class.
+    """
+    module_name, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except Exception as error:  # importing somebody's module may raise anything
+        raise ValueError(f"optimizer {path} cannot be imported: {error}") from error
+    if (
+        not (isinstance(found, type) and issubclass(found, Optimizer))
+        or inspect.isabstract(found)
+        or found is Optimizer
+    ):
+        raise ValueError(f"optimizer {path} is not a torch.optim.Optimizer class")
+    return found
+
+
+class TorchEngine(Engine):
+    """A `torch.optim.Optimizer` on one parameter with one element: autograd, ``step()``, clamp.
+
+    Args:
+        optimizer: an import path.
+        problem, schedule: what to minimize, with which step sizes.
+        arguments: keyword arguments of the optimizer other than ``lr``.
+        dtype: "float32" or "float64", of the parameter; regret is summed in float64.
+        seed: the seed of a random problem and of torch's generator.
+
+    Raises:
+        ValueError: the optimizer cannot be imported, or not be built from these arguments.
+    """
+
+    chunk_steps = 1024
+
+    def __init__(
+        self,
+        optimizer: str,
+        problem: Problem,
+        schedule: Schedule,
+        *,
+        arguments: Mapping[str, Any],
+        dtype: str = "float32",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(problem, schedule, seed)
+        torch.manual_seed(seed)
+        self._dtype: torch.dtype = getattr(torch, dtype)
+        self._param = torch.nn.Parameter(torch.tensor([problem.start], dtype=self._dtype))
+        self._optimum = torch.tensor([problem.optimum], dtype=self._dtype)
+        self._repeats = optimizer in STEP_COUNT_ONLY_IN_BIAS_CORRECTION
+        build: Callable[..., Optimizer] = import_optimizer(optimizer)
+        try:
+            self._optimizer = build([self._param], lr=schedule.lr, **arguments)
+        except Exception as error:  # somebody's constructor may raise anything
+            raise ValueError(f"optimizer {optimizer} cannot be built: {error}") from error
+
+    @property
+    def x(self) -> float:
+        return self._param.item()
+
+    @property
+    def saturated(self) -> bool:
+        betas = self._optimizer.defaults.get("betas", ())
+        return self._repeats and all(1 - beta**self.step == 1 for beta in betas)
+
+    @property
+    def state(self) -> bytes:
+        state = self._optimizer.state[self._param]
+        tensors = [state[name] for name in sorted(state) if name != "step" and torch.is_tensor(state[name])]
+        return b"".join(tensor.detach().numpy().tobytes() for tensor in [self._param, *tensors])
+
+    def advance(self, stop: int, log_every: int) -> Trace:
+        steps = logged_steps(self.step, stop, log_every)
+        slopes = self.problem.slopes(self.step, stop, self.seed).tolist()
+        step_sizes = self.schedule.step_sizes(self.step, stop).tolist()
+        low, high = self.problem.low, self.problem.high
+        rows = []
+        x = self._param.item()
+        for slope, step_size in zip(slopes, step_sizes, strict=True):
+            loss = (slope * self._param - slope * self._optimum).sum()
+            self.total_regret += loss.item()
+            self.x_sum += x
+            if self.step in steps:
+                rows.append((loss.item(), x, self.total_regret / (self.step + 1)))
+            for group in self._optimizer.param_groups:
+                group["lr"] = step_size
+            loss.backward()
+            try:
+                self._optimizer.step()
+            except Exception as error:  # somebody's optimizer may raise anything
+                self.failure = f"the optimizer raised {type(error).__name__} at step {self.step}: {error}"
+                break
+            self._optimizer.zero_grad()
+            with torch.no_grad():
+                self._param.clamp_(low, high)
+            x = self._param.item()
+            self.step += 1
+            if not math.isfinite(x):
+                self.failure = f"x became {x} at step {self.step - 1}"
+                break
+        return Trace(np.array(steps[: len(rows)], np.int64), *np.array(rows, np.float64).reshape(-1, 3).T)
+
+    def save(self) -> bytes:
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "step": self.step,
+                "total_regret": self.total_regret,
+                "x_sum": self.x_sum,
+                "param": self._param.detach(),
+                "optimizer": self._optimizer.state_dict(),
+                "generator": torch.get_rng_state(),
+            },
+            buffer,
+        )
+        return buffer.getvalue()
+
+    def load(self, saved: bytes) -> None:
+        try:
+            fields = torch.load(io.BytesIO(saved), weights_only=True)
+            self._optimizer.load_state_dict(fields["optimizer"])
+            with torch.no_grad():
+                self._param.copy_(fields["param"])
+            torch.set_rng_state(fields["generator"])
+            self.step, self.total_regret, self.x_sum = fields["step"], fields["total_regret"], fields["x_sum"]
+        except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(f"not the state of a torch engine: {error}") from error

@@ -1,0 +1,90 @@
+"""Adam (Kingma and Ba 2015, arXiv 1412.6980, Algorithm 1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from amsgrad_exp.optimizers.base import AdaptiveOptimizer, Group, State, WeightDecay
+
+
+class Adam(AdaptiveOptimizer):
+    r"""Adam, split where its variants differ.
+
+    .. math::
+        m_t &= \beta_1 m_{t-1} + (1 - \beta_1) g_t \\
+        v_t &= \beta_2 v_{t-1} + (1 - \beta_2) g_t^2 \\
+        \theta_t &= \theta_{t-1} - \alpha \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
+
+    Args:
+        params: parameters, named parameters or parameter groups.
+        lr: step size α (default 1e-3, as in the paper).
+        betas: (β1, β2) (default (0.9, 0.999), as in the paper).
+        eps: ε (default 1e-16, small enough not to matter in this project's experiments; the paper's is 1e-8).
+        weight_decay: a `WeightDecay`; none by default.
+        optimized_update: fold both corrections into the step size, α·√(1 − β2^t)/(1 − β1^t) (end of the
+            paper's Section 2), so that ε is added to the uncorrected √v; False computes the formula above.
+        defaults: further per-group options and their defaults; read, never modified.
+
+    Raises:
+        ValueError: an argument is out of range; the message names it and its value.
+
+    State of a parameter, under torch.optim's names: ``step`` (int), ``exp_avg`` m and ``exp_avg_sq`` v
+    (tensors of the parameter's shape and dtype).
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-16,
+        weight_decay: WeightDecay = WeightDecay(),
+        optimized_update: bool = True,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            params, lr, betas, eps, weight_decay, {**(defaults or {}), "optimized_update": optimized_update}
+        )
+
+    def init_state(self, state: State, group: Group, param: Tensor) -> None:
+        """Start from t = 0 with both moments at zero."""
+        state["step"] = 0
+        state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+        state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+
+    def calc_mv(self, state: State, group: Group, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Update both moments in place and return (m_t, v_t), before bias correction."""
+        beta1, beta2 = group["betas"]
+        m: Tensor = state["exp_avg"].mul_(beta1).add_(grad, alpha=1 - beta1)
+        v: Tensor = state["exp_avg_sq"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        return m, v
+
+    def get_lr(self, state: State, group: Group) -> float:
+        """Return the step size α_t of this step, before bias correction."""
+        return float(group["lr"])
+
+    def adam_update(self, state: State, group: Group, param: Tensor, m: Tensor, v: Tensor) -> None:
+        """Move ``param`` in place by the bias-corrected m over the root of the bias-corrected v."""
+        beta1, beta2 = group["betas"]
+        bias_correction1 = 1 - beta1 ** state["step"]
+        bias_correction2_sqrt = math.sqrt(1 - beta2 ** state["step"])
+        step_size = self.get_lr(state, group) / bias_correction1
+        if group["optimized_update"]:
+            denominator = v.sqrt().add_(group["eps"])
+            step_size *= bias_correction2_sqrt
+        else:
+            denominator = v.sqrt().div_(bias_correction2_sqrt).add_(group["eps"])
+        param.addcdiv_(m, denominator, value=-step_size)
+
+    def step_param(self, state: State, group: Group, grad: Tensor, param: Tensor) -> None:
+        """Take step t = ``state["step"]`` + 1."""
+        grad = group["weight_decay"](param, grad, group)
+        state["step"] = int(state["step"]) + 1
+        m, v = self.calc_mv(state, group, grad)
+        self.adam_update(state, group, param, m, v)

@@ -1,0 +1,64 @@
+"""AMSGrad (Reddi, Kale and Kumar 2018, *On the Convergence of Adam and Beyond*, arXiv 1904.09237, Algorithm 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from amsgrad_exp.optimizers.adam import Adam
+from amsgrad_exp.optimizers.base import Group, State, WeightDecay
+
+
+class AMSGrad(Adam):
+    r"""Adam that divides by the root of the largest v so far, so that its step size never grows.
+
+    .. math::
+        \hat{v}_t = \max(\hat{v}_{t-1}, v_t) \qquad
+        \theta_t = \theta_{t-1} - \alpha_t \frac{m_t}{\sqrt{\hat{v}_t} + \epsilon}
+
+    with Adam's bias corrections of m and of v̂, as in torch.optim: the maximum is of the uncorrected v. The
+    paper's Algorithm 2 has no bias correction.
+
+    Args:
+        params, lr, betas, eps, weight_decay, optimized_update, defaults: as in `Adam`.
+        amsgrad: False is plain Adam, for the whole optimizer or for one parameter group.
+
+    Raises:
+        ValueError: an argument is out of range; the message names it and its value.
+
+    State of a parameter: `Adam`'s and ``max_exp_avg_sq`` v̂, a tensor of the parameter's shape and dtype.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-16,
+        weight_decay: WeightDecay = WeightDecay(),
+        optimized_update: bool = True,
+        amsgrad: bool = True,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            params, lr, betas, eps, weight_decay, optimized_update, {**(defaults or {}), "amsgrad": amsgrad}
+        )
+
+    def init_state(self, state: State, group: Group, param: Tensor) -> None:
+        """Adam's state, and v̂ at zero."""
+        super().init_state(state, group, param)
+        if group["amsgrad"]:
+            state["max_exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+
+    def calc_mv(self, state: State, group: Group, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Update the moments and their maximum in place and return (m_t, v̂_t), before bias correction."""
+        m, v = super().calc_mv(state, group, grad)
+        if not group["amsgrad"]:
+            return m, v
+        max_v: Tensor = state["max_exp_avg_sq"]
+        torch.maximum(max_v, v, out=max_v)
+        return m, max_v

@@ -1,0 +1,148 @@
+"""What every adaptive optimizer shares: validation, the walk over parameters, weight decay."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer, ParamsT
+
+Group = dict[str, Any]
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class WeightDecay:
+    """Weight decay as an immutable value, called as ``weight_decay(param, grad, group)``.
+
+    Args:
+        weight_decay: the coefficient λ ≥ 0.
+        weight_decouple: shrink the parameter itself, θ ← θ − lr·λ·θ (Loshchilov and Hutter 2019,
+            *Decoupled Weight Decay Regularization*, arXiv 1711.05101, Algorithm 2); otherwise the L2
+            penalty of the same algorithm, g ← g + λ·θ.
+        absolute: decoupled only: shrink by λ alone, θ ← θ − λ·θ, whatever the learning rate.
+
+    Raises:
+        ValueError: λ is negative or not finite, or ``absolute`` is asked of the L2 form.
+    """
+
+    weight_decay: float = 0.0
+    weight_decouple: bool = True
+    absolute: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be a finite number of at least 0, not {self.weight_decay}")
+        if self.absolute and not self.weight_decouple:
+            raise ValueError("absolute=True goes with weight_decouple=True only")
+
+    def __call__(self, param: Tensor, grad: Tensor, group: Mapping[str, Any]) -> Tensor:
+        """Decay ``param`` in place (decoupled), or return the gradient with the penalty's added (L2)."""
+        if self.weight_decay == 0:
+            return grad
+        if not self.weight_decouple:
+            return grad.add(param, alpha=self.weight_decay)
+        param.mul_(1 - (1 if self.absolute else group["lr"]) * self.weight_decay)
+        return grad
+
+
+# A saved state_dict holds a WeightDecay, which torch.load(weights_only=True) would otherwise refuse.
+torch.serialization.add_safe_globals([WeightDecay])
+
+
+class AdaptiveOptimizer(Optimizer, ABC):
+    """Base of optimizers that scale the step by moments of the gradient.
+
+    A subclass says what it keeps for a parameter (`init_state`) and how one parameter moves
+    (`step_param`); this class does the rest.
+
+    Args:
+        params: parameters, named parameters or parameter groups, as for every `torch.optim.Optimizer`.
+        lr: step size α ≥ 0.
+        betas: decay rates (β1, β2) of the first and second moments, each in [0, 1).
+        eps: ε ≥ 0, added to the root of the second moment.
+        weight_decay: how parameters are decayed.
+        defaults: further per-group options and their defaults; read, never modified.
+
+    Raises:
+        ValueError: lr, betas, eps or weight_decay is out of range; the message names it and its value.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: WeightDecay,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            params, {**(defaults or {}), "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        )
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group, as in torch.optim; a bad option is refused before anything is added."""
+        _validate({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+
+    @abstractmethod
+    def init_state(self, state: State, group: Group, param: Tensor) -> None:
+        """Fill the empty ``state`` of ``param``; called once, before its first step."""
+
+    @abstractmethod
+    def step_param(self, state: State, group: Group, grad: Tensor, param: Tensor) -> None:
+        """Update ``param`` in place from ``grad``, a dense tensor of its shape and dtype."""
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Take one step on every parameter that has a gradient.
+
+        Args:
+            closure: re-evaluates the model and returns the loss, with gradients enabled.
+
+        Returns:
+            What the closure returned, or None without one.
+
+        Raises:
+            RuntimeError: a gradient is sparse.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is None:
+                    continue
+                if param.grad.is_sparse:
+                    raise RuntimeError(
+                        f"{type(self).__name__} needs dense gradients: this one is sparse, as torch.optim.SparseAdam's"
+                    )
+                state = self.state[param]
+                if not state:
+                    self.init_state(state, group, param)
+                self.step_param(state, group, param.grad, param)
+        return loss
+
+
+def _validate(group: Mapping[str, Any]) -> None:
+    if not 0 <= group["lr"] < math.inf:
+        raise ValueError(f"lr must be a finite number of at least 0, not {group['lr']}")
+    if not 0 <= group["eps"] < math.inf:
+        raise ValueError(f"eps must be a finite number of at least 0, not {group['eps']}")
+    if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
+        raise ValueError(f"betas must be two numbers in [0, 1), not {group['betas']}")
+    if not isinstance(group["weight_decay"], WeightDecay):
+        raise ValueError(f"weight_decay must be a WeightDecay, not {group['weight_decay']!r}")

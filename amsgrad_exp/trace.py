@@ -1,0 +1,48 @@
+"""The logged points of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Columns of equal length n, a row for each logged step.
+
+    Attributes:
+        step: t, counted from 0; int64.
+        loss: f_t(x_t) − f_t(x*); float64.
+        x: x_t, the iterate at which the loss was taken; float64.
+        regret: the average regret R(T)/T with T = t + 1; float64.
+    """
+
+    step: NDArray[np.int64]
+    loss: NDArray[np.float64]
+    x: NDArray[np.float64]
+    regret: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def first(self, rows: int) -> Trace:
+        """The first so many rows."""
+        return Trace(self.step[:rows], self.loss[:rows], self.x[:rows], self.regret[:rows])
+
+    @classmethod
+    def concatenate(cls, traces: Sequence[Trace]) -> Trace:
+        """One trace of all the rows, in order; of no rows where there is no trace."""
+        return cls(
+            np.concatenate([np.empty(0, np.int64), *(trace.step for trace in traces)]),
+            np.concatenate([np.empty(0), *(trace.loss for trace in traces)]),
+            np.concatenate([np.empty(0), *(trace.x for trace in traces)]),
+            np.concatenate([np.empty(0), *(trace.regret for trace in traces)]),
+        )
+
+
+def logged_steps(start: int, stop: int, log_every: int) -> range:
+    """The steps start ≤ t < stop with (t + 1) mod log_every = 0."""
+    return range(start + (-start - 1) % log_every, stop, log_every)

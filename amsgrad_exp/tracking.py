@@ -1,0 +1,234 @@
+"""Tracking through labml: the only module that imports it.
+
+labml keeps process-wide singletons, prints to the screen, creates ~/.labml, and retries a dead server for ever from a
+thread that keeps the process alive. Here it does none of that: its writers are attached by hand, its messages go
+nowhere, a home that cannot be written is replaced for the process, and sending to a server ends with the run.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    # On import labml wraps the write methods of sys.stdout and sys.stderr, to copy all that is printed.
+    import labml.internal.app.logs
+    import labml.internal.logger
+    from labml import experiment, lab, tracker
+    from labml.internal.app import AppTracker, Packet, _AppTrackThread
+    from labml.internal.app.experiment import AppExperiment
+    from labml.internal.computer import configs as labml_computer
+    from labml.internal.experiment import experiment_singleton
+    from labml.internal.lab import lab_singleton
+    from labml.internal.logger import Logger
+    from labml.internal.tracker import tracker_singleton
+    from labml.internal.tracker.writers import app, file
+
+from amsgrad_exp.config import ConfigError
+from amsgrad_exp.trace import Trace
+
+RETRY_SECONDS = 5.0
+LAST_TRY_SECONDS = 10.0  # how long the end of a run waits for a server that takes its time
+
+
+class _Silent(Logger):  # type: ignore[misc]
+    def log(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+labml.internal.logger._internal = _Silent()
+
+
+class _SendingThread(_AppTrackThread):  # type: ignore[misc]
+    """labml's sending thread, which drops what the server has not taken once the run is over."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, timeout_seconds=int(RETRY_SECONDS), daemon=True)
+        self.closing = threading.Event()
+        self.trouble: str | None = None
+        self.lost = False
+
+    def _process(self, packets: list[Packet]) -> bool:
+        while packets:
+            try:
+                self._send([packet.data for packet in packets])
+                self.trouble = None
+                break
+            except Exception as error:  # whatever a server answers must not end a run
+                self.trouble = str(getattr(error, "reason", error))
+            if self.closing.wait(RETRY_SECONDS):
+                self.lost = True
+                break
+        return True
+
+
+class _Server(AppTracker):  # type: ignore[misc]
+    """labml's connection to a server, over a thread that gives up in the end."""
+
+    def __init__(self, url: str, run_uuid: str) -> None:
+        super().__init__(url, {"run_uuid": run_uuid, "rank": 0, "main_rank": 0, "world_size": 0})
+        self.url = url
+        self.thread: _SendingThread = _SendingThread(self.app_track_url)
+
+    def _check(self) -> bool:
+        return not self.stopped
+
+    def close(self) -> str | None:
+        """Wait for what is on its way; return what went wrong, or None when all was taken."""
+        self.thread.closing.set()
+        self.thread.join(LAST_TRY_SECONDS)
+        if self.thread.is_alive() or self.thread.lost:
+            return f"the labml server at {self.url} did not take everything: {self.thread.trouble or 'no answer'}"
+        return None
+
+
+class _WritingThread(file.FileWriterThread):  # type: ignore[misc]
+    """labml's log-writing thread, which keeps an error for the run to raise instead of printing a traceback."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.error: OSError | None = None
+
+    def _process(self, data: dict[str, Any]) -> None:
+        try:
+            super()._process(data)
+        except OSError as error:
+            self.error = error
+
+
+class Tracker:
+    """One run as a labml experiment.
+
+    Attributes:
+        run_id: labml's id of the run.
+        directory: ``out/name/run_id``, where labml keeps its files.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        name: str,
+        comment: str,
+        settings: Mapping[str, Any],
+        *,
+        run_id: str | None = None,
+        logged: Trace | None = None,
+    ) -> None:
+        """Start a run, or go on with one.
+
+        Args:
+            out: an existing directory.
+            name: of the experiment.
+            comment: a short description, the optimizer.
+            settings: everything to be recorded as the experiment's configuration.
+            run_id: of a run to go on with; its log is written anew from ``logged``.
+            logged: the points of that run so far. A server has had them, and is not sent them again.
+
+        Raises:
+            ConfigError: labml's configuration (.labml.yaml, labml_app_url) is wrong.
+            OSError: the run's directory cannot be written.
+        """
+        self.run_id = run_id or experiment.generate_uuid()
+        self._server: _Server | None = None
+        try:
+            lab_singleton().set_path(str(Path.cwd()))  # where labml looks for .labml.yaml, upwards
+            lab.configure({"path": str(out.resolve()), "experiments_path": str(out.resolve())})
+            _prepare_home()
+            experiment.create(
+                uuid=self.run_id,
+                name=name,
+                comment=comment,
+                python_file=str(Path.cwd()),
+                writers=set(),
+                tags={name, comment},
+            )
+        except RuntimeError as error:
+            raise ConfigError(f"labml's configuration: {error}") from error
+        run = experiment_singleton().run
+        self.directory = Path(run.run_path)
+        for stale in (run.pid_path, run.log_file):
+            stale.unlink(missing_ok=True)
+        experiment.configs(dict(settings))
+        experiment.start()
+        self._file = file.Writer(run.log_file)
+        self._file.thread = _WritingThread(run.log_file)
+        tracker_singleton().add_writer(self._file)
+        tracker_singleton().is_indicators_updated = True  # what an earlier run set up is new to this one's writers
+        if logged is not None:
+            self.save(logged)
+        self._connect()
+
+    def _connect(self) -> None:
+        configured = lab_singleton().app_configs
+        if configured is None:
+            return
+        current = experiment_singleton()
+        self._server = _Server(configured.url, self.run_id)
+        current.app_experiment = AppExperiment(
+            self._server, frequency=configured.frequency, open_browser=configured.open_browser
+        )
+        current.app_experiment.start(current.run)
+        current.configs_processor.add_saver(current.app_experiment.get_configs_saver())
+        tracker_singleton().add_writer(app.Writer(self._server, frequency=configured.frequency))
+        tracker_singleton().is_indicators_updated = True
+
+    def save(self, trace: Trace) -> None:
+        """Log the points of a trace, each under its step's number.
+
+        Raises:
+            OSError: labml's log could not be written.
+        """
+        for step, loss, x, regret in zip(
+            trace.step.tolist(), trace.loss.tolist(), trace.x.tolist(), trace.regret.tolist(), strict=True
+        ):
+            tracker.save(step, {"loss": loss, "x": x, "regret": regret})
+        if self._file.thread.error is not None:
+            raise self._file.thread.error
+
+    def close(self, status: str, details: str | None = None) -> str | None:
+        """End the run with labml's status ("completed", "interrupted", "failed") and wait until all is written.
+
+        Returns:
+            One line on a server that did not take everything, or None.
+
+        Raises:
+            OSError: labml's log could not be written.
+        """
+        experiment_singleton().finish(status, details)
+        self._file.thread.join()
+        trouble = self._server.close() if self._server is not None else None
+        if self._file.thread.error is not None:
+            raise self._file.thread.error
+        return trouble
+
+
+def _prepare_home() -> None:
+    """Let labml set up ~/.labml, or, where it cannot, a stand-in that is gone with the process."""
+    try:
+        labml_computer.computer_singleton().add_project(lab_singleton().path)
+    except OSError:
+        home = tempfile.mkdtemp(prefix="labml-home-")
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
+        with _environment("HOME", home):
+            labml_computer._internal = labml_computer.Computer()
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
