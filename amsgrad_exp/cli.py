@@ -30,6 +30,9 @@ app = typer.Typer(
 INVALID, UNEXPECTED, NOT_VERIFIED = 2, 3, 4
 
 Out = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
+Reference = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's directory, its id or the beginning of it, or 'last'.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
@@ -174,6 +177,116 @@ def compare(
         raise typer.Exit(UNEXPECTED)
 
 
+@app.command()
+def resume(reference: Reference, out: Out = Path("logs"), as_json: Json = False, quiet: Quiet = False) -> None:
+    """Go on with an interrupted run, to the same result as if it had never been interrupted."""
+    from amsgrad_exp import console, runs
+
+    found = runs.find_run(reference, out)
+    with (
+        interruptible() as interruption,
+        console.progress(found.summary.optimizer, found.summary.steps, shown=not quiet) as update,
+    ):
+        recorded = runs.resume(found, update, interruption)
+    _report([_end(recorded, out, interruption).run], as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def verify(
+    reference: Reference,
+    engine: Annotated[str | None, typer.Option(help="Run it again on this engine: compiled or torch.")] = None,
+    out: Out = Path("logs"),
+    quiet: Quiet = False,
+) -> None:
+    """Run a recorded experiment again and compare every logged point; exit with 4 where they differ."""
+    from amsgrad_exp import console, runs
+
+    found = runs.find_run(reference, out)
+    try:
+        with console.progress(f"verifying {found.summary.optimizer}", found.summary.steps, shown=not quiet) as update:
+            verification = runs.verify(found, engine, update)
+    except runs.Damaged as error:
+        raise typer.Exit(_fail(str(error), NOT_VERIFIED)) from error
+    if verification.first_step is not None:
+        console.error(console.describe(verification))
+        raise typer.Exit(NOT_VERIFIED)
+    if not quiet:
+        console.out.print(console.describe(verification), soft_wrap=True)
+
+
+@app.command()
+def show(reference: Reference, out: Out = Path("logs")) -> None:
+    """Show one run: its settings, its result and its average regret as a plot in the terminal."""
+    from amsgrad_exp import console, runs
+
+    found = runs.find_run(reference, out)
+    trace = found.read_trace()
+    console.run_table(found)
+    console.out.print()
+    console.out.print(found.experiment.to_yaml().rstrip(), markup=False, style="dim")
+    console.out.print()
+    console.plot(trace)
+
+
+@app.command()
+def plot(
+    references: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, as for show.")],
+    figure: Annotated[Path, typer.Option(help="Where the figure goes, without its suffix.")] = Path("figure"),
+    out: Out = Path("logs"),
+) -> None:
+    """Draw recorded runs as one figure, PNG and SVG."""
+    from amsgrad_exp import console, runs
+    from amsgrad_exp.config import ConfigError
+    from amsgrad_exp.figures import regret_and_iterate
+
+    found = [runs.find_run(reference, out) for reference in references]
+    names = [it.summary.optimizer for it in found]
+    labels = [
+        name if names.count(name) == 1 else f"{name} {it.run_id[:8]}" for name, it in zip(names, found, strict=True)
+    ]
+    traces = {label: it.read_trace() for label, it in zip(labels, found, strict=True)}
+    for label, trace in traces.items():
+        if not len(trace):
+            raise ConfigError(f"{label} has no logged points yet: there is nothing to draw")
+    console.out.print("figure", *regret_and_iterate(figure, traces, found[0].experiment.problem), soft_wrap=True)
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    problems = "problems"
+    optimizers = "optimizers"
+    schedules = "schedules"
+    runs = "runs"
+
+
+@app.command("list")
+def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")], out: Out = Path("logs")) -> None:
+    """List problems, optimizers, schedules or the runs that are there."""
+    from amsgrad_exp import console, runs
+    from amsgrad_exp.engines import OPTIMIZERS
+    from amsgrad_exp.engines.rules import RULES
+    from amsgrad_exp.problems import PROBLEMS
+    from amsgrad_exp.schedules import SCHEDULES
+
+    if kind is Kind.runs:
+        found = runs.list_runs(out)
+        if not found:
+            console.note(f"no runs under {out}")
+        else:
+            console.run_listing(found)
+        return
+    if kind is Kind.optimizers:
+        entries = {
+            name: f"{path} ({'compiled, torch' if name in RULES else 'torch'})" for name, path in OPTIMIZERS.items()
+        }
+        entries["import.path"] = "any torch.optim.Optimizer class, such as torch.optim.NAdam (torch)"
+    else:
+        registry = PROBLEMS if kind is Kind.problems else SCHEDULES
+        entries = {name: (inspect.getdoc(it) or "").splitlines()[0] for name, it in registry.items()}
+    console.listing(kind.value, entries)
+
+
 def _expectations(expect: list[str], names: list[str]) -> dict[str, str]:
     from amsgrad_exp.config import nearest
 
@@ -251,34 +364,6 @@ def _report(runs: list[Run], *, as_json: bool, quiet: bool) -> None:
         console.comparison(runs)
 
 
-class Kind(StrEnum):
-    """What can be listed."""
-
-    problems = "problems"
-    optimizers = "optimizers"
-    schedules = "schedules"
-
-
-@app.command("list")
-def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """List problems, optimizers or schedules."""
-    from amsgrad_exp import console
-    from amsgrad_exp.engines import OPTIMIZERS
-    from amsgrad_exp.engines.rules import RULES
-    from amsgrad_exp.problems import PROBLEMS
-    from amsgrad_exp.schedules import SCHEDULES
-
-    if kind is Kind.optimizers:
-        entries = {
-            name: f"{path} ({'compiled, torch' if name in RULES else 'torch'})" for name, path in OPTIMIZERS.items()
-        }
-        entries["import.path"] = "any torch.optim.Optimizer class, such as torch.optim.NAdam (torch)"
-    else:
-        registry = PROBLEMS if kind is Kind.problems else SCHEDULES
-        entries = {name: (inspect.getdoc(it) or "").splitlines()[0] for name, it in registry.items()}
-    console.listing(kind.value, entries)
-
-
 def main() -> None:
     """Run the command line; every error is one line on stderr and a documented exit status."""
     try:
@@ -292,11 +377,11 @@ def main() -> None:
     except Exception as error:
         from amsgrad_exp.config import ConfigError
         from amsgrad_exp.experiment import RunFailed
-        from amsgrad_exp.runs import RunError
+        from amsgrad_exp.runs import NoSuchRun, RunError
 
         if not isinstance(error, ConfigError | RunError | RunFailed):
             raise
-        status = _fail(str(error), INVALID if isinstance(error, ConfigError) else 1)
+        status = _fail(str(error), INVALID if isinstance(error, ConfigError | NoSuchRun) else 1)
     sys.exit(status)
 
 

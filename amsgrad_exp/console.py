@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from amsgrad_exp.experiment import Chunk
-from amsgrad_exp.runs import Run
+from amsgrad_exp.runs import Run, Verification
+from amsgrad_exp.trace import Trace
 
 PROGRESS_AFTER_SECONDS = 0.5
 REFRESH_SECONDS = 0.1
@@ -175,3 +178,58 @@ def listing(title: str, entries: Mapping[str, str]) -> None:
     for name, words in entries.items():
         table.add_row(name, words)
     out.print(table)
+
+
+def run_listing(runs: Sequence[Run]) -> None:
+    """Runs, a line each."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for title in ("run", "started", "experiment", "optimizer", "status", "iterate", "regret"):
+        table.add_column(title, no_wrap=title in ("run", "status", "iterate", "regret"), overflow="ellipsis")
+    for run in runs:
+        summary = run.summary
+        table.add_row(
+            run.run_id[:8],
+            f"{summary.started.astimezone():%m-%d %H:%M}",
+            run.experiment.name,
+            summary.optimizer,
+            summary.status,
+            summary.iterate or "",
+            summary.regret_trend or "",
+        )
+    out.print(table)
+
+
+def describe(verification: Verification) -> str:
+    """One line on how a run and its repetition compare."""
+    largest = ", ".join(f"{column} {difference:.3g}" for column, difference in verification.differences.items())
+    changed = "; ".join(f"{what} was {then}, is {now}" for what, then, now in verification.changed)
+    changed = f"; {changed}" if changed else ""
+    points = f"{verification.points:,} points"
+    if verification.first_step is not None:
+        return f"different from step {verification.first_step} on: largest differences {largest}{changed}"
+    if verification.tolerance == 0:
+        return f"identical: {points} run again on the {verification.engine} engine"
+    return (
+        f"in agreement: {points} run again on the {verification.engine} engine, largest differences {largest}; "
+        f"allowed are {verification.tolerance:g} of each column's largest number"
+    )
+
+
+def plot(trace: Trace) -> None:
+    """The average regret against t, as text."""
+    if len(trace) < 2:
+        return
+    import plotille
+
+    shown = trace.spread(1000)
+    figure = plotille.Figure()
+    figure.with_colors = False
+    figure.width, figure.height = max(20, min(out.width, 100) - 24), 12
+    figure.x_label, figure.y_label = "log10 t", "R(t)/t"
+    figure.register_label_formatter(float, lambda value, chars, delta, left: f"{value:.3g}".ljust(chars))
+    if shown.regret.min() >= 0:
+        figure.set_y_limits(min_=0)
+    log_t = np.log10(shown.step + 1)
+    figure.set_x_limits(min_=math.floor(log_t[0]), max_=math.ceil(log_t[-1]))
+    figure.plot(log_t, shown.regret)
+    out.print(Text(figure.show()), no_wrap=True, crop=False)

@@ -65,16 +65,17 @@ def drive(engine: Engine, steps: int, log_every: int, *, fast_forward: bool = Tr
         RunFailed: the engine could not go on; every point before the failure has been yielded.
     """
     period = engine.problem.steps_per_period
-    if not (fast_forward and engine.schedule.constant and period is not None and period <= LONGEST_PERIOD):
+    if period is not None and period > LONGEST_PERIOD:
         period = None
     length = _chunk_length(engine.chunk_steps, period)
+    repeats = fast_forward and engine.schedule.constant and period is not None
     tail = tail_start(steps)
     while engine.step < steps:
         start = engine.step
         if start == tail:
             engine.x_sum = 0.0
         stop = min((start // length + 1) * length, steps, tail if start < tail else steps)
-        may_repeat = period is not None and stop - start == length and engine.saturated
+        may_repeat = repeats and stop - start == length and engine.saturated
         state = engine.state if may_repeat else None
         trace = engine.advance(stop, log_every)
         yield Chunk(

@@ -47,7 +47,7 @@ def regret_and_iterate(path: Path, traces: Mapping[str, Trace], problem: Problem
         regret, iterate = figure.subplots(1, 2)
         for number, (name, trace) in enumerate(traces.items()):
             look: Any = {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}
-            shown = _spread(trace)
+            shown = trace.spread(1000)
             regret.plot(shown.step + 1, shown.regret, label=name, **look)
             iterate.plot(shown.step + 1, shown.x, label=name, **look)
         _regret_axes(regret, traces)
@@ -71,15 +71,6 @@ def regret_and_iterate(path: Path, traces: Mapping[str, Trace], problem: Problem
         figure.savefig(files[0], dpi=200)
         figure.savefig(files[1], metadata={"Date": None})
     return files
-
-
-def _spread(trace: Trace, points: int = 1000) -> Trace:
-    """At most so many rows, evenly spread over log t."""
-    if len(trace) <= points:
-        return trace
-    at = np.geomspace(trace.step[0] + 1, trace.step[-1] + 1, points)
-    rows = np.unique(np.searchsorted(trace.step + 1, at).clip(max=len(trace) - 1))
-    return Trace(trace.step[rows], trace.loss[rows], trace.x[rows], trace.regret[rows])
 
 
 def _regret_axes(axes: Axes, traces: Mapping[str, Trace]) -> None:

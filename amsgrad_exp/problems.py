@@ -83,6 +83,13 @@ class Problem(BaseModel):
         return self
 
 
+def _steep_once(start: int, stop: int, period: int, phase: int, steep: float, shallow: float) -> NDArray[np.float64]:
+    """Slopes of steps start ≤ t < stop: steep where t mod period = phase, else shallow."""
+    slopes = np.full(stop - start, shallow)
+    slopes[(phase - start) % period :: period] = steep
+    return slopes
+
+
 class Online(Problem):
     """The paper's online experiment: steep where t mod period = phase, else shallow (Section 5, Figure 1).
 
@@ -110,9 +117,7 @@ class Online(Problem):
         return self.period
 
     def slopes(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
-        slopes = np.full(stop - start, self.shallow)
-        slopes[(self.phase - start) % self.period :: self.period] = self.steep
-        return slopes
+        return _steep_once(start, stop, self.period, self.phase, self.steep, self.shallow)
 
 
 class Stochastic(Problem):
@@ -164,7 +169,7 @@ class Theorem1(Problem):
         return {"lr": 0.5, "beta1": 0.0, "beta2": 1 / (1 + self.C**2), "schedule": "inv-sqrt"}
 
     def slopes(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
-        return np.where(np.arange(start, stop) % 3 == 1, self.C, -1.0)
+        return _steep_once(start, stop, 3, 1, self.C, -1.0)
 
 
 PROBLEMS: dict[str, type[Problem]] = {"online": Online, "stochastic": Stochastic, "theorem1": Theorem1}

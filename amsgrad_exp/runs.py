@@ -49,6 +49,10 @@ class RunError(RuntimeError):
     """A run cannot be found, recorded or resumed; the message is one line that says why."""
 
 
+class NoSuchRun(RunError):
+    """What was named is no run, or none that can be read here."""
+
+
 class Damaged(RunError):
     """A file of a run does not hold what was written."""
 
@@ -184,7 +188,7 @@ class Checkpoint:
         header, _, engine = body.partition(b"\n")
         fields = json.loads(header)
         if fields.pop("schema") != SCHEMA:
-            raise RunError(f"{path} was written by a newer version of amsgrad-exp")
+            raise NoSuchRun(f"{path} was written by a newer version of amsgrad-exp")
         return cls(engine=engine, **fields)
 
 
@@ -458,16 +462,16 @@ def read_run(directory: Path) -> Run:
     """Read a run's experiment and summary.
 
     Raises:
-        RunError: the directory is not a run, or was written by a newer version.
+        NoSuchRun: the directory is not a run, or was written by a newer version.
         Damaged: a file is not what was written.
     """
     for name in ("experiment.yaml", "summary.json"):
         if not (directory / name).is_file():
-            raise RunError(f"{directory} is not a run: it has no {name}")
+            raise NoSuchRun(f"{directory} is not a run: it has no {name}")
     try:
         fields = json.loads((directory / "summary.json").read_bytes())
         if isinstance(fields, dict) and isinstance(fields.get("schema"), int) and fields["schema"] > SCHEMA:
-            raise RunError(f"{directory} was written by a newer version of amsgrad-exp")
+            raise NoSuchRun(f"{directory} was written by a newer version of amsgrad-exp")
         summary = Summary.model_validate(fields)
         experiment = load_experiment(directory / "experiment.yaml")
     except (ValueError, RecursionError) as error:
@@ -490,19 +494,19 @@ def find_run(reference: str, out: Path) -> Run:
     """The run named by a directory, by an id or the beginning of one under ``out``, or by ``last``.
 
     Raises:
-        RunError: there is no such run, or more than one.
+        NoSuchRun: there is no such run, or more than one.
     """
     if (directory := Path(reference)).is_dir():
         return read_run(directory.resolve())
     if reference == "last":
         runs = list_runs(out)
         if not runs:
-            raise RunError(f"there are no runs under {out}")
+            raise NoSuchRun(f"there are no runs under {out}")
         return runs[-1]
     found = [path for path in sorted(out.glob("*/*")) if path.is_dir() and path.name.startswith(reference)]
     if len(found) != 1:
         how_many = "no run" if not found else f"{len(found)} runs"
-        raise RunError(f"{how_many} under {out} with an id that begins with {reference!r}: see amsgrad-exp list runs")
+        raise NoSuchRun(f"{how_many} under {out} with an id that begins with {reference!r}: see amsgrad-exp list runs")
     return read_run(found[0].resolve())
 
 

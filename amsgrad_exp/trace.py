@@ -32,6 +32,14 @@ class Trace:
         """The first so many rows."""
         return Trace(self.step[:rows], self.loss[:rows], self.x[:rows], self.regret[:rows])
 
+    def spread(self, rows: int) -> Trace:
+        """At most so many rows, evenly spread over log t."""
+        if len(self) <= rows:
+            return self
+        at = np.geomspace(self.step[0] + 1, self.step[-1] + 1, rows)
+        chosen = np.unique(np.searchsorted(self.step + 1, at).clip(max=len(self) - 1))
+        return Trace(self.step[chosen], self.loss[chosen], self.x[chosen], self.regret[chosen])
+
     @classmethod
     def concatenate(cls, traces: Sequence[Trace]) -> Trace:
         """One trace of all the rows, in order; of no rows where there is no trace."""
