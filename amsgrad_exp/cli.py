@@ -18,7 +18,7 @@ import typer
 
 if TYPE_CHECKING:
     from amsgrad_exp.config import Experiment
-    from amsgrad_exp.runs import Recorded, Run
+    from amsgrad_exp.runs import Recorded
 
 app = typer.Typer(
     help="Does an optimizer converge where it provably should? The experiment of Reddi, Kale and Kumar (2018).",
@@ -127,7 +127,7 @@ def run(
         raise ConfigError(f"{experiment['path']} lists {names}: pick one with --optimizer, or use compare")
     with interruptible() as interruption:
         recorded = _record(loaded, out, interruption, quiet=quiet)
-    _report([recorded.run], as_json=as_json, quiet=quiet)
+        _report([recorded], interruption, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -157,9 +157,9 @@ def compare(
         for settings in loaded.optimizers:
             recorded.append(_record(loaded.only(settings.name), out, interruption, quiet=quiet))
             if interruption.signal:
-                raise typer.Exit(128 + interruption.signal)
+                break
+        _report(recorded, interruption, as_json=as_json, quiet=quiet)
     runs = [each.run for each in recorded]
-    _report(runs, as_json=as_json, quiet=quiet)
     if not no_figure:
         from amsgrad_exp.figures import regret_and_iterate
 
@@ -188,7 +188,7 @@ def resume(reference: Reference, out: Out = Path("logs"), as_json: Json = False,
         console.progress(found.summary.optimizer, found.summary.steps, shown=not quiet) as update,
     ):
         recorded = runs.resume(found, update, interruption)
-    _report([_end(recorded, out, interruption).run], as_json=as_json, quiet=quiet)
+    _report([recorded], interruption, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -334,27 +334,20 @@ def _record(experiment: Experiment, out: Path, interruption: Interruption, *, qu
 
     name = experiment.optimizers[0].name
     with console.progress(name, experiment.steps, shown=not quiet) as update:
-        recorded = record(experiment, out, update, interruption)
-    return _end(recorded, out, interruption)
+        return record(experiment, out, update, interruption)
 
 
-def _end(recorded: Recorded, out: Path, interruption: Interruption) -> Recorded:
-    """Say what went wrong on the way; exit where the run was interrupted."""
+def _report(recorded: list[Recorded], interruption: Interruption, *, as_json: bool, quiet: bool) -> None:
+    """Say what came out and what went wrong on the way; exit where a run was interrupted."""
     from amsgrad_exp import console
 
-    if recorded.trouble:
-        console.note(recorded.trouble)
-    run = recorded.run
-    if run.summary.status == "interrupted":
-        where = "" if out == Path("logs") else f" --out {out}"
-        console.note(f"interrupted: go on with amsgrad-exp resume {run.run_id}{where}")
+    for trouble in dict.fromkeys(each.trouble for each in recorded if each.trouble):
+        console.note(trouble)
+    runs = [each.run for each in recorded]
+    if interruption.signal:
+        if runs[-1].summary.status == "interrupted":
+            console.note(f"interrupted: go on with amsgrad-exp resume {runs[-1].directory}")
         raise typer.Exit(128 + interruption.signal)
-    return recorded
-
-
-def _report(runs: list[Run], *, as_json: bool, quiet: bool) -> None:
-    from amsgrad_exp import console
-
     if as_json:
         document = {"schema": 1, "runs": [it.document() for it in runs]}
         sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")

@@ -86,7 +86,8 @@ def progress(label: str, steps: int, *, shown: bool) -> Iterator[Callable[[Chunk
     try:
         yield update
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _short(number: float) -> str:

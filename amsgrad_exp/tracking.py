@@ -142,16 +142,16 @@ class Tracker:
             lab_singleton().set_path(str(Path.cwd()))  # where labml looks for .labml.yaml, upwards
             lab.configure({"path": str(out.resolve()), "experiments_path": str(out.resolve())})
             _prepare_home()
-            experiment.create(
-                uuid=self.run_id,
-                name=name,
-                comment=comment,
-                python_file=str(Path.cwd()),
-                writers=set(),
-                tags={name, comment},
-            )
-        except RuntimeError as error:
-            raise ConfigError(f"labml's configuration: {error}") from error
+        except Exception as error:  # whatever reading somebody's configuration raises
+            raise ConfigError(f"labml's configuration: {' '.join(str(error).split())}") from error
+        experiment.create(
+            uuid=self.run_id,
+            name=name,
+            comment=comment,
+            python_file=str(Path.cwd()),
+            writers=set(),
+            tags={name, comment},
+        )
         run = experiment_singleton().run
         self.directory = Path(run.run_path)
         for stale in (run.pid_path, run.log_file):

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amsgrad_exp.config import ConfigError, Experiment, load_experiment, resolve
+from amsgrad_exp.engines import OPTIMIZERS
+from amsgrad_exp.problems import Online, Theorem1
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+
+
+def written(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "experiment.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_the_default_is_the_reference_experiment() -> None:
+    experiment = load_experiment()
+    assert experiment.problem == Online()
+    assert (experiment.schedule, experiment.steps, experiment.log_every) == ("constant", 10_000_000, 1000)
+    assert (experiment.dtype, experiment.engine, experiment.fast_forward) == ("float32", "auto", True)
+    assert [settings.name for settings in experiment.optimizers] == ["adam", "amsgrad"]
+    for settings in experiment.optimizers:
+        assert (settings.lr, settings.beta1, settings.beta2, settings.eps) == (0.01, 0.9, 0.99, 1e-16)
+    assert {experiment.engine_of(settings) for settings in experiment.optimizers} == {"compiled"}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_shipped_configurations(path: Path, tmp_path: Path) -> None:
+    experiment = load_experiment(path)
+    assert experiment.name == path.stem
+    assert load_experiment(written(tmp_path, experiment.to_yaml())) == experiment
+
+
+def test_online_yaml_is_the_default_with_a_name() -> None:
+    online = next(path for path in CONFIGS if path.stem == "online")
+    assert load_experiment(online).model_copy(update={"name": "synthetic"}) == load_experiment()
+
+
+def test_options_override_the_file_and_the_file_the_defaults(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """
+        problem: {name: theorem1, C: 5}
+        steps: 1_000
+        optimizers:
+          - {name: adam, lr: 0.25}
+          - amsgrad
+        """,
+    )
+    from_file = load_experiment(path)
+    assert from_file.problem == Theorem1(C=5)
+    assert (from_file.steps, from_file.log_every, from_file.schedule) == (1000, 1, "inv-sqrt")
+    assert [settings.lr for settings in from_file.optimizers] == [0.25, 0.5]
+    assert [settings.beta2 for settings in from_file.optimizers] == [1 / 26, 1 / 26]
+    changed = load_experiment(
+        path, optimizers=["adam"], settings={"beta1": 0.5}, constants={"C": "6"}, steps="2e3", schedule="constant"
+    )
+    assert changed.problem == Theorem1(C=6)
+    assert (changed.steps, changed.schedule, changed.optimizers[0].lr, changed.optimizers[0].beta1) == (
+        2000,
+        "constant",
+        0.25,
+        0.5,
+    )
+    assert load_experiment(path, problem="online").problem == Online()
+    assert load_experiment(path, problem="theorem1").problem == Theorem1(C=5)
+
+
+@pytest.mark.parametrize("text", ["10_000_000", "1e7", "10000000", "1.0e7", "0.1e8"])
+def test_step_counts_as_people_write_them(text: str, tmp_path: Path) -> None:
+    assert load_experiment(steps=text).steps == 10**7
+    assert load_experiment(written(tmp_path, f"steps: {text}")).steps == 10**7
+
+
+def test_an_imported_optimizer_gets_what_it_takes() -> None:
+    sgd, nadam = load_experiment(optimizers=["torch.optim.SGD", "torch.optim.NAdam"]).optimizers
+    assert sgd.arguments == {}
+    assert nadam.arguments == {"betas": (0.9, 0.99), "eps": 1e-16}
+    experiment = resolve({"optimizers": [{"name": "torch.optim.SGD", "options": {"momentum": 0.9}}]})
+    assert experiment.optimizers[0].arguments == {"momentum": 0.9}
+    assert experiment.engine_of(experiment.optimizers[0]) == "torch"
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"steps": "0"}, r"^steps: must be greater than or equal to 1, not '?0"),
+    ({"steps": "-5"}, "^steps: must be greater"),
+    ({"steps": "1.5"}, "^steps: must be a valid integer"),
+    ({"steps": "many"}, "^steps: must be a valid integer"),
+    ({"steps": "1e19"}, "^steps: must be less than or equal to 1000000000000000000"),
+    ({"steps": True}, "^steps: a number is needed"),
+    ({"log_every": "0"}, "^log_every: must be greater"),
+    ({"steps": "1e12", "log_every": 1}, r"1,000,000,000,000 points, about 70,000.0 GB: take at least 100000$"),
+    ({"seed": -1}, "^seed: must be greater"),
+    ({"schedule": "inv_sqrt"}, "^schedule: unknown name 'inv_sqrt', did you mean inv-sqrt"),
+    ({"schedule": 3}, "^schedule: must be a valid string, not 3"),
+    ({"engine": "fast"}, "^engine: must be 'auto', 'compiled' or 'torch', not 'fast'"),
+    ({"dtype": "float16"}, "^dtype: must be 'float32' or 'float64'"),
+    ({"name": "../../etc"}, "^name: "),
+    ({"stepz": 3}, r"^stepz: unknown key, did you mean steps\?"),
+    ({"problem": "onlin"}, r"^problem: unknown name 'onlin', did you mean online\?"),
+    ({"problem": 3}, "^problem: a name, or a mapping with a name, is needed, not 3"),
+    ({"problem": {"name": "online", "perod": 3}}, r"^problem.perod: unknown key, did you mean period\?"),
+    ({"problem": {"name": "online", "low": 2}}, r"^problem: the interval \[2, 1\] is empty"),
+    ({"problem": {"name": "theorem1", "C": 1}}, "^problem.C: must be greater than 2, not 1"),
+    ({"optimizers": "adam"}, "^optimizers must be a list, not 'adam'"),
+    ({"optimizers": []}, "^optimizers: "),
+    ({"optimizers": [3]}, "^optimizers: a name, or a mapping with a name"),
+    ({"optimizers": ["adm"]}, r"^optimizers: unknown name 'adm', did you mean adam\?"),
+    ({"optimizers": ["adam", "adam"]}, "^optimizer adam is listed twice"),
+    ({"optimizers": ["torch.optim.Nope"]}, "torch.optim.Nope cannot be imported"),
+    ({"optimizers": ["torch.optim.SGD"], "engine": "compiled"}, "no rule for the compiled engine"),
+    ({"optimizers": [{"name": "torch.optim.SGD", "beta1": 0.5}]}, "takes no betas, so beta1 cannot be set"),
+    ({"optimizers": [{"name": "adam", "beta2": 1}]}, "^beta2: must be less than 1, not 1"),
+    ({"optimizers": [{"name": "adam", "beta1": -0.1}]}, "^beta1: must be greater than or equal to 0"),
+    ({"optimizers": [{"name": "adam", "lr": float("nan")}]}, "^lr: must be a finite number, not nan"),
+    ({"optimizers": [{"name": "adam", "lr": float("inf")}]}, "^lr: must be a finite number, not inf"),
+    ({"optimizers": [{"name": "adam", "lr": 0}]}, "^lr: must be greater than 0"),
+    ({"optimizers": [{"name": "adam", "lr": "big"}]}, "^lr: must be a valid number"),
+    ({"optimizers": [{"name": "adam", "eps": True}]}, "^eps: a number is needed"),
+    ({"optimizers": [{"name": "adam", "beta": 0.9}]}, "^beta: unknown key, did you mean beta"),
+    ({"optimizers": [{"name": "adam", "options": {"a": 1}}]}, "options go with an import path, not with adam"),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), WRONG, ids=lambda value: str(value)[:40])
+def test_what_cannot_be_is_refused_in_one_line(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        resolve(data)
+    assert "\n" not in str(caught.value)
+
+
+BILLION_LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nsteps: *c\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "is not an experiment"),
+        (b"- 1\n- 2\n", "is not an experiment"),
+        (b"1: 2\n", "is not an experiment"),
+        (b"steps: [1, 2", "is not YAML"),
+        (b"steps: 1\n  lr: 2\n", "is not YAML"),
+        (b"\x00\x01\x02\xff\xfe", "is not a text file"),
+        (b"\x00\x01", "is not YAML"),
+        (BILLION_LAUGHS.encode(), r"uses a YAML alias, \*a"),
+        (b"steps: !!python/object/apply:os.system ['true']\n", "is not YAML"),
+        (b"[" * 5000 + b"]" * 5000, "cannot be read as YAML"),
+        (b"steps: 2026-13-45\n", "cannot be read as YAML"),
+    ],
+)
+def test_files_that_are_no_experiment(text: bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_experiment(written(tmp_path, text))
+    assert "\n" not in str(caught.value)
+    assert "experiment.yaml" in str(caught.value)
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere.yaml cannot be read: No such file"):
+        load_experiment(tmp_path / "nowhere.yaml")
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load_experiment(tmp_path)
+
+
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.sampled_from(sorted(OPTIMIZERS))
+)
+keys = st.one_of(
+    st.text(max_size=6),
+    st.sampled_from([*Experiment.model_fields, "lr", "beta1", "beta2", "eps", "C", "period", "low", "high", "options"]),
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=4)),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(keys, values, max_size=5))
+def test_anything_at_all_resolves_or_is_refused_in_one_line(data: dict[str, Any]) -> None:
+    refusal = ""
+    try:
+        experiment = resolve(data)
+    except ConfigError as error:
+        refusal = str(error)
+    else:
+        assert resolve(yaml.safe_load(experiment.to_yaml())) == experiment
+    assert "\n" not in refusal

@@ -1,0 +1,269 @@
+"""Both engines: against the papers' recurrences, against each other, and in what the driver asks of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amsgrad_exp.config import ConfigError, load_experiment
+from amsgrad_exp.engines import OPTIMIZERS
+from amsgrad_exp.engines.base import Engine
+from amsgrad_exp.engines.compiled import CompiledEngine
+from amsgrad_exp.engines.rules import RULES
+from amsgrad_exp.engines.torch_loop import TorchEngine, import_optimizer
+from amsgrad_exp.problems import Online, Problem, Stochastic, Theorem1
+from amsgrad_exp.schedules import Constant, InverseSquareRoot, Schedule
+from tests.transcription import transcribe
+
+PROBLEMS = [Online(), Stochastic(), Theorem1(C=4), Online(low=-0.5, high=2, period=10, phase=3, steep=-40, shallow=3)]
+SCHEDULES = [Constant(0.01), InverseSquareRoot(0.5)]
+
+problems = st.sampled_from(PROBLEMS)
+schedules = st.sampled_from(SCHEDULES)
+decay = st.sampled_from([0.0, 0.5, 0.9, 0.999])
+
+
+def make(kind: str, optimizer: str, problem: Problem, schedule: Schedule, **changed: object) -> Engine:
+    arguments = {"betas": (0.9, 0.99), "eps": 1e-8, "optimized_update": True} | {
+        key: value for key, value in changed.items() if key in ("betas", "eps", "optimized_update")
+    }
+    dtype = str(changed.get("dtype", "float64"))
+    seed = int(str(changed.get("seed", 0)))
+    if kind == "compiled":
+        return CompiledEngine(optimizer, problem, schedule, dtype=dtype, seed=seed, **arguments)  # type: ignore[arg-type]
+    return TorchEngine(OPTIMIZERS[optimizer], problem, schedule, arguments=arguments, dtype=dtype, seed=seed)
+
+
+@pytest.mark.parametrize("kind", ["compiled", "torch"])
+@pytest.mark.parametrize("optimizer", sorted(RULES))
+@settings(max_examples=25)
+@given(problem=problems, schedule=schedules, beta1=decay, beta2=decay, optimized=st.booleans(), seed=st.integers(0, 9))
+def test_follows_the_papers_recurrences(
+    kind: str,
+    optimizer: str,
+    problem: Problem,
+    schedule: Schedule,
+    beta1: float,
+    beta2: float,
+    optimized: bool,
+    seed: int,
+) -> None:
+    steps = 300
+    expected = transcribe(
+        problem,
+        schedule.step_sizes(0, steps).tolist(),
+        amsgrad=optimizer == "amsgrad",
+        beta1=beta1,
+        beta2=beta2,
+        eps=1e-8,
+        optimized_update=optimized,
+        seed=seed,
+    )
+    engine = make(
+        kind, optimizer, problem, schedule, betas=(beta1, beta2), eps=1e-8, optimized_update=optimized, seed=seed
+    )
+    trace = engine.advance(steps, 1)
+    np.testing.assert_allclose(trace.x, expected.xs, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(trace.loss, expected.losses, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(trace.regret, np.cumsum(expected.losses) / (trace.step + 1), rtol=0, atol=1e-9)
+    assert engine.x == pytest.approx(expected.x, abs=1e-12)
+    assert engine.total_regret == pytest.approx(sum(expected.losses), rel=1e-12)
+    assert engine.x_sum == pytest.approx(sum(expected.xs), abs=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", sorted(RULES))
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=repr)
+def test_engines_agree(optimizer: str, dtype: str, problem: Problem, schedule: Schedule) -> None:
+    traces = [make(kind, optimizer, problem, schedule, dtype=dtype).advance(3000, 7) for kind in ("compiled", "torch")]
+    tolerance = 5e-5 if dtype == "float32" else 1e-12
+    compiled, literal = traces
+    assert np.array_equal(compiled.step, literal.step)
+    np.testing.assert_allclose(compiled.x, literal.x, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(compiled.regret, literal.regret, rtol=0, atol=tolerance * 20)
+
+
+def test_arithmetic_is_in_the_dtype_asked_for() -> None:
+    xs = {
+        dtype: make("compiled", "adam", Online(), Constant(0.01), dtype=dtype).advance(500, 1).x
+        for dtype in ("float32", "float64")
+    }
+    assert np.array_equal(xs["float32"], xs["float32"].astype(np.float32))
+    assert not np.array_equal(xs["float64"], xs["float64"].astype(np.float32))
+    assert make("torch", "adam", Online(), Constant(0.01), dtype="float32").x == 0
+
+
+@pytest.mark.parametrize("kind", ["compiled", "torch"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@settings(max_examples=10)
+@given(
+    problem=problems,
+    schedule=schedules,
+    cuts=st.lists(st.integers(1, 399), max_size=3, unique=True),
+    log_every=st.integers(1, 50),
+)
+def test_any_chunking_and_any_saving_gives_the_same_bits(
+    kind: str, dtype: str, problem: Problem, schedule: Schedule, cuts: list[int], log_every: int
+) -> None:
+    whole = make(kind, "amsgrad", problem, schedule, dtype=dtype)
+    expected = whole.advance(400, log_every)
+    pieces = []
+    engine = make(kind, "amsgrad", problem, schedule, dtype=dtype)
+    for cut in [*sorted(cuts), 400]:
+        pieces.append(engine.advance(cut, log_every))
+        saved = engine.save()
+        engine = make(kind, "amsgrad", problem, schedule, dtype=dtype)
+        engine.load(saved)
+    for column in ("step", "loss", "x", "regret"):
+        assert np.array_equal(np.concatenate([getattr(piece, column) for piece in pieces]), getattr(expected, column))
+    assert expected.step.tolist() == [t for t in range(400) if (t + 1) % log_every == 0]
+    assert engine.state == whole.state
+    assert (engine.step, engine.total_regret, engine.x_sum) == (whole.step, whole.total_regret, whole.x_sum)
+
+
+@pytest.mark.parametrize("kind", ["compiled", "torch"])
+def test_saturates_once_both_corrections_are_one(kind: str) -> None:
+    engine = make(kind, "adam", Online(), Constant(0.01), betas=(0.5, 0.9))
+    steps = next(t for t in range(1000) if 1 - 0.9**t == 1)
+    engine.advance(steps - 3, 1000)
+    assert not engine.saturated
+    engine.advance(steps + 3, 1000)
+    assert engine.saturated
+
+
+@pytest.mark.parametrize("kind", ["compiled", "torch"])
+@pytest.mark.parametrize("damage", [b"", b"{}", b"not a state", b'{"step": 1}', b'{"step": [], "state": 3}'])
+def test_a_foreign_state_is_refused(kind: str, damage: bytes) -> None:
+    with pytest.raises(ValueError, match=r"not the state|Expecting value"):
+        make(kind, "adam", Online(), Constant(0.01)).load(damage)
+
+
+def test_compiled_engine_stops_where_x_is_no_longer_finite() -> None:
+    problem = Online(steep=4.0, shallow=0.0, period=4, phase=2)
+    engine = make("compiled", "adam", problem, Constant(0.01), betas=(0.0, 0.0), eps=0.0)
+    trace = engine.advance(100, 1)
+    assert engine.failure == "x became nan at step 0"
+    assert (engine.step, trace.step.tolist()) == (1, [0])
+    later = make(
+        "compiled", "adam", Online(steep=4, shallow=0, period=4, phase=0), Constant(0.01), betas=(0.0, 0.0), eps=0.0
+    )
+    assert np.isfinite(later.advance(100, 1).x).all()
+    assert later.failure == "x became nan at step 1"
+
+
+class Faulty(torch.optim.Optimizer):
+    """Raises, or returns NaN, at its tenth step."""
+
+    def __init__(self, params: object, lr: float, raises: bool = True) -> None:
+        super().__init__(params, {"lr": lr})  # type: ignore[arg-type]
+        self.raises = raises
+        self.steps = 0
+
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        self.steps += 1
+        if self.steps == 10 and self.raises:
+            raise ZeroDivisionError("by zero")
+        with torch.no_grad():
+            for param in self.param_groups[0]["params"]:
+                param.add_(float("nan") if self.steps == 10 else 0.01)
+
+
+@pytest.mark.parametrize(
+    ("raises", "points", "failure"),
+    [(True, 10, "the optimizer raised ZeroDivisionError at step 9: by zero"), (False, 10, "x became nan at step 9")],
+)
+def test_torch_engine_stops_where_the_optimizer_fails(raises: bool, points: int, failure: str) -> None:
+    engine = TorchEngine("tests.test_engines.Faulty", Online(), Constant(0.01), arguments={"raises": raises})
+    trace = engine.advance(100, 1)
+    assert engine.failure == failure
+    assert len(trace) == points
+    assert np.isfinite(trace.x).all()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("torch.optim.Nothing", "cannot be imported"),
+        ("no_such_module.Thing", "cannot be imported"),
+        ("torch.nn.Linear", "is not a torch.optim.Optimizer class"),
+        ("torch.optim.Optimizer", "is not a torch.optim.Optimizer class"),
+        ("amsgrad_exp.optimizers.AdaptiveOptimizer", "is not a torch.optim.Optimizer class"),
+        ("math.pi", "is not a torch.optim.Optimizer class"),
+    ],
+)
+def test_what_is_no_optimizer_is_refused(path: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        import_optimizer(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["NAdam", "RAdam", "SGD", "RMSprop", "Adagrad", "Adadelta", "AdamW", "Adamax", "Rprop"]
+)
+def test_any_optimizer_of_torch_runs(name: str) -> None:
+    experiment = load_experiment(optimizers=[f"torch.optim.{name}"])
+    engine = experiment.build_engine(experiment.optimizers[0])
+    trace = engine.advance(50, 1)
+    assert np.isfinite(trace.x).all()
+    assert trace.x[-1] != 0
+
+
+def test_an_optimizer_that_cannot_be_built_is_refused() -> None:
+    experiment = load_experiment(optimizers=["tests.test_engines.NeedsMore"])
+    with pytest.raises(ConfigError, match=r"NeedsMore cannot be built: .*missing 1 required"):
+        experiment.build_engine(experiment.optimizers[0])
+
+
+class NeedsMore(torch.optim.SGD):
+    def __init__(self, params: object, lr: float, more: int) -> None:
+        super().__init__(params, lr)  # type: ignore[arg-type]
+
+
+def test_torchs_own_adam_is_ours() -> None:
+    """Regret and x of torch.optim.Adam by its import path are those of `adam` with the textbook correction."""
+    theirs = TorchEngine(
+        "torch.optim.Adam", Online(), Constant(0.01), arguments={"betas": (0.9, 0.99), "eps": 1e-8}, dtype="float64"
+    )
+    ours = make("compiled", "adam", Online(), Constant(0.01), optimized_update=False)
+    np.testing.assert_allclose(theirs.advance(2000, 1).x, ours.advance(2000, 1).x, rtol=0, atol=1e-12)
+
+
+def test_rules_are_plain_functions() -> None:
+    """By hand: m = 0.9·1 + 0.1·5 = 1.4, v = 0.99·3.91 + 0.01·25 = 4.1209, v̂ = max(9, v)."""
+    arguments = (5.0, 1.0, 3.91, 9.0, 0.9, 0.1, 0.99, 0.01)
+    assert RULES["adam"](*arguments) == pytest.approx((1.4, 4.1209, 9.0, 4.1209))
+    assert RULES["amsgrad"](*arguments) == pytest.approx((1.4, 4.1209, 9.0, 9.0))
+
+
+def test_the_compiled_engine_does_not_import_torch_and_is_cached(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A second process finds the loop in Numba's cache on disk."""
+    program = (
+        "import sys, logging\n"
+        "from amsgrad_exp.engines import compiled\n"
+        "from amsgrad_exp.problems import Online\n"
+        "from amsgrad_exp.schedules import Constant\n"
+        "engine = compiled.CompiledEngine('amsgrad', Online(), Constant(.01), betas=(.9, .99), eps=0.)\n"
+        "engine.advance(10, 1)\n"
+        "assert 'torch' not in sys.modules\n"
+        "stats = engine._loop.stats\n"
+        "print(len(stats.cache_hits), len(stats.cache_misses))\n"
+    )
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
+    seen = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, **cache},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    assert seen == [["0", "1"], ["1", "0"]]

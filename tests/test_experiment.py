@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amsgrad_exp.engines.base import Engine
+from amsgrad_exp.engines.compiled import CompiledEngine
+from amsgrad_exp.engines.rules import RULES
+from amsgrad_exp.engines.torch_loop import TorchEngine
+from amsgrad_exp.experiment import Chunk, Result, RunFailed, drive, regret_slope, summarize
+from amsgrad_exp.problems import Online, Problem, Stochastic, Theorem1
+from amsgrad_exp.schedules import Constant, InverseSquareRoot, Schedule
+from amsgrad_exp.trace import Trace
+
+
+def compiled(
+    optimizer: str,
+    problem: Problem,
+    schedule: Schedule,
+    betas: tuple[float, float] = (0.9, 0.99),
+    dtype: str = "float32",
+) -> CompiledEngine:
+    return CompiledEngine(optimizer, problem, schedule, betas=betas, eps=1e-16, dtype=dtype)
+
+
+def go(engine: Engine, steps: int, log_every: int = 1000, *, fast_forward: bool = True) -> tuple[Trace, Result]:
+    chunks = list(drive(engine, steps, log_every, fast_forward=fast_forward))
+    trace = Trace.concatenate([chunk.trace for chunk in chunks])
+    return trace, summarize(engine.problem, trace, chunks[-1])
+
+
+def assert_same_bits(first: Trace, second: Trace) -> None:
+    for column in ("step", "loss", "x", "regret"):
+        assert getattr(first, column).tobytes() == getattr(second, column).tobytes(), column
+
+
+@pytest.mark.parametrize("optimizer", sorted(RULES))
+@pytest.mark.parametrize("log_every", [1000, 77])
+def test_fast_forward_is_the_full_simulation_bit_for_bit(optimizer: str, log_every: int) -> None:
+    traces, results = zip(
+        *(
+            go(compiled(optimizer, Online(), Constant(0.01)), 10**7, log_every, fast_forward=fast)
+            for fast in (True, False)
+        ),
+        strict=True,
+    )
+    assert_same_bits(*traces)
+    fast, full = results
+    assert (fast.x, fast.mean_x, fast.total_regret, fast.regret_slope) == (
+        full.x,
+        full.mean_x,
+        full.total_regret,
+        full.regret_slope,
+    )
+    assert fast.steps_simulated < 500_000
+    assert fast.steps_simulated + fast.steps_derived == 10**7
+    assert (full.steps_simulated, full.steps_derived) == (10**7, 0)
+
+
+@settings(max_examples=20)
+@given(
+    steps=st.integers(300_000, 900_000),
+    log_every=st.integers(1, 5000),
+    period=st.integers(2, 300),
+    dtype=st.sampled_from(["float32", "float64"]),
+    lr=st.sampled_from([0.1, 0.01]),
+    beta2=st.sampled_from([0.0, 0.9, 0.99]),
+)
+def test_fast_forward_agrees_on_other_problems(
+    steps: int, log_every: int, period: int, dtype: str, lr: float, beta2: float
+) -> None:
+    """Every x and loss is the same bits; regrets are sums of the same numbers in another order."""
+    problem = Online(period=period, phase=1, steep=float(8 * period), shallow=-4.0)
+    runs = [
+        go(compiled("adam", problem, Constant(lr), (0.9, beta2), dtype), steps, log_every, fast_forward=fast)
+        for fast in (True, False)
+    ]
+    (fast, fast_result), (full, full_result) = runs
+    assert fast.x.tobytes() == full.x.tobytes()
+    assert fast.loss.tobytes() == full.loss.tobytes()
+    assert fast.step.tobytes() == full.step.tobytes()
+    np.testing.assert_allclose(fast.regret, full.regret, rtol=1e-12)
+    assert fast_result.x == full_result.x
+    assert fast_result.mean_x == pytest.approx(full_result.mean_x, rel=1e-12)
+    assert fast_result.total_regret == pytest.approx(full_result.total_regret, rel=1e-12)
+
+
+def test_the_torch_engine_fast_forwards_to_the_same_bits() -> None:
+    def engine() -> TorchEngine:
+        arguments = {"betas": (0.5, 0.9), "eps": 1e-8}
+        return TorchEngine("amsgrad_exp.optimizers.AMSGrad", Online(period=5), Constant(0.1), arguments=arguments)
+
+    fast, result = go(engine(), 20_000, 13)
+    full, _ = go(engine(), 20_000, 13, fast_forward=False)
+    assert 0 < result.steps_simulated < 10_000
+    assert_same_bits(fast, full)
+
+
+@pytest.mark.parametrize("path", ["torch.optim.NAdam", "torch.optim.RAdam"])
+def test_optimizers_that_count_steps_otherwise_are_never_fast_forwarded(path: str) -> None:
+    engine = TorchEngine(path, Online(period=5), Constant(0.1), arguments={"betas": (0.5, 0.5)})
+    assert go(engine, 5000, 100)[1].steps_derived == 0
+
+
+@pytest.mark.parametrize(
+    ("problem", "schedule"), [(Online(), InverseSquareRoot(1.0)), (Stochastic(), Constant(0.01))], ids=repr
+)
+def test_what_does_not_repeat_is_simulated(problem: Problem, schedule: Schedule) -> None:
+    assert go(compiled("adam", problem, schedule), 500_000)[1].steps_derived == 0
+
+
+def test_a_period_longer_than_the_run_is_simulated() -> None:
+    engine = compiled("adam", Online(period=10**9, steep=1e11), Constant(0.01))
+    assert go(engine, 100_000)[1].steps_simulated == 100_000
+
+
+def test_ten_to_the_eighteen_steps() -> None:
+    trace, result = go(compiled("amsgrad", Online(), Constant(0.01)), 10**18, 10**14)
+    assert len(trace) == 10_000
+    assert int(trace.step[-1]) == 10**18 - 1
+    _, shorter = go(compiled("amsgrad", Online(), Constant(0.01)), 10**9)
+    assert result.regret == pytest.approx(shorter.regret, rel=1e-4)
+    assert result.mean_x == pytest.approx(shorter.mean_x, abs=1e-6)
+
+
+@pytest.mark.parametrize("C", [3.0, 4.0, 10.0])
+def test_theorem_1(C: float) -> None:
+    """Adam's average regret tends to (2C − 4)/3, AMSGrad's to 0 (Reddi et al. 2018, Theorems 1 and 4)."""
+    problem = Theorem1(C=C)
+    betas = (0.0, 1 / (1 + C**2))
+    adam, amsgrad = (
+        go(compiled(name, problem, InverseSquareRoot(0.5), betas, "float64"), 10**7)[1] for name in ("adam", "amsgrad")
+    )
+    assert adam.regret == pytest.approx((2 * C - 4) / 3, rel=1e-3)
+    assert (adam.iterate, adam.regret_trend) == ("worst", "not vanishing")
+    assert amsgrad.regret == pytest.approx(0, abs=1e-3)
+    assert (amsgrad.iterate, amsgrad.regret_trend) == ("optimum", "vanishing")
+
+
+def test_the_reference_experiment() -> None:
+    adam, amsgrad = (go(compiled(name, Online(), Constant(0.01)), 10**7)[1] for name in ("adam", "amsgrad"))
+    assert (adam.iterate, adam.regret_trend) == ("worst", "not vanishing")
+    assert adam.regret == pytest.approx(0.50, abs=0.005)
+    assert (amsgrad.iterate, amsgrad.regret_trend) == ("optimum", "not vanishing")
+    assert amsgrad.regret == pytest.approx(0.33, abs=0.005)
+
+
+def test_the_decaying_step_size_makes_amsgrads_regret_vanish() -> None:
+    adam, amsgrad = (go(compiled(name, Online(), InverseSquareRoot(1.0)), 10**7)[1] for name in ("adam", "amsgrad"))
+    assert amsgrad.regret == pytest.approx(0.021, abs=0.001)
+    assert amsgrad.regret_slope == pytest.approx(-0.5, abs=0.02)
+    assert (amsgrad.iterate, amsgrad.regret_trend) == ("optimum", "vanishing")
+    assert (adam.iterate, adam.regret_trend) == ("worst", "not vanishing")
+
+
+def test_the_mean_is_over_every_step_of_the_last_tenth() -> None:
+    for steps in (1, 9, 95, 1000, 200_001):
+        engine = compiled("adam", Online(), InverseSquareRoot(1.0))
+        every = compiled("adam", Online(), InverseSquareRoot(1.0)).advance(steps, 1)
+        _, result = go(engine, steps, log_every=steps)
+        assert result.mean_x == pytest.approx(np.mean(every.x[-max(1, steps // 10) :]), abs=1e-7)
+        assert result.total_regret == pytest.approx(every.loss.sum(), rel=1e-12)
+
+
+def test_a_failure_comes_after_the_points_before_it() -> None:
+    problem = Online(steep=4, shallow=0, period=4, phase=0)
+    engine = CompiledEngine("adam", problem, Constant(0.01), betas=(0.0, 0.0), eps=0.0)
+    seen = []
+    with pytest.raises(RunFailed, match="x became nan at step 1"):
+        for chunk in drive(engine, 100, 1):
+            seen.extend(chunk.trace.step.tolist())
+    assert seen == [0, 1]
+
+
+def trace_of(regret: np.ndarray) -> Trace:
+    step = np.arange(9, 10 * len(regret) + 9, 10)
+    return Trace(step, np.zeros(len(step)), np.zeros(len(step)), regret)
+
+
+@given(st.floats(-1.5, 0.5))
+def test_the_slope_of_a_power_law_is_its_exponent(exponent: float) -> None:
+    t = np.arange(10, 10_001, 10)
+    assert regret_slope(trace_of(3.0 * t**exponent), 10_000) == pytest.approx(exponent, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("regret", "slope", "trend"),
+    [
+        (np.full(1000, 0.3), 0.0, "not vanishing"),
+        (np.full(1000, -0.3), None, "vanishing"),
+        (np.linspace(-1, 1, 1000), None, "not vanishing"),
+        (np.array([0.5]), None, "not vanishing"),
+    ],
+)
+def test_the_trend_of_a_regret(regret: np.ndarray, slope: float | None, trend: str) -> None:
+    steps = 10 * len(regret)
+    last = Chunk(trace_of(regret), steps, 0.0, float(regret[-1]) * steps, 0.0, steps)
+    result = summarize(Online(), last.trace, last)
+    assert result.regret_slope == (slope if slope is None else pytest.approx(slope, abs=1e-12))
+    assert result.regret_trend == trend
+
+
+@pytest.mark.parametrize(
+    ("mean_x", "where"),
+    [(-1.0, "optimum"), (-0.901, "optimum"), (-0.89, "between"), (0.0, "between"), (0.901, "worst"), (1.0, "worst")],
+)
+def test_where_the_iterates_settle(mean_x: float, where: str) -> None:
+    last = Chunk(Trace.concatenate([]), 100, mean_x, 1.0, 10 * mean_x, 100)
+    assert summarize(Online(), last.trace, last).iterate == where
+    mirrored = Online(steep=-1010, shallow=10)
+    expected = {"optimum": "worst", "worst": "optimum", "between": "between"}[where]
+    assert summarize(mirrored, last.trace, last).iterate == expected
+
+
+def test_the_numbers_are_finite() -> None:
+    result = go(compiled("amsgrad", Stochastic(), Constant(0.01)), 1000, 1)[1]
+    assert all(math.isfinite(value) for value in (result.x, result.mean_x, result.total_regret, result.regret))

@@ -1,0 +1,221 @@
+"""labml's files read back, and a real HTTP server on the loopback that receives its packets."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import Run
+
+RUN = ("run", "--steps", "20000", "--log-every", "100", "--json")
+
+
+class Server(ThreadingHTTPServer):
+    """Collects labml's packets; answers with an error for as long as ``failing`` is set."""
+
+    def __init__(self) -> None:
+        self.packets: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self.failing = False
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/api/v1/"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.failing:
+            self.send_error(503)
+            return
+        self.server.packets.extend(json.loads(body))
+        self.server.paths.append(self.path)
+        answer = b"{}"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def only_run(tmp_path: Path, out: str = "logs") -> Path:
+    (directory,) = (path for path in (tmp_path / out / "synthetic").iterdir() if path.is_dir())
+    return directory
+
+
+def logged(directory: Path) -> dict[str, list[tuple[int, float]]]:
+    """labml's log of a run: the points of each indicator."""
+    points: dict[str, list[tuple[int, float]]] = {}
+    for line in (directory / "log.jsonl").read_text().splitlines():
+        for name, values in json.loads(line)["track"].items():
+            points.setdefault(name, []).extend((step, value[0]) for step, value in values)
+    return points
+
+
+def test_labmls_files(amsgrad_exp: Run, tmp_path: Path) -> None:
+    done = amsgrad_exp(*RUN, "--out", "elsewhere/deep")
+    assert done.returncode == 0
+    directory = only_run(tmp_path, "elsewhere/deep")
+    assert json.loads(done.stdout)["runs"][0]["directory"] == str(directory)
+    points = logged(directory)
+    assert set(points) == {"loss", "x", "regret"}
+    steps = [t for t in range(20_000) if (t + 1) % 100 == 0]
+    trace = [line.split(",") for line in (directory / "trace.csv").read_text().splitlines()[1:]]
+    for column, name in enumerate(("loss", "x", "regret"), start=1):
+        assert points[name] == [(int(row[0]), float(row[column])) for row in trace]
+        assert [step for step, _ in points[name]] == steps
+    about = yaml.safe_load((directory / "run.yaml").read_text())
+    assert (about["name"], about["comment"], about["uuid"]) == ("synthetic", "adam", directory.name)
+    settings = yaml.safe_load((directory / "configs.yaml").read_text())
+    assert settings["steps"]["value"] == 20_000
+    assert settings["problem"]["value"]["steep"] == 1010
+    assert settings["optimizers"]["value"][0]["beta2"] == 0.99
+    assert json.loads((directory / "run_log.jsonl").read_text())["status"] == "completed"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere"]
+
+
+def test_nothing_of_labmls_is_printed(amsgrad_exp: Run) -> None:
+    done = amsgrad_exp(*RUN)
+    json.loads(done.stdout)
+    assert done.stderr == ""
+    assert amsgrad_exp("run", "--steps", "1000", "--quiet").stdout == ""
+
+
+def test_several_runs_in_one_process_keep_apart(amsgrad_exp: Run, tmp_path: Path) -> None:
+    amsgrad_exp("compare", "--steps", "20000", "--log-every", "100", "--no-figure")
+    seen = {}
+    for directory in (tmp_path / "logs" / "synthetic").iterdir():
+        comment = yaml.safe_load((directory / "run.yaml").read_text())["comment"]
+        seen[comment] = logged(directory)
+        assert yaml.safe_load((directory / "configs.yaml").read_text())["optimizers"]["value"][0]["name"] == comment
+    assert set(seen) == {"adam", "amsgrad"}
+    assert [len(points["x"]) for points in seen.values()] == [200, 200]
+    assert seen["adam"]["x"] != seen["amsgrad"]["x"]
+
+
+def received(server: Server) -> dict[str, int]:
+    """How many values of each indicator a server was sent."""
+    counts: dict[str, int] = {}
+    for packet in server.packets:
+        for name, track in packet.get("track", {}).items():
+            counts[name] = counts.get(name, 0) + len(track["value"])
+    return counts
+
+
+@pytest.mark.parametrize("configured_by", ["environment", "file"])
+def test_points_go_to_a_labml_server(amsgrad_exp: Run, tmp_path: Path, server: Server, configured_by: str) -> None:
+    env = {"labml_app_url": server.url} if configured_by == "environment" else {}
+    if configured_by == "file":
+        (tmp_path / ".labml.yaml").write_text(f"app_url: {server.url}\n")
+    done = amsgrad_exp(*RUN, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    directory = only_run(tmp_path)
+    assert all(path.startswith("/api/v1/track?") and f"run_uuid={directory.name}" in path for path in server.paths)
+    merged = {key: value for packet in server.packets for key, value in packet.items()}
+    assert (merged["name"], merged["comment"]) == ("synthetic", "adam")
+    assert merged["configs"]["steps"]["value"] == 20_000
+    assert merged["status"]["status"] == "completed"
+    assert set(merged["indicators"]) == {"loss", "x", "regret"}
+    assert all(count > 0 for count in received(server).values())
+    last = [packet["track"]["x"] for packet in server.packets if "x" in packet.get("track", {})][-1]
+    assert last["value"][-1] == pytest.approx(logged(directory)["x"][-1][1], abs=1e-3)
+
+
+@pytest.mark.parametrize("failure", ["refused", "error", "silent"])
+def test_a_dead_server_is_mentioned_once_and_the_run_finishes(
+    amsgrad_exp: Run, tmp_path: Path, server: Server, failure: str
+) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        if failure == "silent":
+            listener.listen()
+        if failure == "error":
+            server.failing = True
+            url = server.url
+        done = amsgrad_exp("compare", "--steps", "2000", "--no-figure", "--json", env={"labml_app_url": url})
+    assert done.returncode == 0
+    assert len(json.loads(done.stdout)["runs"]) == 2
+    assert done.stderr.count("did not take everything") == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert all(len(logged(path)["x"]) == 2000 for path in (tmp_path / "logs" / "synthetic").iterdir())
+
+
+def test_a_server_that_comes_back_gets_everything(tmp_path: Path, server: Server) -> None:
+    server.failing = True
+    arguments = ("run", "--engine", "torch", "--steps", "1000000", "--no-fast-forward", "--json")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "amsgrad_exp", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "labml_app_url": server.url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(4)
+    server.failing = False
+    deadline = time.monotonic() + 60
+    while not received(server) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    _, stderr = process.communicate(timeout=60)
+    assert "did not take everything" not in stderr
+    merged = {key: value for packet in server.packets for key, value in packet.items()}
+    assert merged["status"]["status"] == "interrupted"
+    first = next(packet["track"]["x"] for packet in server.packets if "x" in packet.get("track", {}))
+    assert first["step"][0] < 1000
+
+
+@pytest.mark.parametrize(
+    ("variable", "file", "message"),
+    [
+        ({"labml_app_url": "not a url"}, None, "app_url should be a valid URL"),
+        ({}, "no_such_key: 1\n", "no_such_key"),
+        ({}, "steps: [", "labml"),
+    ],
+)
+def test_a_wrong_labml_configuration_is_one_line(
+    amsgrad_exp: Run, tmp_path: Path, variable: dict[str, str], file: str | None, message: str
+) -> None:
+    if file:
+        (tmp_path / ".labml.yaml").write_text(file)
+    done = amsgrad_exp(*RUN, env=variable)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_home_that_cannot_be_written(amsgrad_exp: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = amsgrad_exp(*RUN, env={"HOME": str(tmp_path / "file" / "home")})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(logged(only_run(tmp_path))["x"]) == 200
