@@ -1,0 +1,46 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint smoke soak bench figures clean
+
+demo: $(VENV)/installed-run  ## the paper's experiment at full length
+	$(BIN)/amsgrad-exp compare
+
+test: $(VENV)/installed-dev  ## the test suite
+	$(BIN)/pytest
+
+lint: $(VENV)/installed-dev  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+smoke: $(VENV)/installed-run  ## seconds: reduced steps, checked verdicts
+	$(BIN)/amsgrad-exp compare --config configs/smoke.yaml --expect adam=worst --expect amsgrad=optimum
+	$(BIN)/amsgrad-exp run --config configs/smoke.yaml --optimizer amsgrad --engine torch --steps 2000
+	$(BIN)/amsgrad-exp verify last
+
+soak: $(VENV)/installed-dev  ## many more random kills than in the test suite
+	AMSGRAD_EXP_KILLS=300 $(BIN)/pytest tests/test_kills.py
+
+bench: $(VENV)/installed-bench  ## speed against peers, side by side in one run
+	$(BIN)/python -m benchmarks
+
+figures: $(VENV)/installed-run  ## the figures of the README
+	$(BIN)/python -m docs.figures
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/pip:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/installed-run: $(VENV)/pip pyproject.toml constraints.txt
+	$(INSTALL) --editable .
+	touch $@
+
+$(VENV)/installed-dev $(VENV)/installed-bench: $(VENV)/installed-%: $(VENV)/installed-run
+	$(INSTALL) --editable '.[$*]'
+	touch $@
