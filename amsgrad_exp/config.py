@@ -33,7 +33,7 @@ from amsgrad_exp.schedules import SCHEDULES
 
 MAX_STEPS = 10**18
 MAX_POINTS = 10_000_000
-BYTES_PER_POINT = 70  # of trace.csv, about
+BYTES_PER_POINT = 200  # of trace.csv and labml's log together, at most
 
 
 class ConfigError(ValueError):

@@ -32,6 +32,7 @@ class Chunk:
         total_regret: R(T).
         tail_x_sum: the sum of x_t over the steps done that belong to the last tenth of the run.
         steps_simulated: how many of the T steps an engine took; the others were derived.
+        resumable: whether the engine, saved now and driven on, would yield what follows here.
     """
 
     trace: Trace
@@ -40,6 +41,7 @@ class Chunk:
     total_regret: float
     tail_x_sum: float
     steps_simulated: int
+    resumable: bool
 
 
 def tail_start(steps: int) -> int:
@@ -78,14 +80,21 @@ def drive(engine: Engine, steps: int, log_every: int, *, fast_forward: bool = Tr
         may_repeat = repeats and stop - start == length and engine.saturated
         state = engine.state if may_repeat else None
         trace = engine.advance(stop, log_every)
+        repeating = state == engine.state and steps - stop > length
         yield Chunk(
-            trace, engine.step, engine.x, engine.total_regret, engine.x_sum if start >= tail else 0.0, engine.step
+            trace=trace,
+            step=engine.step,
+            x=engine.x,
+            total_regret=engine.total_regret,
+            tail_x_sum=engine.x_sum if start >= tail else 0.0,
+            steps_simulated=engine.step,
+            resumable=engine.failure is None and not repeating,
         )
         if engine.failure:
             raise RunFailed(engine.failure)
         if not math.isfinite(engine.total_regret):
             raise RunFailed(f"R(T) became {engine.total_regret} by step {engine.step - 1}")
-        if state == engine.state and steps - stop > length:
+        if repeating:
             yield from _derive(engine, steps, log_every, length)
             return
 
@@ -128,6 +137,7 @@ def _derive(engine: Engine, steps: int, log_every: int, length: int) -> Iterator
             total_regret=float(total_regret + (cycles_done * losses[-1] + losses[position_done])),
             tail_x_sum=tail_x_sum + (x_sum_until(stop) - x_sum_until(tail) if stop > tail else 0.0),
             steps_simulated=min(stop, engine.step),
+            resumable=False,
         )
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from amsgrad_exp.tracking import Tracker
 
 SCHEMA = 1
-CHECKPOINT_SECONDS = 2.0
+CHECKPOINT_SECONDS = 1.0
 HEADER = b"step,loss,x,regret\n"
 PACKAGES = ("amsgrad-exp", "labml", "llvmlite", "numba", "numpy", "torch")
 
@@ -111,8 +111,35 @@ class Summary(BaseModel):
     regret_trend: Literal["vanishing", "not vanishing"] | None = None
     seconds: float = 0.0
     started: datetime
+    experiment_sha256: str
     trace_sha256: str | None = None
     origin: Origin
+
+    def write(self, directory: Path) -> None:
+        """Replace the directory's summary.json; its last key is the SHA-256 of the others."""
+        fields = self.model_dump(mode="json", by_alias=True)
+        content = json.dumps(fields | {"sha256": _sha256(json.dumps(fields).encode())}, indent=2)
+        write_atomically(directory / "summary.json", content.encode() + b"\n")
+
+    @classmethod
+    def read(cls, directory: Path) -> Summary:
+        """Read it back.
+
+        Raises:
+            NoSuchRun: it was written by a newer version.
+            Damaged: it is not what was written.
+        """
+        path = directory / "summary.json"
+        try:
+            fields = json.loads(path.read_bytes())
+            digest = fields.pop("sha256", None)
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise Damaged(f"{path} is damaged: it is not a JSON document") from error
+        if digest != _sha256(json.dumps(fields).encode()):
+            raise Damaged(f"{path} is damaged: its checksum is wrong")
+        if fields["schema"] > SCHEMA:
+            raise NoSuchRun(f"{directory} was written by a newer version of amsgrad-exp")
+        return cls.model_validate(fields)
 
 
 @dataclass(frozen=True)
@@ -134,7 +161,7 @@ class Run:
 
     def document(self) -> dict[str, Any]:
         """What ``--json`` says of the run: its summary without what is about the record itself."""
-        record_keeping = {"schema_", "status", "reason", "started", "trace_sha256", "origin"}
+        record_keeping = {"schema_", "status", "reason", "started", "experiment_sha256", "trace_sha256", "origin"}
         return self.summary.model_dump(exclude=record_keeping) | {"directory": str(self.directory)}
 
     def read_trace(self) -> Trace:
@@ -172,7 +199,7 @@ class Checkpoint:
         path = directory / "checkpoint"
         if path.exists():
             path.replace(directory / "checkpoint.previous")
-        write_atomically(path, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        write_atomically(path, _sha256(body).encode() + b"\n" + body)
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
@@ -183,7 +210,7 @@ class Checkpoint:
             FileNotFoundError: there is none.
         """
         digest, _, body = path.read_bytes().partition(b"\n")
-        if hashlib.sha256(body).hexdigest().encode() != digest:
+        if _sha256(body).encode() != digest:
             raise Damaged(f"{path} is damaged: its checksum is wrong")
         header, _, engine = body.partition(b"\n")
         fields = json.loads(header)
@@ -242,6 +269,10 @@ def parse_trace(text: bytes) -> Trace:
     if not np.isfinite(loss_x_regret).all():
         raise Damaged("trace.csv is damaged: it holds a number that is not finite")
     return Trace(np.array(steps, np.int64), *loss_x_regret)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -331,6 +362,7 @@ def record(
         dtype=experiment.dtype,
         steps=experiment.steps,
         started=datetime.now(UTC),
+        experiment_sha256=_sha256(experiment.to_yaml().encode()),
         origin=Origin.here(),
     )
     with locked(directory):
@@ -355,7 +387,10 @@ def resume(run: Run, on_chunk: OnChunk = lambda chunk: None, should_stop: Should
         kept, seconds = HEADER, 0.0
         checkpoint, trouble = _last_checkpoint(run.directory)
         if checkpoint is not None:
-            engine.load(checkpoint.engine)
+            try:
+                engine.load(checkpoint.engine)
+            except ValueError as error:
+                raise Damaged(f"{run.directory}: the checkpoint cannot be used: {error}") from error
             kept, seconds = (run.directory / "trace.csv").read_bytes()[: checkpoint.trace_bytes], checkpoint.seconds
         logged = parse_trace(kept)
         tracker = _track(
@@ -384,14 +419,14 @@ def _drive(
     begun = time.monotonic() - run.summary.seconds
 
     def conclude(status: str, **fields: Any) -> Recorded:
+        trouble = tracker.close(status, fields.get("reason"))
         fields |= {"status": status, "seconds": time.monotonic() - begun, "trace_sha256": writer.sync()[1]}
         summary = run.summary.model_copy(update=fields)
-        _write_summary(run.directory, summary)
-        trouble = tracker.close(status, summary.reason)
+        summary.write(run.directory)
         return Recorded(replace(run, summary=summary), Trace.concatenate(traces), trouble)
 
     try:
-        _write_summary(run.directory, run.summary.model_copy(update={"status": "running"}))
+        run.summary.model_copy(update={"status": "running"}).write(run.directory)
         checkpointed = time.monotonic()
         stopping = False
         for chunk in drive(engine, experiment.steps, experiment.log_every, fast_forward=experiment.fast_forward):
@@ -401,7 +436,7 @@ def _drive(
             on_chunk(chunk)
             stopping = chunk.step < experiment.steps and should_stop()
             due = time.monotonic() - checkpointed >= CHECKPOINT_SECONDS
-            if (stopping or due) and engine.step == chunk.step and engine.failure is None:
+            if (stopping or due) and chunk.resumable:
                 size, sha256 = writer.sync()
                 Checkpoint(chunk.step, time.monotonic() - begun, size, sha256, engine.save()).write(run.directory)
                 checkpointed = time.monotonic()
@@ -415,7 +450,9 @@ def _drive(
         raise
     except OSError as error:
         with contextlib.suppress(OSError):
-            conclude("failed", reason=str(error))
+            tracker.close("failed", str(error))
+        with contextlib.suppress(OSError):
+            run.summary.model_copy(update={"status": "failed", "reason": str(error)}).write(run.directory)
         raise
     finally:
         writer.close()
@@ -436,10 +473,6 @@ def _refuse_too_large(experiment: Experiment, out: Path) -> None:
         )
 
 
-def _write_summary(directory: Path, summary: Summary) -> None:
-    write_atomically(directory / "summary.json", summary.model_dump_json(by_alias=True, indent=2).encode() + b"\n")
-
-
 def _last_checkpoint(directory: Path) -> tuple[Checkpoint | None, str | None]:
     """The newest checkpoint that can be believed, and one line on those that cannot."""
     trouble = None
@@ -452,7 +485,7 @@ def _last_checkpoint(directory: Path) -> tuple[Checkpoint | None, str | None]:
         except Damaged as error:
             trouble = f"{error}; going on from the one before it"
             continue
-        if hashlib.sha256(trace[: checkpoint.trace_bytes]).hexdigest() == checkpoint.trace_sha256:
+        if _sha256(trace[: checkpoint.trace_bytes]) == checkpoint.trace_sha256:
             return checkpoint, trouble
         trouble = f"{directory / 'trace.csv'} is not what it was at the last checkpoint; going on from before"
     return None, trouble
@@ -468,17 +501,10 @@ def read_run(directory: Path) -> Run:
     for name in ("experiment.yaml", "summary.json"):
         if not (directory / name).is_file():
             raise NoSuchRun(f"{directory} is not a run: it has no {name}")
-    try:
-        fields = json.loads((directory / "summary.json").read_bytes())
-        if isinstance(fields, dict) and isinstance(fields.get("schema"), int) and fields["schema"] > SCHEMA:
-            raise NoSuchRun(f"{directory} was written by a newer version of amsgrad-exp")
-        summary = Summary.model_validate(fields)
-        experiment = load_experiment(directory / "experiment.yaml")
-    except (ValueError, RecursionError) as error:
-        raise Damaged(f"{directory} is damaged: {str(error).splitlines()[0]}") from error
-    if len(experiment.optimizers) != 1:
-        raise Damaged(f"{directory / 'experiment.yaml'} is damaged: a run has one optimizer")
-    return Run(directory, experiment, summary)
+    summary = Summary.read(directory)
+    if _sha256((directory / "experiment.yaml").read_bytes()) != summary.experiment_sha256:
+        raise Damaged(f"{directory / 'experiment.yaml'} is damaged: it is not what was recorded")
+    return Run(directory, load_experiment(directory / "experiment.yaml"), summary)
 
 
 def list_runs(out: Path) -> list[Run]:

@@ -203,7 +203,8 @@ class Tracker:
             OSError: labml's log could not be written.
         """
         experiment_singleton().finish(status, details)
-        self._file.thread.join()
+        if self._file.thread.is_alive():
+            self._file.thread.join()
         trouble = self._server.close() if self._server is not None else None
         if self._file.thread.error is not None:
             raise self._file.thread.error

@@ -97,7 +97,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"steps": "1e19"}, "^steps: must be less than or equal to 1000000000000000000"),
     ({"steps": True}, "^steps: a number is needed"),
     ({"log_every": "0"}, "^log_every: must be greater"),
-    ({"steps": "1e12", "log_every": 1}, r"1,000,000,000,000 points, about 70,000.0 GB: take at least 100000$"),
+    ({"steps": "1e12", "log_every": 1}, r"1,000,000,000,000 points, about 200,000.0 GB: take at least 100000$"),
     ({"seed": -1}, "^seed: must be greater"),
     ({"schedule": "inv_sqrt"}, "^schedule: unknown name 'inv_sqrt', did you mean inv-sqrt"),
     ({"schedule": 3}, "^schedule: must be a valid string, not 3"),

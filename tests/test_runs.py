@@ -1,0 +1,384 @@
+"""A run's directory: what is written, what is believed when it is read back, and what is not."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amsgrad_exp import runs
+from amsgrad_exp.config import ConfigError, Experiment, load_experiment
+from amsgrad_exp.engines.rules import RULES
+from amsgrad_exp.experiment import Chunk, RunFailed
+from amsgrad_exp.runs import Checkpoint, Damaged, NoSuchRun, RunError
+from amsgrad_exp.trace import Trace
+from tests.test_tracking import logged
+
+EXPERIMENTS = {
+    "compiled, repeating": {"steps": 2_000_000, "log_every": 777},
+    "compiled, float64": {"steps": 2_000_000, "log_every": 500, "dtype": "float64"},
+    "compiled, decaying": {"steps": 400_000, "schedule": "inv-sqrt"},
+    "compiled, stochastic": {"problem": "stochastic", "steps": 400_000, "seed": 3},
+    "torch": {"engine": "torch", "steps": 6000, "log_every": 7},
+    "torch, float64, stochastic": {"engine": "torch", "steps": 5000, "problem": "stochastic", "dtype": "float64"},
+    "torch, decaying": {"engine": "torch", "steps": 5000, "schedule": "inv-sqrt"},
+}
+
+
+def experiment(optimizer: str = "amsgrad", **overrides: Any) -> Experiment:
+    return load_experiment(optimizers=[optimizer], **overrides)
+
+
+def interrupt_after(chunks: int) -> tuple[Any, Any]:
+    """What to hand to `record` for it to be interrupted after so many chunks."""
+    seen: list[Chunk] = []
+    return seen.append, lambda: len(seen) >= chunks
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> runs.Recorded:
+    return runs.record(experiment(steps=300_000, log_every=1000), tmp_path)
+
+
+def test_a_run_is_written_whole(finished: runs.Recorded) -> None:
+    directory = finished.run.directory
+    assert load_experiment(directory / "experiment.yaml") == finished.run.experiment
+    again = runs.read_run(directory)
+    assert again.summary == finished.run.summary
+    assert again.summary.status == "completed"
+    trace = again.read_trace()
+    for column in ("step", "loss", "x", "regret"):
+        assert getattr(trace, column).tobytes() == getattr(finished.trace, column).tobytes()
+    content = (directory / "trace.csv").read_bytes()
+    assert again.summary.trace_sha256 == hashlib.sha256(content).hexdigest()
+    assert again.summary.origin.versions["numpy"] == np.__version__
+    assert not [path for path in directory.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("overrides", EXPERIMENTS.values(), ids=EXPERIMENTS)
+@pytest.mark.parametrize("checkpoint_seconds", [0.0, 1e9])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(
+    overrides: dict[str, Any], checkpoint_seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", checkpoint_seconds)
+    whole = runs.record(experiment(**overrides), tmp_path / "whole").run
+    interrupted = runs.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(2)).run
+    assert interrupted.summary.status == "interrupted"
+    again = runs.resume(interrupted, *interrupt_after(2)).run
+    moved = tmp_path / "another place" / "moved"
+    shutil.copytree(again.directory, moved)
+    resumed = runs.resume(runs.read_run(moved)).run if again.summary.status == "interrupted" else again
+    assert resumed.summary.status == "completed"
+    assert (resumed.directory / "trace.csv").read_bytes() == (whole.directory / "trace.csv").read_bytes()
+    assert logged(resumed.directory) == logged(whole.directory)
+    keep = set(type(whole.summary).model_fields) - {"seconds", "started"}
+    assert resumed.summary.model_dump(include=keep) == whole.summary.model_dump(include=keep)
+    with pytest.raises(RunError, match="is complete already"):
+        runs.resume(resumed)
+
+
+@pytest.mark.parametrize("problem", ["online", "stochastic", "theorem1"])
+@pytest.mark.parametrize("schedule", ["constant", "inv-sqrt"])
+@pytest.mark.parametrize("optimizer", [*sorted(RULES), "torch.optim.NAdam"])
+def test_fresh_runs_verify(optimizer: str, problem: str, schedule: str, tmp_path: Path) -> None:
+    steps = 200_000 if optimizer in RULES else 2000
+    run = runs.record(experiment(optimizer, problem=problem, schedule=schedule, steps=steps), tmp_path).run
+    verification = runs.verify(run)
+    assert verification.first_step is None
+    assert (verification.tolerance, set(verification.differences.values())) == (0.0, {0.0})
+    assert verification.points == len(run.read_trace())
+    assert verification.changed == []
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", sorted(RULES))
+def test_the_other_engine_verifies_within_the_tolerance(optimizer: str, dtype: str, tmp_path: Path) -> None:
+    run = runs.record(experiment(optimizer, steps=3000, dtype=dtype), tmp_path).run
+    verification = runs.verify(run, "torch")
+    assert verification.tolerance == runs.CROSS_ENGINE_TOLERANCE[dtype]
+    assert verification.first_step is None
+    assert max(verification.differences.values()) > 0
+
+
+def change_line(path: Path, number: int, old: str, new: str) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    assert old in lines[number]
+    lines[number] = lines[number].replace(old, new, 1)
+    path.write_text("".join(lines))
+
+
+@settings(max_examples=30)
+@given(data=st.data())
+def test_any_changed_digit_is_found(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    run = self_made(tmp_path_factory)
+    path = run.directory / "trace.csv"
+    original = path.read_bytes()
+    digits = [at for at in range(len(runs.HEADER), len(original)) if original[at : at + 1].isdigit()]
+    at = data.draw(st.sampled_from(digits))
+    digit = data.draw(st.sampled_from([d for d in b"0123456789" if d != original[at]]))
+    try:
+        path.write_bytes(original[:at] + bytes([digit]) + original[at + 1 :])
+        changed = not np.array_equal(numbers(original), numbers(path.read_bytes()))
+        step = original[: original.index(b"\n", at)].count(b"\n") * 100 - 1
+        assert runs.verify(run).first_step == (step if changed else None)
+    finally:
+        path.write_bytes(original)
+
+
+def numbers(text: bytes) -> np.ndarray:
+    return np.loadtxt(text.decode().splitlines(), delimiter=",", skiprows=1)
+
+
+_made: list[runs.Run] = []
+
+
+def self_made(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    if not _made:
+        _made.append(runs.record(experiment(steps=5000, log_every=100), tmp_path_factory.mktemp("made")).run)
+    return _made[0]
+
+
+def test_a_shortened_trace_is_found(finished: runs.Recorded) -> None:
+    path = finished.run.directory / "trace.csv"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-3]))
+    assert runs.verify(finished.run).first_step == 297_999
+    path.write_bytes(b"".join(lines)[:-5])
+    with pytest.raises(Damaged, match="first or last line is not whole"):
+        runs.verify(finished.run)
+    path.write_bytes(b"".join(lines[:7]) + b"nonsense\n" + b"".join(lines[7:]))
+    with pytest.raises(Damaged, match=r"damaged in line 8: b'nonsense'"):
+        runs.verify(finished.run)
+
+
+def test_an_interrupted_run_verifies_as_far_as_it_came(tmp_path: Path) -> None:
+    run = runs.record(experiment(steps=400_000, schedule="inv-sqrt"), tmp_path, *interrupt_after(2)).run
+    verification = runs.verify(run)
+    assert verification.first_step is None
+    assert 0 < verification.points < 10_000
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0.0)
+    overrides = {"steps": 400_000, "schedule": "inv-sqrt"}
+    whole = runs.record(experiment(**overrides), tmp_path / "whole").run
+    run = runs.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(3)).run
+    newest = Checkpoint.read(run.directory / "checkpoint").step
+    assert Checkpoint.read(run.directory / "checkpoint.previous").step < newest
+    content = bytearray((run.directory / "checkpoint").read_bytes())
+    content[len(content) // 2] ^= 1
+    (run.directory / "checkpoint").write_bytes(content)
+    resumed = runs.resume(run)
+    assert "checkpoint is damaged: its checksum is wrong; going on from the one before it" in str(resumed.trouble)
+    assert files(resumed.run.directory)["trace.csv"] == files(whole.directory)["trace.csv"]
+
+
+def test_a_trace_that_was_changed_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0.0)
+    overrides = {"steps": 400_000, "schedule": "inv-sqrt"}
+    whole = runs.record(experiment(**overrides), tmp_path / "whole").run
+    run = runs.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(3)).run
+    change_line(run.directory / "trace.csv", 10, ",", ",1")
+    resumed = runs.resume(run)
+    assert "trace.csv is not what it was at the last checkpoint" in str(resumed.trouble)
+    assert files(resumed.run.directory)["trace.csv"] == files(whole.directory)["trace.csv"]
+
+
+@pytest.mark.parametrize("engine", ["compiled", "torch"])
+def test_mutated_runs_are_reported_and_never_believed(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flip a bit or cut the end of any file of an interrupted run: an error, or the same bytes as ever."""
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0.0)
+    overrides = {"steps": 3000 if engine == "torch" else 300_000, "schedule": "inv-sqrt", "engine": engine}
+    whole = runs.record(experiment(**overrides), tmp_path / "whole").run
+    run = runs.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(2)).run
+    chance = random.Random(engine)
+    outcomes = set()
+    for number in range(12):
+        name = ["checkpoint", "trace.csv", "summary.json", "experiment.yaml"][number % 4]
+        mutated = tmp_path / f"mutated-{number}"
+        shutil.copytree(run.directory, mutated)
+        content = bytearray((mutated / name).read_bytes())
+        if chance.random() < 0.5:
+            content = content[: chance.randrange(len(content))]
+        else:
+            content[chance.randrange(len(content))] ^= 1 << chance.randrange(7)
+        (mutated / name).write_bytes(content)
+        try:
+            runs.resume(runs.read_run(mutated))
+        except RunError:
+            outcomes.add(f"{name} refused")
+        else:
+            assert files(mutated)["trace.csv"] == files(whole.directory)["trace.csv"]
+            outcomes.add(f"{name} survived")
+    assert outcomes == {
+        "checkpoint survived",
+        "trace.csv survived",
+        "summary.json refused",
+        "experiment.yaml refused",
+    }
+
+
+def test_nothing_in_a_run_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pickle with a valid checksum in place of the torch engine's state is refused, not run."""
+    import torch
+
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0.0)
+    run = runs.record(experiment(engine="torch", steps=5000), tmp_path, *interrupt_after(2)).run
+
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    saved = io.BytesIO()
+    torch.save({"optimizer": Bomb()}, saved)
+    good = Checkpoint.read(run.directory / "checkpoint")
+    Checkpoint(good.step, good.seconds, good.trace_bytes, good.trace_sha256, saved.getvalue()).write(run.directory)
+    with pytest.raises(Damaged, match="checkpoint"):
+        runs.resume(run)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_run_in_use_is_refused_with_the_others_process_id(tmp_path: Path) -> None:
+    run = runs.record(experiment(steps=400_000, schedule="inv-sqrt"), tmp_path, *interrupt_after(1)).run
+    with FileLock(run.directory / "lock"), pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
+        runs.resume(run)
+    assert runs.resume(run).run.summary.status == "completed"
+
+
+def test_a_failing_optimizer_keeps_the_trace_so_far(tmp_path: Path) -> None:
+    faulty = load_experiment(optimizers=["tests.test_engines.Faulty"], engine="torch", steps=100)
+    with pytest.raises(RunFailed, match="the optimizer raised ZeroDivisionError at step 9"):
+        runs.record(faulty, tmp_path)
+    (run,) = runs.list_runs(tmp_path)
+    assert run.summary.status == "failed"
+    assert run.summary.reason == "the optimizer raised ZeroDivisionError at step 9: by zero"
+    assert run.read_trace().step.tolist() == list(range(10))
+    assert runs.verify(run).first_step is None
+
+
+def fail_after(calls: int, error: OSError) -> Any:
+    made = iter(range(calls))
+
+    def fail(*arguments: Any, original: Any) -> Any:
+        if next(made, None) is None:
+            raise error
+        return original(*arguments)
+
+    return fail
+
+
+@pytest.mark.parametrize("what", ["fsync", "replace"])
+@pytest.mark.parametrize("calls", [0, 1, 3, 4, 5, 8])
+def test_a_failing_disk_leaves_what_was_there(
+    what: str, calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fsync or rename fails from some call on: an OSError, and a run that resumes once the disk is well again."""
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0.0)
+    overrides = {"steps": 400_000, "schedule": "inv-sqrt"}
+    whole = runs.record(experiment(**overrides), tmp_path / "whole").run
+    with monkeypatch.context() as patch:
+        fail = fail_after(calls, OSError(28, "No space left on device"))
+        if what == "fsync":
+            fsync = os.fsync
+            patch.setattr(os, "fsync", lambda handle: fail(handle, original=fsync))
+        else:
+            replace = Path.replace
+            patch.setattr(Path, "replace", lambda path, target: fail(path, target, original=replace))
+        with pytest.raises(OSError, match="No space left on device"):
+            runs.record(experiment(**overrides), tmp_path / "parts")
+    found = runs.list_runs(tmp_path / "parts")
+    if found:
+        resumed = runs.resume(found[0]).run
+        assert files(resumed.directory)["trace.csv"] == files(whole.directory)["trace.csv"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB, where this process may mount one."""
+    import subprocess
+
+    point = tmp_path / "disk"
+    point.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(point)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a file system takes more rights than these")
+    yield point
+    subprocess.run(["umount", str(point)], check=True)
+
+
+def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
+    overrides = {"steps": 400_000, "schedule": "inv-sqrt", "log_every": 140}
+    with pytest.raises(ConfigError, match=r"2,857 points need about .* raise log_every"):
+        runs.record(experiment(**overrides | {"log_every": 140}), small_disk)
+    (small_disk / "filler").write_bytes(b"x" * 100_000)
+    whole = runs.record(experiment(**overrides | {"log_every": 260}), tmp_path / "whole").run
+    with pytest.raises((OSError, ConfigError)):
+        runs.record(experiment(**overrides | {"log_every": 260}), small_disk)
+    (small_disk / "filler").unlink()
+    found = runs.list_runs(small_disk)
+    if found:
+        resumed = runs.resume(found[0]).run
+        assert files(resumed.directory)["trace.csv"] == files(whole.directory)["trace.csv"]
+
+
+def test_a_directory_deleted_during_the_run(tmp_path: Path) -> None:
+    def delete(chunk: Chunk) -> None:
+        shutil.rmtree(tmp_path / "logs", ignore_errors=True)
+
+    with pytest.raises(OSError, match="No such file or directory"):
+        runs.record(experiment(steps=400_000, schedule="inv-sqrt"), tmp_path / "logs", delete)
+
+
+def test_finding_a_run(finished: runs.Recorded, tmp_path: Path) -> None:
+    run = finished.run
+    second = runs.record(experiment("adam", steps=1000), tmp_path).run
+    shared = os.path.commonprefix([run.run_id, second.run_id])  # noqa: RUF071
+    for reference in (str(run.directory), run.run_id, run.run_id[: len(shared) + 1]):
+        assert runs.find_run(reference, tmp_path).run_id == run.run_id
+    assert runs.find_run("last", tmp_path).run_id == second.run_id
+    assert [found.run_id for found in runs.list_runs(tmp_path)] == [run.run_id, second.run_id]
+    with pytest.raises(NoSuchRun, match="no run under"):
+        runs.find_run("feedbeef", tmp_path)
+    with pytest.raises(NoSuchRun, match="2 runs under"):
+        runs.find_run(shared, tmp_path)
+    with pytest.raises(NoSuchRun, match="there are no runs"):
+        runs.find_run("last", tmp_path / "elsewhere")
+    with pytest.raises(NoSuchRun, match=r"is not a run: it has no experiment\.yaml"):
+        runs.find_run(str(tmp_path), tmp_path)
+
+
+def test_a_run_of_a_newer_version(finished: runs.Recorded) -> None:
+    newer = finished.run.summary.model_copy(update={"schema_": 2})
+    newer.write(finished.run.directory)
+    with pytest.raises(NoSuchRun, match="written by a newer version"):
+        runs.read_run(finished.run.directory)
+
+
+def test_traces_round_trip() -> None:
+    trace = Trace(np.array([0, 10**18]), np.array([-0.0, 5e-324]), np.array([1 / 3, 1e308]), np.array([0.1, -1.0]))
+    rows = "".join(
+        f"{step},{loss!r},{x!r},{regret!r}\n"
+        for step, loss, x, regret in zip(*(column.tolist() for column in vars(trace).values()), strict=True)
+    )
+    again = runs.parse_trace(runs.HEADER + rows.encode())
+    for column in ("step", "loss", "x", "regret"):
+        assert getattr(again, column).tobytes() == getattr(trace, column).tobytes()
