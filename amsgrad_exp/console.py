@@ -65,18 +65,19 @@ def progress(label: str, steps: int, *, shown: bool) -> Iterator[Callable[[Chunk
         expand=True,
     )
     task = bar.add_task(label, total=steps, rate="", point="")
-    begun = refreshed = time.monotonic()
-    first: int | None = None
+    first: tuple[float, int] | None = None
+    refreshed = 0.0
 
     def update(chunk: Chunk) -> None:
-        nonlocal refreshed, first
-        first = chunk.step if first is None else first
+        nonlocal first, refreshed
         now = time.monotonic()
-        if not (shown and err.is_terminal) or now - begun < PROGRESS_AFTER_SECONDS or now - refreshed < REFRESH_SECONDS:
+        first = first or (now, chunk.step)
+        elapsed = now - first[0]
+        if not (shown and err.is_terminal) or elapsed < PROGRESS_AFTER_SECONDS or now - refreshed < REFRESH_SECONDS:
             return
         bar.start()
         refreshed = now
-        rate = (chunk.step - first) / (now - begun)
+        rate = (chunk.step - first[1]) / elapsed
         regret = chunk.total_regret / chunk.step
         bar.update(
             task, completed=chunk.step, rate=f"{_short(rate)} steps/s", point=f"x {chunk.x:+.3f}  R(T)/T {regret:.3g}"

@@ -1,0 +1,329 @@
+"""The command line as a subprocess: what a stranger types, and what comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import Run
+
+RUN_KEYS = [
+    "optimizer",
+    "problem",
+    "schedule",
+    "engine",
+    "dtype",
+    "steps",
+    "steps_simulated",
+    "steps_derived",
+    "x",
+    "mean_x",
+    "total_regret",
+    "regret",
+    "regret_slope",
+    "iterate",
+    "regret_trend",
+    "seconds",
+    "directory",
+]
+
+
+def test_the_papers_experiment(amsgrad_exp: Run, tmp_path: Path) -> None:
+    done = amsgrad_exp("compare", "--json", "--expect", "adam=worst", "--expect", "amsgrad=optimum")
+    assert (done.returncode, done.stderr) == (0, "")
+    document = json.loads(done.stdout)
+    assert list(document) == ["schema", "runs"]
+    assert document["schema"] == 1
+    adam, amsgrad = document["runs"]
+    assert list(adam) == RUN_KEYS
+    assert (adam["optimizer"], adam["steps"], adam["engine"], adam["dtype"]) == ("adam", 10**7, "compiled", "float32")
+    assert (adam["iterate"], adam["regret_trend"], round(adam["regret"], 2)) == ("worst", "not vanishing", 0.5)
+    assert (amsgrad["iterate"], amsgrad["regret_trend"], round(amsgrad["regret"], 2)) == (
+        "optimum",
+        "not vanishing",
+        0.33,
+    )
+    assert {path.suffix for path in (tmp_path / "logs" / "synthetic").glob("compare-*")} == {".png", ".svg"}
+
+
+def test_tables_are_readable_at_eighty_columns_and_piped(amsgrad_exp: Run) -> None:
+    done = amsgrad_exp("compare", "--steps", "1e6", "--no-figure")
+    assert done.returncode == 0
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    for word in ("adam", "amsgrad", "at the worst point", "at the optimum", "not vanishing"):
+        assert word in done.stdout
+    assert "\x1b" not in done.stdout
+    one = amsgrad_exp("run", "--steps", "1e6")
+    assert "derived from a repeated cycle" in one.stdout
+
+
+def test_an_expectation_that_is_not_met(amsgrad_exp: Run) -> None:
+    done = amsgrad_exp("compare", "--steps", "1e6", "--no-figure", "--expect", "adam=optimum")
+    assert done.returncode == 3
+    assert done.stderr == "amsgrad-exp: adam: expected optimum, came to worst\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--steps", "0"], "steps: must be greater than or equal to 1"),
+        (["run", "--steps", "ten"], "steps: must be a valid integer"),
+        (["run", "--beta1", "1"], "beta1: must be less than 1"),
+        (["run", "--lr", "nan"], "lr: must be a finite number"),
+        (["run", "--lr", "fast"], "--lr"),
+        (["run", "--optimizer", "amsgrd"], "did you mean amsgrad?"),
+        (["run", "--optimizer", "torch.optim.Nope"], "cannot be imported"),
+        (["run", "--problem", "onlin"], "did you mean online?"),
+        (["run", "--schedule", "cosine"], "unknown name 'cosine'"),
+        (["run", "--engine", "gpu"], "engine: must be"),
+        (["run", "--set", "low=3"], "the interval [3, 1] is empty"),
+        (["run", "--set", "C=3"], "problem.C: unknown key"),
+        (["run", "--set", "period"], "--set takes NAME=VALUE"),
+        (["run", "--config", "missing.yaml"], "missing.yaml cannot be read"),
+        (["run", "--steps", "1e12", "--log-every", "1"], "log_every 1 would log"),
+        (["run", "--no-such-option"], "No such option"),
+        (["run", "--optimizer"], "requires an argument"),
+        (["compare", "--expect", "adam=left"], "--expect takes NAME=optimum"),
+        (["compare", "--expect", "sgd=worst"], "'sgd' is not compared"),
+        (["compare", "--optimizer", "adam", "--optimizer", "adam"], "listed twice"),
+        (["fly"], "No such command 'fly'"),
+        (["list", "planets"], "planets"),
+        (["show", "nothing"], "no run under logs"),
+        (["show", "last"], "there are no runs under logs"),
+        (["resume", "."], "is not a run"),
+        (["verify", "nothing"], "no run under logs"),
+        (["plot", "nothing"], "no run under logs"),
+        (["plot"], "Missing argument"),
+    ],
+)
+def test_wrong_input_is_one_line_and_nothing_written(
+    arguments: list[str], message: str, amsgrad_exp: Run, tmp_path: Path
+) -> None:
+    done = amsgrad_exp(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_picks_one_optimizer_of_a_file(amsgrad_exp: Run, tmp_path: Path) -> None:
+    (tmp_path / "both.yaml").write_text("name: both\nsteps: 1000\noptimizers: [adam, {name: amsgrad, lr: 0.5}]\n")
+    refused = amsgrad_exp("run", "--config", "both.yaml")
+    assert refused.returncode == 2
+    assert "lists adam, amsgrad: pick one with --optimizer" in refused.stderr
+    done = amsgrad_exp("run", "--config", "both.yaml", "--optimizer", "amsgrad", "--json")
+    (run,) = json.loads(done.stdout)["runs"]
+    assert run["optimizer"] == "amsgrad"
+    again = amsgrad_exp("run", "--config", f"{run['directory']}/experiment.yaml", "--json")
+    (repeated,) = json.loads(again.stdout)["runs"]
+    for key in set(RUN_KEYS) - {"seconds", "directory"}:
+        assert repeated[key] == run[key]
+
+
+def test_the_commands_on_recorded_runs(amsgrad_exp: Run, tmp_path: Path) -> None:
+    for optimizer in ("adam", "amsgrad"):
+        amsgrad_exp("run", "--optimizer", optimizer, "--steps", "2000", "--quiet")
+    listed = amsgrad_exp("list", "runs").stdout
+    assert listed.count("completed") == 2
+    shown = amsgrad_exp("show", "last")
+    assert "steps: 2000" in shown.stdout
+    assert "R(t)/t" in shown.stdout
+    assert all(len(line) <= 80 for line in shown.stdout.splitlines())
+    drawn = amsgrad_exp("plot", *(path.name for path in (tmp_path / "logs/synthetic").iterdir()), "--figure", "both")
+    assert drawn.returncode == 0
+    assert (tmp_path / "both.png").stat().st_size > 10_000
+    same = amsgrad_exp("verify", "last")
+    assert (same.returncode, same.stdout) == (0, "identical: 2,000 points run again on the compiled engine\n")
+    across = amsgrad_exp("verify", "last", "--engine", "torch")
+    assert across.returncode == 0
+    assert "in agreement: 2,000 points run again on the torch engine" in across.stdout
+
+
+def test_a_changed_digit_is_status_four_and_the_step(amsgrad_exp: Run, tmp_path: Path) -> None:
+    amsgrad_exp("run", "--steps", "2000", "--log-every", "10", "--quiet")
+    (path,) = tmp_path.glob("logs/*/*/trace.csv")
+    lines = path.read_text().splitlines(keepends=True)
+    step, loss, x, regret = lines[50].split(",")
+    lines[50] = ",".join([step, loss, x, regret.replace(regret[3], "1" if regret[3] != "1" else "2", 1)])
+    path.write_text("".join(lines))
+    done = amsgrad_exp("verify", "last")
+    assert done.returncode == 4
+    assert done.stderr.startswith("amsgrad-exp: different from step 499 on: largest differences loss 0, x 0, regret ")
+    path.write_text("".join(lines)[:-3])
+    cut = amsgrad_exp("verify", "last")
+    assert cut.returncode == 4
+    assert "trace.csv is damaged" in cut.stderr
+
+
+def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "amsgrad_exp", *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_a_run(tmp_path: Path) -> Path:
+    """The directory of a run that has logged something."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for path in tmp_path.glob("logs/*/*/trace.csv"):
+            if path.stat().st_size > 1000:
+                return path.parent
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+LONG = ("--problem", "stochastic", "--steps", "1e10", "--log-every", "1e5")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("command", ["run", "compare"])
+def test_an_interruption_says_how_to_go_on(number: int, status: int, command: str, tmp_path: Path) -> None:
+    process = start(tmp_path, command, *LONG)
+    directory = wait_for_a_run(tmp_path)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == status
+    assert stdout == ""
+    assert stderr == f"interrupted: go on with amsgrad-exp resume {directory}\n"
+    assert json.loads((directory / "summary.json").read_text())["status"] == "interrupted"
+    assert (directory / "checkpoint").exists()
+    assert len(list((tmp_path / "logs" / "synthetic").iterdir())) == 1
+
+
+def test_a_second_interruption_stops_at_once(tmp_path: Path) -> None:
+    process = start(tmp_path, "run", "--engine", "torch", "--steps", "1e8", "--log-every", "100", "--no-fast-forward")
+    directory = wait_for_a_run(tmp_path)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode in (-signal.SIGINT, 130)
+    resumed = start(tmp_path, "resume", str(directory), "--quiet")
+    time.sleep(5)
+    resumed.send_signal(signal.SIGTERM)
+    resumed.communicate(timeout=30)
+    assert resumed.returncode == 143
+
+
+def test_a_run_under_way_is_refused_to_others(amsgrad_exp: Run, tmp_path: Path) -> None:
+    process = start(tmp_path, "run", *LONG)
+    directory = wait_for_a_run(tmp_path)
+    refused = amsgrad_exp("resume", str(directory))
+    process.terminate()
+    process.communicate(timeout=30)
+    assert refused.returncode == 1
+    assert refused.stderr == f"amsgrad-exp: {directory} is in use by process {process.pid}\n"
+
+
+def test_two_runs_at_once_keep_apart(tmp_path: Path) -> None:
+    processes = [start(tmp_path, "run", "--steps", "1e6", "--json") for _ in range(4)]
+    documents = [json.loads(process.communicate(timeout=120)[0])["runs"][0] for process in processes]
+    assert len({document["directory"] for document in documents}) == 4
+    assert len({document["total_regret"] for document in documents}) == 1
+
+
+@pytest.mark.parametrize("out", ["/proc/nowhere", "file/below"])
+def test_an_output_directory_that_cannot_be_made(out: str, amsgrad_exp: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = amsgrad_exp("run", "--steps", "10", "--out", out)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert out.split("/")[1 if out.startswith("/") else 0] in done.stderr
+
+
+def test_help_and_completion_import_nothing_heavy(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.argv = ['amsgrad-exp', '--help']\n"
+        "from amsgrad_exp import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'numba', 'labml', 'matplotlib', 'numpy') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "compare" in done.stdout
+
+
+def test_version_and_lists(amsgrad_exp: Run) -> None:
+    assert amsgrad_exp("--version").stdout.startswith("amsgrad-exp 0.")
+    assert "inv-sqrt" in amsgrad_exp("list", "schedules").stdout
+    assert "theorem1" in amsgrad_exp("list", "problems").stdout
+    assert "amsgrad_exp.optimizers.AMSGrad (compiled, torch)" in amsgrad_exp("list", "optimizers").stdout
+    assert "no runs under logs" in amsgrad_exp("list", "runs").stderr
+
+
+def test_an_optimizer_beside_the_user(amsgrad_exp: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import torch\nclass Mine(torch.optim.SGD):\n    pass\n")
+    done = amsgrad_exp("run", "--optimizer", "mine.Mine", "--steps", "1000", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["runs"][0]["optimizer"] == "mine.Mine"
+
+
+def on_a_terminal(arguments: list[str], tmp_path: Path, columns: int) -> str:
+    """Everything a command writes to a terminal of so many columns."""
+    parent, child = pty.openpty()
+    env = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm-256color"}
+    command = [sys.executable, "-m", "amsgrad_exp", *arguments]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=child, stderr=child, env=env)
+    os.close(child)
+    seen = b""
+    while True:
+        try:
+            part = os.read(parent, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        seen += part
+    process.wait()
+    os.close(parent)
+    return seen.decode()
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_progress_shows_on_a_terminal(columns: int, tmp_path: Path) -> None:
+    seen = on_a_terminal(["run", "--problem", "stochastic", "--steps", "1e8"], tmp_path, columns)
+    assert "adam" in seen
+    assert columns == 40 or ("steps/s" in seen and "R(T)/T" in seen)
+    short = on_a_terminal(["run", "--steps", "1000"], tmp_path, columns)
+    assert "steps/s" not in short
+
+
+words = st.one_of(
+    st.sampled_from(
+        "run compare list resume verify show plot problems last --steps 100 1e3 --optimizer adam amsgrad --lr 0.1 "
+        "--beta1 0.5 --problem theorem1 --set C=3 --json --quiet --engine compiled --dtype float64 --no-figure "
+        "--expect adam=worst --config --seed 3 --schedule inv-sqrt --log-every 10 --help --version".split()
+    ),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6),
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(arguments=st.lists(words, max_size=7))
+def test_any_command_line_ends_in_a_documented_status(
+    arguments: list[str], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, for speed: never a traceback, never a status outside the documented ones."""
+    from amsgrad_exp import cli
+
+    where = tmp_path_factory.mktemp("anywhere")
+    monkeypatch.chdir(where)
+    monkeypatch.setattr(sys, "argv", ["amsgrad-exp", *arguments, "--steps", "50"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code in (None, 0, 1, 2, 3, 4)
