@@ -121,12 +121,10 @@ def _derive(engine: Engine, steps: int, log_every: int, length: int) -> Iterator
         cycles, position = divmod(step - start, length)
         return float(cycles * xs[-1] + xs[position])
 
-    points = logged_steps(start, steps, log_every)
-    for first in range(0, len(points) or 1, DERIVED_POINTS_PER_CHUNK):
-        logged = points[first : first + DERIVED_POINTS_PER_CHUNK]
-        last = first + DERIVED_POINTS_PER_CHUNK >= len(points)
-        stop = steps if last else logged[-1] + 1
-        step = np.array(logged, np.int64)
+    stride = DERIVED_POINTS_PER_CHUNK * log_every
+    for begin in range(start, steps, stride):
+        stop = min(begin + stride, steps)
+        step = logged_steps(begin, stop, log_every)
         cycles, position = np.divmod(step - start, length)
         total_regrets = total_regret + (cycles * losses[-1] + losses[position + 1])
         cycles_done, position_done = divmod(stop - start, length)

@@ -51,6 +51,7 @@ class Trace:
         )
 
 
-def logged_steps(start: int, stop: int, log_every: int) -> range:
+def logged_steps(start: int, stop: int, log_every: int) -> NDArray[np.int64]:
     """The steps start ≤ t < stop with (t + 1) mod log_every = 0."""
-    return range(start + (-start - 1) % log_every, stop, log_every)
+    steps = range(start + (-start - 1) % log_every, stop, log_every)
+    return steps.start + log_every * np.arange(len(steps))  # np.arange counts in doubles: wrong past 2^53

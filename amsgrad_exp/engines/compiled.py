@@ -5,8 +5,10 @@ No fast-math and no contraction: the same bits on every processor.
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +24,8 @@ from amsgrad_exp.schedules import Schedule
 from amsgrad_exp.trace import Trace, logged_steps
 
 Floats = NDArray[np.floating[Any]]
+
+BLOCK_STEPS = 1024  # how often bias corrections are checked for having become 1
 
 for _rule in RULES.values():
     register_jitable(_rule)
@@ -138,26 +142,26 @@ class CompiledEngine(Engine):
 
     @property
     def saturated(self) -> bool:
-        return bool(np.all(1 - self._beta_powers == 1))
+        return not self._beta_powers.any()
 
     @property
     def state(self) -> bytes:
         return self._state.tobytes()
 
     def advance(self, stop: int, log_every: int) -> Trace:
-        before = self.save()
+        before = copy.copy(self)
+        before._state, before._beta_powers = self._state.copy(), self._beta_powers.copy()
         trace = self._take(stop, log_every)
-        if not np.isfinite(self.x):
-            self.load(before)
-            xs = self._take(stop, log_every=1).x
-            failed = np.flatnonzero(~np.isfinite(xs))
-            self.load(before)
+        if not math.isfinite(self.x):
+            saved = before.save()
+            failed = np.flatnonzero(~np.isfinite(before._take(stop, log_every=1).x))
+            self.load(saved)
             trace = self._take(self.step + int(failed[0]) if len(failed) else stop, log_every)
             self.failure = f"x became {self.x} at step {self.step - 1}"
         return trace
 
     def _take(self, stop: int, log_every: int) -> Trace:
-        steps = np.array(logged_steps(self.step, stop, log_every), np.int64)
+        steps = logged_steps(self.step, stop, log_every)
         losses, xs = np.empty((2, len(steps)), self._dtype)
         total_regrets = np.empty(len(steps))
         totals = np.array([self.total_regret, self.x_sum])
@@ -178,13 +182,8 @@ class CompiledEngine(Engine):
         step_sizes = self.schedule.step_sizes(start, stop)
         corrections = np.ones(stop - start)
         if not self.saturated:
-            # Powers by repeated multiplication: unlike pow(), the same bits with every mathematics library.
-            powers = np.repeat(self._betas[:, None], stop - start, axis=1)
-            powers[:, 0] *= self._beta_powers
-            bias_correction1, bias_correction2 = 1 - np.multiply.accumulate(powers, axis=1, out=powers)
-            self._beta_powers = powers[:, -1].copy()
-            step_sizes /= bias_correction1
-            corrections = np.sqrt(bias_correction2)
+            step_sizes /= self._bias_correction(0, stop - start)
+            corrections = np.sqrt(self._bias_correction(1, stop - start))
             if self._optimized_update:
                 step_sizes *= corrections
         slopes = self.problem.slopes(start, stop, self.seed)
@@ -192,6 +191,25 @@ class CompiledEngine(Engine):
         if repeating:
             self._repeated = (key, inputs)
         return inputs
+
+    def _bias_correction(self, which: int, steps: int) -> NDArray[np.float64]:
+        """1 − β^t over the next so many steps; afterwards β^t is kept, as 0 once 1 − β^t is 1.
+
+        By repeated multiplication: unlike pow(), the same bits with every mathematics library.
+        """
+        beta, power = self._betas[which], self._beta_powers[which]
+        correction = np.ones(steps)
+        for first in range(0, steps, BLOCK_STEPS):
+            if power == 0:
+                break
+            block = correction[first : first + BLOCK_STEPS]
+            block[:] = beta
+            block[0] *= power
+            np.multiply.accumulate(block, out=block)
+            power = block[-1] if 1 - block[-1] != 1 else 0.0
+            np.subtract(1, block, out=block)
+        self._beta_powers[which] = power
+        return correction
 
     def save(self) -> bytes:
         return json.dumps(

@@ -115,7 +115,7 @@ class TorchEngine(Engine):
             loss = (slope * self._param - slope * self._optimum).sum()
             self.total_regret += loss.item()
             self.x_sum += x
-            if self.step in steps:
+            if (self.step + 1) % log_every == 0:
                 rows.append((loss.item(), x, self.total_regret / (self.step + 1)))
             for group in self._optimizer.param_groups:
                 group["lr"] = step_size
@@ -133,7 +133,7 @@ class TorchEngine(Engine):
             if not math.isfinite(x):
                 self.failure = f"x became {x} at step {self.step - 1}"
                 break
-        return Trace(np.array(steps[: len(rows)], np.int64), *np.array(rows, np.float64).reshape(-1, 3).T)
+        return Trace(steps[: len(rows)], *np.array(rows, np.float64).reshape(-1, 3).T)
 
     def save(self) -> bytes:
         buffer = io.BytesIO()

@@ -1,0 +1,248 @@
+"""Speed against peers, side by side in one run: AMSGrad on the online problem, float32.
+
+Everything is timed in turn, several rounds over, and every ratio is the median over rounds of two neighbours' times,
+so that a machine whose speed drifts spoils neither.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from amsgrad_exp.engines import OPTIMIZERS
+from amsgrad_exp.engines.compiled import CompiledEngine
+from amsgrad_exp.engines.torch_loop import TorchEngine
+from amsgrad_exp.experiment import drive
+from amsgrad_exp.problems import Online
+from amsgrad_exp.schedules import Constant
+
+ROUNDS = 7
+STEPS = 10_000_000
+TORCH_STEPS = 2_000
+BETAS = (0.9, 0.99)
+
+Timed = Callable[[], float]
+"""Does the work once and returns seconds a step, or, for a whole command, seconds."""
+
+console = Console(width=max(100, Console().width))
+
+
+def per_step(steps: int, work: Callable[[], object]) -> Timed:
+    def timed() -> float:
+        begun = time.perf_counter()
+        work()
+        return (time.perf_counter() - begun) / steps
+
+    return timed
+
+
+def compiled() -> Timed:
+    def work() -> None:
+        engine = CompiledEngine("amsgrad", Online(), Constant(0.01), betas=BETAS, eps=1e-16)
+        for _ in drive(engine, STEPS, 1000, fast_forward=False):
+            pass
+
+    return per_step(STEPS, work)
+
+
+def plain_c(folder: Path) -> Timed | None:
+    compiler = os.environ.get("CC") or shutil.which("cc")
+    if compiler is None:
+        console.print("no C compiler: the plain C loop is skipped")
+        return None
+    library = folder / "loop.so"
+    source = Path(__file__).with_name("loop.c")
+    subprocess.run([compiler, "-O3", "-shared", "-fPIC", source, "-o", library, "-lm"], check=True)
+    function = ctypes.CDLL(str(library)).amsgrad_online
+    points = STEPS // 1000
+    losses, xs, total_regrets = np.empty(points, np.float32), np.empty(points, np.float32), np.empty(points)
+    final_x = ctypes.c_float()
+    arguments = (
+        ctypes.c_int64(STEPS),
+        ctypes.c_int64(1000),
+        *(ctypes.c_float(number) for number in (0.01, *BETAS, 1e-16)),
+        *(array.ctypes.data_as(ctypes.c_void_p) for array in (losses, xs, total_regrets)),
+        ctypes.byref(final_x),
+    )
+    timed = per_step(STEPS, lambda: function(*arguments))
+    timed()
+    assert abs(total_regrets[-1] / STEPS - 0.33) < 0.005, "the C loop is not the experiment"
+    return timed
+
+
+def optax_scan(*, same_experiment: bool) -> Timed | None:
+    """AMSGrad of optax under lax.scan: with regret in float64 and points logged as ours, or with neither."""
+    if importlib.util.find_spec("optax") is None:
+        console.print("no jax and optax (pip install 'amsgrad-exp\\[bench]'): lax.scan is skipped")
+        return None
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    optimizer = optax.amsgrad(0.01, *BETAS, eps=1e-16)
+    regret_dtype = jnp.float64 if same_experiment else jnp.float32
+
+    def step(carry: Any, slope: Any) -> Any:
+        x, state, total_regret = carry
+        loss = slope * x - slope * jnp.float32(-1)
+        update, state = optimizer.update(slope, state)
+        moved = jnp.clip(optax.apply_updates(x, update), -1.0, 1.0).astype(jnp.float32)
+        return (moved, state, total_regret + loss.astype(regret_dtype)), (loss, x)
+
+    def until_point(carry: Any, slopes: Any) -> Any:
+        carry, (losses, xs) = jax.lax.scan(step, carry, slopes)
+        return carry, (losses[-1], xs[-1], carry[2])
+
+    @jax.jit
+    def scan(slopes: Any) -> Any:
+        x = jnp.float32(0)
+        carry = (x, optimizer.init(x), jnp.zeros((), regret_dtype))
+        if same_experiment:
+            return jax.lax.scan(until_point, carry, slopes.reshape(-1, 1000))
+        return jax.lax.scan(lambda carry, slope: (step(carry, slope)[0], None), carry, slopes)
+
+    def work() -> None:
+        with jax.enable_x64(same_experiment):
+            jax.block_until_ready(scan(slopes))
+
+    with jax.enable_x64(same_experiment):
+        slopes = jnp.asarray(Online().slopes(0, STEPS), jnp.float32)
+    return per_step(STEPS, work)
+
+
+def literal(path: str) -> Timed:
+    arguments: dict[str, object] = {"betas": BETAS, "eps": 1e-16}
+    if path.startswith("torch."):
+        arguments["amsgrad"] = True
+
+    def work() -> None:
+        TorchEngine(path, Online(), Constant(0.01), arguments=arguments).advance(TORCH_STEPS, 1000)
+
+    return per_step(TORCH_STEPS, work)
+
+
+def bare_torch_loop() -> Timed:
+    """The loop as anybody writes it around torch.optim.Adam, without an engine of ours."""
+
+    def work() -> None:
+        x = torch.nn.Parameter(torch.zeros(1))
+        optimizer = torch.optim.Adam([x], lr=0.01, betas=BETAS, eps=1e-16, amsgrad=True)
+        total_regret = 0.0
+        for t in range(TORCH_STEPS):
+            slope = 1010.0 if t % 101 == 1 else -10.0
+            loss = (slope * x).sum() + slope
+            total_regret += loss.item()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            x.data.clamp_(-1.0, 1.0)
+
+    return per_step(TORCH_STEPS, work)
+
+
+def command(*arguments: str, before: str = "") -> Timed:
+    """A whole process of ours, from its start to its end; ``before`` is done first in it."""
+    program = (
+        f"{before}\nimport sys\nfrom amsgrad_exp.cli import main\nsys.argv = ['amsgrad-exp', *{arguments!r}]\nmain()"
+    )
+
+    def timed() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.perf_counter()
+            subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            return time.perf_counter() - begun
+
+    return timed
+
+
+WITHOUT_RECORDS = """
+import contextlib
+from amsgrad_exp import runs
+runs.write_atomically = lambda path, content: None
+runs.locked = contextlib.nullcontext
+runs.TraceWriter.append = lambda self, trace: None
+runs.TraceWriter.sync = lambda self: (0, "")
+runs.Origin.here = classmethod(lambda cls: cls(versions={}, platform="", git_commit=None))
+"""
+
+
+def measure(candidates: dict[str, Timed | None]) -> dict[str, list[float]]:
+    """Times of every candidate, round by round, after one round to warm up."""
+    present = {name: timed for name, timed in candidates.items() if timed is not None}
+    seconds: dict[str, list[float]] = {name: [] for name in present}
+    for number in range(ROUNDS + 1):
+        for name, timed in present.items():
+            taken = timed()
+            if number:
+                seconds[name].append(taken)
+    return seconds
+
+
+def table(title: str, seconds: dict[str, list[float]], unit: str, scale: float) -> None:
+    """Medians, and ratios to the first candidate paired round by round."""
+    first, *_ = seconds.values()
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in ("", unit, "min", "max", "ratio to the first"):
+        shown.add_column(column, justify="left" if not column else "right")
+    for name, times in seconds.items():
+        ratio = statistics.median(time / reference for time, reference in zip(times, first, strict=True))
+        numbers = (statistics.median(times), min(times), max(times))
+        shown.add_row(name, *(f"{number * scale:,.4g}" for number in numbers), f"{ratio:,.4g}")
+    console.print(shown, "")
+
+
+def peak_megabytes(*arguments: str) -> float:
+    """Of a process whose parent is small: a child is charged with what its parent held when it forked."""
+    program = (
+        "import resource, subprocess, sys\n"
+        f"subprocess.run([sys.executable, '-m', 'amsgrad_exp', *{arguments!r}], check=True, stdout=subprocess.DEVNULL)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, capture_output=True, text=True)
+    return int(done.stdout) / (1024 if sys.platform == "linux" else 1024**2)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        loops = {
+            "compiled engine, no fast-forward": compiled(),
+            "plain C loop, cc -O3": plain_c(Path(folder)),
+            "optax under lax.scan, the same experiment": optax_scan(same_experiment=True),
+            "optax under lax.scan, float32 regret, no points": optax_scan(same_experiment=False),
+            "torch engine, AMSGrad of amsgrad_exp": literal(OPTIMIZERS["amsgrad"]),
+            "torch engine, Adam(amsgrad=True) of torch.optim": literal("torch.optim.Adam"),
+            "bare loop, Adam(amsgrad=True) of torch.optim": bare_torch_loop(),
+        }
+        table("Loops: AMSGrad on the online problem, float32", measure(loops), "ns a step", 1e9)
+    run = ("run", "--optimizer", "amsgrad")
+    commands = {
+        "10^7 steps": command(*run),
+        "10^7 steps without writing its record": command(*run, before=WITHOUT_RECORDS),
+        "10^12 steps": command(*run, "--steps", "1e12"),
+        "10^7 steps, --no-fast-forward": command(*run, "--no-fast-forward"),
+        "compare, with its figure": command("compare"),
+        "--help": command("--help"),
+    }
+    table(
+        "Whole commands, start-up included, once compiled: run --optimizer amsgrad", measure(commands), "seconds", 1.0
+    )
+    console.print(f"peak memory of run --optimizer amsgrad: {peak_megabytes(*run):.0f} MB")
+
+
+main()
