@@ -28,7 +28,7 @@ bench: $(VENV)/installed-bench  ## speed against peers, side by side in one run
 	$(BIN)/python -m benchmarks
 
 figures: $(VENV)/installed-run  ## the figures of the README
-	$(BIN)/python -m docs.figures
+	$(BIN)/python docs/figures.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -210,7 +210,8 @@ def peak_megabytes(*arguments: str) -> float:
     """Of a process whose parent is small: a child is charged with what its parent held when it forked."""
     program = (
         "import resource, subprocess, sys\n"
-        f"subprocess.run([sys.executable, '-m', 'amsgrad_exp', *{arguments!r}], check=True, stdout=subprocess.DEVNULL)\n"
+        f"command = [sys.executable, '-m', 'amsgrad_exp', *{arguments!r}]\n"
+        "subprocess.run(command, check=True, stdout=subprocess.DEVNULL)\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     with tempfile.TemporaryDirectory() as folder:
