@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import itertools
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
@@ -19,6 +21,7 @@ import typer
 if TYPE_CHECKING:
     from amsgrad_exp.config import Experiment
     from amsgrad_exp.runs import Recorded
+    from amsgrad_exp.sweep import Results, Sweep
 
 app = typer.Typer(
     help="Does an optimizer converge where it provably should? The experiment of Reddi, Kale and Kumar (2018).",
@@ -52,7 +55,7 @@ def experiment_options(
     engine: Annotated[str | None, typer.Option(help="auto, compiled or torch.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     log_every: Annotated[str | None, typer.Option(metavar="N", help="Log a point every N steps.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of a random problem.")] = None,
+    seed: Annotated[str | None, typer.Option(metavar="N", help="Seed of a random problem.")] = None,
     no_fast_forward: Annotated[bool, typer.Option("--no-fast-forward", help="Simulate every step.")] = False,
 ) -> dict[str, Any]:
     """The options that `run` and `compare` share, as arguments of `load_experiment`."""
@@ -121,7 +124,8 @@ def run(
 
     if optimizer is None and experiment["path"] is None:
         optimizer = "adam"
-    loaded = load_experiment(**experiment, optimizers=[optimizer] if optimizer else [])
+    with optimizers_print_to_stderr():
+        loaded = load_experiment(**experiment, optimizers=[optimizer] if optimizer else [])
     if len(loaded.optimizers) > 1:
         names = ", ".join(settings.name for settings in loaded.optimizers)
         raise ConfigError(f"{experiment['path']} lists {names}: pick one with --optimizer, or use compare")
@@ -149,18 +153,27 @@ def compare(
     """Run several optimizers on one problem, side by side; Adam and AMSGrad by default."""
     from amsgrad_exp import console
     from amsgrad_exp.config import load_experiment
+    from amsgrad_exp.experiment import RunFailed
 
-    loaded = load_experiment(**experiment, optimizers=optimizer or [])
+    with optimizers_print_to_stderr():
+        loaded = load_experiment(**experiment, optimizers=optimizer or [])
+        for settings in loaded.optimizers:
+            loaded.build_engine(settings)  # what cannot be built is refused before anything is run
     expected = _expectations(expect or [], [settings.name for settings in loaded.optimizers])
     with interruptible() as interruption:
-        recorded = []
+        recorded, failed = [], False
         for settings in loaded.optimizers:
-            recorded.append(_record(loaded.only(settings.name), out, interruption, quiet=quiet))
             if interruption.signal:
-                break
+                console.note(f"not started: {settings.name}")
+                continue
+            try:
+                recorded.append(_record(loaded.only(settings.name), out, interruption, quiet=quiet))
+            except RunFailed as failure:
+                console.error(f"{settings.name}: {failure}")
+                failed = True
         _report(recorded, interruption, as_json=as_json, quiet=quiet)
     runs = [each.run for each in recorded]
-    if not no_figure:
+    if runs and not no_figure:
         from amsgrad_exp.figures import regret_and_iterate
 
         traces = {each.run.summary.optimizer: each.trace for each in recorded}
@@ -168,6 +181,8 @@ def compare(
         files = regret_and_iterate(path, traces, loaded.problem)
         if not (quiet or as_json):
             console.out.print("figure", *files, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
     wrong = [it for it in runs if expected.get(it.summary.optimizer, it.summary.iterate) != it.summary.iterate]
     for it in wrong:
         console.error(
@@ -178,11 +193,69 @@ def compare(
 
 
 @app.command()
+@with_experiment_options
+def sweep(
+    experiment: dict[str, Any],
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUES",
+            help="An axis: a setting or a constant, as start:stop:count, log:…, log1m:… or a list; repeatable.",
+        ),
+    ] = None,
+    optimizer: Annotated[list[str] | None, typer.Option(help="A name, see 'list optimizers'; repeatable.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
+    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Compute on this Dask scheduler.")] = None,
+    export: Annotated[str | None, typer.Option(metavar="csv", help="Write the rows as results.csv, too.")] = None,
+    no_figure: Annotated[bool, typer.Option("--no-figure", help="Write no figure.")] = False,
+    out: Out = Path("sweeps"),
+    quiet: Quiet = False,
+) -> None:
+    """Run an experiment over a grid of settings, and draw where the iterates settle."""
+    from amsgrad_exp.sweep import load_sweep, make_directory
+
+    if export not in (None, "csv"):
+        raise typer.BadParameter(f"--export takes csv, not {export!r}")
+    loaded = load_sweep(**experiment, grid=grid or [], optimizers=optimizer or [])
+    _sweep(make_directory(loaded, out), jobs, dask, export=export, figure=not no_figure, quiet=quiet)
+
+
+@app.command()
+@with_experiment_options
+def boundary(
+    experiment: dict[str, Any],
+    optimizer: Annotated[str, typer.Option(help="A name, see 'list optimizers'.")] = "adam",
+) -> None:
+    """Print the β2 at which an optimizer's iterates turn from one end of the interval to the other."""
+    from amsgrad_exp import console
+    from amsgrad_exp.config import ConfigError, load_experiment
+    from amsgrad_exp.theory import NoSteadyState, critical_beta2, destination, drift
+
+    loaded = load_experiment(**experiment, optimizers=[optimizer])
+    (settings,) = loaded.optimizers
+    beta1, eps = settings.beta1 or 0.0, settings.eps or 0.0
+    try:
+        critical = critical_beta2(loaded.problem, optimizer, beta1, eps)
+        edges = [0.0, *critical, 1.0]
+        middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
+        ends = [
+            str(destination(loaded.problem, drift(loaded.problem, optimizer, beta1, beta2, eps))) for beta2 in middles
+        ]
+    except NoSteadyState as error:
+        raise ConfigError(str(error)) from error
+    console.boundary(loaded.problem.name, optimizer, beta1, edges, ends)
+
+
+@app.command()
 def resume(reference: Reference, out: Out = Path("logs"), as_json: Json = False, quiet: Quiet = False) -> None:
-    """Go on with an interrupted run, to the same result as if it had never been interrupted."""
+    """Go on with an interrupted run or sweep, to the same result as if it had never been interrupted."""
     from amsgrad_exp import console, runs
 
-    found = runs.find_run(reference, out)
+    directory = runs.find_directory(reference, out)
+    if (directory / "sweep.yaml").is_file():
+        _sweep(directory, None, None, export=None, figure=True, quiet=quiet)
+        return
+    found = runs.read_run(directory)
     with (
         interruptible() as interruption,
         console.progress(found.summary.optimizer, found.summary.steps, shown=not quiet) as update,
@@ -201,8 +274,8 @@ def verify(
     """Run a recorded experiment again and compare every logged point; exit with 4 where they differ."""
     from amsgrad_exp import console, runs
 
-    found = runs.find_run(reference, out)
     try:
+        found = runs.find_run(reference, out)
         with console.progress(f"verifying {found.summary.optimizer}", found.summary.steps, shown=not quiet) as update:
             verification = runs.verify(found, engine, update)
     except runs.Damaged as error:
@@ -239,7 +312,12 @@ def plot(
     from amsgrad_exp.config import ConfigError
     from amsgrad_exp.figures import regret_and_iterate
 
+    if not figure.name:
+        raise typer.BadParameter(f"--figure takes a file's name, not {str(figure)!r}")
     found = [runs.find_run(reference, out) for reference in references]
+    problems = [it.experiment.problem for it in found]
+    if len({(problem.optimum, problem.low, problem.high) for problem in problems}) > 1:
+        raise ConfigError("these runs are of problems with different optima or intervals: draw them apart")
     names = [it.summary.optimizer for it in found]
     labels = [
         name if names.count(name) == 1 else f"{name} {it.run_id[:8]}" for name, it in zip(names, found, strict=True)
@@ -270,7 +348,7 @@ def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")], out: Out 
     from amsgrad_exp.schedules import SCHEDULES
 
     if kind is Kind.runs:
-        found = runs.list_runs(out)
+        found = runs.list_runs(out, console.note)
         if not found:
             console.note(f"no runs under {out}")
         else:
@@ -301,6 +379,11 @@ def _expectations(expect: list[str], names: list[str]) -> dict[str, str]:
     return expected
 
 
+def optimizers_print_to_stderr() -> contextlib.AbstractContextManager[object]:
+    """Keep what somebody's optimizer prints out of our own output."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
 class Interruption:
     """Whether, and by which signal, the user asked to stop."""
 
@@ -310,7 +393,7 @@ class Interruption:
         return bool(self.signal)
 
 
-@contextmanager
+@contextlib.contextmanager
 def interruptible() -> Iterator[Interruption]:
     """Turn the first SIGINT or SIGTERM into a request to stop; the second one ends the process at once."""
     interruption = Interruption()
@@ -333,7 +416,7 @@ def _record(experiment: Experiment, out: Path, interruption: Interruption, *, qu
     from amsgrad_exp.runs import record
 
     name = experiment.optimizers[0].name
-    with console.progress(name, experiment.steps, shown=not quiet) as update:
+    with console.progress(name, experiment.steps, shown=not quiet) as update, optimizers_print_to_stderr():
         return record(experiment, out, update, interruption)
 
 
@@ -344,29 +427,90 @@ def _report(recorded: list[Recorded], interruption: Interruption, *, as_json: bo
     for trouble in dict.fromkeys(each.trouble for each in recorded if each.trouble):
         console.note(trouble)
     runs = [each.run for each in recorded]
-    if interruption.signal:
-        if runs[-1].summary.status == "interrupted":
-            console.note(f"interrupted: go on with amsgrad-exp resume {runs[-1].directory}")
-        raise typer.Exit(128 + interruption.signal)
-    if as_json:
-        document = {"schema": 1, "runs": [it.document() for it in runs]}
+    interrupted = [it for it in runs if it.summary.status == "interrupted"]
+    completed = [it for it in runs if it.summary.status == "completed"]
+    if as_json and not interrupted:
+        document = {"schema": 1, "runs": [it.document() for it in completed]}
         sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
-    elif not quiet and len(runs) == 1:
-        console.run_table(runs[0])
-    elif not quiet:
-        console.comparison(runs)
+    elif completed and not (quiet or as_json):
+        if len(runs) == 1:
+            console.run_table(completed[0])
+        else:
+            console.comparison(completed)
+    for it in interrupted:
+        console.note(f"interrupted: go on with amsgrad-exp resume {shlex.quote(str(it.directory))}")
+    if interruption.signal:
+        raise typer.Exit(128 + interruption.signal)
+
+
+def _sweep(
+    directory: Path, jobs: int | None, dask: str | None, *, export: str | None, figure: bool, quiet: bool
+) -> None:
+    """Compute what a sweep lacks; say, draw and track what came out."""
+    from amsgrad_exp import console
+    from amsgrad_exp.sweep import Results, read_sweep, run_sweep
+    from amsgrad_exp.tracking import Tracker
+
+    loaded = read_sweep(directory)
+    with interruptible() as interruption, console.cell_progress(shown=not quiet) as update:
+        complete = run_sweep(directory, jobs=jobs or -1, dask=dask, on_cells=update, should_stop=interruption)
+    if not complete:
+        console.note(f"interrupted: go on with amsgrad-exp resume {shlex.quote(str(directory))}")
+        raise typer.Exit(128 + interruption.signal)
+    with contextlib.closing(Results(directory, loaded)) as results:
+        counts = results.counts()
+        if export:
+            results.export_csv(directory / "results.csv")
+        files = _draw(loaded, results, directory) if figure else []
+        if not quiet:
+            console.sweep_table(loaded, results, counts)
+    tracker = Tracker(
+        directory.parent.parent,
+        directory.parent.name,
+        ", ".join(loaded.optimizers),
+        {**loaded.data, "grid": dict(loaded.grid)},
+        run_id=directory.name,
+    )
+    tracker.save_values({f"{name}.{where}": number for name, by in counts.items() for where, number in by.items()})
+    trouble = tracker.close("completed")
+    if trouble:
+        console.note(trouble)
+    if not quiet:
+        for path in (directory / "results.sqlite", *([directory / "results.csv"] if export else []), *files):
+            console.out.print(path, soft_wrap=True)
+
+
+def _draw(loaded: Sweep, results: Results, directory: Path) -> list[Path]:
+    """The picture of a sweep with one or two axes; none with more."""
+    from amsgrad_exp.figures import Panel, phase_diagram, profile
+    from amsgrad_exp.sweep import boundary
+
+    mean_x, iterate, regret = (results.column(name) for name in ("mean_x", "iterate", "regret"))
+    if len(loaded.axes) == 1:
+        ((name, values),) = loaded.axes.items()
+        columns = {it: {"regret": regret[i], "mean_x": mean_x[i]} for i, it in enumerate(loaded.optimizers)}
+        return profile(directory / "profile", name, values, columns)
+    if len(loaded.axes) == 2:
+        panels = [Panel(it, mean_x[i], iterate[i], boundary(loaded, it)) for i, it in enumerate(loaded.optimizers)]
+        problem = loaded.experiment(0).problem
+        return phase_diagram(directory / "phase", loaded.axes, panels, problem.low, problem.high)
+    return []
 
 
 def main() -> None:
     """Run the command line; every error is one line on stderr and a documented exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    with contextlib.suppress(OSError):
+        sys.path.append(str(Path.cwd()))  # where a user's own optimizer may be
     try:
         status = app(standalone_mode=False)
     except typer.TyperException as error:
-        status = _fail(error.format_message(), error.exit_code)
+        status = _fail(error.format_message(), error.exit_code) if error.format_message() else error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         status = 128 + signal.SIGINT
     except OSError as error:
-        status = _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+        status = _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 1)
     except Exception as error:
         from amsgrad_exp.config import ConfigError
         from amsgrad_exp.experiment import RunFailed

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import re
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     InstanceOf,
@@ -28,11 +25,12 @@ from pydantic import (
 from amsgrad_exp.engines import OPTIMIZERS
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.engines.rules import RULES
-from amsgrad_exp.problems import PROBLEMS, Integer, Number, Problem
+from amsgrad_exp.problems import PROBLEMS, Integer, Number, Problem, whole_number
 from amsgrad_exp.schedules import SCHEDULES
 
 MAX_STEPS = 10**18
 MAX_POINTS = 10_000_000
+MAX_BYTES = 1_000_000  # of a file that describes an experiment
 BYTES_PER_POINT = 200  # of trace.csv and labml's log together, at most
 
 
@@ -45,18 +43,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(name.lower(), known, n=1)
     return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-
-
-def _whole_number(value: object) -> object:
-    """Accept 10_000_000 and 1e7, as text too, where an integer is meant."""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?[\d_]+(\.\d*)?([eE][+-]?\d{1,3})?", value):
-        number = Decimal(value.replace("_", ""))
-        if number == number.to_integral_value():
-            return int(number)
-    return value
-
-
-WholeNumber = Annotated[Integer, BeforeValidator(_whole_number)]
 
 
 class OptimizerSettings(BaseModel):
@@ -84,14 +70,14 @@ class OptimizerSettings(BaseModel):
     @property
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of the optimizer's class, other than lr."""
-        arguments: dict[str, Any] = dict(self.options)
+        arguments: dict[str, Any] = {}
         if self.beta1 is not None:
             arguments["betas"] = (self.beta1, self.beta2)
         if self.eps is not None:
             arguments["eps"] = self.eps
         if self.optimized_update is not None:
             arguments["optimized_update"] = self.optimized_update
-        return arguments
+        return arguments | self.options
 
 
 class Experiment(BaseModel):
@@ -116,11 +102,11 @@ class Experiment(BaseModel):
     problem: SerializeAsAny[InstanceOf[Problem]]
     schedule: str
     optimizers: Annotated[tuple[OptimizerSettings, ...], Field(min_length=1)]
-    steps: Annotated[WholeNumber, Field(ge=1, le=MAX_STEPS)]
-    log_every: Annotated[WholeNumber, Field(ge=1, le=MAX_STEPS)]
+    steps: Annotated[Integer, Field(ge=1, le=MAX_STEPS)]
+    log_every: Annotated[Integer, Field(ge=1, le=MAX_STEPS)]
     engine: Literal["auto", "compiled", "torch"] = "auto"
     dtype: Literal["float32", "float64"] = "float32"
-    seed: Annotated[WholeNumber, Field(ge=0, lt=2**64)] = 0
+    seed: Annotated[Integer, Field(ge=0, le=2**64 - 1)] = 0
     fast_forward: bool = True
 
     @field_validator("schedule")
@@ -138,6 +124,17 @@ class Experiment(BaseModel):
                 raise ValueError(f"optimizer {name} is listed twice")
             if self.engine == "compiled" and name not in RULES:
                 raise ValueError(f"optimizer {name} has no rule for the compiled engine: take engine torch or auto")
+        largest = self.problem.largest_slope * max(
+            1.0, self.problem.largest_slope, abs(self.problem.low), abs(self.problem.high)
+        )
+        for settings in self.optimizers:
+            for name in ("lr", "eps"):
+                if (getattr(settings, name) or 0) > np.finfo(self.dtype).max:
+                    raise ValueError(f"{name} is too large for {self.dtype}: {getattr(settings, name)}")
+        if not largest < np.finfo(self.dtype).max / 4:
+            raise ValueError(f"the problem's constants are too large for {self.dtype}: their products overflow")
+        if self.log_every > self.steps:
+            raise ValueError(f"log_every must be at most steps ({self.steps}), not {self.log_every}")
         points = self.steps // self.log_every
         if points > MAX_POINTS:
             raise ValueError(
@@ -150,6 +147,17 @@ class Experiment(BaseModel):
         """The same experiment with one of its optimizers."""
         chosen = tuple(settings for settings in self.optimizers if settings.name == name)
         return self.model_copy(update={"optimizers": chosen})
+
+    def on_engine(self, engine: str) -> Experiment:
+        """The same experiment on another engine.
+
+        Raises:
+            ConfigError: there is no such engine, or the optimizer has no rule for it.
+        """
+        try:
+            return Experiment.model_validate(dict(self) | {"engine": engine})
+        except ValidationError as error:
+            raise ConfigError(_explain(error, Experiment)) from error
 
     def engine_of(self, settings: OptimizerSettings) -> Literal["compiled", "torch"]:
         """Which engine runs this optimizer."""
@@ -182,7 +190,12 @@ class Experiment(BaseModel):
 
     def to_yaml(self) -> str:
         """The experiment as YAML that `load_experiment` reads back to an equal one."""
-        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+        return to_yaml(self.model_dump(mode="json", exclude_none=True))
+
+
+def to_yaml(data: Mapping[str, Any]) -> str:
+    """A mapping as YAML, its keys in order."""
+    return yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True)
 
 
 def resolve(data: Mapping[str, Any]) -> Experiment:
@@ -204,7 +217,7 @@ def resolve(data: Mapping[str, Any]) -> Experiment:
     data["optimizers"] = [_complete(settings, natural) for settings in given]
     data.setdefault("schedule", natural.get("schedule", "constant"))
     data.setdefault("steps", 10_000_000)
-    steps = _whole_number(data["steps"])
+    steps = whole_number(data["steps"])
     if data.get("log_every") is None and isinstance(steps, int):
         data["log_every"] = max(1, steps // 10_000)
     try:
@@ -213,15 +226,28 @@ def resolve(data: Mapping[str, Any]) -> Experiment:
         raise ConfigError(_explain(error, Experiment)) from error
 
 
-def load_experiment(
+def read_complete(path: Path) -> Experiment:
+    """Read a complete experiment, as `Experiment.to_yaml` writes it, without importing what it names.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    data = _read_yaml(path)
+    try:
+        return Experiment.model_validate({**data, "problem": _problem(data.get("problem"))})
+    except ValidationError as error:
+        raise ConfigError(_explain(error, Experiment)) from error
+
+
+def read_experiment(
     path: Path | None = None,
     *,
     optimizers: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     constants: Mapping[str, Any] | None = None,
     **overrides: Any,
-) -> Experiment:
-    """Read an experiment, with what the command line says on top.
+) -> dict[str, Any]:
+    """An experiment as it is written in YAML, with what the command line says on top; for `resolve` to complete.
 
     Args:
         path: a YAML file; without one, the reference experiment.
@@ -231,30 +257,45 @@ def load_experiment(
         overrides: top-level keys; None leaves the file's value.
 
     Raises:
-        ConfigError: the file cannot be read, or the experiment cannot be.
+        ConfigError: the file cannot be read, or does not have the form of an experiment.
     """
     data = _read_yaml(path) if path else {}
-    constants = dict(constants or {})
-    settings = dict(settings or {})
     overrides = {key: value for key, value in overrides.items() if value is not None}
     in_file = _named(data.get("problem", "online"), "problem")
     if overrides.get("problem") in (None, in_file["name"]):
         overrides["problem"] = in_file
     data |= overrides
-    data["problem"] = _named(data["problem"], "problem") | constants
+    if "name" in (constants or {}):
+        raise ConfigError("problem: its name is no constant, and is set by --problem")
+    data["problem"] = _named(data["problem"], "problem") | dict(constants or {})
     listed = data.get("optimizers", ["adam", "amsgrad"])
     if isinstance(listed, list):
         entries = [_named(entry, "optimizers") for entry in listed]
         if optimizers:
             by_name = {entry["name"]: entry for entry in entries}
             entries = [by_name.get(name, {"name": name}) for name in optimizers]
-        data["optimizers"] = [entry | settings for entry in entries]
-    return resolve(data)
+        data["optimizers"] = [entry | dict(settings or {}) for entry in entries]
+    return data
+
+
+def load_experiment(path: Path | None = None, **given: Any) -> Experiment:
+    """Read, complete and check an experiment; the arguments are `read_experiment`'s.
+
+    An optimizer named by an import path is imported, to see what it takes.
+
+    Raises:
+        ConfigError: the file cannot be read, or the experiment cannot be.
+    """
+    return resolve(read_experiment(path, **given))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ConfigError(f"{path} is no experiment: it is larger than {MAX_BYTES:,} bytes")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not a text file") from error
     except OSError as error:
@@ -295,7 +336,7 @@ def _problem(given: Any) -> Problem:
 
 def _complete(given: Any, natural: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in an optimizer's settings where its class takes them."""
-    entry = _named(given, "optimizers")
+    entry = {key: value for key, value in _named(given, "optimizers").items() if value is not None}
     name = entry["name"]
     reference = {"lr": 0.01, "beta1": 0.9, "beta2": 0.99, "eps": 1e-16, "optimized_update": True}
     defaults = {key: natural.get(key, value) for key, value in reference.items()}
@@ -304,20 +345,38 @@ def _complete(given: Any, natural: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"optimizers: options go with an import path, not with {name}")
         return defaults | entry
     if "." not in name:
-        raise ConfigError(f"optimizers: unknown name {name!r}, {nearest(name, OPTIMIZERS)}, or an import path")
+        raise ConfigError(f"optimizers: unknown name {name!r}, {nearest(name, OPTIMIZERS)}")
     from amsgrad_exp.engines.torch_loop import import_optimizer
 
     try:
         parameters = inspect.signature(import_optimizer(name)).parameters
     except ValueError as error:
         raise ConfigError(f"optimizers: {' '.join(str(error).split())}") from error
-    taken_as = {"lr": "lr", "beta1": "betas", "beta2": "betas", "eps": "eps", "optimized_update": "optimized_update"}
+    takes_anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    if "lr" not in parameters and not takes_anything:
+        raise ConfigError(f"optimizers: {name} takes no lr, which every schedule sets")
+    options = entry.get("options")
+    options = options if isinstance(options, dict) else {}
+    taken_as = {"beta1": "betas", "beta2": "betas", "eps": "eps", "optimized_update": "optimized_update"}
     for setting, argument in taken_as.items():
-        if argument not in parameters:
-            if entry.get(setting) is not None:
-                raise ConfigError(f"optimizers: {name} takes no {argument}, so {setting} cannot be set")
+        if setting in entry and argument in options:
+            raise ConfigError(f"optimizers: {name} is given {setting}, and {argument} in its options: leave one out")
+        if setting in entry and argument not in parameters and not takes_anything:
+            raise ConfigError(f"optimizers: {name} takes no {argument}, so {setting} cannot be set")
+        given_for = REFERENCE_KINDS[argument]
+        if argument not in parameters or argument in options or not given_for(parameters[argument].default):
             del defaults[setting]
+    if takes_anything and ("beta1" in entry) != ("beta2" in entry):
+        defaults |= {"beta1": 0.9, "beta2": 0.99}
     return defaults | entry
+
+
+# A reference setting is for optimizers whose own default is of its kind: not for ε as a pair, nor for three betas.
+REFERENCE_KINDS: dict[str, Callable[[Any], bool]] = {
+    "betas": lambda default: default is inspect.Parameter.empty or (isinstance(default, tuple) and len(default) == 2),
+    "eps": lambda default: default is inspect.Parameter.empty or isinstance(default, int | float),
+    "optimized_update": lambda default: isinstance(default, bool),
+}
 
 
 def _explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
@@ -335,4 +394,5 @@ def _explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -
 
 
 def _short(value: object) -> str:
-    return textwrap.shorten(repr(value), 60, placeholder=" …")
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,13 +16,14 @@ from rich.text import Text
 
 from amsgrad_exp.experiment import Chunk
 from amsgrad_exp.runs import Run, Verification
+from amsgrad_exp.sweep import Results, Sweep
 from amsgrad_exp.trace import Trace
 
 PROGRESS_AFTER_SECONDS = 0.5
 REFRESH_SECONDS = 0.1
 
-out = Console(highlight=False)
-err = Console(highlight=False, stderr=True)
+out = Console(highlight=False, markup=False, emoji=False)
+err = Console(highlight=False, markup=False, emoji=False, stderr=True)
 
 SETTLED = {
     "optimum": ("green", "at the optimum"),
@@ -105,19 +107,19 @@ def run_table(run: Run) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
-    table.add_row("optimizer", summary.optimizer)
+    table.add_row("optimizer", Text(summary.optimizer))
     table.add_row("problem", f"{summary.problem}, {summary.schedule} step size, {summary.steps:,} steps")
     table.add_row("engine", f"{summary.engine}, {summary.dtype}")
     for name, value in _facts(run):
         table.add_row(name, value)
-    table.add_row("directory", str(run.directory))
+    table.add_row("directory", Text(str(run.directory)))
     out.print(table)
 
 
 def _facts(run: Run) -> list[tuple[str, Text]]:
     summary = run.summary
     if summary.status != "completed":
-        return [("status", Text(f"{summary.status}{f': {summary.reason}' if summary.reason else ''}", "yellow"))]
+        return [("status", Text(f"{run.status}{f': {summary.reason}' if summary.reason else ''}", "yellow"))]
     return [
         ("x", Text(f"{summary.x:+.6f} after the last step")),
         ("mean x", Text.assemble(f"{summary.mean_x:+.6f} over the last tenth: ", _iterate(run))),
@@ -143,7 +145,7 @@ def _trend(run: Run) -> Text:
 
 
 def _slope(run: Run) -> str:
-    return "undefined" if run.summary.regret_slope is None else f"{run.summary.regret_slope:+.3f}"
+    return "n/a" if run.summary.regret_slope is None else f"{run.summary.regret_slope:+.3f}"
 
 
 def comparison(runs: Sequence[Run]) -> None:
@@ -194,7 +196,7 @@ def run_listing(runs: Sequence[Run]) -> None:
             f"{summary.started.astimezone():%m-%d %H:%M}",
             run.experiment.name,
             summary.optimizer,
-            summary.status,
+            run.status,
             summary.iterate or "",
             summary.regret_trend or "",
         )
@@ -223,10 +225,10 @@ def plot(trace: Trace) -> None:
         return
     import plotille
 
-    shown = trace.spread(1000)
+    shown = trace.since(int(trace.step[-1]) // 1000).spread(1000)  # three decades: what comes before is start-up
     figure = plotille.Figure()
     figure.with_colors = False
-    figure.width, figure.height = max(20, min(out.width, 100) - 24), 12
+    figure.width, figure.height = max(20, min(out.width, 100) - 30), 12
     figure.x_label, figure.y_label = "log10 t", "R(t)/t"
     figure.register_label_formatter(float, lambda value, chars, delta, left: f"{value:.3g}".ljust(chars))
     if shown.regret.min() >= 0:
@@ -235,3 +237,80 @@ def plot(trace: Trace) -> None:
     figure.set_x_limits(min_=math.floor(log_t[0]), max_=math.ceil(log_t[-1]))
     figure.plot(log_t, shown.regret)
     out.print(Text(figure.show()), no_wrap=True, crop=False)
+
+
+@contextlib.contextmanager
+def cell_progress(*, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for a sweep, on a terminal; yields what to call with the cells done and their number."""
+    bar = Progress(
+        TextColumn("{task.completed:,}/{task.total:,} cells"),
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        console=err,
+        transient=True,
+        expand=True,
+    )
+    begun = time.monotonic()
+    at_first: int | None = None
+
+    def update(done: int, total: int) -> None:
+        nonlocal at_first
+        if not (shown and err.is_terminal):
+            return
+        if at_first is None:
+            at_first = done
+            bar.add_task("", total=total, rate="")
+            bar.start()
+        rate = (done - at_first) / max(time.monotonic() - begun, 1e-9)
+        bar.update(bar.task_ids[0], completed=done, rate=f"{_short(rate)} cells/s")
+
+    try:
+        yield update
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+ROWS_SHOWN = 100
+
+
+def sweep_table(sweep: Sweep, results: Results, counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Where the cells settle, by optimizer; and, with more than two axes, the cells themselves."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("optimizer")
+    verdicts = [verdict for verdict in (*SETTLED, "failed") if any(verdict in by for by in counts.values())]
+    for verdict in verdicts:
+        table.add_column(SETTLED[verdict][1] if verdict in SETTLED else verdict, justify="right")
+    for optimizer, by in counts.items():
+        table.add_row(optimizer, *(f"{by.get(verdict, 0):,}" for verdict in verdicts))
+    shape = " × ".join(f"{name} ({len(values)})" for name, values in sweep.axes.items())
+    out.print(f"{shape}, {len(sweep):,} cells")
+    out.print(table)
+    if len(sweep.axes) <= 2:
+        return
+    cells = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    shown = ("optimizer", *sweep.axes, "mean_x", "iterate", "regret", "regret_trend")
+    for column in shown:
+        cells.add_column(column, overflow="fold")
+    for row in itertools.islice(results.rows(), ROWS_SHOWN):
+        by_name = dict(zip(results.columns, row, strict=True))
+        cells.add_row(
+            *(f"{value:.4g}" if isinstance(value := by_name[column], float) else str(value) for column in shown)
+        )
+    out.print()
+    out.print(cells)
+    if len(sweep) > ROWS_SHOWN:
+        out.print(f"… and {len(sweep) - ROWS_SHOWN:,} more: --export csv writes them all")
+
+
+def boundary(problem: str, optimizer: str, beta1: float, edges: Sequence[float], ends: Sequence[str]) -> None:
+    """Between which β2 the iterates go where."""
+    out.print(f"{optimizer} on {problem}, beta1 = {beta1:g}, small constant step size:")
+    for (low, high), end in zip(itertools.pairwise(edges), ends, strict=True):
+        style, words = SETTLED[end]
+        words = words.replace("at ", "to ")
+        out.print(Text.assemble(f"  {low:.8g} < beta2 < {high:.8g}  ", (words, style)))
+    if len(edges) == 2:
+        out.print("  no critical beta2")

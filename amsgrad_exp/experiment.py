@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.problems import Problem
-from amsgrad_exp.trace import Trace, logged_steps
+from amsgrad_exp.trace import LaneTraces, Trace, logged_steps
+
+if TYPE_CHECKING:
+    from amsgrad_exp.engines.compiled import CompiledEngine
 
 DERIVED_POINTS_PER_CHUNK = 65_536
 LONGEST_PERIOD = 4_194_304  # of a problem worth fast-forwarding: a cycle is kept in memory, 32 bytes a step
@@ -32,7 +36,9 @@ class Chunk:
         total_regret: R(T).
         tail_x_sum: the sum of x_t over the steps done that belong to the last tenth of the run.
         steps_simulated: how many of the T steps an engine took; the others were derived.
-        resumable: whether the engine, saved now and driven on, would yield what follows here.
+        reference: the state that the engine's is next compared with, to be handed to `drive` with an engine saved
+            after this chunk; None where there is none.
+        resumable: whether the engine stands after this chunk, so that it may be saved there.
     """
 
     trace: Trace
@@ -41,6 +47,7 @@ class Chunk:
     total_regret: float
     tail_x_sum: float
     steps_simulated: int
+    reference: bytes | None
     resumable: bool
 
 
@@ -49,71 +56,104 @@ def tail_start(steps: int) -> int:
     return steps - max(1, steps // 10)
 
 
-def drive(engine: Engine, steps: int, log_every: int, *, fast_forward: bool = True) -> Iterator[Chunk]:
+def drive(
+    engine: Engine, steps: int, log_every: int, *, fast_forward: bool = True, reference: bytes | None = None
+) -> Iterator[Chunk]:
     """Advance ``engine`` to ``steps`` steps, yielding chunks with the points where (t + 1) mod log_every = 0.
 
-    Chunks end at multiples of a length that depends on the engine and the problem alone, so that a run that goes on
-    from a saved engine yields what an uninterrupted one does. With a periodic problem and a constant step size a chunk
-    is a whole number of periods; once the bias corrections have saturated and a chunk leaves the engine's state as it
-    was, bit for bit, all that follows repeats, and is derived instead of simulated (docs/method.md).
+    Where chunks end, and where states are compared, depends on the engine and the problem alone, so that a run that
+    goes on from a saved engine yields what an uninterrupted one does. With a periodic problem and a constant step size
+    the states after each cycle, a whole number of periods, are compared once the bias corrections have saturated; once
+    two are the same, bit for bit, all that follows repeats, and is derived instead of simulated (docs/method.md).
 
     Args:
-        engine: at its start, or at any point where a run of the same length was saved between two chunks.
+        engine: at its start, or loaded with what was saved after a resumable chunk of a run of the same length.
         steps: T, at least 1.
         log_every: at least 1.
         fast_forward: False simulates every step.
+        reference: of the chunk after which the engine was saved.
 
     Raises:
         RunFailed: the engine could not go on; every point before the failure has been yielded.
     """
-    period = engine.problem.steps_per_period
-    if period is not None and period > LONGEST_PERIOD:
-        period = None
-    length = _chunk_length(engine.chunk_steps, period)
-    repeats = fast_forward and engine.schedule.constant and period is not None
-    tail = tail_start(steps)
+    plan = _Plan.of(engine, steps, fast_forward=fast_forward)
     while engine.step < steps:
         start = engine.step
-        if start == tail:
+        if plan.compares_at(start) and engine.saturated:
+            state = engine.state
+            if state == reference:
+                yield from _derive(engine, plan, log_every)
+                return
+            reference = state
+        if start == plan.tail:
             engine.x_sum = 0.0
-        stop = min((start // length + 1) * length, steps, tail if start < tail else steps)
-        may_repeat = repeats and stop - start == length and engine.saturated
-        state = engine.state if may_repeat else None
-        trace = engine.advance(stop, log_every)
-        repeating = state == engine.state and steps - stop > length
+        trace = engine.advance(plan.stop_after(start), log_every)
+        lost = np.flatnonzero(~np.isfinite(trace.loss + trace.regret))
         yield Chunk(
-            trace=trace,
+            trace=trace.first(int(lost[0])) if len(lost) else trace,
             step=engine.step,
             x=engine.x,
             total_regret=engine.total_regret,
-            tail_x_sum=engine.x_sum if start >= tail else 0.0,
+            tail_x_sum=engine.x_sum if start >= plan.tail else 0.0,
             steps_simulated=engine.step,
-            resumable=engine.failure is None and not repeating,
+            reference=reference,
+            resumable=engine.failure is None,
         )
         if engine.failure:
             raise RunFailed(engine.failure)
-        if not math.isfinite(engine.total_regret):
+        if not math.isfinite(engine.total_regret + engine.x_sum):
             raise RunFailed(f"R(T) became {engine.total_regret} by step {engine.step - 1}")
-        if repeating:
-            yield from _derive(engine, steps, log_every, length)
-            return
 
 
-def _chunk_length(target: int, period: int | None) -> int:
-    """About ``target`` steps; a whole number of periods, one with many divisors, so that cycles of several show."""
-    if period is None:
-        return target
-    periods = max(1, target // period)
-    divisible = next(number for number in (720, 60, 12, 2, 1) if number <= periods)
-    return period * (periods - periods % divisible)
+@dataclass(frozen=True)
+class _Plan:
+    """Where the chunks of a run end, and where its states are compared.
+
+    A cycle is a whole number of periods, one with many divisors, so that what repeats after several of them shows; a
+    chunk is a cycle, or a piece of one that is too long to be taken at once.
+    """
+
+    steps: int
+    tail: int
+    chunk: int
+    cycle: int
+    repeats: bool
+
+    @classmethod
+    def of(cls, engine: Engine, steps: int, *, fast_forward: bool) -> _Plan:
+        period = engine.problem.steps_per_period
+        repeats = fast_forward and engine.schedule.constant and period is not None and period <= LONGEST_PERIOD
+        cycle = engine.chunk_steps
+        if period is not None and (repeats or period <= engine.chunk_steps):
+            periods = max(1, engine.chunk_steps // period)
+            divisible = next(number for number in (720, 60, 12, 2, 1) if number <= periods)
+            cycle = period * (periods - periods % divisible)
+        return cls(steps, tail_start(steps), min(cycle, engine.chunk_steps), cycle, repeats)
+
+    def compares_at(self, step: int) -> bool:
+        """Whether the state at this step is worth comparing with the one a cycle earlier."""
+        return self.repeats and step % self.cycle == 0 and self.steps - step > self.cycle
+
+    def stop_after(self, start: int) -> int:
+        """The end of the chunk that begins at ``start``."""
+        ends = [(start // length + 1) * length for length in (self.chunk, self.cycle)]
+        return min(*ends, self.steps, self.tail if start < self.tail else self.steps)
 
 
-def _derive(engine: Engine, steps: int, log_every: int, length: int) -> Iterator[Chunk]:
-    """The rest of a run whose engine repeats itself every ``length`` steps, from one recorded cycle."""
-    start, total_regret = engine.step, engine.total_regret
-    tail = max(start, tail_start(steps))
-    tail_x_sum = engine.x_sum if start > tail_start(steps) else 0.0
-    cycle = engine.advance(start + length, log_every=1)
+def _derive(engine: Engine, plan: _Plan, log_every: int) -> Iterator[Chunk]:
+    """The rest of a run whose engine repeats itself every ``plan.cycle`` steps, from one recorded cycle."""
+    start, state, x, total_regret = engine.step, engine.state, engine.x, engine.total_regret
+    tail = max(start, plan.tail)
+    tail_x_sum = engine.x_sum if start > plan.tail else 0.0
+    pieces: list[Trace] = []
+    period = engine.problem.steps_per_period or plan.cycle
+    while engine.step < start + plan.cycle:
+        pieces.append(engine.advance(min(engine.step + min(period, plan.chunk), start + plan.cycle), log_every=1))
+        if engine.step == start + period and engine.state == state:
+            break
+        yield Chunk(Trace.concatenate([]), start, x, total_regret, tail_x_sum, start, None, resumable=False)
+    cycle = Trace.concatenate(pieces)
+    length = len(cycle)
     losses = np.concatenate([[0.0], np.cumsum(cycle.loss)])  # sums over the first 0, 1, …, length steps of a cycle
     xs = np.concatenate([[0.0], np.cumsum(cycle.x)])
 
@@ -122,8 +162,8 @@ def _derive(engine: Engine, steps: int, log_every: int, length: int) -> Iterator
         return float(cycles * xs[-1] + xs[position])
 
     stride = DERIVED_POINTS_PER_CHUNK * log_every
-    for begin in range(start, steps, stride):
-        stop = min(begin + stride, steps)
+    for begin in range(start, plan.steps, stride):
+        stop = min(begin + stride, plan.steps)
         step = logged_steps(begin, stop, log_every)
         cycles, position = np.divmod(step - start, length)
         total_regrets = total_regret + (cycles * losses[-1] + losses[position + 1])
@@ -135,8 +175,58 @@ def _derive(engine: Engine, steps: int, log_every: int, length: int) -> Iterator
             total_regret=float(total_regret + (cycles_done * losses[-1] + losses[position_done])),
             tail_x_sum=tail_x_sum + (x_sum_until(stop) - x_sum_until(tail) if stop > tail else 0.0),
             steps_simulated=min(stop, engine.step),
+            reference=None,
             resumable=False,
         )
+
+
+def drive_lanes(
+    engines: Sequence[CompiledEngine], steps: int, log_every: int, *, fast_forward: bool = True
+) -> Iterator[tuple[int, Trace, Chunk | RunFailed]]:
+    """What `drive` yields for each of many compiled engines, to the same bits, for much less time.
+
+    Args:
+        engines: of one rule, form of bias correction, dtype, kind of schedule and period, at step 0.
+        steps, log_every, fast_forward: as for `drive`.
+
+    Yields:
+        As lanes finish: the index of an engine, all of its logged points, and its last chunk or why it failed.
+    """
+    from amsgrad_exp.engines.lanes import Lanes
+
+    plan = _Plan.of(engines[0], steps, fast_forward=fast_forward)
+    lanes = Lanes(engines)
+    numbers = np.arange(len(engines))
+    comparable = np.zeros(len(engines), bool)
+    reference = lanes.state
+    logged: list[tuple[NDArray[np.int64], LaneTraces]] = []
+    while len(lanes):
+        repeating = np.zeros(len(lanes), bool)
+        if plan.compares_at(lanes.step):
+            repeating = comparable & lanes.saturated & lanes.same_bits(reference)
+            comparable, reference = lanes.saturated, lanes.state
+        failed = ~np.isfinite(lanes.xs + lanes.total_regrets)
+        leaving = repeating | failed | (lanes.step == steps)
+        for lane in np.flatnonzero(leaving).tolist():
+            number = int(numbers[lane])
+            traces = [points.of(int(np.searchsorted(columns, number))) for columns, points in logged]
+            engine = lanes.engine(lane)
+            step = lanes.step
+            last: Chunk | RunFailed = RunFailed(f"x became {engine.x}, R(T) {engine.total_regret} by step {step - 1}")
+            if repeating[lane]:
+                derived = list(_derive(engine, plan, log_every))
+                traces += [chunk.trace for chunk in derived]
+                last = derived[-1]
+            elif not failed[lane]:
+                last = Chunk(traces[-1], step, engine.x, engine.total_regret, engine.x_sum, step, None, resumable=False)
+            yield number, Trace.concatenate(traces), last
+        lanes.keep(~leaving)
+        numbers, comparable, reference = numbers[~leaving], comparable[~leaving], reference[:, ~leaving]
+        if not len(lanes):
+            return
+        if lanes.step == plan.tail:
+            lanes.reset_x_sum()
+        logged.append((numbers, lanes.advance(plan.stop_after(lanes.step), log_every)))
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
 
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.trace import Trace
@@ -67,10 +71,7 @@ def regret_and_iterate(path: Path, traces: Mapping[str, Trace], problem: Problem
             axes.set_xscale("log")
             axes.set_xlabel("step $t$")
         regret.legend()
-        files = [path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")]
-        figure.savefig(files[0], dpi=200)
-        figure.savefig(files[1], metadata={"Date": None})
-    return files
+        return _save(figure, path)
 
 
 def _regret_axes(axes: Axes, traces: Mapping[str, Trace]) -> None:
@@ -83,3 +84,130 @@ def _regret_axes(axes: Axes, traces: Mapping[str, Trace]) -> None:
         axes.set_ylim(bottom=0)
     else:
         axes.axhline(0, color="0.4", linewidth=0.8)
+
+
+# Where the iterates settled: what an area of cells is called in a picture.
+NAMES = {"optimum": "optimum", "worst": "worst point", "between": "between"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One optimizer's plane.
+
+    Attributes:
+        title: its name.
+        mean_x: the mean iterate of each cell, float64 of shape (first axis, second axis); NaN where a cell failed.
+        iterate: where each cell's iterates settled, of the same shape.
+        boundary: the first axis, the second, and the drift at (second, first), or None where none is known.
+    """
+
+    title: str
+    mean_x: NDArray[np.float64]
+    iterate: NDArray[np.object_]
+    boundary: tuple[NDArray[np.float64], ...] | None
+
+
+def phase_diagram(
+    path: Path, axes: Mapping[str, Sequence[float]], panels: Sequence[Panel], low: float, high: float
+) -> list[Path]:
+    """Heat maps of the mean iterate over a plane, labelled by verdict, with the analytic boundary over them.
+
+    Args:
+        path: without a suffix; ``.png`` and ``.svg`` are added.
+        axes: two names and their values.
+        panels: one for each optimizer.
+        low, high: the interval, for the colours.
+
+    Returns:
+        The files written.
+    """
+    (name_x, values_x), (name_y, values_y) = axes.items()
+    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(1.4 + 4.4 * len(panels), 4.2), layout="constrained")
+        all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        for plane, panel in zip(all_axes, panels, strict=True):
+            colours = plane.pcolormesh(
+                values_x,
+                values_y,
+                panel.mean_x.T,
+                cmap="PuOr_r",
+                vmin=low,
+                vmax=high,
+                shading="nearest",
+                rasterized=True,
+            )
+            _label_areas(plane, values_x, values_y, panel.iterate)
+            if panel.boundary is not None:
+                plane.contour(*panel.boundary, levels=[0.0], colors="black", linewidths=1.2)
+            plane.set_title(panel.title)
+            _scale(plane.xaxis, name_x, values_x)
+            _scale(plane.yaxis, name_y, values_y)
+        all_axes[0].set_ylabel(SYMBOLS.get(name_y, name_y))
+        figure.colorbar(colours, ax=all_axes, label="mean iterate over the last tenth")
+        return _save(figure, path)
+
+
+def profile(path: Path, name: str, values: Sequence[float], columns: Mapping[str, Mapping[str, Any]]) -> list[Path]:
+    """Average regret and mean iterate along one axis, a line for each optimizer.
+
+    Args:
+        path: without a suffix; ``.png`` and ``.svg`` are added.
+        name, values: the axis.
+        columns: by optimizer, the arrays ``regret`` and ``mean_x``, float64 of the axis's length.
+
+    Returns:
+        The files written.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9, 3.6), layout="constrained")
+        regret, iterate = figure.subplots(1, 2)
+        for number, (optimizer, column) in enumerate(columns.items()):
+            look: Any = {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}
+            regret.plot(values, column["regret"], label=optimizer, **look)
+            iterate.plot(values, column["mean_x"], **look)
+        regrets = np.concatenate([column["regret"] for column in columns.values()])
+        if np.nanmin(regrets) > 0:
+            regret.set_yscale("log")
+        regret.set_ylabel("average regret $R(T)/T$")
+        iterate.set_ylabel("mean iterate over the last tenth")
+        for axes in (regret, iterate):
+            _scale(axes.xaxis, name, values)
+        regret.legend()
+        return _save(figure, path)
+
+
+SYMBOLS = {"lr": r"step size $\alpha$", "beta1": r"$\beta_1$", "beta2": r"$\beta_2$", "eps": r"$\epsilon$", "C": "$C$"}
+
+
+def _scale(axis: Axis, name: str, values: Sequence[float]) -> None:
+    """Label an axis, and space it as its values are: evenly, in the logarithm, or in the logarithm of 1 − value."""
+    axis.set_label_text(SYMBOLS.get(name, name))
+    numbers = np.asarray(values)
+    if len(numbers) > 2 and np.all(numbers > 0) and _even(np.log(numbers)):
+        axis._set_axes_scale("log")  # type: ignore[attr-defined]
+    elif len(numbers) > 2 and np.all(numbers < 1) and not _even(numbers) and _even(np.log(1 - numbers)):
+        axis._set_axes_scale("function", functions=(lambda v: -np.log10(1 - v), lambda u: 1 - 10.0**-u))  # type: ignore[attr-defined]
+
+
+def _even(numbers: NDArray[np.float64]) -> bool:
+    gaps = np.diff(numbers)
+    return bool(np.allclose(gaps, gaps[0], rtol=1e-6, atol=0))
+
+
+def _label_areas(axes: Axes, xs: Sequence[float], ys: Sequence[float], iterate: NDArray[np.object_]) -> None:
+    """Write the name of each verdict in the middle of its cells."""
+    for verdict, name in NAMES.items():
+        columns, rows = np.nonzero(iterate == verdict)
+        if len(columns) < 0.02 * iterate.size:
+            continue
+        middle = np.argmin((columns - np.median(columns)) ** 2 + (rows - np.median(rows)) ** 2)
+        text = axes.annotate(name, (xs[columns[middle]], ys[rows[middle]]), ha="center", va="center")
+        text.set_path_effects([withStroke(linewidth=3, foreground="white", alpha=0.8)])
+
+
+def _save(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure as PNG and SVG, the same bytes each time."""
+    files = [path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")]
+    figure.savefig(files[0], dpi=200)
+    figure.savefig(files[1], metadata={"Date": None})
+    return files

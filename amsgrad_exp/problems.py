@@ -7,7 +7,9 @@ the same sequence.
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
+from decimal import Decimal
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -21,8 +23,16 @@ def _not_a_boolean(value: object) -> object:
     return value
 
 
+def whole_number(value: object) -> object:
+    """Accept 10_000_000, 1e7 and 100.0, as text too, where an integer is meant; hand on anything else."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d[\d_]*(\.\d*)?([eE][+-]?\d{1,3})?\s*", value):
+        number = Decimal(value.replace("_", "").strip())
+        return int(number) if number == number.to_integral_value() else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Number = Annotated[float, AllowInfNan(False), BeforeValidator(_not_a_boolean)]
-Integer = Annotated[int, BeforeValidator(_not_a_boolean)]
+Integer = Annotated[int, BeforeValidator(_not_a_boolean), BeforeValidator(whole_number)]
 
 
 class Problem(BaseModel):
@@ -44,6 +54,11 @@ class Problem(BaseModel):
     @abstractmethod
     def mean_slope(self) -> float:
         """The slope averaged over a period, or its expectation; it decides the optimum."""
+
+    @property
+    @abstractmethod
+    def largest_slope(self) -> float:
+        """The largest magnitude of a slope."""
 
     @property
     @abstractmethod
@@ -99,7 +114,7 @@ class Online(Problem):
     name: Literal["online"] = "online"
     steep: Number = 1010.0
     shallow: Number = -10.0
-    period: Annotated[Integer, Field(ge=1)] = 101
+    period: Annotated[Integer, Field(ge=1, le=10**18)] = 101
     phase: Annotated[Integer, Field(ge=0)] = 1
 
     @model_validator(mode="after")
@@ -111,6 +126,10 @@ class Online(Problem):
     @property
     def mean_slope(self) -> float:
         return (self.steep + (self.period - 1) * self.shallow) / self.period
+
+    @property
+    def largest_slope(self) -> float:
+        return max(abs(self.steep), abs(self.shallow))
 
     @property
     def steps_per_period(self) -> int:
@@ -138,6 +157,10 @@ class Stochastic(Problem):
     def mean_slope(self) -> float:
         return self.probability * self.steep + (1 - self.probability) * self.shallow
 
+    @property
+    def largest_slope(self) -> float:
+        return max(abs(self.steep), abs(self.shallow))
+
     def slopes(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
         block, offset = divmod(start, 4)  # one tick of Philox's counter makes four words
         words = np.random.Philox(key=seed, counter=block).random_raw(stop - start + offset)[offset:]
@@ -152,7 +175,7 @@ class Theorem1(Problem):
     """
 
     name: Literal["theorem1"] = "theorem1"
-    C: Annotated[Number, Field(gt=2)] = 3.0
+    C: Annotated[Number, Field(gt=2, le=1e100)] = 3.0
     steps_per_period: ClassVar[int] = 3
 
     @property
@@ -160,9 +183,8 @@ class Theorem1(Problem):
         return (self.C - 2) / 3
 
     @property
-    def start(self) -> float:
-        """x before the first step: 0, or the point of the interval nearest to it."""
-        return min(max(0.0, self.low), self.high)
+    def largest_slope(self) -> float:
+        return self.C
 
     @property
     def natural_settings(self) -> dict[str, float | str]:

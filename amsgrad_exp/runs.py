@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -29,9 +30,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from amsgrad_exp.config import BYTES_PER_POINT, ConfigError, Experiment, OptimizerSettings, load_experiment
+from amsgrad_exp.config import BYTES_PER_POINT, ConfigError, Experiment, OptimizerSettings, read_complete
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.experiment import Chunk, RunFailed, drive, summarize
 from amsgrad_exp.trace import Trace
@@ -63,6 +64,10 @@ class Origin(BaseModel):
     versions: dict[str, str]
     platform: str
     git_commit: str | None
+
+    def facts(self) -> dict[str, str | None]:
+        """All of them by name."""
+        return {**self.versions, "platform": self.platform, "git commit": self.git_commit}
 
     @classmethod
     def here(cls) -> Origin:
@@ -113,7 +118,7 @@ class Summary(BaseModel):
     started: datetime
     experiment_sha256: str
     trace_sha256: str | None = None
-    origin: Origin
+    sessions: list[Origin]
 
     def write(self, directory: Path) -> None:
         """Replace the directory's summary.json; its last key is the SHA-256 of the others."""
@@ -131,15 +136,18 @@ class Summary(BaseModel):
         """
         path = directory / "summary.json"
         try:
-            fields = json.loads(path.read_bytes())
+            fields = dict(json.loads(path.read_bytes()))
             digest = fields.pop("sha256", None)
-        except (ValueError, AttributeError, RecursionError) as error:
-            raise Damaged(f"{path} is damaged: it is not a JSON document") from error
+        except (ValueError, TypeError, RecursionError) as error:
+            raise Damaged(f"{path} is damaged: it is not a run's summary") from error
         if digest != _sha256(json.dumps(fields).encode()):
             raise Damaged(f"{path} is damaged: its checksum is wrong")
-        if fields["schema"] > SCHEMA:
+        if isinstance(fields.get("schema"), int) and fields["schema"] > SCHEMA:
             raise NoSuchRun(f"{directory} was written by a newer version of amsgrad-exp")
-        return cls.model_validate(fields)
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise Damaged(f"{path} is damaged: it is not a run's summary") from error
 
 
 @dataclass(frozen=True)
@@ -161,16 +169,46 @@ class Run:
 
     def document(self) -> dict[str, Any]:
         """What ``--json`` says of the run: its summary without what is about the record itself."""
-        record_keeping = {"schema_", "status", "reason", "started", "experiment_sha256", "trace_sha256", "origin"}
+        record_keeping = {"schema_", "status", "reason", "started", "experiment_sha256", "trace_sha256", "sessions"}
         return self.summary.model_dump(exclude=record_keeping) | {"directory": str(self.directory)}
 
+    @property
+    def status(self) -> str:
+        """The summary's status; "killed" where it says "running" and no process is at it."""
+        if self.summary.status == "running":
+            with contextlib.suppress(RunError, OSError), locked(self.directory):
+                return "killed"
+        return self.summary.status
+
     def read_trace(self) -> Trace:
-        """All logged points.
+        """All logged points; of a run that did not end by itself, those that are whole.
 
         Raises:
-            Damaged: trace.csv is not a whole trace.
+            Damaged: trace.csv is not what was written.
         """
-        return parse_trace((self.directory / "trace.csv").read_bytes())
+        content = self.trace_bytes()
+        if not self.trusts(content):
+            raise Damaged(f"{self.directory / 'trace.csv'} is damaged: it is not what was recorded")
+        return parse_trace(content)
+
+    def trusts(self, content: bytes) -> bool:
+        """Whether that is what trace.csv held when the run last ended; of a run under way nothing is known."""
+        digest = self.summary.trace_sha256
+        return self.summary.status == "running" or digest is None or _sha256(content) == digest
+
+    def trace_bytes(self) -> bytes:
+        """What trace.csv holds, up to the last whole line of a run that was killed or whose disk was full.
+
+        Raises:
+            Damaged: there is no trace.csv.
+        """
+        try:
+            content = (self.directory / "trace.csv").read_bytes()
+        except FileNotFoundError as error:
+            raise Damaged(f"{self.directory} is damaged: it has no trace.csv") from error
+        if self.summary.status == "running" or self.summary.trace_sha256 is None:
+            content = content[: content.rfind(b"\n") + 1]
+        return content
 
 
 @dataclass(frozen=True)
@@ -181,13 +219,15 @@ class Checkpoint:
         step: the number of steps done.
         seconds: the wall time they took.
         trace_bytes, trace_sha256: how much of trace.csv belongs to them, and its SHA-256.
-        engine: what `Engine.save` returned.
+        reference: `Chunk.reference` where the engine was saved, in hexadecimal digits, or None.
+        engine: what `Engine.save` returned, at this step or, while steps are being derived, before.
     """
 
     step: int
     seconds: float
     trace_bytes: int
     trace_sha256: str
+    reference: str | None
     engine: bytes
 
     def write(self, directory: Path) -> None:
@@ -214,7 +254,7 @@ class Checkpoint:
             raise Damaged(f"{path} is damaged: its checksum is wrong")
         header, _, engine = body.partition(b"\n")
         fields = json.loads(header)
-        if fields.pop("schema") != SCHEMA:
+        if fields.pop("schema") > SCHEMA:
             raise NoSuchRun(f"{path} was written by a newer version of amsgrad-exp")
         return cls(engine=engine, **fields)
 
@@ -231,15 +271,22 @@ class TraceWriter:
         self._file.flush()
 
     def append(self, trace: Trace) -> None:
-        """Hand the rows of ``trace`` to the operating system."""
-        columns = (trace.step.tolist(), trace.loss.tolist(), trace.x.tolist(), trace.regret.tolist())
-        rows = "".join(f"{step},{loss!r},{x!r},{regret!r}\n" for step, loss, x, regret in zip(*columns, strict=True))
-        self._file.write(rows.encode())
+        """Hand the rows of ``trace`` to the operating system.
+
+        Raises:
+            OSError: it does not take them.
+        """
+        rows = format_rows(trace)
+        self._file.write(rows)
         self._file.flush()
-        self._digest.update(rows.encode())
+        self._digest.update(rows)
 
     def sync(self) -> tuple[int, str]:
-        """Wait until all rows are on the disk; return the file's size in bytes and its SHA-256."""
+        """Wait until all rows are on the disk; return the file's size in bytes and its SHA-256.
+
+        Raises:
+            OSError: the disk does not take them.
+        """
         os.fsync(self._file.fileno())
         return self._file.tell(), self._digest.hexdigest()
 
@@ -247,28 +294,32 @@ class TraceWriter:
         self._file.close()
 
 
-def parse_trace(text: bytes) -> Trace:
+def format_rows(trace: Trace) -> bytes:
+    """The lines of a trace in trace.csv: the shortest digits that read back to the same bits."""
+    columns = (trace.step.tolist(), trace.loss.tolist(), trace.x.tolist(), trace.regret.tolist())
+    rows = zip(*columns, strict=True)
+    return "".join(f"{step},{loss!r},{x!r},{regret!r}\n" for step, loss, x, regret in rows).encode()
+
+
+def parse_trace(content: bytes) -> Trace:
     """The rows of a trace.csv.
 
     Raises:
-        Damaged: a row is not four finite numbers, or the last one is cut off.
+        Damaged: a row is not a whole number and three finite ones, or the last one is cut off.
     """
-    header, *rows = text.split(b"\n")
-    if header + b"\n" != HEADER or rows.pop() != b"":
+    if not content.startswith(HEADER) or not content.endswith(b"\n"):
         raise Damaged("trace.csv is damaged: its first or last line is not whole")
-    steps, columns = [], []
-    for number, row in enumerate(rows, start=2):
-        try:
-            step, *numbers = row.split(b",")
-            loss, x, regret = map(float, numbers)
-            steps.append(int(step))
-            columns.append((loss, x, regret))
-        except ValueError as error:
-            raise Damaged(f"trace.csv is damaged in line {number}: {row[:60]!r}") from error
-    loss_x_regret = np.array(columns, np.float64).reshape(-1, 3).T
-    if not np.isfinite(loss_x_regret).all():
+    if content == HEADER:
+        return Trace.concatenate([])
+    columns = [("step", np.int64), ("loss", np.float64), ("x", np.float64), ("regret", np.float64)]
+    try:
+        rows = np.loadtxt(io.BytesIO(content), np.dtype(columns), delimiter=",", skiprows=1, ndmin=1, comments=None)
+    except (ValueError, OverflowError) as error:
+        raise Damaged(f"trace.csv is damaged: {error}") from error
+    trace = Trace(*(np.ascontiguousarray(rows[name]) for name, _ in columns))
+    if not np.isfinite(trace.loss + trace.x + trace.regret).all():
         raise Damaged("trace.csv is damaged: it holds a number that is not finite")
-    return Trace(np.array(steps, np.int64), *loss_x_regret)
+    return trace
 
 
 def _sha256(content: bytes) -> str:
@@ -276,7 +327,11 @@ def _sha256(content: bytes) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file as a whole: write beside it, fsync, rename, fsync the directory."""
+    """Replace a file as a whole: write beside it, fsync, rename, fsync the directory.
+
+    Raises:
+        OSError: something of that failed; the file is then as it was, or as it was to be.
+    """
     beside = path.with_name(f".{path.name}.new")
     with beside.open("wb") as file:
         file.write(content)
@@ -297,16 +352,14 @@ def locked(directory: Path) -> Iterator[None]:
     Raises:
         RunError: another process is at it; the message has its id.
     """
-    lock = FileLock(directory / "lock")
+    pid = directory / "lock.pid"
     try:
-        lock.acquire(timeout=0)
+        with FileLock(directory / "lock", timeout=0):
+            pid.write_text(str(os.getpid()))
+            yield
     except Timeout as error:
-        with contextlib.suppress(OSError):
-            pid = (directory / "run.pid").read_text()
-            raise RunError(f"{directory} is in use by process {pid}") from error
-        raise RunError(f"{directory} is in use by another process") from error
-    with lock:
-        yield
+        owner = f"process {pid.read_text()}" if pid.exists() else "another process"
+        raise RunError(f"{directory} is in use by {owner}") from error
 
 
 @dataclass(frozen=True)
@@ -349,7 +402,10 @@ def record(
     """
     settings = experiment.optimizers[0]
     engine = experiment.build_engine(settings)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        engine.load(engine.save())
+    except ValueError as error:
+        raise ConfigError(f"optimizer {settings.name}: {' '.join(str(error).split())}") from error
     _refuse_too_large(experiment, out)
     tracker = _track(experiment, out, experiment.name)
     directory = tracker.directory
@@ -363,20 +419,21 @@ def record(
         steps=experiment.steps,
         started=datetime.now(UTC),
         experiment_sha256=_sha256(experiment.to_yaml().encode()),
-        origin=Origin.here(),
+        sessions=[Origin.here()],
     )
     with locked(directory):
         write_atomically(directory / "experiment.yaml", experiment.to_yaml().encode())
         writer = TraceWriter(directory / "trace.csv")
-        empty = Trace.concatenate([])
-        return _drive(Run(directory, experiment, summary), engine, tracker, writer, empty, on_chunk, should_stop)
+        run = Run(directory, experiment, summary)
+        return _drive(run, engine, tracker, writer, on_chunk, should_stop, Trace.concatenate([]), None)
 
 
 def resume(run: Run, on_chunk: OnChunk = lambda chunk: None, should_stop: ShouldStop = lambda: False) -> Recorded:
     """Go on with a run from its last good checkpoint to its end; the result is that of an uninterrupted run.
 
     Raises:
-        RunError: the run is complete already, in use, or was recorded in a way that cannot be continued here.
+        RunError: the run is complete already, or in use.
+        Damaged: a file of the run is not what was written.
         Others: as `record`.
     """
     with locked(run.directory):
@@ -384,8 +441,9 @@ def resume(run: Run, on_chunk: OnChunk = lambda chunk: None, should_stop: Should
         if run.summary.status == "completed":
             raise RunError(f"{run.directory} is complete already: there is nothing to resume")
         engine = run.experiment.build_engine(run.settings)
-        kept, seconds = HEADER, 0.0
-        checkpoint, trouble = _last_checkpoint(run.directory)
+        checkpoint, trouble = last_checkpoint(run.directory)
+        kept = HEADER
+        seconds = 0.0
         if checkpoint is not None:
             try:
                 engine.load(checkpoint.engine)
@@ -393,14 +451,13 @@ def resume(run: Run, on_chunk: OnChunk = lambda chunk: None, should_stop: Should
                 raise Damaged(f"{run.directory}: the checkpoint cannot be used: {error}") from error
             kept, seconds = (run.directory / "trace.csv").read_bytes()[: checkpoint.trace_bytes], checkpoint.seconds
         logged = parse_trace(kept)
-        tracker = _track(
-            run.experiment, run.directory.parent.parent, run.directory.parent.name, run_id=run.run_id, logged=logged
-        )
-        run = replace(
-            run, summary=run.summary.model_copy(update={"seconds": seconds, "reason": None, "origin": Origin.here()})
-        )
+        place = run.directory.parent
+        tracker = _track(run.experiment, place.parent, place.name, run_id=run.run_id, logged=logged)
+        sessions = [*run.summary.sessions, Origin.here()]
+        summary = run.summary.model_copy(update={"seconds": seconds, "reason": None, "sessions": sessions})
         writer = TraceWriter(run.directory / "trace.csv", kept)
-        recorded = _drive(run, engine, tracker, writer, logged, on_chunk, should_stop)
+        run = replace(run, summary=summary)
+        recorded = _drive(run, engine, tracker, writer, on_chunk, should_stop, logged, checkpoint)
         return replace(recorded, trouble=trouble or recorded.trouble)
 
 
@@ -409,11 +466,12 @@ def _drive(
     engine: Engine,
     tracker: Tracker,
     writer: TraceWriter,
-    logged: Trace,
     on_chunk: OnChunk,
     should_stop: ShouldStop,
+    logged: Trace,
+    checkpoint: Checkpoint | None,
 ) -> Recorded:
-    """Drive an engine to the run's end, writing all that comes out."""
+    """Drive an engine to the run's end from where a checkpoint, if any, has left it; write all that comes out."""
     experiment = run.experiment
     traces = [logged]
     begun = time.monotonic() - run.summary.seconds
@@ -425,25 +483,35 @@ def _drive(
         summary.write(run.directory)
         return Recorded(replace(run, summary=summary), Trace.concatenate(traces), trouble)
 
+    done = checkpoint.step if checkpoint else 0
+    reference = bytes.fromhex(checkpoint.reference) if checkpoint and checkpoint.reference else None
+    saved = _saved(engine)
+    chunks = drive(
+        engine, experiment.steps, experiment.log_every, fast_forward=experiment.fast_forward, reference=reference
+    )
+    stopping, untried = False, True
     try:
-        run.summary.model_copy(update={"status": "running"}).write(run.directory)
+        run.summary.model_copy(update={"status": "running", "trace_sha256": None}).write(run.directory)
         checkpointed = time.monotonic()
-        stopping = False
-        for chunk in drive(engine, experiment.steps, experiment.log_every, fast_forward=experiment.fast_forward):
-            writer.append(chunk.trace)
-            tracker.save(chunk.trace)
-            traces.append(chunk.trace)
+        for chunk in chunks:
+            if chunk.resumable:
+                saved, reference = _saved(engine, try_it=untried), chunk.reference
+                untried = False
+            if chunk.step <= done:
+                continue
+            trace = chunk.trace.since(done)
+            writer.append(trace)
+            tracker.save(trace)
+            traces.append(trace)
             on_chunk(chunk)
             stopping = chunk.step < experiment.steps and should_stop()
-            due = time.monotonic() - checkpointed >= CHECKPOINT_SECONDS
-            if (stopping or due) and chunk.resumable:
-                size, sha256 = writer.sync()
-                Checkpoint(chunk.step, time.monotonic() - begun, size, sha256, engine.save()).write(run.directory)
+            if (stopping or time.monotonic() - checkpointed >= CHECKPOINT_SECONDS) and engine.failure is None:
+                hexadecimal = reference.hex() if reference is not None else None
+                seconds = time.monotonic() - begun
+                Checkpoint(chunk.step, seconds, *writer.sync(), hexadecimal, saved).write(run.directory)
                 checkpointed = time.monotonic()
             if stopping:
-                break
-        if stopping:
-            return conclude("interrupted")
+                return conclude("interrupted")
         return conclude("completed", **asdict(summarize(experiment.problem, Trace.concatenate(traces), chunk)))
     except RunFailed as error:
         conclude("failed", reason=str(error))
@@ -458,6 +526,17 @@ def _drive(
         writer.close()
 
 
+def _saved(engine: Engine, *, try_it: bool = False) -> bytes:
+    """The engine's state; with ``try_it``, loaded once to be sure that it can be."""
+    try:
+        saved = engine.save()
+        if try_it:
+            engine.load(saved)
+    except ValueError as error:
+        raise RunFailed(str(error)) from error
+    return saved
+
+
 def _track(experiment: Experiment, out: Path, name: str, **resumed: Any) -> Tracker:
     from amsgrad_exp.tracking import Tracker
 
@@ -466,14 +545,15 @@ def _track(experiment: Experiment, out: Path, name: str, **resumed: Any) -> Trac
 
 def _refuse_too_large(experiment: Experiment, out: Path) -> None:
     points = experiment.steps // experiment.log_every
-    needed, free = points * BYTES_PER_POINT, shutil.disk_usage(out).free
-    if needed > free:
+    existing = next(place for place in (out.resolve(), *out.resolve().parents) if place.is_dir())
+    needed, free = points * BYTES_PER_POINT, shutil.disk_usage(existing).free
+    if needed > max(free, BYTES_PER_POINT * 1000):  # a few points are for the disk itself to refuse
         raise ConfigError(
             f"{points:,} points need about {needed / 1e9:,.1f} GB and {out} has {free / 1e9:,.1f} GB: raise log_every"
         )
 
 
-def _last_checkpoint(directory: Path) -> tuple[Checkpoint | None, str | None]:
+def last_checkpoint(directory: Path) -> tuple[Checkpoint | None, str | None]:
     """The newest checkpoint that can be believed, and one line on those that cannot."""
     trouble = None
     trace = (directory / "trace.csv").read_bytes() if (directory / "trace.csv").exists() else b""
@@ -483,7 +563,7 @@ def _last_checkpoint(directory: Path) -> tuple[Checkpoint | None, str | None]:
         except FileNotFoundError:
             continue
         except Damaged as error:
-            trouble = f"{error}; going on from the one before it"
+            trouble = f"{error}; going on from before it"
             continue
         if _sha256(trace[: checkpoint.trace_bytes]) == checkpoint.trace_sha256:
             return checkpoint, trouble
@@ -504,15 +584,20 @@ def read_run(directory: Path) -> Run:
     summary = Summary.read(directory)
     if _sha256((directory / "experiment.yaml").read_bytes()) != summary.experiment_sha256:
         raise Damaged(f"{directory / 'experiment.yaml'} is damaged: it is not what was recorded")
-    return Run(directory, load_experiment(directory / "experiment.yaml"), summary)
+    try:
+        return Run(directory, read_complete(directory / "experiment.yaml"), summary)
+    except ConfigError as error:
+        raise Damaged(f"{directory} is damaged: {error}") from error
 
 
-def list_runs(out: Path) -> list[Run]:
-    """All runs under ``out`` that can be read, oldest first."""
+def list_runs(out: Path, on_unreadable: Callable[[str], object] = lambda reason: None) -> list[Run]:
+    """All runs under ``out``, oldest first; why one cannot be read is handed to ``on_unreadable``."""
     runs = []
     for path in sorted(out.glob("*/*/summary.json")):
-        with contextlib.suppress(RunError, OSError):
+        try:
             runs.append(read_run(path.parent))
+        except (RunError, OSError) as error:
+            on_unreadable(str(error))
     return sorted(runs, key=lambda run: run.summary.started)
 
 
@@ -522,18 +607,28 @@ def find_run(reference: str, out: Path) -> Run:
     Raises:
         NoSuchRun: there is no such run, or more than one.
     """
-    if (directory := Path(reference)).is_dir():
-        return read_run(directory.resolve())
+    return read_run(find_directory(reference, out))
+
+
+def find_directory(reference: str, out: Path) -> Path:
+    """The directory of a run or a sweep; the arguments are `find_run`'s.
+
+    Raises:
+        NoSuchRun: there is none, or more than one.
+    """
+    with contextlib.suppress(OSError):  # what is too long for a path may still be said to be no run
+        if (directory := Path(reference)).is_dir():
+            return directory.resolve()
     if reference == "last":
         runs = list_runs(out)
         if not runs:
             raise NoSuchRun(f"there are no runs under {out}")
-        return runs[-1]
+        return runs[-1].directory
     found = [path for path in sorted(out.glob("*/*")) if path.is_dir() and path.name.startswith(reference)]
     if len(found) != 1:
         how_many = "no run" if not found else f"{len(found)} runs"
         raise NoSuchRun(f"{how_many} under {out} with an id that begins with {reference!r}: see amsgrad-exp list runs")
-    return read_run(found[0].resolve())
+    return found[0].resolve()
 
 
 @dataclass(frozen=True)
@@ -574,19 +669,20 @@ def verify(run: Run, engine_name: str | None = None, on_chunk: OnChunk = lambda 
         ConfigError: the optimizer has no such engine.
         RunFailed: the optimizer fails, and did not when the run was recorded.
     """
-    recorded = run.read_trace()
-    experiment = run.experiment
-    if engine_name is not None:
-        experiment = Experiment.model_validate(dict(experiment) | {"engine": engine_name})
+    content = run.trace_bytes()
+    recorded = parse_trace(content)
+    experiment = run.experiment if engine_name is None else run.experiment.on_engine(engine_name)
     engine = experiment.build_engine(run.settings)
     name = experiment.engine_of(run.settings)
-    traces = []
     complete = run.summary.status == "completed"
+    traces = [Trace.concatenate([])]
+    points = 0
     try:
         for chunk in drive(engine, experiment.steps, experiment.log_every, fast_forward=experiment.fast_forward):
             traces.append(chunk.trace)
+            points += len(chunk.trace)
             on_chunk(chunk)
-            if not complete and len(recorded) and len(chunk.trace) and chunk.trace.step[-1] >= recorded.step[-1]:
+            if not complete and points >= len(recorded):
                 break
     except RunFailed:
         if complete:
@@ -596,15 +692,27 @@ def verify(run: Run, engine_name: str | None = None, on_chunk: OnChunk = lambda 
         again = again.first(len(recorded))
     tolerance = 0.0 if name == run.summary.engine else CROSS_ENGINE_TOLERANCE[experiment.dtype]
     differences, first_step = _compare(recorded, again, tolerance)
-    then, now = run.summary.origin, Origin.here()
-    before = {**then.versions, "platform": then.platform, "git commit": then.git_commit}
-    today = {**now.versions, "platform": now.platform, "git commit": now.git_commit}
-    changed = [
-        (what, before.get(what) or "none", today.get(what) or "none")
-        for what in sorted(before | today)
-        if before.get(what) != today.get(what)
-    ]
-    return Verification(name, len(recorded), tolerance, differences, first_step, changed)
+    if first_step is None and tolerance == 0:
+        first_step = _first_line_apart(content, HEADER + format_rows(again), recorded)
+    if first_step is None and not run.trusts(content):
+        first_step = (int(recorded.step[-1]) if len(recorded) else -1) + experiment.log_every
+    now = Origin.here().facts()
+    changed = dict.fromkeys(
+        (what, session.facts().get(what) or "none", now.get(what) or "none")
+        for session in run.summary.sessions
+        for what in sorted(session.facts() | now)
+        if session.facts().get(what) != now.get(what)
+    )
+    return Verification(name, len(recorded), tolerance, differences, first_step, list(changed))
+
+
+def _first_line_apart(content: bytes, expected: bytes, recorded: Trace) -> int | None:
+    """The step of the first line that holds the same numbers in other characters, or None."""
+    if content == expected:
+        return None
+    lines = zip(content.splitlines(), expected.splitlines(), strict=False)
+    number = next((number for number, (line, other) in enumerate(lines) if line != other), 1)
+    return int(recorded.step[max(number, 1) - 1])
 
 
 def _compare(recorded: Trace, again: Trace, tolerance: float) -> tuple[dict[str, float], int | None]:

@@ -23,8 +23,12 @@ class Schedule(ABC):
     constant: ClassVar[bool]
 
     @abstractmethod
+    def scales(self, start: int, stop: int) -> NDArray[np.float64]:
+        """α_t/α of steps start ≤ t < stop, float64 of shape (stop - start,)."""
+
     def step_sizes(self, start: int, stop: int) -> NDArray[np.float64]:
         """α_t of steps start ≤ t < stop, float64 of shape (stop - start,)."""
+        return self.lr * self.scales(start, stop)
 
 
 class Constant(Schedule):
@@ -32,8 +36,8 @@ class Constant(Schedule):
 
     constant = True
 
-    def step_sizes(self, start: int, stop: int) -> NDArray[np.float64]:
-        return np.full(stop - start, self.lr)
+    def scales(self, start: int, stop: int) -> NDArray[np.float64]:
+        return np.ones(stop - start)
 
 
 class InverseSquareRoot(Schedule):
@@ -41,8 +45,8 @@ class InverseSquareRoot(Schedule):
 
     constant = False
 
-    def step_sizes(self, start: int, stop: int) -> NDArray[np.float64]:
-        return self.lr / np.sqrt(np.arange(start + 1, stop + 1, dtype=np.float64))
+    def scales(self, start: int, stop: int) -> NDArray[np.float64]:
+        return 1 / np.sqrt(np.arange(start + 1, stop + 1, dtype=np.float64))
 
 
 SCHEDULES: dict[str, type[Schedule]] = {"constant": Constant, "inv-sqrt": InverseSquareRoot}

@@ -32,6 +32,11 @@ class Trace:
         """The first so many rows."""
         return Trace(self.step[:rows], self.loss[:rows], self.x[:rows], self.regret[:rows])
 
+    def since(self, step: int) -> Trace:
+        """The rows of this step and later ones."""
+        rows = slice(int(np.searchsorted(self.step, step)), None)
+        return Trace(self.step[rows], self.loss[rows], self.x[rows], self.regret[rows])
+
     def spread(self, rows: int) -> Trace:
         """At most so many rows, evenly spread over log t."""
         if len(self) <= rows:
@@ -49,6 +54,20 @@ class Trace:
             np.concatenate([np.empty(0), *(trace.x for trace in traces)]),
             np.concatenate([np.empty(0), *(trace.regret for trace in traces)]),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class LaneTraces:
+    """The logged points of many runs at the same steps: ``step`` of shape (points,), the rest (points, lanes)."""
+
+    step: NDArray[np.int64]
+    loss: NDArray[np.float64]
+    x: NDArray[np.float64]
+    regret: NDArray[np.float64]
+
+    def of(self, lane: int) -> Trace:
+        """One lane's."""
+        return Trace(self.step, self.loss[:, lane], self.x[:, lane], self.regret[:, lane])
 
 
 def logged_steps(start: int, stop: int, log_every: int) -> NDArray[np.int64]:

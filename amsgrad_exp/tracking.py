@@ -95,6 +95,7 @@ class _WritingThread(file.FileWriterThread):  # type: ignore[misc]
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        self.daemon = True  # a run that cannot be closed must not keep the process alive
         self.error: OSError | None = None
 
     def _process(self, data: dict[str, Any]) -> None:
@@ -125,7 +126,7 @@ class Tracker:
         """Start a run, or go on with one.
 
         Args:
-            out: an existing directory.
+            out: a directory, made where it is missing.
             name: of the experiment.
             comment: a short description, the optimizer.
             settings: everything to be recorded as the experiment's configuration.
@@ -144,6 +145,7 @@ class Tracker:
             _prepare_home()
         except Exception as error:  # whatever reading somebody's configuration raises
             raise ConfigError(f"labml's configuration: {' '.join(str(error).split())}") from error
+        out.mkdir(parents=True, exist_ok=True)
         experiment.create(
             uuid=self.run_id,
             name=name,
@@ -192,6 +194,10 @@ class Tracker:
             tracker.save(step, {"loss": loss, "x": x, "regret": regret})
         if self._file.thread.error is not None:
             raise self._file.thread.error
+
+    def save_values(self, values: Mapping[str, float]) -> None:
+        """Log numbers that belong to no step."""
+        tracker.save(0, dict(values))
 
     def close(self, status: str, details: str | None = None) -> str | None:
         """End the run with labml's status ("completed", "interrupted", "failed") and wait until all is written.

@@ -142,7 +142,7 @@ def test_saturates_once_both_corrections_are_one(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["compiled", "torch"])
 @pytest.mark.parametrize("damage", [b"", b"{}", b"not a state", b'{"step": 1}', b'{"step": [], "state": 3}'])
 def test_a_foreign_state_is_refused(kind: str, damage: bytes) -> None:
-    with pytest.raises(ValueError, match=r"not the state|Expecting value"):
+    with pytest.raises(ValueError, match=r"not (the|a) state|Expecting value"):
         make(kind, "adam", Online(), Constant(0.01)).load(damage)
 
 

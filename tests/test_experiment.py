@@ -198,7 +198,7 @@ def test_the_slope_of_a_power_law_is_its_exponent(exponent: float) -> None:
 )
 def test_the_trend_of_a_regret(regret: np.ndarray, slope: float | None, trend: str) -> None:
     steps = 10 * len(regret)
-    last = Chunk(trace_of(regret), steps, 0.0, float(regret[-1]) * steps, 0.0, steps, True)
+    last = Chunk(trace_of(regret), steps, 0.0, float(regret[-1]) * steps, 0.0, steps, None, True)
     result = summarize(Online(), last.trace, last)
     assert result.regret_slope == (slope if slope is None else pytest.approx(slope, abs=1e-12))
     assert result.regret_trend == trend
@@ -209,7 +209,7 @@ def test_the_trend_of_a_regret(regret: np.ndarray, slope: float | None, trend: s
     [(-1.0, "optimum"), (-0.901, "optimum"), (-0.89, "between"), (0.0, "between"), (0.901, "worst"), (1.0, "worst")],
 )
 def test_where_the_iterates_settle(mean_x: float, where: str) -> None:
-    last = Chunk(Trace.concatenate([]), 100, mean_x, 1.0, 10 * mean_x, 100, True)
+    last = Chunk(Trace.concatenate([]), 100, mean_x, 1.0, 10 * mean_x, 100, None, True)
     assert summarize(Online(), last.trace, last).iterate == where
     mirrored = Online(steep=-1010, shallow=10)
     expected = {"optimum": "worst", "worst": "optimum", "between": "between"}[where]

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_a_run_is_written_whole(finished: runs.Recorded) -> None:
         assert getattr(trace, column).tobytes() == getattr(finished.trace, column).tobytes()
     content = (directory / "trace.csv").read_bytes()
     assert again.summary.trace_sha256 == hashlib.sha256(content).hexdigest()
-    assert again.summary.origin.versions["numpy"] == np.__version__
+    assert again.summary.sessions[0].versions["numpy"] == np.__version__
     assert not [path for path in directory.iterdir() if path.name.startswith(".")]
 
 
@@ -86,7 +87,8 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     assert resumed.summary.status == "completed"
     assert (resumed.directory / "trace.csv").read_bytes() == (whole.directory / "trace.csv").read_bytes()
     assert logged(resumed.directory) == logged(whole.directory)
-    keep = set(type(whole.summary).model_fields) - {"seconds", "started"}
+    keep = set(type(whole.summary).model_fields) - {"seconds", "started", "sessions"}
+    assert len(resumed.summary.sessions) > 1
     assert resumed.summary.model_dump(include=keep) == whole.summary.model_dump(include=keep)
     with pytest.raises(RunError, match="is complete already"):
         runs.resume(resumed)
@@ -133,15 +135,12 @@ def test_any_changed_digit_is_found(data: st.DataObject, tmp_path_factory: pytes
     digit = data.draw(st.sampled_from([d for d in b"0123456789" if d != original[at]]))
     try:
         path.write_bytes(original[:at] + bytes([digit]) + original[at + 1 :])
-        changed = not np.array_equal(numbers(original), numbers(path.read_bytes()))
         step = original[: original.index(b"\n", at)].count(b"\n") * 100 - 1
-        assert runs.verify(run).first_step == (step if changed else None)
+        assert runs.verify(run).first_step == step
+        with pytest.raises(Damaged, match="not what was recorded"):
+            run.read_trace()
     finally:
         path.write_bytes(original)
-
-
-def numbers(text: bytes) -> np.ndarray:
-    return np.loadtxt(text.decode().splitlines(), delimiter=",", skiprows=1)
 
 
 _made: list[runs.Run] = []
@@ -149,7 +148,8 @@ _made: list[runs.Run] = []
 
 def self_made(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
     if not _made:
-        _made.append(runs.record(experiment(steps=5000, log_every=100), tmp_path_factory.mktemp("made")).run)
+        made = experiment(steps=5000, log_every=100, dtype="float64")
+        _made.append(runs.record(made, tmp_path_factory.mktemp("made")).run)
     return _made[0]
 
 
@@ -162,7 +162,7 @@ def test_a_shortened_trace_is_found(finished: runs.Recorded) -> None:
     with pytest.raises(Damaged, match="first or last line is not whole"):
         runs.verify(finished.run)
     path.write_bytes(b"".join(lines[:7]) + b"nonsense\n" + b"".join(lines[7:]))
-    with pytest.raises(Damaged, match=r"damaged in line 8: b'nonsense'"):
+    with pytest.raises(Damaged, match=r"damaged: .* row 7"):
         runs.verify(finished.run)
 
 
@@ -186,7 +186,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
     content[len(content) // 2] ^= 1
     (run.directory / "checkpoint").write_bytes(content)
     resumed = runs.resume(run)
-    assert "checkpoint is damaged: its checksum is wrong; going on from the one before it" in str(resumed.trouble)
+    assert "checkpoint is damaged: its checksum is wrong; going on from before it" in str(resumed.trouble)
     assert files(resumed.run.directory)["trace.csv"] == files(whole.directory)["trace.csv"]
 
 
@@ -251,7 +251,7 @@ def test_nothing_in_a_run_is_executed(tmp_path: Path, monkeypatch: pytest.Monkey
     saved = io.BytesIO()
     torch.save({"optimizer": Bomb()}, saved)
     good = Checkpoint.read(run.directory / "checkpoint")
-    Checkpoint(good.step, good.seconds, good.trace_bytes, good.trace_sha256, saved.getvalue()).write(run.directory)
+    replace(good, engine=saved.getvalue()).write(run.directory)
     with pytest.raises(Damaged, match="checkpoint"):
         runs.resume(run)
     assert not (tmp_path / "executed").exists()
@@ -301,8 +301,8 @@ def test_a_failing_disk_leaves_what_was_there(
             fsync = os.fsync
             patch.setattr(os, "fsync", lambda handle: fail(handle, original=fsync))
         else:
-            replace = Path.replace
-            patch.setattr(Path, "replace", lambda path, target: fail(path, target, original=replace))
+            rename = Path.replace
+            patch.setattr(Path, "replace", lambda path, target: fail(path, target, original=rename))
         with pytest.raises(OSError, match="No space left on device"):
             runs.record(experiment(**overrides), tmp_path / "parts")
     found = runs.list_runs(tmp_path / "parts")

@@ -59,7 +59,11 @@ class Engine(ABC):
 
     @abstractmethod
     def save(self) -> bytes:
-        """Everything that `load` needs to go on from here, without code."""
+        """Everything that `load` needs to go on from here, without code.
+
+        Raises:
+            ValueError: the optimizer keeps something that cannot be saved so.
+        """
 
     @abstractmethod
     def load(self, saved: bytes) -> None:

@@ -39,23 +39,57 @@ def compile_loop(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(nogil=True, error_model="numpy")(function)
 
 
+def make_step(rule: Rule, optimized_update: bool) -> Callable[..., tuple[float, ...]]:
+    """One step of one rule on scalars of one dtype, for a compiled loop to call.
+
+    With ``optimized_update`` both bias corrections are folded into ``scale``; otherwise that of m is, and √v is divided
+    by ``correction``. Rules and steps are closed over as plain functions: a closure over a dispatcher would never be
+    found in the cache.
+    """
+
+    def step(
+        slope: float,
+        scale: float,
+        correction: float,
+        x: float,
+        m: float,
+        v: float,
+        v_max: float,
+        lr: float,
+        beta1: float,
+        one_minus_beta1: float,
+        beta2: float,
+        one_minus_beta2: float,
+        eps: float,
+        low: float,
+        high: float,
+    ) -> tuple[float, ...]:
+        m, v, v_max, v_used = rule(slope, m, v, v_max, beta1, one_minus_beta1, beta2, one_minus_beta2)
+        root = np.sqrt(v_used) if optimized_update else np.sqrt(v_used) / correction
+        x = x - lr * scale * m / (root + eps)
+        if x > high:
+            x = high
+        elif x < low:
+            x = low
+        return x, m, v, v_max
+
+    return register_jitable(step)
+
+
 @functools.cache
-def make_loop(rule: Rule, optimized_update: bool) -> Callable[..., Any]:
-    """Compile the loop of one rule.
+def make_loop(rule: Rule, optimized_update: bool) -> Callable[..., None]:
+    """Compile the loop of one rule over the steps of one run.
 
     The loop advances ``state`` (x, m, v, v̂; in the experiment's dtype) and ``totals`` (R, Σx; float64) in place
-    over ``len(slopes)`` steps, and logs loss, x and R at position ``first`` and every ``log_every`` steps after
-    it. With ``optimized_update`` both bias corrections are folded into ``step_sizes``; otherwise that of m is,
-    and √v is divided by ``corrections``.
-
-    The rule is closed over as a plain function: a closure over a dispatcher would never be found in the cache.
+    over ``len(slopes)`` steps, and logs loss, x and R at position ``first`` and every ``log_every`` steps after it.
     """
+    step = make_step(rule, optimized_update)
 
     def loop(
         state: Floats,
         totals: NDArray[np.float64],
         slopes: Floats,
-        step_sizes: Floats,
+        scales: Floats,
         corrections: Floats,
         constants: Floats,
         first: int,
@@ -66,25 +100,34 @@ def make_loop(rule: Rule, optimized_update: bool) -> Callable[..., Any]:
     ) -> None:
         x, m, v, v_max = state
         total_regret, x_sum = totals
-        beta1, one_minus_beta1, beta2, one_minus_beta2, eps, low, high, optimum = constants
-        steps = len(slopes)
+        lr, beta1, one_minus_beta1, beta2, one_minus_beta2, eps, low, high, optimum = constants
         loss = x_logged = x
         begin = 0
         for point in range(len(losses) + 1):
             logging = point < len(losses)
-            end = first + point * log_every + 1 if logging else steps
-            for slope, step_size, correction in zip(slopes[begin:end], step_sizes[begin:end], corrections[begin:end]):
+            end = first + point * log_every + 1 if logging else len(slopes)
+            for slope, scale, correction in zip(slopes[begin:end], scales[begin:end], corrections[begin:end]):
                 loss = slope * x - slope * optimum
                 x_logged = x
                 total_regret += loss
                 x_sum += x
-                m, v, v_max, v_used = rule(slope, m, v, v_max, beta1, one_minus_beta1, beta2, one_minus_beta2)
-                root = np.sqrt(v_used) if optimized_update else np.sqrt(v_used) / correction
-                x = x - step_size * m / (root + eps)
-                if x > high:
-                    x = high
-                elif x < low:
-                    x = low
+                x, m, v, v_max = step(
+                    slope,
+                    scale,
+                    correction,
+                    x,
+                    m,
+                    v,
+                    v_max,
+                    lr,
+                    beta1,
+                    one_minus_beta1,
+                    beta2,
+                    one_minus_beta2,
+                    eps,
+                    low,
+                    high,
+                )
             begin = end
             if logging:
                 losses[point] = loss
@@ -125,12 +168,14 @@ class CompiledEngine(Engine):
     ) -> None:
         super().__init__(problem, schedule, seed)
         self._dtype = np.dtype(dtype)
+        self.optimizer = optimizer
         self._loop = make_loop(RULES[optimizer], optimized_update)
         self._optimized_update = optimized_update
         self._betas = np.array(betas)
         beta1, beta2 = betas
         self._constants = np.array(
-            [beta1, 1 - beta1, beta2, 1 - beta2, eps, problem.low, problem.high, problem.optimum], self._dtype
+            [schedule.lr, beta1, 1 - beta1, beta2, 1 - beta2, eps, problem.low, problem.high, problem.optimum],
+            self._dtype,
         )
         self._state = np.array([problem.start, 0, 0, 0], self._dtype)
         self._beta_powers = np.ones(2)  # β1^t and β2^t
@@ -173,21 +218,21 @@ class CompiledEngine(Engine):
         return Trace(steps, losses.astype(np.float64), xs.astype(np.float64), total_regrets / (steps + 1))
 
     def _inputs(self, start: int, stop: int) -> tuple[Floats, Floats, Floats]:
-        """Slopes, step sizes and corrections of steps start ≤ t < stop, in the experiment's dtype."""
+        """Slopes, scales and corrections of steps start ≤ t < stop, in the experiment's dtype."""
         period = self.problem.steps_per_period
         repeating = period is not None and self.schedule.constant and self.saturated
         key = (start % period if period else 0, stop - start)
         if repeating and self._repeated is not None and self._repeated[0] == key:
             return self._repeated[1]
-        step_sizes = self.schedule.step_sizes(start, stop)
+        slopes = self.problem.slopes(start, stop, self.seed)
+        scales = self.schedule.scales(start, stop)
         corrections = np.ones(stop - start)
         if not self.saturated:
-            step_sizes /= self._bias_correction(0, stop - start)
+            scales /= self._bias_correction(0, stop - start)
             corrections = np.sqrt(self._bias_correction(1, stop - start))
             if self._optimized_update:
-                step_sizes *= corrections
-        slopes = self.problem.slopes(start, stop, self.seed)
-        inputs = (slopes.astype(self._dtype), step_sizes.astype(self._dtype), corrections.astype(self._dtype))
+                scales *= corrections
+        inputs = (slopes.astype(self._dtype), scales.astype(self._dtype), corrections.astype(self._dtype))
         if repeating:
             self._repeated = (key, inputs)
         return inputs

@@ -40,7 +40,7 @@ def import_optimizer(path: str) -> type[Optimizer]:
     module_name, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), name)
-    except Exception as error:  # importing somebody's module may raise anything
+    except (Exception, SystemExit) as error:  # importing somebody's module may raise anything
         raise ValueError(f"optimizer {path} cannot be imported: {error}") from error
     if (
         not (isinstance(found, type) and issubclass(found, Optimizer))
@@ -86,7 +86,7 @@ class TorchEngine(Engine):
         build: Callable[..., Optimizer] = import_optimizer(optimizer)
         try:
             self._optimizer = build([self._param], lr=schedule.lr, **arguments)
-        except Exception as error:  # somebody's constructor may raise anything
+        except (Exception, SystemExit) as error:  # somebody's constructor may raise anything
             raise ValueError(f"optimizer {optimizer} cannot be built: {error}") from error
 
     @property
@@ -117,18 +117,18 @@ class TorchEngine(Engine):
             self.x_sum += x
             if (self.step + 1) % log_every == 0:
                 rows.append((loss.item(), x, self.total_regret / (self.step + 1)))
-            for group in self._optimizer.param_groups:
-                group["lr"] = step_size
-            loss.backward()
             try:
+                for group in self._optimizer.param_groups:
+                    group["lr"] = step_size
+                loss.backward()
                 self._optimizer.step()
-            except Exception as error:  # somebody's optimizer may raise anything
+                self._optimizer.zero_grad()
+                with torch.no_grad():
+                    self._param.clamp_(low, high)
+                x = self._param.item()
+            except (Exception, SystemExit) as error:  # somebody's optimizer may raise anything
                 self.failure = f"the optimizer raised {type(error).__name__} at step {self.step}: {error}"
                 break
-            self._optimizer.zero_grad()
-            with torch.no_grad():
-                self._param.clamp_(low, high)
-            x = self._param.item()
             self.step += 1
             if not math.isfinite(x):
                 self.failure = f"x became {x} at step {self.step - 1}"
@@ -137,26 +137,29 @@ class TorchEngine(Engine):
 
     def save(self) -> bytes:
         buffer = io.BytesIO()
-        torch.save(
-            {
-                "step": self.step,
-                "total_regret": self.total_regret,
-                "x_sum": self.x_sum,
-                "param": self._param.detach(),
-                "optimizer": self._optimizer.state_dict(),
-                "generator": torch.get_rng_state(),
-            },
-            buffer,
-        )
+        fields = {
+            "step": self.step,
+            "total_regret": self.total_regret,
+            "x_sum": self.x_sum,
+            "param": self._param.detach(),
+            "generator": torch.get_rng_state(),
+        }
+        try:
+            torch.save({**fields, "optimizer": self._optimizer.state_dict()}, buffer)
+        except Exception as error:  # somebody's optimizer may keep anything in its state
+            raise ValueError(f"the optimizer's state cannot be saved: {error}") from error
         return buffer.getvalue()
 
     def load(self, saved: bytes) -> None:
         try:
             fields = torch.load(io.BytesIO(saved), weights_only=True)
             self._optimizer.load_state_dict(fields["optimizer"])
+            if 0 in fields["optimizer"]["state"]:  # as it was: load_state_dict casts it to the parameter's dtype
+                self._optimizer.state[self._param] = fields["optimizer"]["state"][0]
             with torch.no_grad():
                 self._param.copy_(fields["param"])
             torch.set_rng_state(fields["generator"])
             self.step, self.total_regret, self.x_sum = fields["step"], fields["total_regret"], fields["x_sum"]
         except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(f"not the state of a torch engine: {error}") from error
+            problem = "not a state that a torch engine can read without running code in it"
+            raise ValueError(f"{problem} ({type(error).__name__})") from error

@@ -59,6 +59,8 @@ class AMSGrad(Adam):
         m, v = super().calc_mv(state, group, grad)
         if not group["amsgrad"]:
             return m, v
+        if "max_exp_avg_sq" not in state:  # the state of plain Adam, gone on with
+            state["max_exp_avg_sq"] = torch.zeros_like(v)
         max_v: Tensor = state["max_exp_avg_sq"]
         torch.maximum(max_v, v, out=max_v)
         return m, max_v

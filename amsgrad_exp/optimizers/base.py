@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -67,7 +67,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
         betas: decay rates (β1, β2) of the first and second moments, each in [0, 1).
         eps: ε ≥ 0, added to the root of the second moment.
         weight_decay: how parameters are decayed.
-        defaults: further per-group options and their defaults; read, never modified.
+        defaults: further per-group options and their defaults; read, never modified, and the arguments above win.
 
     Raises:
         ValueError: lr, betas, eps or weight_decay is out of range; the message names it and its value.
@@ -90,6 +90,16 @@ class AdaptiveOptimizer(Optimizer, ABC):
         """Add a group, as in torch.optim; a bad option is refused before anything is added."""
         _validate({**self.defaults, **param_group})
         super().add_param_group(param_group)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a saved state, one of a torch.optim optimizer too: what its groups lack gets its default."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, default in self.defaults.items():
+                group.setdefault(name, default)
+            if not isinstance(group["weight_decay"], WeightDecay):
+                decoupled = group.get("decoupled_weight_decay", False)
+                group["weight_decay"] = WeightDecay(group["weight_decay"], weight_decouple=decoupled)
 
     @abstractmethod
     def init_state(self, state: State, group: Group, param: Tensor) -> None:
@@ -116,33 +126,38 @@ class AdaptiveOptimizer(Optimizer, ABC):
             What the closure returned, or None without one.
 
         Raises:
-            RuntimeError: a gradient is sparse.
+            RuntimeError: a gradient is sparse or a parameter complex; no parameter has moved then.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is None:
-                    continue
-                if param.grad.is_sparse:
-                    raise RuntimeError(
-                        f"{type(self).__name__} needs dense gradients: this one is sparse, as torch.optim.SparseAdam's"
-                    )
-                state = self.state[param]
-                if not state:
-                    self.init_state(state, group, param)
-                self.step_param(state, group, param.grad, param)
+        with_grad = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        for _, param in with_grad:
+            if param.grad.is_sparse:
+                raise RuntimeError(
+                    f"{type(self).__name__} needs dense gradients; torch.optim.SparseAdam takes sparse ones"
+                )
+            if param.is_complex():
+                raise RuntimeError(f"{type(self).__name__} needs real parameters; torch.view_as_real makes them so")
+        for group, param in with_grad:
+            state = self.state[param]
+            if not state:
+                self.init_state(state, group, param)
+            self.step_param(state, group, param.grad, param)
         return loss
 
 
 def _validate(group: Mapping[str, Any]) -> None:
-    if not 0 <= group["lr"] < math.inf:
-        raise ValueError(f"lr must be a finite number of at least 0, not {group['lr']}")
-    if not 0 <= group["eps"] < math.inf:
-        raise ValueError(f"eps must be a finite number of at least 0, not {group['eps']}")
-    if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
-        raise ValueError(f"betas must be two numbers in [0, 1), not {group['betas']}")
+    for name in ("lr", "eps"):
+        if not _is_between(group[name], 0, math.inf):
+            raise ValueError(f"{name} must be a finite number of at least 0, not {group[name]!r}")
+    betas = group["betas"]
+    if not (isinstance(betas, Sequence) and len(betas) == 2 and all(_is_between(beta, 0, 1) for beta in betas)):
+        raise ValueError(f"betas must be two numbers in [0, 1), not {betas!r}")
     if not isinstance(group["weight_decay"], WeightDecay):
         raise ValueError(f"weight_decay must be a WeightDecay, not {group['weight_decay']!r}")
+
+
+def _is_between(value: object, low: float, high: float) -> bool:
+    return isinstance(value, int | float | Tensor) and bool(low <= value < high)
