@@ -56,6 +56,7 @@ def experiment_options(
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     log_every: Annotated[str | None, typer.Option(metavar="N", help="Log a point every N steps.")] = None,
     seed: Annotated[str | None, typer.Option(metavar="N", help="Seed of a random problem.")] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="N", help="Mean over so many seeds of a random problem.")] = None,
     no_fast_forward: Annotated[bool, typer.Option("--no-fast-forward", help="Simulate every step.")] = False,
 ) -> dict[str, Any]:
     """The options that `run` and `compare` share, as arguments of `load_experiment`."""
@@ -77,6 +78,7 @@ def experiment_options(
         "dtype": dtype,
         "log_every": log_every,
         "seed": seed,
+        "seeds": seeds,
         "fast_forward": False if no_fast_forward else None,
     }
 

@@ -93,6 +93,7 @@ class Experiment(BaseModel):
         engine: "auto" takes "compiled" for an optimizer that has a rule, else "torch".
         dtype: of the iterate and the moments.
         seed: of a random problem, and of torch's generator.
+        seeds: how many seeds of a random problem, from ``seed`` on, the result is the mean over.
         fast_forward: derive what follows once a run repeats itself, instead of simulating it.
     """
 
@@ -106,7 +107,8 @@ class Experiment(BaseModel):
     log_every: Annotated[Integer, Field(ge=1, le=MAX_STEPS)]
     engine: Literal["auto", "compiled", "torch"] = "auto"
     dtype: Literal["float32", "float64"] = "float32"
-    seed: Annotated[Integer, Field(ge=0, le=2**64 - 1)] = 0
+    seed: Annotated[Integer, Field(ge=0, le=2**63)] = 0
+    seeds: Annotated[Integer, Field(ge=1, le=10_000)] = 1
     fast_forward: bool = True
 
     @field_validator("schedule")
@@ -122,16 +124,21 @@ class Experiment(BaseModel):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"optimizer {name} is listed twice")
+            if self.seeds > 1 and (name not in RULES or self.engine == "torch"):
+                raise ValueError(f"seeds need the compiled engine, and {name} would run on the torch engine")
             if self.engine == "compiled" and name not in RULES:
                 raise ValueError(f"optimizer {name} has no rule for the compiled engine: take engine torch or auto")
+        if self.seeds > 1 and self.problem.deterministic:
+            raise ValueError(f"seeds are for a random problem, and {self.problem.name} is the same for every seed")
         largest = self.problem.largest_slope * max(
             1.0, self.problem.largest_slope, abs(self.problem.low), abs(self.problem.high)
         )
+        ceiling = float(np.finfo(self.dtype).max)
         for settings in self.optimizers:
             for name in ("lr", "eps"):
-                if (getattr(settings, name) or 0) > np.finfo(self.dtype).max:
+                if (getattr(settings, name) or 0) > ceiling:
                     raise ValueError(f"{name} is too large for {self.dtype}: {getattr(settings, name)}")
-        if not largest < np.finfo(self.dtype).max / 4:
+        if not largest < ceiling / 4:
             raise ValueError(f"the problem's constants are too large for {self.dtype}: their products overflow")
         if self.log_every > self.steps:
             raise ValueError(f"log_every must be at most steps ({self.steps}), not {self.log_every}")
@@ -175,9 +182,15 @@ class Experiment(BaseModel):
         if self.engine_of(settings) == "compiled":
             from amsgrad_exp.engines.compiled import CompiledEngine
 
-            return CompiledEngine(
-                settings.name, self.problem, schedule, dtype=self.dtype, seed=self.seed, **settings.arguments
-            )
+            engines = [
+                CompiledEngine(settings.name, self.problem, schedule, dtype=self.dtype, seed=seed, **settings.arguments)
+                for seed in range(self.seed, self.seed + self.seeds)
+            ]
+            if self.seeds == 1:
+                return engines[0]
+            from amsgrad_exp.engines.seeds import SeedsEngine
+
+            return SeedsEngine(engines)
         from amsgrad_exp.engines.torch_loop import TorchEngine
 
         path = OPTIMIZERS.get(settings.name, settings.name)
@@ -286,7 +299,10 @@ def load_experiment(path: Path | None = None, **given: Any) -> Experiment:
     Raises:
         ConfigError: the file cannot be read, or the experiment cannot be.
     """
-    return resolve(read_experiment(path, **given))
+    data = read_experiment(path, **given)
+    if "grid" in data:
+        raise ConfigError(f"{path} has a grid, which makes it a sweep: amsgrad-exp sweep --config {path}")
+    return resolve(data)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from amsgrad_exp.experiment import Chunk
-from amsgrad_exp.runs import Run, Verification
+from amsgrad_exp.runs import Run, Summary, Verification
 from amsgrad_exp.sweep import Results, Sweep
 from amsgrad_exp.trace import Trace
 
@@ -26,8 +26,8 @@ out = Console(highlight=False, markup=False, emoji=False)
 err = Console(highlight=False, markup=False, emoji=False, stderr=True)
 
 SETTLED = {
-    "optimum": ("green", "at the optimum"),
-    "worst": ("red", "at the worst point"),
+    "optimum": ("green", "optimum"),
+    "worst": ("red", "worst point"),
     "between": ("yellow", "between"),
 }
 
@@ -108,7 +108,7 @@ def run_table(run: Run) -> None:
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     table.add_row("optimizer", Text(summary.optimizer))
-    table.add_row("problem", f"{summary.problem}, {summary.schedule} step size, {summary.steps:,} steps")
+    table.add_row("problem", _setting(summary))
     table.add_row("engine", f"{summary.engine}, {summary.dtype}")
     for name, value in _facts(run):
         table.add_row(name, value)
@@ -120,10 +120,11 @@ def _facts(run: Run) -> list[tuple[str, Text]]:
     summary = run.summary
     if summary.status != "completed":
         return [("status", Text(f"{run.status}{f': {summary.reason}' if summary.reason else ''}", "yellow"))]
+    interval_x = _interval(summary.mean_x_halfwidth)
     return [
         ("x", Text(f"{summary.x:+.6f} after the last step")),
-        ("mean x", Text.assemble(f"{summary.mean_x:+.6f} over the last tenth: ", _iterate(run))),
-        ("R(T)/T", Text.assemble(f"{summary.regret:.6g}: ", _trend(run))),
+        ("mean x", Text.assemble(f"{summary.mean_x:+.6f}{interval_x} over the last tenth: ", _iterate(run))),
+        ("R(T)/T", Text.assemble(f"{summary.regret:.6g}{_interval(summary.regret_halfwidth)}: ", _trend(run))),
         ("slope", Text(_slope(run) + "  of log R(T)/T against log T, last decade")),
         (
             "steps",
@@ -131,6 +132,15 @@ def _facts(run: Run) -> list[tuple[str, Text]]:
         ),
         ("time", Text(f"{summary.seconds:.2f} s")),
     ]
+
+
+def _setting(summary: Summary) -> str:
+    seeds = f", mean over {summary.seeds:,} seeds (± 95 %)" if summary.seeds > 1 else ""
+    return f"{summary.problem}, {summary.schedule} step size, {summary.steps:,} steps{seeds}"
+
+
+def _interval(halfwidth: float | None) -> str:
+    return "" if halfwidth is None else f" ±{halfwidth:.1g}"
 
 
 def _iterate(run: Run) -> Text:
@@ -151,7 +161,7 @@ def _slope(run: Run) -> str:
 def comparison(runs: Sequence[Run]) -> None:
     """Several runs side by side."""
     first = runs[0].summary
-    out.print(f"{first.problem}, {first.schedule} step size, {first.steps:,} steps")
+    out.print(_setting(first), soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("optimizer", overflow="fold")
     table.add_column("mean x", justify="right", no_wrap=True)
@@ -164,9 +174,9 @@ def comparison(runs: Sequence[Run]) -> None:
         summary = run.summary
         table.add_row(
             summary.optimizer,
-            f"{summary.mean_x:+.4f}",
+            f"{summary.mean_x:+.4f}{_interval(summary.mean_x_halfwidth)}",
             _iterate(run),
-            f"{summary.regret:.4g}",
+            f"{summary.regret:.4g}{_interval(summary.regret_halfwidth)}",
             _slope(run),
             Text(summary.regret_trend or "", _trend(run).style),
             f"{summary.seconds:.2f} s",
@@ -310,7 +320,6 @@ def boundary(problem: str, optimizer: str, beta1: float, edges: Sequence[float],
     out.print(f"{optimizer} on {problem}, beta1 = {beta1:g}, small constant step size:")
     for (low, high), end in zip(itertools.pairwise(edges), ends, strict=True):
         style, words = SETTLED[end]
-        words = words.replace("at ", "to ")
-        out.print(Text.assemble(f"  {low:.8g} < beta2 < {high:.8g}  ", (words, style)))
+        out.print(Text.assemble(f"  {low:.8g} < beta2 < {high:.8g}  to the ", (words, style)))
     if len(edges) == 2:
         out.print("  no critical beta2")

@@ -39,6 +39,7 @@ class Chunk:
         reference: the state that the engine's is next compared with, to be handed to `drive` with an engine saved
             after this chunk; None where there is none.
         resumable: whether the engine stands after this chunk, so that it may be saved there.
+        halfwidths: of an engine that averages over seeds, `Engine.halfwidths`; else None.
     """
 
     trace: Trace
@@ -49,6 +50,7 @@ class Chunk:
     steps_simulated: int
     reference: bytes | None
     resumable: bool
+    halfwidths: tuple[float, float] | None = None
 
 
 def tail_start(steps: int) -> int:
@@ -86,11 +88,11 @@ def drive(
                 return
             reference = state
         if start == plan.tail:
-            engine.x_sum = 0.0
+            engine.reset_x_sum()
         trace = engine.advance(plan.stop_after(start), log_every)
         lost = np.flatnonzero(~np.isfinite(trace.loss + trace.regret))
         yield Chunk(
-            trace=trace.first(int(lost[0])) if len(lost) else trace,
+            trace=trace.rows(slice(int(lost[0]))) if len(lost) else trace,
             step=engine.step,
             x=engine.x,
             total_regret=engine.total_regret,
@@ -98,6 +100,7 @@ def drive(
             steps_simulated=engine.step,
             reference=reference,
             resumable=engine.failure is None,
+            halfwidths=engine.halfwidths(),
         )
         if engine.failure:
             raise RunFailed(engine.failure)
@@ -151,7 +154,7 @@ def _derive(engine: Engine, plan: _Plan, log_every: int) -> Iterator[Chunk]:
         pieces.append(engine.advance(min(engine.step + min(period, plan.chunk), start + plan.cycle), log_every=1))
         if engine.step == start + period and engine.state == state:
             break
-        yield Chunk(Trace.concatenate([]), start, x, total_regret, tail_x_sum, start, None, resumable=False)
+        yield Chunk(Trace.empty(), start, x, total_regret, tail_x_sum, start, None, resumable=False)
     cycle = Trace.concatenate(pieces)
     length = len(cycle)
     losses = np.concatenate([[0.0], np.cumsum(cycle.loss)])  # sums over the first 0, 1, …, length steps of a cycle
@@ -245,6 +248,8 @@ class Result:
         regret_trend: "vanishing" when the slope is below −0.25 or R(T)/T ≤ 0, since no positive average regret is left
             then; else "not vanishing".
         steps_simulated, steps_derived: how many steps an engine took, and how many followed from a repeated cycle.
+        mean_x_halfwidth, regret_halfwidth: where all the above are of means over seeds, half the width of the 95 %
+            confidence intervals of mean_x and regret; else None.
     """
 
     x: float
@@ -256,11 +261,14 @@ class Result:
     regret_trend: Literal["vanishing", "not vanishing"]
     steps_simulated: int
     steps_derived: int
+    mean_x_halfwidth: float | None = None
+    regret_halfwidth: float | None = None
 
 
 def summarize(problem: Problem, trace: Trace, last: Chunk) -> Result:
     """The result of a finished run, from all of its logged points and its last chunk."""
-    mean_x = last.tail_x_sum / (last.step - tail_start(last.step))
+    tail = last.step - tail_start(last.step)
+    mean_x = last.tail_x_sum / tail
     regret = last.total_regret / last.step
     slope = regret_slope(trace, last.step)
     return Result(
@@ -273,6 +281,8 @@ def summarize(problem: Problem, trace: Trace, last: Chunk) -> Result:
         regret_trend="vanishing" if regret <= 0 or (slope is not None and slope < -0.25) else "not vanishing",
         steps_simulated=last.steps_simulated,
         steps_derived=last.step - last.steps_simulated,
+        mean_x_halfwidth=last.halfwidths[1] / tail if last.halfwidths else None,
+        regret_halfwidth=last.halfwidths[0] / last.step if last.halfwidths else None,
     )
 
 

@@ -54,6 +54,13 @@ def regret_and_iterate(path: Path, traces: Mapping[str, Trace], problem: Problem
             shown = trace.spread(1000)
             regret.plot(shown.step + 1, shown.regret, label=name, **look)
             iterate.plot(shown.step + 1, shown.x, label=name, **look)
+            for axes, mean, halfwidth in (
+                (regret, shown.regret, shown.regret_halfwidth),
+                (iterate, shown.x, shown.x_halfwidth),
+            ):
+                if halfwidth is not None:
+                    band = (mean - halfwidth, mean + halfwidth)
+                    axes.fill_between(shown.step + 1, *band, color=look["color"], alpha=0.2, linewidth=0)
         _regret_axes(regret, traces)
         iterate.axhline(problem.optimum, color="0.4", linewidth=0.8, linestyle=":")
         iterate.annotate(
@@ -186,7 +193,8 @@ def _scale(axis: Axis, name: str, values: Sequence[float]) -> None:
     if len(numbers) > 2 and np.all(numbers > 0) and _even(np.log(numbers)):
         axis._set_axes_scale("log")  # type: ignore[attr-defined]
     elif len(numbers) > 2 and np.all(numbers < 1) and not _even(numbers) and _even(np.log(1 - numbers)):
-        axis._set_axes_scale("function", functions=(lambda v: -np.log10(1 - v), lambda u: 1 - 10.0**-u))  # type: ignore[attr-defined]
+        functions = (lambda value: -np.log10(np.maximum(1 - value, 1e-300)), lambda height: 1 - 10.0**-height)
+        axis._set_axes_scale("function", functions=functions)  # type: ignore[attr-defined]
 
 
 def _even(numbers: NDArray[np.float64]) -> bool:

@@ -40,11 +40,14 @@ class Problem(BaseModel):
 
     Attributes:
         low, high: the interval to which x is clamped after every step.
+        deterministic: whether the slopes are the same for every seed.
         natural_settings: settings under which the paper states the problem, where they differ from
             the reference experiment's; each is a default that the user's own setting overrides.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    deterministic: ClassVar[bool] = True
 
     name: str
     low: Number = -1.0
@@ -151,6 +154,7 @@ class Stochastic(Problem):
     steep: Number = 1010.0
     shallow: Number = -10.0
     probability: Annotated[Number, Field(gt=0, lt=1)] = 0.01
+    deterministic: ClassVar[bool] = False
     steps_per_period: ClassVar[None] = None
 
     @property

@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 CHECKPOINT_SECONDS = 1.0
-HEADER = b"step,loss,x,regret\n"
+COLUMNS = [field.name for field in fields(Trace)]
 PACKAGES = ("amsgrad-exp", "labml", "llvmlite", "numba", "numpy", "torch")
 
 
@@ -105,6 +105,7 @@ class Summary(BaseModel):
     engine: str
     dtype: str
     steps: int
+    seeds: int
     steps_simulated: int | None = None
     steps_derived: int | None = None
     x: float | None = None
@@ -112,6 +113,8 @@ class Summary(BaseModel):
     total_regret: float | None = None
     regret: float | None = None
     regret_slope: float | None = None
+    mean_x_halfwidth: float | None = None
+    regret_halfwidth: float | None = None
     iterate: Literal["optimum", "worst", "between"] | None = None
     regret_trend: Literal["vanishing", "not vanishing"] | None = None
     seconds: float = 0.0
@@ -170,6 +173,8 @@ class Run:
     def document(self) -> dict[str, Any]:
         """What ``--json`` says of the run: its summary without what is about the record itself."""
         record_keeping = {"schema_", "status", "reason", "started", "experiment_sha256", "trace_sha256", "sessions"}
+        if self.summary.seeds == 1:
+            record_keeping |= {"seeds", "mean_x_halfwidth", "regret_halfwidth"}
         return self.summary.model_dump(exclude=record_keeping) | {"directory": str(self.directory)}
 
     @property
@@ -262,8 +267,9 @@ class Checkpoint:
 class TraceWriter:
     """trace.csv under way: appended to, with the SHA-256 of all that it holds."""
 
-    def __init__(self, path: Path, kept: bytes = HEADER) -> None:
+    def __init__(self, path: Path, kept: bytes = b"") -> None:
         """Open the file anew, or cut it back to what of it is ``kept``."""
+        self._empty = not kept
         self._file = path.open("r+b" if path.exists() else "w+b")
         self._digest = hashlib.sha256(kept)
         self._file.truncate(len(kept))
@@ -276,7 +282,10 @@ class TraceWriter:
         Raises:
             OSError: it does not take them.
         """
-        rows = format_rows(trace)
+        if not len(trace):
+            return
+        rows = format_rows(trace, header=self._empty)
+        self._empty = False
         self._file.write(rows)
         self._file.flush()
         self._digest.update(rows)
@@ -294,30 +303,32 @@ class TraceWriter:
         self._file.close()
 
 
-def format_rows(trace: Trace) -> bytes:
+def format_rows(trace: Trace, *, header: bool) -> bytes:
     """The lines of a trace in trace.csv: the shortest digits that read back to the same bits."""
-    columns = (trace.step.tolist(), trace.loss.tolist(), trace.x.tolist(), trace.regret.tolist())
-    rows = zip(*columns, strict=True)
-    return "".join(f"{step},{loss!r},{x!r},{regret!r}\n" for step, loss, x, regret in rows).encode()
+    columns = trace.columns
+    names = ",".join(columns) + "\n" if header else ""
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return (names + "".join(",".join(map(repr, row)) + "\n" for row in rows)).encode()
 
 
 def parse_trace(content: bytes) -> Trace:
     """The rows of a trace.csv.
 
     Raises:
-        Damaged: a row is not a whole number and three finite ones, or the last one is cut off.
+        Damaged: a row is not a whole number and finite ones, or the last one is cut off.
     """
-    if not content.startswith(HEADER) or not content.endswith(b"\n"):
+    if not content:
+        return Trace.empty()
+    names = content[: content.find(b"\n")].decode(errors="replace").split(",")
+    if names not in (COLUMNS[:4], COLUMNS) or not content.endswith(b"\n"):
         raise Damaged("trace.csv is damaged: its first or last line is not whole")
-    if content == HEADER:
-        return Trace.concatenate([])
-    columns = [("step", np.int64), ("loss", np.float64), ("x", np.float64), ("regret", np.float64)]
+    dtype = np.dtype([(name, np.int64 if name == "step" else np.float64) for name in names])
     try:
-        rows = np.loadtxt(io.BytesIO(content), np.dtype(columns), delimiter=",", skiprows=1, ndmin=1, comments=None)
+        rows = np.loadtxt(io.BytesIO(content), dtype, delimiter=",", skiprows=1, ndmin=1, comments=None)
     except (ValueError, OverflowError) as error:
         raise Damaged(f"trace.csv is damaged: {error}") from error
-    trace = Trace(*(np.ascontiguousarray(rows[name]) for name, _ in columns))
-    if not np.isfinite(trace.loss + trace.x + trace.regret).all():
+    trace = Trace(*(np.ascontiguousarray(rows[name]) for name in names))
+    if not all(np.isfinite(column).all() for column in trace.columns.values()):
         raise Damaged("trace.csv is damaged: it holds a number that is not finite")
     return trace
 
@@ -417,6 +428,7 @@ def record(
         engine=experiment.engine_of(settings),
         dtype=experiment.dtype,
         steps=experiment.steps,
+        seeds=experiment.seeds,
         started=datetime.now(UTC),
         experiment_sha256=_sha256(experiment.to_yaml().encode()),
         sessions=[Origin.here()],
@@ -425,7 +437,7 @@ def record(
         write_atomically(directory / "experiment.yaml", experiment.to_yaml().encode())
         writer = TraceWriter(directory / "trace.csv")
         run = Run(directory, experiment, summary)
-        return _drive(run, engine, tracker, writer, on_chunk, should_stop, Trace.concatenate([]), None)
+        return _drive(run, engine, tracker, writer, on_chunk, should_stop, Trace.empty(), None)
 
 
 def resume(run: Run, on_chunk: OnChunk = lambda chunk: None, should_stop: ShouldStop = lambda: False) -> Recorded:
@@ -442,8 +454,7 @@ def resume(run: Run, on_chunk: OnChunk = lambda chunk: None, should_stop: Should
             raise RunError(f"{run.directory} is complete already: there is nothing to resume")
         engine = run.experiment.build_engine(run.settings)
         checkpoint, trouble = last_checkpoint(run.directory)
-        kept = HEADER
-        seconds = 0.0
+        kept, seconds = b"", 0.0
         if checkpoint is not None:
             try:
                 engine.load(checkpoint.engine)
@@ -675,7 +686,7 @@ def verify(run: Run, engine_name: str | None = None, on_chunk: OnChunk = lambda 
     engine = experiment.build_engine(run.settings)
     name = experiment.engine_of(run.settings)
     complete = run.summary.status == "completed"
-    traces = [Trace.concatenate([])]
+    traces = [Trace.empty()]
     points = 0
     try:
         for chunk in drive(engine, experiment.steps, experiment.log_every, fast_forward=experiment.fast_forward):
@@ -689,11 +700,11 @@ def verify(run: Run, engine_name: str | None = None, on_chunk: OnChunk = lambda 
             raise
     again = Trace.concatenate(traces)
     if not complete:
-        again = again.first(len(recorded))
+        again = again.rows(slice(len(recorded)))
     tolerance = 0.0 if name == run.summary.engine else CROSS_ENGINE_TOLERANCE[experiment.dtype]
     differences, first_step = _compare(recorded, again, tolerance)
     if first_step is None and tolerance == 0:
-        first_step = _first_line_apart(content, HEADER + format_rows(again), recorded)
+        first_step = _first_line_apart(content, format_rows(again, header=True), recorded)
     if first_step is None and not run.trusts(content):
         first_step = (int(recorded.step[-1]) if len(recorded) else -1) + experiment.log_every
     now = Origin.here().facts()
@@ -708,7 +719,7 @@ def verify(run: Run, engine_name: str | None = None, on_chunk: OnChunk = lambda 
 
 def _first_line_apart(content: bytes, expected: bytes, recorded: Trace) -> int | None:
     """The step of the first line that holds the same numbers in other characters, or None."""
-    if content == expected:
+    if content == expected or not len(recorded):
         return None
     lines = zip(content.splitlines(), expected.splitlines(), strict=False)
     number = next((number for number, (line, other) in enumerate(lines) if line != other), 1)
@@ -721,7 +732,7 @@ def _compare(recorded: Trace, again: Trace, tolerance: float) -> tuple[dict[str,
     wrong = recorded.step[:points] != again.step[:points]
     differences = {}
     for column in ("loss", "x", "regret"):
-        then, now = getattr(recorded, column)[:points], getattr(again, column)[:points]
+        then, now = recorded.columns[column][:points], again.columns[column][:points]
         difference = np.abs(now - then)
         differences[column] = float(np.max(difference, initial=0.0))
         if tolerance == 0:

@@ -14,7 +14,7 @@ import math
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from amsgrad_exp.theory import NoSteadyState, drift
 LANES = 256
 POINTS = 1000  # logged in a cell, unless the experiment says otherwise
 SETTINGS = ("lr", "beta1", "beta2", "eps")
-RESULTS = tuple(field.name for field in fields(Result))
+RESULTS = tuple(field.name for field in fields(Result) if not field.name.endswith("_halfwidth"))
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,8 @@ class Sweep:
         if not self.axes:
             raise ConfigError("grid: at least one axis is needed, such as --grid beta2=0.9:0.999:50")
         first = {name: values[0] for name, values in self.axes.items()}
+        if resolve(self.data).seeds > 1:
+            raise ConfigError("seeds: a sweep takes one seed a cell")
         for optimizer in self.optimizers:
             if self.at(optimizer, first).engine_of(self.at(optimizer, first).optimizers[0]) != "compiled":
                 raise ConfigError(f"optimizer {optimizer} has no rule, and a sweep needs the compiled engine")
@@ -201,8 +203,8 @@ def run_block(sweep: Sweep, cells: Sequence[int]) -> list[Row]:
 
     def row(cell: int, result: Result | None, failure: str | None) -> None:
         optimizer, values = sweep.values(cell)
-        results = asdict(result) if result else dict.fromkeys(RESULTS)
-        rows[cell] = (cell, optimizer, *values.values(), *results.values(), failure)
+        results = [getattr(result, name) if result else None for name in RESULTS]
+        rows[cell] = (cell, optimizer, *values.values(), *results, failure)
 
     for cell in cells:
         try:

@@ -3,57 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
+Rows = slice | NDArray[np.int64]
+
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """Columns of equal length n, a row for each logged step.
+    """Columns of equal length n, a row for each logged step; float64 but for ``step``.
 
     Attributes:
         step: t, counted from 0; int64.
-        loss: f_t(x_t) − f_t(x*); float64.
-        x: x_t, the iterate at which the loss was taken; float64.
-        regret: the average regret R(T)/T with T = t + 1; float64.
+        loss: f_t(x_t) − f_t(x*).
+        x: x_t, the iterate at which the loss was taken.
+        regret: the average regret R(T)/T with T = t + 1.
+        x_halfwidth, regret_halfwidth: where loss, x and regret are means over seeds, half the width of the 95 %
+            confidence intervals of x and regret; None where there is one seed.
     """
 
     step: NDArray[np.int64]
     loss: NDArray[np.float64]
     x: NDArray[np.float64]
     regret: NDArray[np.float64]
+    x_halfwidth: NDArray[np.float64] | None = None
+    regret_halfwidth: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.step)
 
-    def first(self, rows: int) -> Trace:
-        """The first so many rows."""
-        return Trace(self.step[:rows], self.loss[:rows], self.x[:rows], self.regret[:rows])
+    @property
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        """The columns that there are, by name, ``step`` first."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: column for name, column in named.items() if column is not None}
+
+    def rows(self, rows: Rows) -> Trace:
+        """Some of the rows."""
+        return Trace(**{name: column[rows] for name, column in self.columns.items()})  # type: ignore[arg-type]
 
     def since(self, step: int) -> Trace:
         """The rows of this step and later ones."""
-        rows = slice(int(np.searchsorted(self.step, step)), None)
-        return Trace(self.step[rows], self.loss[rows], self.x[rows], self.regret[rows])
+        return self.rows(slice(int(np.searchsorted(self.step, step)), None))
 
     def spread(self, rows: int) -> Trace:
         """At most so many rows, evenly spread over log t."""
         if len(self) <= rows:
             return self
         at = np.geomspace(self.step[0] + 1, self.step[-1] + 1, rows)
-        chosen = np.unique(np.searchsorted(self.step + 1, at).clip(max=len(self) - 1))
-        return Trace(self.step[chosen], self.loss[chosen], self.x[chosen], self.regret[chosen])
+        return self.rows(np.unique(np.searchsorted(self.step + 1, at).clip(max=len(self) - 1)))
+
+    @classmethod
+    def empty(cls) -> Trace:
+        """A trace of no rows."""
+        return cls(np.empty(0, np.int64), np.empty(0), np.empty(0), np.empty(0))
 
     @classmethod
     def concatenate(cls, traces: Sequence[Trace]) -> Trace:
-        """One trace of all the rows, in order; of no rows where there is no trace."""
-        return cls(
-            np.concatenate([np.empty(0, np.int64), *(trace.step for trace in traces)]),
-            np.concatenate([np.empty(0), *(trace.loss for trace in traces)]),
-            np.concatenate([np.empty(0), *(trace.x for trace in traces)]),
-            np.concatenate([np.empty(0), *(trace.regret for trace in traces)]),
-        )
+        """One trace of all the rows, in order; of no rows where no trace has any."""
+        filled = [trace.columns for trace in traces if len(trace)]
+        if not filled:
+            return cls.empty()
+        return cls(**{name: np.concatenate([columns[name] for columns in filled]) for name in filled[0]})
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def test_tables_are_readable_at_eighty_columns_and_piped(amsgrad_exp: Run) -> No
     done = amsgrad_exp("compare", "--steps", "1e6", "--no-figure")
     assert done.returncode == 0
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
-    for word in ("adam", "amsgrad", "at the worst point", "at the optimum", "not vanishing"):
+    for word in ("adam", "amsgrad", "worst point", "optimum", "not vanishing"):
         assert word in done.stdout
     assert "\x1b" not in done.stdout
     one = amsgrad_exp("run", "--steps", "1e6")
@@ -93,6 +94,10 @@ def test_an_expectation_that_is_not_met(amsgrad_exp: Run) -> None:
         (["run", "--steps", "1e12", "--log-every", "1"], "log_every 1 would log"),
         (["run", "--no-such-option"], "No such option"),
         (["run", "--optimizer"], "requires an argument"),
+        (["run", "--steps", "5", "--log-every", "100"], "log_every must be at most steps"),
+        (["compare", "--optimizer", "adam", "--optimizer", "torch.optim.LBFGS", "--lr", "-1"], "lr: must be greater"),
+        (["plot", "last", "--figure", "."], "--figure takes a file's name"),
+        (["show", "x" * 5000], "no run under logs"),
         (["compare", "--expect", "adam=left"], "--expect takes NAME=optimum"),
         (["compare", "--expect", "sgd=worst"], "'sgd' is not compared"),
         (["compare", "--optimizer", "adam", "--optimizer", "adam"], "listed twice"),
@@ -266,6 +271,89 @@ def test_version_and_lists(amsgrad_exp: Run) -> None:
     assert "theorem1" in amsgrad_exp("list", "problems").stdout
     assert "amsgrad_exp.optimizers.AMSGrad (compiled, torch)" in amsgrad_exp("list", "optimizers").stdout
     assert "no runs under logs" in amsgrad_exp("list", "runs").stderr
+
+
+def test_what_an_optimizer_prints_does_not_get_into_the_document(amsgrad_exp: Run, tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text(
+        "import torch\nprint('imported')\n"
+        "class Loud(torch.optim.SGD):\n"
+        "    def step(self, closure=None):\n        print('step')\n        super().step()\n"
+    )
+    done = amsgrad_exp("run", "--optimizer", "loud.Loud", "--steps", "100", "--json")
+    assert json.loads(done.stdout)["runs"][0]["steps"] == 100
+    assert done.stderr.count("step") == 100
+
+
+def test_one_failing_optimizer_leaves_the_others(amsgrad_exp: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(
+        "import torch\nclass Bad(torch.optim.SGD):\n    def step(self, closure=None):\n        raise SystemExit(0)\n"
+    )
+    done = amsgrad_exp(*"compare --optimizer adam --optimizer bad.Bad --optimizer amsgrad --steps 1000 --json".split())
+    assert done.returncode == 1
+    assert [run["optimizer"] for run in json.loads(done.stdout)["runs"]] == ["adam", "amsgrad"]
+    assert done.stderr == "amsgrad-exp: bad.Bad: the optimizer raised SystemExit at step 0: 0\n"
+
+
+@pytest.mark.parametrize("out", ["a[/b]", "a:smile:", "with a space"])
+def test_a_directory_is_shown_as_it_is(out: str, amsgrad_exp: Run) -> None:
+    done = amsgrad_exp("run", "--steps", "100", "--out", out)
+    assert done.returncode == 0
+    assert out in done.stdout
+
+
+def test_output_that_cannot_be_encoded_is_replaced(amsgrad_exp: Run) -> None:
+    for arguments in (["run", "--help"], ["list", "problems"], ["run", "--steps", "1000"], ["show", "last"]):
+        done = amsgrad_exp(*arguments, env={"PYTHONIOENCODING": "ascii"})
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_seeds(amsgrad_exp: Run) -> None:
+    done = amsgrad_exp(*"compare --problem stochastic --steps 20000 --seeds 9 --json".split())
+    for run in json.loads(done.stdout)["runs"]:
+        assert run["seeds"] == 9
+        assert run["mean_x_halfwidth"] > 0
+        assert run["regret_halfwidth"] > 0
+    shown = amsgrad_exp("show", "last").stdout
+    assert "mean over 9 seeds" in shown
+    assert "±" in shown
+    assert amsgrad_exp("verify", "last").returncode == 0
+
+
+def test_a_read_only_directory(small_disk: Path, amsgrad_exp: Run) -> None:
+    amsgrad_exp("run", "--steps", "1000", "--out", str(small_disk), "--quiet")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for arguments in (["run", "--steps", "1000"], ["sweep", "--grid", "lr=0.1,0.2", "--steps", "1000"]):
+        done = amsgrad_exp(*arguments, "--out", str(small_disk))
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1
+        assert "Read-only file system" in done.stderr
+    for arguments in (["show", "last"], ["verify", "last"], ["list", "runs"]):
+        assert amsgrad_exp(*arguments, "--out", str(small_disk)).returncode == 0
+
+
+def test_a_disk_that_fills_up(small_disk: Path, amsgrad_exp: Run, tmp_path: Path) -> None:
+    (tmp_path / "logs").symlink_to(small_disk)
+    process = start(tmp_path, *"run --problem stochastic --steps 2e9 --log-every 2e6 --optimizer amsgrad".split())
+    wait_for_a_run(tmp_path)
+    filler = (small_disk / "filler").open("wb", buffering=0)
+    with pytest.raises(OSError, match="No space left"):
+        while True:
+            filler.write(bytes(256))
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stderr == "amsgrad-exp: No space left on device\n"
+    (small_disk / "filler").unlink()
+    assert amsgrad_exp("verify", "last").returncode == 0
+
+
+def test_a_directory_deleted_in_the_middle(tmp_path: Path) -> None:
+    process = start(tmp_path, "run", *LONG)
+    wait_for_a_run(tmp_path)
+    shutil.rmtree(tmp_path / "logs")
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert len(stderr.splitlines()) == 1
+    assert "No such file or directory" in stderr
 
 
 def test_an_optimizer_beside_the_user(amsgrad_exp: Run, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,8 @@ from amsgrad_exp.config import ConfigError, Experiment, load_experiment, resolve
 from amsgrad_exp.engines import OPTIMIZERS
 from amsgrad_exp.problems import Online, Theorem1
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+SHIPPED = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+CONFIGS = [path for path in SHIPPED if "grid:" not in path.read_text()]
 
 
 def written(tmp_path: Path, text: str | bytes) -> Path:
@@ -37,6 +39,12 @@ def test_the_shipped_configurations(path: Path, tmp_path: Path) -> None:
     experiment = load_experiment(path)
     assert experiment.name == path.stem
     assert load_experiment(written(tmp_path, experiment.to_yaml())) == experiment
+
+
+def test_a_sweep_is_no_experiment() -> None:
+    (path,) = (path for path in SHIPPED if path.stem == "phase-online")
+    with pytest.raises(ConfigError, match="has a grid, which makes it a sweep"):
+        load_experiment(path)
 
 
 def test_online_yaml_is_the_default_with_a_name() -> None:
@@ -80,6 +88,33 @@ def test_step_counts_as_people_write_them(text: str, tmp_path: Path) -> None:
     assert load_experiment(written(tmp_path, f"steps: {text}")).steps == 10**7
 
 
+def test_settings_left_empty_are_settings_left_out() -> None:
+    (settings,) = resolve({"optimizers": [{"name": "adam", "beta1": None, "eps": None}]}).optimizers
+    assert (settings.beta1, settings.eps) == (0.9, 1e-16)
+
+
+def test_what_an_optimizer_takes_is_read_off_its_constructor() -> None:
+    (settings,) = resolve({"optimizers": ["torch.optim.Adafactor"]}).optimizers
+    assert settings.arguments == {}
+    given = {"name": "torch.optim.NAdam", "options": {"betas": [0.5, 0.5]}}
+    (settings,) = resolve({"optimizers": [given]}).optimizers
+    assert settings.arguments == {"eps": 1e-16, "betas": [0.5, 0.5]}
+    with pytest.raises(ConfigError, match="given beta1, and betas in its options"):
+        resolve({"optimizers": [{**given, "beta1": 0.9}]})
+    (settings,) = resolve({"optimizers": ["tests.test_config.Anything"]}).optimizers
+    assert (settings.lr, settings.arguments) == (0.01, {})
+
+
+class Anything(torch.optim.SGD):
+    def __init__(self, params: Any, **options: Any) -> None:
+        super().__init__(params, **options)
+
+
+def test_a_file_that_never_ends(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="larger than 1,000,000 bytes"):
+        load_experiment(Path("/dev/zero"))
+
+
 def test_an_imported_optimizer_gets_what_it_takes() -> None:
     sgd, nadam = load_experiment(optimizers=["torch.optim.SGD", "torch.optim.NAdam"]).optimizers
     assert sgd.arguments == {}
@@ -96,6 +131,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"steps": "many"}, "^steps: must be a valid integer"),
     ({"steps": "1e19"}, "^steps: must be less than or equal to 1000000000000000000"),
     ({"steps": True}, "^steps: a number is needed"),
+    ({"steps": "_"}, "^steps: must be a valid integer"),
+    ({"steps": 10, "log_every": 100}, "^log_every must be at most steps"),
+    ({"seeds": 3}, "^seeds are for a random problem"),
+    ({"seeds": 3, "problem": "stochastic", "engine": "torch"}, "^seeds need the compiled engine"),
+    ({"problem": {"name": "online", "period": 10**400}}, "^problem.period: must be less than"),
+    ({"problem": {"name": "theorem1", "C": 1e200}}, "^problem.C: must be less than"),
+    ({"problem": {"name": "online", "steep": 1e30}}, "too large for float32"),
+    ({"optimizers": [{"name": "adam", "lr": 1e300}]}, "^lr is too large for float32"),
+    ({"optimizers": ["torch.optim.LBFGS.nothing"]}, "cannot be imported"),
     ({"log_every": "0"}, "^log_every: must be greater"),
     ({"steps": "1e12", "log_every": 1}, r"1,000,000,000,000 points, about 200,000.0 GB: take at least 100000$"),
     ({"seed": -1}, "^seed: must be greater"),

@@ -129,6 +129,43 @@ def test_any_chunking_and_any_saving_gives_the_same_bits(
     assert (engine.step, engine.total_regret, engine.x_sum) == (whole.step, whole.total_regret, whole.x_sum)
 
 
+class Accumulating(torch.optim.Optimizer):
+    """Keeps a float64 sum and an integer beside a float32 parameter."""
+
+    def __init__(self, params: object, lr: float) -> None:
+        super().__init__(params, {"lr": lr})  # type: ignore[arg-type]
+
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        for param in self.param_groups[0]["params"]:
+            state = self.state[param]
+            if not state:
+                state["sum"] = torch.zeros(1, dtype=torch.float64)
+                state["count"] = torch.zeros(1, dtype=torch.int64)
+            state["sum"] += param.grad.double() / 3
+            state["count"] += 1
+            with torch.no_grad():
+                param.sub_(self.param_groups[0]["lr"] * (state["sum"] / state["count"]).float())
+
+
+TORCHS = ["Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("path", ["tests.test_engines.Accumulating", *(f"torch.optim.{name}" for name in TORCHS)])
+def test_any_optimizer_goes_on_from_where_it_was_saved(path: str, dtype: str) -> None:
+    def build() -> Engine:
+        experiment = load_experiment(optimizers=[path], dtype=dtype)
+        return experiment.build_engine(experiment.optimizers[0])
+
+    expected = build().advance(300, 1)
+    first, second = build(), build()
+    head = first.advance(7, 1)
+    second.load(first.save())
+    tail = second.advance(300, 1)
+    for name, column in expected.columns.items():
+        assert np.concatenate([head.columns[name], tail.columns[name]]).tobytes() == column.tobytes()
+
+
 @pytest.mark.parametrize("kind", ["compiled", "torch"])
 def test_saturates_once_both_corrections_are_one(kind: str) -> None:
     engine = make(kind, "adam", Online(), Constant(0.01), betas=(0.5, 0.9))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -116,6 +117,30 @@ def test_what_does_not_repeat_is_simulated(problem: Problem, schedule: Schedule)
 def test_a_period_longer_than_the_run_is_simulated() -> None:
     engine = compiled("adam", Online(period=10**9, steep=1e11), Constant(0.01))
     assert go(engine, 100_000)[1].steps_simulated == 100_000
+
+
+def test_a_long_period_is_taken_in_pieces_and_still_repeats() -> None:
+    problem = Online(period=150_000, steep=1.6e6, shallow=-10.0)
+
+    def build() -> CompiledEngine:
+        return compiled("adam", problem, Constant(0.1), (0.0, 0.9))
+
+    chunks = list(drive(build(), 3_000_000, 1000))
+    simulated = [chunk for chunk in chunks if chunk.resumable]
+    assert all(chunk.step - before.step <= 65_536 for before, chunk in itertools.pairwise(simulated))
+    assert chunks[-1].steps_simulated < 3_000_000
+    trace = Trace.concatenate([chunk.trace for chunk in chunks])
+    full, _ = go(build(), 3_000_000, fast_forward=False)
+    assert_same_bits(trace, full)
+    for stop in (3, 5, len(simulated) - 1):
+        engine, parts, reference = build(), [], None
+        for chunk in itertools.islice(drive(engine, 3_000_000, 1000), stop):
+            parts.append(chunk.trace)
+            reference = chunk.reference
+        resumed = build()
+        resumed.load(engine.save())
+        parts += [chunk.trace for chunk in drive(resumed, 3_000_000, 1000, reference=reference)]
+        assert_same_bits(Trace.concatenate(parts), trace)
 
 
 def test_ten_to_the_eighteen_steps() -> None:

@@ -189,6 +189,9 @@ def test_sparse_gradients_are_refused(kind: type[Adam]) -> None:
         ("betas", (1.0, 0.9)),
         ("betas", (0.9, -0.1)),
         ("betas", (0.9,)),
+        ("betas", 0.9),
+        ("lr", None),
+        ("lr", "fast"),
         ("eps", -1e-8),
         ("weight_decay", 0.1),
     ],
@@ -211,6 +214,34 @@ def test_weight_decay_is_checked_and_immutable() -> None:
         WeightDecay(0.1, weight_decouple=False, absolute=True)
     with pytest.raises(AttributeError):
         WeightDecay().weight_decay = 1.0  # type: ignore[misc]
+
+
+def test_torchs_saved_state_is_taken_over_whole() -> None:
+    theirs, ours = make_params([(3,)]), make_params([(3,)])
+    reference = torch.optim.AdamW(theirs, lr=0.01, weight_decay=0.1, amsgrad=True)
+    train(reference, theirs, seed=1)
+    optimizer = AMSGrad(ours, optimized_update=False)
+    optimizer.load_state_dict(copy.deepcopy(reference.state_dict()))
+    assert optimizer.param_groups[0]["weight_decay"] == WeightDecay(0.1)
+    ours[0].data.copy_(theirs[0].data)
+    torch.testing.assert_close(train(optimizer, ours, seed=2), train(reference, theirs, seed=2), rtol=1e-11, atol=1e-13)
+
+
+def test_amsgrad_goes_on_from_adam() -> None:
+    params = make_params([(3,)])
+    adam = Adam(params, lr=0.01)
+    train(adam, params, seed=1)
+    amsgrad = AMSGrad(params)
+    amsgrad.load_state_dict(adam.state_dict())
+    train(amsgrad, params, seed=2)
+    assert torch.all(amsgrad.state[params[0]]["max_exp_avg_sq"] >= amsgrad.state[params[0]]["exp_avg_sq"])
+
+
+def test_complex_parameters_are_refused() -> None:
+    param = nn.Parameter(torch.zeros(1, dtype=torch.complex64))
+    param.grad = torch.ones(1, dtype=torch.complex64)
+    with pytest.raises(RuntimeError, match="needs real parameters"):
+        Adam([param]).step()
 
 
 def test_defaults_are_left_alone() -> None:

@@ -7,13 +7,14 @@ import io
 import os
 import random
 import shutil
-from collections.abc import Iterator
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +29,8 @@ from tests.test_tracking import logged
 
 EXPERIMENTS = {
     "compiled, repeating": {"steps": 2_000_000, "log_every": 777},
+    "compiled, many derived points": {"steps": 50_000_000, "log_every": 250},
+    "compiled, seeds": {"problem": "stochastic", "steps": 60_000, "seeds": 5},
     "compiled, float64": {"steps": 2_000_000, "log_every": 500, "dtype": "float64"},
     "compiled, decaying": {"steps": 400_000, "schedule": "inv-sqrt"},
     "compiled, stochastic": {"problem": "stochastic", "steps": 400_000, "seed": 3},
@@ -130,7 +133,7 @@ def test_any_changed_digit_is_found(data: st.DataObject, tmp_path_factory: pytes
     run = self_made(tmp_path_factory)
     path = run.directory / "trace.csv"
     original = path.read_bytes()
-    digits = [at for at in range(len(runs.HEADER), len(original)) if original[at : at + 1].isdigit()]
+    digits = [at for at in range(original.index(b"\n"), len(original)) if original[at : at + 1].isdigit()]
     at = data.draw(st.sampled_from(digits))
     digit = data.draw(st.sampled_from([d for d in b"0123456789" if d != original[at]]))
     try:
@@ -239,8 +242,6 @@ def test_mutated_runs_are_reported_and_never_believed(
 
 def test_nothing_in_a_run_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pickle with a valid checksum in place of the torch engine's state is refused, not run."""
-    import torch
-
     monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0.0)
     run = runs.record(experiment(engine="torch", steps=5000), tmp_path, *interrupt_after(2)).run
 
@@ -262,6 +263,71 @@ def test_a_run_in_use_is_refused_with_the_others_process_id(tmp_path: Path) -> N
     with FileLock(run.directory / "lock"), pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
         runs.resume(run)
     assert runs.resume(run).run.summary.status == "completed"
+
+
+def test_a_run_interrupted_while_its_points_are_derived_keeps_them(tmp_path: Path) -> None:
+    overrides = {"steps": 50_000_000, "log_every": 250}
+    whole = runs.record(experiment(**overrides), tmp_path / "whole").run
+    run = runs.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(7)).run
+    checkpoint = Checkpoint.read(run.directory / "checkpoint")
+    assert whole.summary.steps_simulated is not None
+    assert checkpoint.step > whole.summary.steps_simulated
+    assert checkpoint.trace_bytes == (run.directory / "trace.csv").stat().st_size
+    resumed = runs.resume(run).run
+    assert files(resumed.directory)["trace.csv"] == files(whole.directory)["trace.csv"]
+    assert resumed.summary.total_regret == whole.summary.total_regret
+
+
+def test_reading_a_run_imports_nothing_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "theirs.py").write_text(
+        "import pathlib, torch\n"
+        "pathlib.Path(__file__).with_name('imported').touch()\n"
+        "class Theirs(torch.optim.SGD):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run = runs.record(load_experiment(optimizers=["theirs.Theirs"], steps=100), tmp_path / "logs").run
+    (tmp_path / "imported").unlink()
+    del sys.modules["theirs"]
+    assert [found.run_id for found in runs.list_runs(tmp_path / "logs")] == [run.run_id]
+    assert len(runs.find_run("last", tmp_path / "logs").read_trace()) == 100
+    assert not (tmp_path / "imported").exists()
+
+
+def test_damaged_runs_are_named(finished: runs.Recorded, tmp_path: Path) -> None:
+    change_line(finished.run.directory / "summary.json", 4, "amsgrad", "adam")
+    reasons: list[str] = []
+    assert runs.list_runs(tmp_path, reasons.append) == []
+    assert reasons == [f"{finished.run.directory / 'summary.json'} is damaged: its checksum is wrong"]
+    for content in ("[]", "{}", "nonsense"):
+        (finished.run.directory / "summary.json").write_text(content)
+        with pytest.raises(Damaged, match=r"summary\.json is damaged"):
+            runs.read_run(finished.run.directory)
+
+
+class Unsaveable(torch.optim.SGD):
+    """Keeps what cannot be saved, from its first step on."""
+
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        self.param_groups[0]["how"] = lambda: None
+        super().step()
+
+
+def test_an_optimizer_whose_state_cannot_be_saved_fails_early(tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match="the optimizer's state cannot be saved"):
+        runs.record(load_experiment(optimizers=["tests.test_runs.Unsaveable"], steps=10**6), tmp_path)
+    assert runs.list_runs(tmp_path)[0].summary.status == "failed"
+
+
+def test_a_killed_run_is_told_from_one_under_way(tmp_path: Path) -> None:
+    run = runs.record(experiment(steps=400_000, schedule="inv-sqrt"), tmp_path, *interrupt_after(1)).run
+    run.summary.model_copy(update={"status": "running", "trace_sha256": None}).write(run.directory)
+    with (run.directory / "trace.csv").open("ab") as file:
+        file.write(b"65599,0.1,0.")
+    killed = runs.read_run(run.directory)
+    assert killed.status == "killed"
+    assert runs.verify(killed).first_step is None
+    with runs.locked(run.directory):
+        assert killed.status == "running"
 
 
 def test_a_failing_optimizer_keeps_the_trace_so_far(tmp_path: Path) -> None:
@@ -309,20 +375,6 @@ def test_a_failing_disk_leaves_what_was_there(
     if found:
         resumed = runs.resume(found[0]).run
         assert files(resumed.directory)["trace.csv"] == files(whole.directory)["trace.csv"]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB, where this process may mount one."""
-    import subprocess
-
-    point = tmp_path / "disk"
-    point.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(point)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a file system takes more rights than these")
-    yield point
-    subprocess.run(["umount", str(point)], check=True)
 
 
 def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
@@ -375,10 +427,9 @@ def test_a_run_of_a_newer_version(finished: runs.Recorded) -> None:
 
 def test_traces_round_trip() -> None:
     trace = Trace(np.array([0, 10**18]), np.array([-0.0, 5e-324]), np.array([1 / 3, 1e308]), np.array([0.1, -1.0]))
-    rows = "".join(
-        f"{step},{loss!r},{x!r},{regret!r}\n"
-        for step, loss, x, regret in zip(*(column.tolist() for column in vars(trace).values()), strict=True)
-    )
-    again = runs.parse_trace(runs.HEADER + rows.encode())
-    for column in ("step", "loss", "x", "regret"):
-        assert getattr(again, column).tobytes() == getattr(trace, column).tobytes()
+    with_intervals = replace(trace, x_halfwidth=np.array([0.1, 0.2]), regret_halfwidth=np.array([0.0, 1e-300]))
+    for each in (trace, with_intervals):
+        again = runs.parse_trace(runs.format_rows(each, header=True))
+        assert list(again.columns) == list(each.columns)
+        for name, column in each.columns.items():
+            assert again.columns[name].tobytes() == column.tobytes()

@@ -17,7 +17,7 @@ class Engine(ABC):
         chunk_steps: about how many steps are worth taking in one call of `advance`.
         step: t, the number of steps taken.
         total_regret: R(t), the sum of the losses so far, accumulated in float64.
-        x_sum: the sum of the iterates before each step taken since it was last set to 0, accumulated in float64.
+        x_sum: the sum of the iterates before each step taken since the last `reset_x_sum`, accumulated in float64.
         failure: why no further step can be taken, naming the step; None while all is well.
     """
 
@@ -56,6 +56,14 @@ class Engine(ABC):
 
         Stops short, and sets `failure`, where the optimizer raises or the iterate is no longer a finite number.
         """
+
+    def reset_x_sum(self) -> None:
+        """Begin the sum of iterates anew."""
+        self.x_sum = 0.0
+
+    def halfwidths(self) -> tuple[float, float] | None:
+        """Half the 95 % confidence intervals of R(t) and `x_sum`, of an engine that averages over seeds; else None."""
+        return None
 
     @abstractmethod
     def save(self) -> bytes:

@@ -16,12 +16,13 @@ MAX_SLOPES = 4_194_304  # kept at once where lanes have slopes of their own
 
 
 @functools.cache
-def make_lane_loop(rule: Rule, optimized_update: bool, shared_slopes: bool) -> Callable[..., None]:
+def make_lane_loop(rule: Rule, optimized_update: bool, shared_slopes: bool, correcting: bool) -> Callable[..., None]:
     """Compile the loop of one rule over steps and, within a step, over lanes, which the compiler vectorizes.
 
     As `make_loop`'s, with a column a lane: ``state`` is (4, lanes), ``totals`` (2, lanes), ``constants`` (9, lanes),
     ``losses``, ``xs`` and ``total_regrets`` are (points, lanes); ``slopes`` is (steps,) where lanes share them, else
-    (steps, lanes).
+    (steps, lanes). ``scales`` is α_t/α in float64. Where lanes are ``correcting`` their bias, ``powers`` holds β1^t and
+    β2^t of each and ``betas`` β1 and β2, both float64 (2, lanes).
     """
     step = make_step(rule, optimized_update)
 
@@ -29,8 +30,9 @@ def make_lane_loop(rule: Rule, optimized_update: bool, shared_slopes: bool) -> C
         state: Floats,
         totals: NDArray[np.float64],
         slopes: Floats,
-        scales: Floats,
-        corrections: Floats,
+        scales: NDArray[np.float64],
+        powers: NDArray[np.float64],
+        betas: NDArray[np.float64],
         constants: Floats,
         first: int,
         log_every: int,
@@ -40,18 +42,31 @@ def make_lane_loop(rule: Rule, optimized_update: bool, shared_slopes: bool) -> C
     ) -> None:
         lanes = state.shape[1]
         loss, x_before = np.empty_like(state[0]), np.empty_like(state[0])
+        scale, correction = np.ones_like(state[0]), np.ones_like(state[0])
+        one = correction[0]
         point = 0
         for i in range(len(scales)):
-            scale, correction = scales[i], corrections[i]
-            for lane in range(lanes):  # one dtype a loop: a vector is as wide as its widest numbers allow
+            scale[0] = scales[i]
+            same_scale = scale[0]
+            # One width of number a loop: a vector takes as many lanes as the widest of its numbers allows.
+            if correcting:
+                for lane in range(lanes):
+                    power1, power2 = powers[0, lane] * betas[0, lane], powers[1, lane] * betas[1, lane]
+                    powers[0, lane] = power1 if 1 - power1 != 1 else 0.0
+                    powers[1, lane] = power2 if 1 - power2 != 1 else 0.0
+                    root = np.sqrt(1 - power2)
+                    corrected = scales[i] / (1 - power1)
+                    scale[lane] = corrected * root if optimized_update else corrected
+                    correction[lane] = root
+            for lane in range(lanes):
                 slope = slopes[i] if shared_slopes else slopes[i, lane]
                 x = state[0, lane]
                 x_before[lane] = x
                 loss[lane] = slope * x - slope * constants[8, lane]
                 x, m, v, v_max = step(
                     slope,
-                    scale,
-                    correction,
+                    scale[lane] if correcting else same_scale,
+                    correction[lane] if correcting else one,
                     x,
                     state[1, lane],
                     state[2, lane],
@@ -84,8 +99,6 @@ def make_lane_loop(rule: Rule, optimized_update: bool, shared_slopes: bool) -> C
 class Lanes:
     """Compiled engines advanced together, each to the same bits as alone.
 
-    Until every lane's bias corrections have saturated, lanes of different betas are advanced one by one.
-
     Args:
         engines: one a lane, of one rule, form, dtype and kind of schedule, at the same step. They are taken over.
 
@@ -96,12 +109,10 @@ class Lanes:
     def __init__(self, engines: Sequence[CompiledEngine]) -> None:
         self._engines = list(engines)
         self.step = engines[0].step
-        self._gather()
-
-    def _gather(self) -> None:
-        engines = self._engines
         self._state = np.stack([engine._state for engine in engines], axis=1)
         self._totals = np.array([[engine.total_regret for engine in engines], [engine.x_sum for engine in engines]])
+        self._powers = np.stack([engine._beta_powers for engine in engines], axis=1)
+        self._betas = np.stack([engine._betas for engine in engines], axis=1)
         self._constants = np.stack([engine._constants for engine in engines], axis=1)
 
     def __len__(self) -> int:
@@ -125,9 +136,15 @@ class Lanes:
         return total_regrets
 
     @property
+    def totals(self) -> NDArray[np.float64]:
+        """R(t) and the sum of iterates since `reset_x_sum` of each lane, (2, lanes)."""
+        return self._totals
+
+    @property
     def saturated(self) -> NDArray[np.bool_]:
         """Which lanes' updates depend on t through slope and step size alone."""
-        return np.array([engine.saturated for engine in self._engines])
+        saturated: NDArray[np.bool_] = np.all(self._powers == 0, axis=0)
+        return saturated
 
     def same_bits(self, state: Floats) -> NDArray[np.bool_]:
         """Which lanes are in the state they were in."""
@@ -144,67 +161,48 @@ class Lanes:
         engine = self._engines[lane]
         engine.step = self.step
         engine._state = self._state[:, lane].copy()
+        engine._beta_powers = self._powers[:, lane].copy()
         engine.total_regret, engine.x_sum = self._totals[:, lane].tolist()
         return engine
 
     def keep(self, lanes: NDArray[np.bool_]) -> None:
         """Drop the other lanes."""
+        if lanes.all():
+            return
         self._engines = [self._engines[lane] for lane in np.flatnonzero(lanes)]
-        self._state = np.ascontiguousarray(self._state[:, lanes])
-        self._totals = np.ascontiguousarray(self._totals[:, lanes])
-        self._constants = np.ascontiguousarray(self._constants[:, lanes])
+        for name in ("_state", "_totals", "_powers", "_betas", "_constants"):
+            setattr(self, name, np.ascontiguousarray(getattr(self, name)[:, lanes]))
 
     def advance(self, stop: int, log_every: int) -> LaneTraces:
-        """Take the steps up to, not including, ``stop``; return what is logged, NaN after a lane failed."""
-        steps = logged_steps(self.step, stop, log_every)
-        losses, xs, regrets = np.full((3, len(steps), len(self)), np.nan)
-        same_betas = len({tuple(engine._betas) for engine in self._engines}) == 1
-        if same_betas or self.saturated.all():
-            self._advance_together(stop, log_every, losses, xs, regrets)
-        else:
-            for lane in range(len(self)):
-                trace = self.engine(lane).advance(stop, log_every)
-                losses[: len(trace), lane], xs[: len(trace), lane] = trace.loss, trace.x
-                regrets[: len(trace), lane] = trace.regret
-            self._gather()
-        self.step = stop
-        return LaneTraces(steps, losses, xs, regrets)
-
-    def _advance_together(
-        self, stop: int, log_every: int, losses: Floats, xs: Floats, regrets: NDArray[np.float64]
-    ) -> None:
+        """Take the steps up to, not including, ``stop``; return what is to be logged."""
         lead = self._engines[0]
         sequences = list(dict.fromkeys((engine.problem, engine.seed) for engine in self._engines))
         shared = len(sequences) == 1
-        sequence = [sequences.index((engine.problem, engine.seed)) for engine in self._engines] if not shared else []
-        loop = make_lane_loop(RULES[lead.optimizer], lead._optimized_update, shared)
+        sequence = [] if shared else [sequences.index((engine.problem, engine.seed)) for engine in self._engines]
+        loop = make_lane_loop(RULES[lead.optimizer], lead._optimized_update, shared, not self.saturated.all())
         width = stop - self.step if shared else max(1, MAX_SLOPES // len(self))
-        point = 0
-        for start in range(self.step, stop, width):
-            end = min(start + width, stop)
-            slopes, scales, corrections = lead._inputs(start, end)
-            if not shared:
-                rows = np.array([problem.slopes(start, end, seed) for problem, seed in sequences])
-                slopes = np.ascontiguousarray(rows.astype(lead._dtype).T[:, sequence])
-            steps = logged_steps(start, end, log_every)
-            here = slice(point, point + len(steps))
-            first = int(steps[0]) - start if len(steps) else 0
-            logged = np.empty((2, len(steps), len(self)), lead._dtype)
-            totals = np.empty((len(steps), len(self)))
+        pieces = []
+        while self.step < stop:
+            end = min(self.step + width, stop)
+            rows = np.array([problem.slopes(self.step, end, seed) for problem, seed in sequences]).astype(lead._dtype)
+            steps = logged_steps(self.step, end, log_every)
+            losses, xs = np.empty((2, len(steps), len(self)), lead._dtype)
+            total_regrets = np.empty((len(steps), len(self)))
             loop(
                 self._state,
                 self._totals,
-                slopes,
-                scales,
-                corrections,
+                rows[0] if shared else np.ascontiguousarray(rows.T[:, sequence]),
+                lead.schedule.scales(self.step, end),
+                self._powers,
+                self._betas,
                 self._constants,
-                first,
+                int(steps[0]) - self.step if len(steps) else 0,
                 log_every,
-                logged[0],
-                logged[1],
-                totals,
+                losses,
+                xs,
+                total_regrets,
             )
-            losses[here], xs[here], regrets[here] = logged[0], logged[1], totals / (steps + 1)[:, None]
-            point += len(steps)
-        for engine in self._engines:
-            engine._beta_powers = lead._beta_powers.copy()
+            self.step = end
+            regrets = total_regrets / (steps + 1)[:, None]
+            pieces.append((steps, losses.astype(np.float64), xs.astype(np.float64), regrets))
+        return LaneTraces(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))

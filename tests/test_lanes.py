@@ -1,0 +1,184 @@
+"""Many runs at once give each run's own bits; means over seeds are means of runs."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amsgrad_exp.config import load_experiment
+from amsgrad_exp.engines.compiled import CompiledEngine
+from amsgrad_exp.engines.rules import RULES
+from amsgrad_exp.engines.seeds import SeedsEngine, halfwidth
+from amsgrad_exp.experiment import Chunk, RunFailed, drive, drive_lanes, summarize
+from amsgrad_exp.problems import Online, Problem, Stochastic, Theorem1
+from amsgrad_exp.schedules import SCHEDULES
+from amsgrad_exp.trace import Trace
+
+lanes = st.lists(
+    st.fixed_dictionaries(
+        {
+            "lr": st.sampled_from([0.5, 0.01, 1e-3]),
+            "betas": st.tuples(st.sampled_from([0.0, 0.5, 0.9, 0.99]), st.sampled_from([0.0, 0.9, 0.99, 0.9999])),
+            "eps": st.sampled_from([0.0, 1e-16, 1e-3]),
+            "seed": st.integers(0, 3),
+            "steep": st.sampled_from([1010.0, 1100.0, 2000.0]),
+        }
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def engine(
+    optimizer: str, kind: str, schedule: str, dtype: str, optimized: bool, lane: dict[str, Any]
+) -> CompiledEngine:
+    problem: Problem = {
+        "online": Online(steep=lane["steep"]),
+        "stochastic": Stochastic(steep=lane["steep"]),
+        "theorem1": Theorem1(C=lane["steep"] / 300),
+    }[kind]
+    return CompiledEngine(
+        optimizer,
+        problem,
+        SCHEDULES[schedule](lane["lr"]),
+        betas=lane["betas"],
+        eps=lane["eps"],
+        optimized_update=optimized,
+        dtype=dtype,
+        seed=lane["seed"],
+    )
+
+
+@pytest.mark.parametrize("optimizer", sorted(RULES))
+@settings(max_examples=40)
+@given(
+    lanes=lanes,
+    kind=st.sampled_from(["online", "stochastic", "theorem1"]),
+    schedule=st.sampled_from(sorted(SCHEDULES)),
+    dtype=st.sampled_from(["float32", "float64"]),
+    optimized=st.booleans(),
+    steps=st.integers(1, 400_000),
+    fast_forward=st.booleans(),
+)
+def test_a_lane_is_the_single_run_bit_for_bit(
+    optimizer: str,
+    lanes: list[dict[str, Any]],
+    kind: str,
+    schedule: str,
+    dtype: str,
+    optimized: bool,
+    steps: int,
+    fast_forward: bool,
+) -> None:
+    log_every = max(1, steps // 50)
+
+    def make() -> list[CompiledEngine]:
+        return [engine(optimizer, kind, schedule, dtype, optimized, lane) for lane in lanes]
+
+    seen = {}
+    for number, trace, last in drive_lanes(make(), steps, log_every, fast_forward=fast_forward):
+        seen[number] = (trace, last)
+    assert sorted(seen) == list(range(len(lanes)))
+    for number, alone in enumerate(make()):
+        trace, last = seen[number]
+        chunks: list[Chunk] = []
+        try:
+            chunks.extend(drive(alone, steps, log_every, fast_forward=fast_forward))
+        except RunFailed:
+            assert isinstance(last, RunFailed)
+            continue
+        assert isinstance(last, Chunk)
+        expected = Trace.concatenate([chunk.trace for chunk in chunks])
+        for name, column in expected.columns.items():
+            assert trace.columns[name].tobytes() == column.tobytes(), name
+        assert summarize(alone.problem, trace, last) == summarize(alone.problem, expected, chunks[-1])
+
+
+def test_repeating_lanes_leave_while_others_go_on() -> None:
+    """With β2 = 0.9 a run repeats early, with 0.9999 only once its bias correction has saturated."""
+    engines = [
+        CompiledEngine("adam", Online(), SCHEDULES["constant"](0.01), betas=(0.9, beta2), eps=1e-16)
+        for beta2 in (0.9999, 0.9, 0.99)
+    ]
+    order, simulated = [], {}
+    for number, trace, last in drive_lanes(engines, 10**9, 10**6):
+        assert isinstance(last, Chunk)
+        assert len(trace) == 1000
+        order.append(number)
+        simulated[number] = last.steps_simulated
+    assert order[-1] == 0
+    assert simulated[1] < simulated[0] < 10**7
+
+
+def test_a_mean_over_seeds_is_the_mean_of_runs() -> None:
+    given: dict[str, Any] = {"optimizers": ["amsgrad"], "problem": "stochastic", "steps": 30_000, "seed": 5}
+    experiment = load_experiment(**given, seeds=7)
+    averaged = experiment.build_engine(experiment.optimizers[0])
+    assert isinstance(averaged, SeedsEngine)
+    chunks = list(drive(averaged, experiment.steps, 100))
+    trace = Trace.concatenate([chunk.trace for chunk in chunks])
+    result = summarize(experiment.problem, trace, chunks[-1])
+    singles, results = [], []
+    for seed in range(5, 12):
+        alone = load_experiment(**given | {"seed": seed})
+        parts = list(drive(alone.build_engine(alone.optimizers[0]), alone.steps, 100))
+        singles.append(Trace.concatenate([part.trace for part in parts]))
+        results.append(summarize(alone.problem, singles[-1], parts[-1]))
+    for name in ("loss", "x", "regret"):
+        expected = np.mean([single.columns[name] for single in singles], axis=0)
+        np.testing.assert_allclose(trace.columns[name], expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        trace.columns["regret_halfwidth"], halfwidth(np.array([single.regret for single in singles]).T)
+    )
+    assert result.mean_x == pytest.approx(np.mean([single.mean_x for single in results]), rel=1e-12)
+    assert result.regret == pytest.approx(np.mean([single.regret for single in results]), rel=1e-12)
+    spread = halfwidth(np.array([[single.mean_x for single in results]]))[0]
+    assert result.mean_x_halfwidth == pytest.approx(spread, rel=1e-9)
+
+
+def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
+    """Of 4000 samples of five normal numbers, the 95 % interval holds the true mean about 3800 times."""
+    samples = np.random.default_rng(1).normal(3.0, 2.0, (4000, 5))
+    covered = np.abs(samples.mean(axis=1) - 3.0) <= halfwidth(samples)
+    assert np.mean(covered) == pytest.approx(0.95, abs=4 * (0.95 * 0.05 / 4000) ** 0.5)
+
+
+def test_many_seeds_settle_what_one_cannot() -> None:
+    """On the stochastic problem Adam ends at the worst point; over seeds the interval says so."""
+    experiment = load_experiment(
+        optimizers=["adam"], problem="stochastic", schedule="inv-sqrt", settings={"lr": 1.0}, steps=200_000, seeds=40
+    )
+    chunks = list(drive(experiment.build_engine(experiment.optimizers[0]), experiment.steps, 1000))
+    result = summarize(experiment.problem, Trace.concatenate([chunk.trace for chunk in chunks]), chunks[-1])
+    assert result.iterate == "worst"
+    assert result.mean_x_halfwidth is not None
+    assert result.mean_x_halfwidth < 0.05
+
+
+def test_a_seeds_engine_goes_on_from_a_saved_state() -> None:
+    def make() -> SeedsEngine:
+        experiment = load_experiment(optimizers=["adam"], problem="stochastic", steps=20_000, seeds=4)
+        built = experiment.build_engine(experiment.optimizers[0])
+        assert isinstance(built, SeedsEngine)
+        return built
+
+    whole = make().advance(9000, 7)
+    first, second = make(), make()
+    head = first.advance(4000, 7)
+    second.load(first.save())
+    joined = Trace.concatenate([head, second.advance(9000, 7)])
+    for name, column in whole.columns.items():
+        assert joined.columns[name].tobytes() == column.tobytes()
+    for damage in (b"[]", b"{}", b"null"):
+        with pytest.raises(ValueError, match="not the state of a compiled engine of 4 seeds"):
+            second.load(damage)
+
+
+def test_seeds_of_different_lanes_differ() -> None:
+    slopes = [Stochastic().slopes(0, 1000, seed).tobytes() for seed in range(4)]
+    assert all(a != b for a, b in itertools.combinations(slopes, 2))

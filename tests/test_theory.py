@@ -1,0 +1,102 @@
+"""The steady state and its drift: against iteration, against by-hand algebra, and against simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amsgrad_exp.engines.rules import RULES
+from amsgrad_exp.problems import Online, Stochastic, Theorem1
+from amsgrad_exp.sweep import LANES, load_sweep, run_block
+from amsgrad_exp.theory import DENOMINATORS, NoSteadyState, critical_beta2, destination, drift, steady_state
+
+# Away from the boundary: cells where |D| is at least this part of the sum of |terms of D|.
+MARGIN = 1e-3
+
+
+@given(
+    st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12), st.sampled_from([0.0, 0.3, 0.9, 0.999, 0.9999999, 1e-12])
+)
+def test_the_steady_state_is_a_fixed_point(sequence: list[float], beta: float) -> None:
+    states = steady_state(np.array(sequence), beta)
+    before = np.roll(states, 1, axis=0)
+    np.testing.assert_allclose(states, beta * before + (1 - beta) * np.array(sequence), rtol=1e-9, atol=1e-6)
+    assert states.mean() == pytest.approx(np.mean(sequence), rel=1e-6, abs=1e-6)
+
+
+def test_the_steady_state_is_where_iteration_ends() -> None:
+    slopes = Online().slopes(0, 101)
+    y = 0.0
+    for slope in np.tile(slopes, 60):
+        y = 0.97 * y + 0.03 * slope
+    assert steady_state(slopes, 0.97)[-1] == pytest.approx(y, rel=1e-12)
+
+
+def test_the_drift_of_theorem_1_by_hand() -> None:
+    """β1 = 0: m is the gradient, v_j a weighted mean of C², 1, 1; D = C/√v_1 − 1/√v_2 − 1/√v_0."""
+    C, beta2 = 3.0, 0.25
+    weight = (1 - beta2) / (1 - beta2**3)
+    squares = [(1, 1, C**2), (C**2, 1, 1), (1, C**2, 1)]  # of this step and the two before it, for t mod 3 = 0, 1, 2
+    v = [weight * (now + beta2 * before + beta2**2 * earlier) for now, before, earlier in squares]
+    expected = C / v[1] ** 0.5 - 1 / v[2] ** 0.5 - 1 / v[0] ** 0.5
+    assert drift(Theorem1(C=C), "adam", 0.0, beta2) == pytest.approx(expected, rel=1e-12)
+
+
+def test_amsgrad_never_fails() -> None:
+    beta1, beta2 = np.meshgrid(np.linspace(0, 0.999, 40), np.linspace(0, 0.99999, 40))
+    for problem in (Online(), Theorem1(C=2.01), Online(steep=-1010, shallow=10)):
+        assert np.all(destination(problem, drift(problem, "amsgrad", beta1, beta2)) == "optimum")
+        assert critical_beta2(problem, "amsgrad", 0.9) == []
+
+
+def test_the_critical_beta2_of_the_papers_problem_lies_between_the_defaults() -> None:
+    (critical,) = critical_beta2(Online(), "adam", 0.9)
+    assert 0.999 < critical < 0.9999
+    for beta2, end in ((0.999, "worst"), (0.9999, "optimum"), (critical - 1e-9, "worst"), (critical + 1e-9, "optimum")):
+        assert destination(Online(), drift(Online(), "adam", 0.9, beta2)) == end
+
+
+@pytest.mark.parametrize("C", [2.5, 3.0, 10.0])
+def test_theorem_1s_beta2_is_below_the_critical_one(C: float) -> None:
+    (critical,) = critical_beta2(Theorem1(C=C), "adam", 0.0)
+    assert critical > 1 / (1 + C**2)
+
+
+def test_every_rule_has_a_known_denominator() -> None:
+    assert set(DENOMINATORS) == set(RULES)
+
+
+def test_where_nothing_is_known() -> None:
+    with pytest.raises(NoSteadyState, match="stochastic is not periodic"):
+        drift(Stochastic(), "adam", 0.9, 0.99)
+    with pytest.raises(NoSteadyState, match="no steady state is known for sgd"):
+        drift(Online(), "sgd", 0.9, 0.99)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "grid"),
+    [
+        ("adam", ["beta1=0:0.99:100", "beta2=0.5:0.999:100"]),
+        ("adam", ["beta1=0:0.99:30", "beta2=log1m:0.5:0.9999:40"]),
+        ("amsgrad", ["beta1=0:0.99:12", "beta2=log1m:0.5:0.9999:12"]),
+    ],
+)
+def test_simulation_and_theory_agree_outside_the_margin(optimizer: str, grid: list[str]) -> None:
+    """At 10⁷ steps a cell, every cell's mean iterate is at the end that the drift's sign says."""
+    sweep = load_sweep(grid=grid, optimizers=[optimizer])
+    beta1, beta2 = np.meshgrid(*sweep.axes.values(), indexing="ij")
+    drifts = drift(Online(), optimizer, beta1, beta2, 1e-16)
+    slopes = Online().slopes(0, 101)
+    m = steady_state(slopes, beta1)
+    v = DENOMINATORS[optimizer](steady_state(slopes**2, beta2))
+    outside = np.abs(drifts) > MARGIN * np.sum(np.abs(m) / np.sqrt(v), axis=0)
+    assert outside.mean() > 0.95
+    mean_x = np.full(len(sweep), np.nan)
+    for cells in sweep.blocks(np.zeros(len(sweep), bool)):
+        assert len(cells) <= LANES
+        for cell, *_, in_row in ((row[0], row[4], row[5]) for row in run_block(sweep, cells)):
+            mean_x[cell] = in_row
+    simulated = np.where(mean_x.reshape(beta1.shape) < 0, "optimum", "worst")
+    assert np.array_equal(simulated[outside], destination(Online(), drifts)[outside])
