@@ -210,19 +210,22 @@ def drive_lanes(
             comparable, reference = lanes.saturated, lanes.state
         failed = ~np.isfinite(lanes.xs + lanes.total_regrets)
         leaving = repeating | failed | (lanes.step == steps)
-        for lane in np.flatnonzero(leaving).tolist():
-            number = int(numbers[lane])
-            traces = [points.of(int(np.searchsorted(columns, number))) for columns, points in logged]
-            engine = lanes.engine(lane)
-            step = lanes.step
-            last: Chunk | RunFailed = RunFailed(f"x became {engine.x}, R(T) {engine.total_regret} by step {step - 1}")
-            if repeating[lane]:
-                derived = list(_derive(engine, plan, log_every))
-                traces += [chunk.trace for chunk in derived]
-                last = derived[-1]
-            elif not failed[lane]:
-                last = Chunk(traces[-1], step, engine.x, engine.total_regret, engine.x_sum, step, None, resumable=False)
-            yield number, Trace.concatenate(traces), last
+        if leaving.any():
+            gone = numbers[leaving]
+            history = LaneTraces.concatenate([points.take(np.searchsorted(who, gone)) for who, points in logged])
+            for position, lane in enumerate(np.flatnonzero(leaving).tolist()):
+                traces = [history.of(position)]
+                engine, step = lanes.engine(lane), lanes.step
+                last: Chunk | RunFailed
+                if failed[lane]:
+                    last = RunFailed(f"x became {engine.x}, R(T) {engine.total_regret} by step {step - 1}")
+                elif repeating[lane]:
+                    derived = list(_derive(engine, plan, log_every))
+                    traces += [chunk.trace for chunk in derived]
+                    last = derived[-1]
+                else:
+                    last = Chunk(traces[0], step, engine.x, engine.total_regret, engine.x_sum, step, None, False)
+                yield int(numbers[lane]), Trace.concatenate(traces), last
         lanes.keep(~leaving)
         numbers, comparable, reference = numbers[~leaving], comparable[~leaving], reference[:, ~leaving]
         if not len(lanes):

@@ -146,6 +146,8 @@ def phase_diagram(
             _label_areas(plane, values_x, values_y, panel.iterate)
             if panel.boundary is not None:
                 plane.contour(*panel.boundary, levels=[0.0], colors="black", linewidths=1.2)
+                plane.plot([], [], color="black", linewidth=1.2, label="boundary by theory")
+                plane.legend(loc="lower left", frameon=True, framealpha=0.9, fontsize=8)
             plane.set_title(panel.title)
             _scale(plane.xaxis, name_x, values_x)
             _scale(plane.yaxis, name_y, values_y)
@@ -193,8 +195,11 @@ def _scale(axis: Axis, name: str, values: Sequence[float]) -> None:
     if len(numbers) > 2 and np.all(numbers > 0) and _even(np.log(numbers)):
         axis._set_axes_scale("log")  # type: ignore[attr-defined]
     elif len(numbers) > 2 and np.all(numbers < 1) and not _even(numbers) and _even(np.log(1 - numbers)):
+        decades = 1 - 10.0 ** -np.arange(20)
         functions = (lambda value: -np.log10(np.maximum(1 - value, 1e-300)), lambda height: 1 - 10.0**-height)
         axis._set_axes_scale("function", functions=functions)  # type: ignore[attr-defined]
+        axis.set_ticks([tick for tick in (0.5, *decades) if numbers.min() <= tick <= numbers.max()])
+        axis.set_major_formatter("{x:.12g}")
 
 
 def _even(numbers: NDArray[np.float64]) -> bool:

@@ -78,6 +78,16 @@ class LaneTraces:
     x: NDArray[np.float64]
     regret: NDArray[np.float64]
 
+    @classmethod
+    def concatenate(cls, pieces: Sequence[LaneTraces]) -> LaneTraces:
+        """The points of all the pieces, in order, of the same lanes."""
+        columns = zip(*((piece.step, piece.loss, piece.x, piece.regret) for piece in pieces), strict=True)
+        return cls(*(np.concatenate(column) for column in columns))
+
+    def take(self, lanes: NDArray[np.int64]) -> LaneTraces:
+        """Those of some lanes."""
+        return LaneTraces(self.step, self.loss[:, lanes], self.x[:, lanes], self.regret[:, lanes])
+
     def of(self, lane: int) -> Trace:
         """One lane's."""
         return Trace(self.step, self.loss[:, lane], self.x[:, lane], self.regret[:, lane])

@@ -1,4 +1,4 @@
-"""Speed against peers, side by side in one run: AMSGrad on the online problem, float32.
+"""Speed against peers, side by side in one run: AMSGrad on the online problem, float32: ``make bench``.
 
 Everything is timed in turn, several rounds over, and every ratio is the median over rounds of two neighbours' times,
 so that a machine whose speed drifts spoils neither.
@@ -7,6 +7,7 @@ so that a machine whose speed drifts spoils neither.
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib.util
 import os
 import shutil
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from rich.console import Console
@@ -26,20 +28,23 @@ from rich.table import Table
 
 from amsgrad_exp.engines import OPTIMIZERS
 from amsgrad_exp.engines.compiled import CompiledEngine
+from amsgrad_exp.engines.lanes import Lanes
 from amsgrad_exp.engines.torch_loop import TorchEngine
 from amsgrad_exp.experiment import drive
 from amsgrad_exp.problems import Online
-from amsgrad_exp.schedules import Constant
+from amsgrad_exp.schedules import Constant, InverseSquareRoot
 
 ROUNDS = 7
 STEPS = 10_000_000
 TORCH_STEPS = 2_000
+LANES = 256
+LANE_STEPS = 1_000_000
 BETAS = (0.9, 0.99)
 
 Timed = Callable[[], float]
 """Does the work once and returns seconds a step, or, for a whole command, seconds."""
 
-console = Console(width=max(100, Console().width))
+console = Console(width=max(100, Console().width), markup=False)
 
 
 def per_step(steps: int, work: Callable[[], object]) -> Timed:
@@ -85,43 +90,86 @@ def plain_c(folder: Path) -> Timed | None:
     return timed
 
 
-def optax_scan(*, same_experiment: bool) -> Timed | None:
-    """AMSGrad of optax under lax.scan: with regret in float64 and points logged as ours, or with neither."""
+def optax_scan(*, same_experiment: bool, lanes: int = 0) -> Timed | None:
+    """AMSGrad of optax under lax.scan: with regret in float64 and points logged as ours, or with neither.
+
+    With ``lanes``, so many runs at once under jax.vmap, with step sizes α/√t.
+    """
     if importlib.util.find_spec("optax") is None:
-        console.print("no jax and optax (pip install 'amsgrad-exp\\[bench]'): lax.scan is skipped")
+        console.print("no jax and optax (pip install 'amsgrad-exp[bench]'): lax.scan is skipped")
         return None
     import jax
     import jax.numpy as jnp
     import optax
 
-    optimizer = optax.amsgrad(0.01, *BETAS, eps=1e-16)
+    steps = LANE_STEPS if lanes else STEPS
     regret_dtype = jnp.float64 if same_experiment else jnp.float32
 
-    def step(carry: Any, slope: Any) -> Any:
+    def step(optimizer: Any, carry: Any, slope: Any) -> Any:
         x, state, total_regret = carry
         loss = slope * x - slope * jnp.float32(-1)
         update, state = optimizer.update(slope, state)
         moved = jnp.clip(optax.apply_updates(x, update), -1.0, 1.0).astype(jnp.float32)
         return (moved, state, total_regret + loss.astype(regret_dtype)), (loss, x)
 
-    def until_point(carry: Any, slopes: Any) -> Any:
-        carry, (losses, xs) = jax.lax.scan(step, carry, slopes)
-        return carry, (losses[-1], xs[-1], carry[2])
+    def start(optimizer: Any) -> Any:
+        x = jnp.float32(0)
+        return x, optimizer.init(x), jnp.zeros((), regret_dtype)
+
+    def until_the_end(optimizer: Any, slopes: Any) -> Any:
+        def until_point(carry: Any, slopes: Any) -> Any:
+            carry, (losses, xs) = jax.lax.scan(functools.partial(step, optimizer), carry, slopes)
+            return carry, (losses[-1], xs[-1], carry[2])
+
+        if same_experiment:
+            return jax.lax.scan(until_point, start(optimizer), slopes.reshape(-1, 1000))
+        return jax.lax.scan(lambda carry, slope: (step(optimizer, carry, slope)[0], None), start(optimizer), slopes)
 
     @jax.jit
     def scan(slopes: Any) -> Any:
-        x = jnp.float32(0)
-        carry = (x, optimizer.init(x), jnp.zeros((), regret_dtype))
-        if same_experiment:
-            return jax.lax.scan(until_point, carry, slopes.reshape(-1, 1000))
-        return jax.lax.scan(lambda carry, slope: (step(carry, slope)[0], None), carry, slopes)
+        return until_the_end(optax.amsgrad(0.01, *BETAS, eps=1e-16), slopes)
+
+    @jax.jit
+    def scan_lanes(slopes: Any) -> Any:
+        def alone(lr: Any) -> Any:
+            optimizer = optax.amsgrad(lambda count: lr / jnp.sqrt(count + 1.0), *BETAS, eps=1e-16)
+            return until_the_end(optimizer, slopes)
+
+        return jax.vmap(alone)(jnp.linspace(0.5, 1.5, lanes, dtype=jnp.float32))
 
     def work() -> None:
         with jax.enable_x64(same_experiment):
-            jax.block_until_ready(scan(slopes))
+            jax.block_until_ready((scan_lanes if lanes else scan)(slopes))
 
     with jax.enable_x64(same_experiment):
-        slopes = jnp.asarray(Online().slopes(0, STEPS), jnp.float32)
+        slopes = jnp.asarray(Online().slopes(0, steps), jnp.float32)
+    return per_step(steps * max(lanes, 1), work)
+
+
+def compiled_lanes(lanes: int, threads: int = 1) -> Timed:
+    """The lane loop on so many runs with step sizes α/√t; with threads, on as many in each."""
+
+    def batch() -> Lanes:
+        rates = np.linspace(0.5, 1.5, lanes).tolist()
+        return Lanes(
+            [CompiledEngine("amsgrad", Online(), InverseSquareRoot(lr), betas=BETAS, eps=1e-16) for lr in rates]
+        )
+
+    def timed() -> float:
+        advances = [joblib.delayed(batch().advance)(LANE_STEPS, 1000) for _ in range(threads)]
+        begun = time.perf_counter()
+        joblib.Parallel(n_jobs=threads, backend="threading")(advances)
+        return (time.perf_counter() - begun) / (LANE_STEPS * lanes * threads)
+
+    return timed
+
+
+def compiled_decaying() -> Timed:
+    def work() -> None:
+        engine = CompiledEngine("amsgrad", Online(), InverseSquareRoot(1.0), betas=BETAS, eps=1e-16)
+        for _ in drive(engine, STEPS, 1000):
+            pass
+
     return per_step(STEPS, work)
 
 
@@ -181,6 +229,9 @@ runs.Origin.here = classmethod(lambda cls: cls(versions={}, platform="", git_com
 """
 
 
+SWEEP = ["sweep", "--optimizer", "adam", "--grid", "beta1=0:0.99:100", "--grid", "beta2=0.5:0.999:100", "--no-figure"]
+
+
 def measure(candidates: dict[str, Timed | None]) -> dict[str, list[float]]:
     """Times of every candidate, round by round, after one round to warm up."""
     present = {name: timed for name, timed in candidates.items() if timed is not None}
@@ -231,6 +282,14 @@ def main() -> None:
             "bare loop, Adam(amsgrad=True) of torch.optim": bare_torch_loop(),
         }
         table("Loops: AMSGrad on the online problem, float32", measure(loops), "ns a step", 1e9)
+    lanes = {
+        f"{LANES} lanes in the lane loop": compiled_lanes(LANES),
+        "one run in the compiled loop": compiled_decaying(),
+        f"{LANES} lanes of optax under vmap": optax_scan(same_experiment=True, lanes=LANES),
+        f"{LANES} lanes of optax, float32 regret": optax_scan(same_experiment=False, lanes=LANES),
+        f"2 × {LANES} lanes on two threads": compiled_lanes(LANES, threads=2),
+    }
+    table("Lanes: AMSGrad on the online problem, float32, step sizes α/√t", measure(lanes), "ns a step of a run", 1e9)
     run = ("run", "--optimizer", "amsgrad")
     commands = {
         "10^7 steps": command(*run),
@@ -238,6 +297,7 @@ def main() -> None:
         "10^12 steps": command(*run, "--steps", "1e12"),
         "10^7 steps, --no-fast-forward": command(*run, "--no-fast-forward"),
         "compare, with its figure": command("compare"),
+        "sweep of 100 × 100 cells, 10^7 steps each": command(*SWEEP),
         "--help": command("--help"),
     }
     table(

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
-from amsgrad_exp.config import load_experiment
-from amsgrad_exp.figures import regret_and_iterate
-from amsgrad_exp.runs import record
-
 HERE = Path(__file__).parent
+COMPARISONS = ("online", "online-decay", "stochastic")
+SWEEPS = ("phase-online", "phase-theorem1", "lr-online")
 
 
 def main() -> None:
-    """Run each shipped comparison and draw it beside this file."""
-    for name in ("online", "online-decay"):
-        experiment = load_experiment(HERE.parent / "configs" / f"{name}.yaml")
-        with tempfile.TemporaryDirectory() as folder:
-            traces = {
-                settings.name: record(experiment.only(settings.name), Path(folder)).trace
-                for settings in experiment.optimizers
-            }
-        _, svg = regret_and_iterate(HERE / name, traces, experiment.problem)
-        svg.unlink()
+    """Run each shipped configuration by its command and keep its picture beside this file."""
+    with tempfile.TemporaryDirectory() as out:
+        for command, names in (("compare", COMPARISONS), ("sweep", SWEEPS)):
+            for name in names:
+                config = HERE.parent / "configs" / f"{name}.yaml"
+                arguments = [command, "--config", str(config), "--out", out, "--quiet"]
+                subprocess.run([sys.executable, "-m", "amsgrad_exp", *arguments], check=True)
+                (picture,) = (path for path in Path(out, name).rglob("*.png"))
+                (HERE / f"{name}.png").write_bytes(picture.read_bytes())
 
 
 main()

@@ -335,8 +335,7 @@ def test_a_disk_that_fills_up(small_disk: Path, amsgrad_exp: Run, tmp_path: Path
     (tmp_path / "logs").symlink_to(small_disk)
     process = start(tmp_path, *"run --problem stochastic --steps 2e9 --log-every 2e6 --optimizer amsgrad".split())
     wait_for_a_run(tmp_path)
-    filler = (small_disk / "filler").open("wb", buffering=0)
-    with pytest.raises(OSError, match="No space left"):
+    with (small_disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space left"):
         while True:
             filler.write(bytes(256))
     _, stderr = process.communicate(timeout=60)

@@ -13,6 +13,7 @@ from amsgrad_exp.engines.rules import RULES, Rule
 from amsgrad_exp.trace import LaneTraces, logged_steps
 
 MAX_SLOPES = 4_194_304  # kept at once where lanes have slopes of their own
+CORRECTING_STEPS = 4096  # how often it is asked whether all bias corrections have become 1
 
 
 @functools.cache
@@ -179,11 +180,12 @@ class Lanes:
         sequences = list(dict.fromkeys((engine.problem, engine.seed) for engine in self._engines))
         shared = len(sequences) == 1
         sequence = [] if shared else [sequences.index((engine.problem, engine.seed)) for engine in self._engines]
-        loop = make_lane_loop(RULES[lead.optimizer], lead._optimized_update, shared, not self.saturated.all())
         width = stop - self.step if shared else max(1, MAX_SLOPES // len(self))
         pieces = []
         while self.step < stop:
-            end = min(self.step + width, stop)
+            correcting = not self.saturated.all()
+            end = min(self.step + (min(width, CORRECTING_STEPS) if correcting else width), stop)
+            loop = make_lane_loop(RULES[lead.optimizer], lead._optimized_update, shared, correcting)
             rows = np.array([problem.slopes(self.step, end, seed) for problem, seed in sequences]).astype(lead._dtype)
             steps = logged_steps(self.step, end, log_every)
             losses, xs = np.empty((2, len(steps), len(self)), lead._dtype)
@@ -204,5 +206,5 @@ class Lanes:
             )
             self.step = end
             regrets = total_regrets / (steps + 1)[:, None]
-            pieces.append((steps, losses.astype(np.float64), xs.astype(np.float64), regrets))
-        return LaneTraces(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))
+            pieces.append(LaneTraces(steps, losses.astype(np.float64), xs.astype(np.float64), regrets))
+        return LaneTraces.concatenate(pieces)
