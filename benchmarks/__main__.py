@@ -271,6 +271,11 @@ def peak_megabytes(*arguments: str) -> float:
 
 
 def main() -> None:
+    threads = {
+        "one thread": compiled_lanes(LANES),
+        "two threads, twice the lanes": compiled_lanes(LANES, threads=2),
+    }
+    table(f"Threads: the lane loop, {LANES} lanes in each", measure(threads), "ns a step of a run", 1e9)
     with tempfile.TemporaryDirectory() as folder:
         loops = {
             "compiled engine, no fast-forward": compiled(),
@@ -287,7 +292,6 @@ def main() -> None:
         "one run in the compiled loop": compiled_decaying(),
         f"{LANES} lanes of optax under vmap": optax_scan(same_experiment=True, lanes=LANES),
         f"{LANES} lanes of optax, float32 regret": optax_scan(same_experiment=False, lanes=LANES),
-        f"2 × {LANES} lanes on two threads": compiled_lanes(LANES, threads=2),
     }
     table("Lanes: AMSGrad on the online problem, float32, step sizes α/√t", measure(lanes), "ns a step of a run", 1e9)
     run = ("run", "--optimizer", "amsgrad")
