@@ -20,7 +20,7 @@ import typer
 
 if TYPE_CHECKING:
     from amsgrad_exp.config import Experiment
-    from amsgrad_exp.runs import Recorded
+    from amsgrad_exp.recording import Recorded
     from amsgrad_exp.sweep import Results, Sweep
 
 app = typer.Typer(
@@ -251,7 +251,7 @@ def boundary(
 @app.command()
 def resume(reference: Reference, out: Out = Path("logs"), as_json: Json = False, quiet: Quiet = False) -> None:
     """Go on with an interrupted run or sweep, to the same result as if it had never been interrupted."""
-    from amsgrad_exp import console, runs
+    from amsgrad_exp import console, recording, runs
 
     directory = runs.find_directory(reference, out)
     if (directory / "sweep.yaml").is_file():
@@ -262,7 +262,7 @@ def resume(reference: Reference, out: Out = Path("logs"), as_json: Json = False,
         interruptible() as interruption,
         console.progress(found.summary.optimizer, found.summary.steps, shown=not quiet) as update,
     ):
-        recorded = runs.resume(found, update, interruption)
+        recorded = recording.resume(found, update, interruption)
     _report([recorded], interruption, as_json=as_json, quiet=quiet)
 
 
@@ -274,12 +274,12 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Run a recorded experiment again and compare every logged point; exit with 4 where they differ."""
-    from amsgrad_exp import console, runs
+    from amsgrad_exp import console, recording, runs
 
     try:
         found = runs.find_run(reference, out)
         with console.progress(f"verifying {found.summary.optimizer}", found.summary.steps, shown=not quiet) as update:
-            verification = runs.verify(found, engine, update)
+            verification = recording.verify(found, engine, update)
     except runs.Damaged as error:
         raise typer.Exit(_fail(str(error), NOT_VERIFIED)) from error
     if verification.first_step is not None:
@@ -415,7 +415,7 @@ def interruptible() -> Iterator[Interruption]:
 
 def _record(experiment: Experiment, out: Path, interruption: Interruption, *, quiet: bool) -> Recorded:
     from amsgrad_exp import console
-    from amsgrad_exp.runs import record
+    from amsgrad_exp.recording import record
 
     name = experiment.optimizers[0].name
     with console.progress(name, experiment.steps, shown=not quiet) as update, optimizers_print_to_stderr():

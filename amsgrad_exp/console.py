@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from amsgrad_exp.experiment import Chunk
-from amsgrad_exp.runs import Run, Summary, Verification
+from amsgrad_exp.recording import Verification
+from amsgrad_exp.runs import Run, Summary
 from amsgrad_exp.sweep import Results, Sweep
 from amsgrad_exp.trace import Trace
 

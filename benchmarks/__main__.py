@@ -220,9 +220,9 @@ def command(*arguments: str, before: str = "") -> Timed:
 
 WITHOUT_RECORDS = """
 import contextlib
-from amsgrad_exp import runs
-runs.write_atomically = lambda path, content: None
-runs.locked = contextlib.nullcontext
+from amsgrad_exp import recording, runs
+recording.write_atomically = runs.write_atomically = lambda path, content: None
+recording.locked = contextlib.nullcontext
 runs.TraceWriter.append = lambda self, trace: None
 runs.TraceWriter.sync = lambda self: (0, "")
 runs.Origin.here = classmethod(lambda cls: cls(versions={}, platform="", git_commit=None))

@@ -18,7 +18,7 @@ from tests.test_tracking import logged
 KILLS = int(os.environ.get("AMSGRAD_EXP_KILLS", "30"))
 
 # A checkpoint after nearly every chunk, so that kills land within the writing of one.
-PROGRAM = "from amsgrad_exp import cli, runs; runs.CHECKPOINT_SECONDS = 0.02; cli.main()"
+PROGRAM = "from amsgrad_exp import cli, recording; recording.CHECKPOINT_SECONDS = 0.02; cli.main()"
 
 EXPERIMENTS = [
     ("--engine compiled --no-fast-forward --steps 1e8 --log-every 20011", 0.8),
