@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Does an optimizer converge where it provably should? The experiment of Reddi, Kale and Kumar (2018).",
+    epilog="Exit status: 0 done, 1 failed, 2 wrong input, 3 not as expected, 4 not verified, 130 or 143 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -261,6 +262,7 @@ def resume(reference: Reference, out: Out = Path("logs"), as_json: Json = False,
     with (
         interruptible() as interruption,
         console.progress(found.summary.optimizer, found.summary.steps, shown=not quiet) as update,
+        optimizers_print_to_stderr(),
     ):
         recorded = recording.resume(found, update, interruption)
     _report([recorded], interruption, as_json=as_json, quiet=quiet)
@@ -278,7 +280,10 @@ def verify(
 
     try:
         found = runs.find_run(reference, out)
-        with console.progress(f"verifying {found.summary.optimizer}", found.summary.steps, shown=not quiet) as update:
+        with (
+            console.progress(f"verifying {found.summary.optimizer}", found.summary.steps, shown=not quiet) as update,
+            optimizers_print_to_stderr(),
+        ):
             verification = recording.verify(found, engine, update)
     except runs.Damaged as error:
         raise typer.Exit(_fail(str(error), NOT_VERIFIED)) from error

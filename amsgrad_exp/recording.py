@@ -182,8 +182,10 @@ def _drive(
             tracker.save(trace)
             traces.append(trace)
             on_chunk(chunk)
-            stopping = chunk.step < experiment.steps and should_stop()
-            if (stopping or time.monotonic() - checkpointed >= CHECKPOINT_SECONDS) and engine.failure is None:
+            if chunk.step == experiment.steps or engine.failure is not None:
+                continue
+            stopping = should_stop()
+            if stopping or time.monotonic() - checkpointed >= CHECKPOINT_SECONDS:
                 hexadecimal = reference.hex() if reference is not None else None
                 seconds = time.monotonic() - begun
                 Checkpoint(chunk.step, seconds, *writer.sync(), hexadecimal, saved).write(run.directory)

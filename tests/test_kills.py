@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from amsgrad_exp import runs
+from amsgrad_exp.engines.rules import RULES
 from tests.test_tracking import logged
 
 KILLS = int(os.environ.get("AMSGRAD_EXP_KILLS", "30"))
@@ -21,12 +23,12 @@ KILLS = int(os.environ.get("AMSGRAD_EXP_KILLS", "30"))
 PROGRAM = "from amsgrad_exp import cli, recording; recording.CHECKPOINT_SECONDS = 0.02; cli.main()"
 
 EXPERIMENTS = [
-    ("--engine compiled --no-fast-forward --steps 1e8 --log-every 20011", 0.8),
-    ("--engine compiled --dtype float64 --schedule inv-sqrt --steps 5e7 --log-every 9973", 0.8),
-    ("--engine compiled --problem stochastic --steps 3e7 --log-every 9973 --seed 4", 0.8),
-    ("--engine compiled --steps 1e7 --log-every 300", 0.8),
-    ("--engine torch --steps 12000 --log-every 3", 2.0),
-    ("--engine torch --problem theorem1 --dtype float64 --steps 12000", 2.0),
+    "--engine compiled --no-fast-forward --steps 1e8 --log-every 20011",
+    "--engine compiled --dtype float64 --schedule inv-sqrt --steps 5e7 --log-every 9973",
+    "--engine compiled --problem stochastic --steps 3e7 --log-every 9973 --seed 4",
+    "--engine compiled --steps 1e7 --log-every 300",
+    "--engine torch --steps 12000 --log-every 3",
+    "--engine torch --problem theorem1 --dtype float64 --steps 12000",
 ]
 
 
@@ -36,39 +38,37 @@ def start(*arguments: str) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.mark.parametrize(("options", "warm_up"), EXPERIMENTS, ids=[options for options, _ in EXPERIMENTS])
-def test_killed_and_resumed_runs_are_the_same_bytes(options: str, warm_up: float, tmp_path: Path) -> None:
-    arguments = ["run", "--optimizer", "amsgrad", *options.split()]
-    began = time.monotonic()
+def kill(process: subprocess.Popen[bytes], out: Path, seconds: float) -> bool:
+    """SIGKILL so long after a run under ``out`` is begun or gone on with; whether that stopped it before its end."""
+    started = time.time()
+    while process.poll() is None and not any(path.stat().st_mtime >= started for path in out.glob("*/*/summary.json")):
+        time.sleep(0.005)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    process.kill()
+    _, stderr = process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL), stderr
+    (run,) = runs.list_runs(out)
+    return run.summary.status != "completed"
+
+
+@pytest.mark.parametrize("options", EXPERIMENTS)
+def test_killed_and_resumed_runs_are_the_same_bytes(options: str, tmp_path: Path) -> None:
+    chance = random.Random(options)
+    arguments = ["run", "--optimizer", chance.choice(sorted(RULES)), *options.split()]
     whole = start(*arguments, "--out", str(tmp_path / "whole"))
     _, stderr = whole.communicate()
     assert whole.returncode == 0, stderr
-    duration = time.monotonic() - began
     (expected,) = runs.list_runs(tmp_path / "whole")
-    chance = random.Random(options)
-    kills = 0
-    attempt = 0
+    kills = attempt = 0
     while kills < -(-KILLS // len(EXPERIMENTS)):
-        out = tmp_path / f"attempt {attempt}"
         attempt += 1
+        out = tmp_path / f"attempt {attempt}"
         process = start(*arguments, "--out", str(out))
-        while True:
-            time.sleep(chance.uniform(0.5 * warm_up, max(duration, 1.2 * warm_up)))
-            killed = process.poll() is None
-            process.send_signal(signal.SIGKILL)
-            _, stderr = process.communicate()
-            kills += killed
-            found = list(out.glob("*/*/summary.json"))
-            if not killed:
-                assert process.returncode == 0, stderr
-            if not found:  # killed before there was a run
-                break
-            run = runs.read_run(found[0].parent)
-            if run.summary.status == "completed":
-                break
-            process = start("resume", str(run.directory))
-        if not found:
-            continue
+        while kill(process, out, chance.uniform(0, expected.summary.seconds)):
+            kills += 1
+            process = start("resume", "last", "--out", str(out))
+        (run,) = runs.list_runs(out)
         assert (run.directory / "trace.csv").read_bytes() == (expected.directory / "trace.csv").read_bytes()
         assert logged(run.directory) == logged(expected.directory)
         assert run.summary.total_regret == expected.summary.total_regret

@@ -97,6 +97,23 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
         recording.resume(resumed)
 
 
+@pytest.mark.parametrize("engine", ["compiled", "torch"])
+def test_a_run_that_stopped_between_its_last_step_and_its_result(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "CHECKPOINT_SECONDS", 0.0)
+    wanted = experiment(steps=3000, engine=engine)
+    expected = recording.record(wanted, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "summarize", lambda *_: (tmp_path / "nowhere").read_bytes())
+        with pytest.raises(FileNotFoundError):
+            recording.record(wanted, tmp_path / "stopped")
+    (stopped,) = runs.list_runs(tmp_path / "stopped")
+    resumed = recording.resume(stopped)
+    assert resumed.run.summary.status == "completed"
+    assert resumed.run.trace_bytes() == expected.run.trace_bytes()
+
+
 @pytest.mark.parametrize("problem", ["online", "stochastic", "theorem1"])
 @pytest.mark.parametrize("schedule", ["constant", "inv-sqrt"])
 @pytest.mark.parametrize("optimizer", [*sorted(RULES), "torch.optim.NAdam"])
