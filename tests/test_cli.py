@@ -181,12 +181,12 @@ def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_a_run(tmp_path: Path) -> Path:
-    """The directory of a run that has logged something."""
+def wait_for_a_run(tmp_path: Path, since: float = 0.0) -> Path:
+    """The directory of a run that has logged something since a moment in seconds of the epoch."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for path in tmp_path.glob("logs/*/*/trace.csv"):
-            if path.stat().st_size > 1000:
+            if path.stat().st_size > 1000 and path.stat().st_mtime > since:
                 return path.parent
         time.sleep(0.05)
     raise TimeoutError
@@ -219,8 +219,9 @@ def test_a_second_interruption_stops_at_once(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=10)
     assert process.returncode in (-signal.SIGINT, 130)
+    begun = time.time()
     resumed = start(tmp_path, "resume", str(directory), "--quiet")
-    time.sleep(5)
+    wait_for_a_run(tmp_path, since=begun)
     resumed.send_signal(signal.SIGTERM)
     resumed.communicate(timeout=30)
     assert resumed.returncode == 143

@@ -196,7 +196,7 @@ BILLION_LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nsteps: *c\n"
         (b"\x00\x01", "is not YAML"),
         (BILLION_LAUGHS.encode(), r"uses a YAML alias, \*a"),
         (b"steps: !!python/object/apply:os.system ['true']\n", "is not YAML"),
-        (b"[" * 5000 + b"]" * 5000, "cannot be read as YAML"),
+        (b"[" * 1000 + b"]" * 1000, "cannot be read as YAML"),
         (b"steps: 2026-13-45\n", "cannot be read as YAML"),
     ],
 )

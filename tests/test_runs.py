@@ -19,6 +19,7 @@ from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amsgrad_exp import experiment as driver
 from amsgrad_exp import recording, runs
 from amsgrad_exp.config import ConfigError, Experiment, load_experiment
 from amsgrad_exp.engines.rules import RULES
@@ -29,7 +30,7 @@ from tests.test_tracking import logged
 
 EXPERIMENTS = {
     "compiled, repeating": {"steps": 2_000_000, "log_every": 777},
-    "compiled, many derived points": {"steps": 50_000_000, "log_every": 250},
+    "compiled, many derived points": {"steps": 3_000_000, "log_every": 250},
     "compiled, seeds": {"problem": "stochastic", "steps": 60_000, "seeds": 5},
     "compiled, float64": {"steps": 2_000_000, "log_every": 500, "dtype": "float64"},
     "compiled, decaying": {"steps": 400_000, "schedule": "inv-sqrt"},
@@ -80,6 +81,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     overrides: dict[str, Any], checkpoint_seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recording, "CHECKPOINT_SECONDS", checkpoint_seconds)
+    monkeypatch.setattr(driver, "DERIVED_POINTS_PER_CHUNK", 1000)
     whole = recording.record(experiment(**overrides), tmp_path / "whole").run
     interrupted = recording.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(2)).run
     assert interrupted.summary.status == "interrupted"
@@ -282,8 +284,11 @@ def test_a_run_in_use_is_refused_with_the_others_process_id(tmp_path: Path) -> N
     assert recording.resume(run).run.summary.status == "completed"
 
 
-def test_a_run_interrupted_while_its_points_are_derived_keeps_them(tmp_path: Path) -> None:
-    overrides = {"steps": 50_000_000, "log_every": 250}
+def test_a_run_interrupted_while_its_points_are_derived_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "DERIVED_POINTS_PER_CHUNK", 1000)
+    overrides = {"steps": 3_000_000, "log_every": 250}
     whole = recording.record(experiment(**overrides), tmp_path / "whole").run
     run = recording.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(7)).run
     checkpoint = Checkpoint.read(run.directory / "checkpoint")
