@@ -32,6 +32,8 @@ from amsgrad_exp.theory import NoSteadyState, drift
 
 LANES = 256
 POINTS = 1000  # logged in a cell, unless the experiment says otherwise
+MAX_POINTS = 100_000  # logged in a cell: those of all lanes are kept in memory, 24 bytes each
+MAX_CELLS = 10_000_000
 SETTINGS = ("lr", "beta1", "beta2", "eps")
 RESULTS = tuple(field.name for field in fields(Result) if not field.name.endswith("_halfwidth"))
 
@@ -108,9 +110,17 @@ class Sweep:
                 raise ConfigError(f"grid: unknown setting {name!r}, {nearest(name, known)}")
         if not self.axes:
             raise ConfigError("grid: at least one axis is needed, such as --grid beta2=0.9:0.999:50")
+        if len(self) > MAX_CELLS:
+            raise ConfigError(f"grid: {len(self):,} cells are more than a sweep takes, {MAX_CELLS:,}")
         first = {name: values[0] for name, values in self.axes.items()}
-        if resolve(self.data).seeds > 1:
+        experiment = resolve(self.data)
+        if experiment.seeds > 1:
             raise ConfigError("seeds: a sweep takes one seed a cell")
+        if experiment.steps // experiment.log_every > MAX_POINTS:
+            raise ConfigError(
+                f"log_every {experiment.log_every} is too small for a sweep: take at least "
+                f"{-(-experiment.steps // MAX_POINTS)}"
+            )
         for optimizer in self.optimizers:
             if self.at(optimizer, first).engine_of(self.at(optimizer, first).optimizers[0]) != "compiled":
                 raise ConfigError(f"optimizer {optimizer} has no rule, and a sweep needs the compiled engine")
@@ -174,6 +184,8 @@ def _axis(name: str, values: Any) -> tuple[float, ...]:
             first, last, number = float(start), float(stop), int(count)
             if number < 1 or kind not in ([], ["log"], ["log1m"]):
                 raise ValueError
+            if number > MAX_CELLS:
+                raise ConfigError(f"grid: {name} takes at most {MAX_CELLS:,} values, not {number:,}")
             if kind == ["log"]:
                 axis = np.geomspace(first, last, number)
             elif kind == ["log1m"]:
@@ -183,6 +195,8 @@ def _axis(name: str, values: Any) -> tuple[float, ...]:
             return tuple(axis.tolist())
         listed = values.split(",") if isinstance(values, str) else values
         numbers = tuple(float(value) for value in listed)
+    except ConfigError:
+        raise
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"grid: {name} takes start:stop:count, log:start:stop:count, log1m:start:stop:count or a list, "
