@@ -16,6 +16,9 @@ from amsgrad_exp.problems import Problem
 
 Floats = NDArray[np.float64]
 
+LONGEST_PERIOD = 10_000
+MOST_MOMENTS = 10_000_000  # kept in memory at once
+
 # How each optimizer's denominator follows from v over a period, (P, …).
 DENOMINATORS: dict[str, Callable[[Floats], Floats]] = {
     "adam": lambda v: v,
@@ -63,17 +66,23 @@ def drift(problem: Problem, optimizer: str, beta1: ArrayLike, beta2: ArrayLike, 
         D, float64 of the broadcast shape.
 
     Raises:
-        NoSteadyState: the problem is not periodic, or nothing is known of the optimizer.
+        NoSteadyState: the problem is not periodic or its period too long, or nothing is known of the optimizer.
     """
     if problem.steps_per_period is None:
         raise NoSteadyState(f"{problem.name} is not periodic, so its moments have no steady state")
+    if problem.steps_per_period > LONGEST_PERIOD:
+        raise NoSteadyState(f"a period of {problem.steps_per_period:,} steps is too long, at most {LONGEST_PERIOD:,}")
     if optimizer not in DENOMINATORS:
         raise NoSteadyState(f"no steady state is known for {optimizer}")
     beta1, beta2, eps = np.broadcast_arrays(*(np.asarray(it, np.float64) for it in (beta1, beta2, eps)))
     slopes = problem.slopes(0, problem.steps_per_period)
-    m = steady_state(slopes, beta1)
-    v = DENOMINATORS[optimizer](steady_state(slopes**2, beta2))
-    total: Floats = np.sum(m / (np.sqrt(v) + eps), axis=0)
+    total = np.empty(beta1.shape)
+    at_once = max(1, MOST_MOMENTS // len(slopes))
+    for begin in range(0, total.size, at_once):
+        some = slice(begin, begin + at_once)
+        m = steady_state(slopes, beta1.flat[some])
+        v = DENOMINATORS[optimizer](steady_state(slopes**2, beta2.flat[some]))
+        total.flat[some] = np.sum(m / (np.sqrt(v) + eps.flat[some]), axis=0)
     return total
 
 

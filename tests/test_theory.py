@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amsgrad_exp import theory
 from amsgrad_exp.engines.rules import RULES
 from amsgrad_exp.problems import Online, Stochastic, Theorem1
 from amsgrad_exp.sweep import LANES, load_sweep, run_block
@@ -73,6 +74,15 @@ def test_where_nothing_is_known() -> None:
         drift(Stochastic(), "adam", 0.9, 0.99)
     with pytest.raises(NoSteadyState, match="no steady state is known for sgd"):
         drift(Online(), "sgd", 0.9, 0.99)
+    with pytest.raises(NoSteadyState, match="period of 10,001 steps is too long"):
+        drift(Online(period=10_001), "adam", 0.9, 0.99)
+
+
+def test_a_plane_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    beta1, beta2 = np.meshgrid(np.linspace(0, 0.99, 7), np.linspace(0.5, 0.999, 5))
+    whole = drift(Online(), "amsgrad", beta1, beta2)
+    monkeypatch.setattr(theory, "MOST_MOMENTS", 101 * 4)
+    assert np.array_equal(drift(Online(), "amsgrad", beta1, beta2), whole)
 
 
 @pytest.mark.parametrize(
