@@ -7,11 +7,11 @@ import functools
 import inspect
 import itertools
 import json
+import logging
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,11 +33,23 @@ app = typer.Typer(
 
 INVALID, UNEXPECTED, NOT_VERIFIED = 2, 3, 4
 
+
+def _csv(export: str | None) -> str | None:
+    if export not in (None, "csv"):
+        raise typer.BadParameter(f"--export takes csv, not {export!r}")
+    return export
+
+
 Out = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
 Reference = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's directory, its id or the beginning of it, or 'last'.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Threads of a sweep; all cores by default.")]
+Dask = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Compute a sweep on this Dask scheduler.")]
+Export = Annotated[
+    str | None, typer.Option(metavar="csv", callback=_csv, help="Write a sweep's rows as results.csv, too.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
@@ -84,9 +96,10 @@ def experiment_options(
     }
 
 
-def with_experiment_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the shared options to a command, which gets what they come to as ``experiment``."""
-    shared = inspect.signature(experiment_options, eval_str=True).parameters
+def with_experiment_options(command: Callable[..., None], only: Sequence[str] = ()) -> Callable[..., None]:
+    """Add the shared options, or only some, to a command, which gets what they come to as ``experiment``."""
+    known = inspect.signature(experiment_options, eval_str=True).parameters
+    shared = {name: known[name] for name in only or known}
     own = {
         name: it for name, it in inspect.signature(command, eval_str=True).parameters.items() if name != "experiment"
     }
@@ -207,24 +220,23 @@ def sweep(
         ),
     ] = None,
     optimizer: Annotated[list[str] | None, typer.Option(help="A name, see 'list optimizers'; repeatable.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
-    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Compute on this Dask scheduler.")] = None,
-    export: Annotated[str | None, typer.Option(metavar="csv", help="Write the rows as results.csv, too.")] = None,
+    jobs: Jobs = None,
+    dask: Dask = None,
+    export: Export = None,
     no_figure: Annotated[bool, typer.Option("--no-figure", help="Write no figure.")] = False,
     out: Out = Path("sweeps"),
     quiet: Quiet = False,
 ) -> None:
     """Run an experiment over a grid of settings, and draw where the iterates settle."""
-    from amsgrad_exp.sweep import load_sweep, make_directory
+    from amsgrad_exp.sweep import load_sweep, make_directory, workers
 
-    if export not in (None, "csv"):
-        raise typer.BadParameter(f"--export takes csv, not {export!r}")
     loaded = load_sweep(**experiment, grid=grid or [], optimizers=optimizer or [])
-    _sweep(make_directory(loaded, out), jobs, dask, export=export, figure=not no_figure, quiet=quiet)
+    with workers(jobs or -1, dask):
+        _sweep(make_directory(loaded, out), export, figure=not no_figure, quiet=quiet)
 
 
 @app.command()
-@with_experiment_options
+@functools.partial(with_experiment_options, only=("config", "problem", "set_", "beta1", "eps"))
 def boundary(
     experiment: dict[str, Any],
     optimizer: Annotated[str, typer.Option(help="A name, see 'list optimizers'.")] = "adam",
@@ -232,14 +244,14 @@ def boundary(
     """Print the β2 at which an optimizer's iterates turn from one end of the interval to the other."""
     from amsgrad_exp import console
     from amsgrad_exp.config import ConfigError, load_experiment
-    from amsgrad_exp.theory import NoSteadyState, critical_beta2, destination, drift
+    from amsgrad_exp.theory import LARGEST_BETA2, NoSteadyState, critical_beta2, destination, drift
 
     loaded = load_experiment(**experiment, optimizers=[optimizer])
     (settings,) = loaded.optimizers
     beta1, eps = settings.beta1 or 0.0, settings.eps or 0.0
     try:
         critical = critical_beta2(loaded.problem, optimizer, beta1, eps)
-        edges = [0.0, *critical, 1.0]
+        edges = [0.0, *critical, LARGEST_BETA2]
         middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
         ends = [
             str(destination(loaded.problem, drift(loaded.problem, optimizer, beta1, beta2, eps))) for beta2 in middles
@@ -250,14 +262,29 @@ def boundary(
 
 
 @app.command()
-def resume(reference: Reference, out: Out = Path("logs"), as_json: Json = False, quiet: Quiet = False) -> None:
+def resume(
+    reference: Reference,
+    jobs: Jobs = None,
+    dask: Dask = None,
+    export: Export = None,
+    out: Out = Path("logs"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Go on with an interrupted run or sweep, to the same result as if it had never been interrupted."""
     from amsgrad_exp import console, recording, runs
 
     directory = runs.find_directory(reference, out)
     if (directory / "sweep.yaml").is_file():
-        _sweep(directory, None, None, export=None, figure=True, quiet=quiet)
+        from amsgrad_exp.sweep import workers
+
+        if as_json:
+            raise typer.BadParameter("--json is for runs, and this is a sweep: take --export csv")
+        with workers(jobs or -1, dask):
+            _sweep(directory, export, figure=True, quiet=quiet)
         return
+    if jobs or dask or export:
+        raise typer.BadParameter("--jobs, --dask and --export are for sweeps, and this is a run")
     found = runs.read_run(directory)
     with (
         interruptible() as interruption,
@@ -336,40 +363,40 @@ def plot(
     console.out.print("figure", *regret_and_iterate(figure, traces, found[0].experiment.problem), soft_wrap=True)
 
 
-class Kind(StrEnum):
-    """What can be listed."""
-
-    problems = "problems"
-    optimizers = "optimizers"
-    schedules = "schedules"
-    runs = "runs"
+KINDS = ("problems", "optimizers", "schedules", "runs")
 
 
 @app.command("list")
-def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")], out: Out = Path("logs")) -> None:
+def list_(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=", ".join(KINDS), autocompletion=lambda: KINDS)],
+    out: Out = Path("logs"),
+) -> None:
     """List problems, optimizers, schedules or the runs that are there."""
     from amsgrad_exp import console, runs
+    from amsgrad_exp.config import nearest
     from amsgrad_exp.engines import OPTIMIZERS
     from amsgrad_exp.engines.rules import RULES
     from amsgrad_exp.problems import PROBLEMS
     from amsgrad_exp.schedules import SCHEDULES
 
-    if kind is Kind.runs:
+    if kind not in KINDS:
+        raise typer.BadParameter(f"there is no list of {kind!r}, {nearest(kind, KINDS)}")
+    if kind == "runs":
         found = runs.list_runs(out, console.note)
         if not found:
             console.note(f"no runs under {out}")
         else:
             console.run_listing(found)
         return
-    if kind is Kind.optimizers:
+    if kind == "optimizers":
         entries = {
             name: f"{path} ({'compiled, torch' if name in RULES else 'torch'})" for name, path in OPTIMIZERS.items()
         }
         entries["import.path"] = "any torch.optim.Optimizer class, such as torch.optim.NAdam (torch)"
     else:
-        registry = PROBLEMS if kind is Kind.problems else SCHEDULES
+        registry = PROBLEMS if kind == "problems" else SCHEDULES
         entries = {name: (inspect.getdoc(it) or "").splitlines()[0] for name, it in registry.items()}
-    console.listing(kind.value, entries)
+    console.listing(kind, entries)
 
 
 def _expectations(expect: list[str], names: list[str]) -> dict[str, str]:
@@ -382,6 +409,8 @@ def _expectations(expect: list[str], names: list[str]) -> dict[str, str]:
             raise typer.BadParameter(f"--expect takes NAME=optimum, worst or between, not {assignment!r}")
         if name not in names:
             raise typer.BadParameter(f"--expect {assignment}: {name!r} is not compared, {nearest(name, names)}")
+        if name in expected:
+            raise typer.BadParameter(f"--expect {name} is given twice")
         expected[name] = where
     return expected
 
@@ -450,27 +479,25 @@ def _report(recorded: list[Recorded], interruption: Interruption, *, as_json: bo
         raise typer.Exit(128 + interruption.signal)
 
 
-def _sweep(
-    directory: Path, jobs: int | None, dask: str | None, *, export: str | None, figure: bool, quiet: bool
-) -> None:
+def _sweep(directory: Path, export: str | None, *, figure: bool, quiet: bool) -> None:
     """Compute what a sweep lacks; say, draw and track what came out."""
     from amsgrad_exp import console
-    from amsgrad_exp.sweep import Results, read_sweep, run_sweep
+    from amsgrad_exp.sweep import open_results, read_sweep, run_sweep
     from amsgrad_exp.tracking import Tracker
 
     loaded = read_sweep(directory)
     with interruptible() as interruption, console.cell_progress(shown=not quiet) as update:
-        complete = run_sweep(directory, jobs=jobs or -1, dask=dask, on_cells=update, should_stop=interruption)
+        complete = run_sweep(directory, on_cells=update, should_stop=interruption)
     if not complete:
         console.note(f"interrupted: go on with amsgrad-exp resume {shlex.quote(str(directory))}")
         raise typer.Exit(128 + interruption.signal)
-    with contextlib.closing(Results(directory, loaded)) as results:
+    with open_results(directory, loaded) as results:
         counts = results.counts()
+        if not quiet:
+            console.sweep_table(loaded, results, counts)
         if export:
             results.export_csv(directory / "results.csv")
         files = _draw(loaded, results, directory) if figure else []
-        if not quiet:
-            console.sweep_table(loaded, results, counts)
     tracker = Tracker(
         directory.parent.parent,
         directory.parent.name,
@@ -508,12 +535,15 @@ def main() -> None:
     """Run the command line; every error is one line on stderr and a documented exit status."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a home directory that cannot be written
     with contextlib.suppress(OSError):
         sys.path.append(str(Path.cwd()))  # where a user's own optimizer may be
     try:
         status = app(standalone_mode=False)
     except typer.TyperException as error:
         status = _fail(error.format_message(), error.exit_code) if error.format_message() else error.exit_code
+    except MemoryError as error:
+        status = _fail(f"out of memory: {error}" if str(error) else "out of memory", 1)
     except (typer.Abort, KeyboardInterrupt):
         status = 128 + signal.SIGINT
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from amsgrad_exp.problems import Problem
+from amsgrad_exp.runs import write_atomically
 from amsgrad_exp.trace import Trace
 
 # Okabe and Ito's colours, told apart by colour-blind readers, each with its own dashes for print.
@@ -221,6 +223,8 @@ def _label_areas(axes: Axes, xs: Sequence[float], ys: Sequence[float], iterate: 
 def _save(figure: Figure, path: Path) -> list[Path]:
     """Write a figure as PNG and SVG, the same bytes each time."""
     files = [path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")]
-    figure.savefig(files[0], dpi=200)
-    figure.savefig(files[1], metadata={"Date": None})
+    for file, options in zip(files, ({"dpi": 200}, {"metadata": {"Date": None}}), strict=True):
+        content = io.BytesIO()
+        figure.savefig(content, format=file.suffix[1:], **options)  # type: ignore[arg-type]
+        write_atomically(file, content.getvalue())
     return files

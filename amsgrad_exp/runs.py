@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -32,9 +32,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from amsgrad_exp.config import ConfigError, Experiment, OptimizerSettings, read_complete
 from amsgrad_exp.trace import Trace
-
-if TYPE_CHECKING:
-    pass
 
 SCHEMA = 1
 COLUMNS = [field.name for field in fields(Trace)]

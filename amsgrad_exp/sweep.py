@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import itertools
 import math
 import sqlite3
@@ -25,9 +26,10 @@ from numpy.typing import NDArray
 
 from amsgrad_exp.config import ConfigError, Experiment, nearest, read_experiment, resolve, to_yaml
 from amsgrad_exp.engines.compiled import CompiledEngine
+from amsgrad_exp.engines.rules import RULES
 from amsgrad_exp.experiment import Result, RunFailed, drive_lanes, summarize
 from amsgrad_exp.problems import PROBLEMS
-from amsgrad_exp.runs import Damaged, NoSuchRun, locked, write_atomically
+from amsgrad_exp.runs import Damaged, NoSuchRun, RunError, locked, write_atomically
 from amsgrad_exp.theory import NoSteadyState, drift
 
 LANES = 256
@@ -54,7 +56,7 @@ class Sweep:
 
     @cached_property
     def axes(self) -> dict[str, tuple[float, ...]]:
-        """The values of each axis."""
+        """The values of each axis, ascending, each once."""
         return {name: _axis(name, values) for name, values in self.grid.items()}
 
     @cached_property
@@ -97,8 +99,22 @@ class Sweep:
         changed = {"problem": {**self.data["problem"], **constants}, "optimizers": [{**entry, **settings}]}
         return resolve({**self.data, **changed})
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sweep, (self.data, self.grid)
+
+    def _try(self, optimizer: str, choices: Sequence[Mapping[str, float]]) -> None:
+        """Raise why the first choice cannot be, unless another one can."""
+        try:
+            self.at(optimizer, choices[0])
+        except ConfigError:
+            if len(choices) == 1:
+                raise
+            with contextlib.suppress(ConfigError):
+                return self._try(optimizer, choices[1:])
+            raise
+
     def check(self) -> None:
-        """Try every optimizer and every value of every axis once.
+        """Try every optimizer, and every value of every axis with the others at either of their ends.
 
         Raises:
             ConfigError: a value or a name is impossible.
@@ -112,8 +128,10 @@ class Sweep:
             raise ConfigError("grid: at least one axis is needed, such as --grid beta2=0.9:0.999:50")
         if len(self) > MAX_CELLS:
             raise ConfigError(f"grid: {len(self):,} cells are more than a sweep takes, {MAX_CELLS:,}")
-        first = {name: values[0] for name, values in self.axes.items()}
+        corners = [{name: values[at] for name, values in self.axes.items()} for at in (0, -1)]
         experiment = resolve(self.data)
+        if experiment.engine == "torch":
+            raise ConfigError("engine: a sweep needs the compiled engine, not 'torch'")
         if experiment.seeds > 1:
             raise ConfigError("seeds: a sweep takes one seed a cell")
         if experiment.steps // experiment.log_every > MAX_POINTS:
@@ -122,11 +140,11 @@ class Sweep:
                 f"{-(-experiment.steps // MAX_POINTS)}"
             )
         for optimizer in self.optimizers:
-            if self.at(optimizer, first).engine_of(self.at(optimizer, first).optimizers[0]) != "compiled":
+            if optimizer not in RULES:
                 raise ConfigError(f"optimizer {optimizer} has no rule, and a sweep needs the compiled engine")
             for name, values in self.axes.items():
                 for value in values:
-                    self.at(optimizer, {**first, name: value})
+                    self._try(optimizer, [{**corner, name: value} for corner in corners])
 
     def blocks(self, done: NDArray[np.bool_]) -> Iterator[list[int]]:
         """The cells still to do, in blocks of lanes that can be advanced together and take about as long."""
@@ -163,16 +181,19 @@ def load_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: A
     axes = data.pop("grid", None) or {}
     if not isinstance(axes, dict):
         raise ConfigError(f"grid: a mapping of settings to their values is needed, not {axes!r}")
+    given_axes: dict[str, str] = {}
     for assignment in grid:
         name, equals, values = assignment.partition("=")
         if not (name and equals):
             raise ConfigError(f"--grid takes NAME=VALUES, not {assignment!r}")
-        axes[name] = values
+        if name in given_axes:
+            raise ConfigError(f"--grid {name} is given twice")
+        given_axes[name] = values
     if not isinstance(data.get("optimizers", []), list):
         raise ConfigError(f"optimizers must be a list, not {data['optimizers']!r}")
     steps = resolve(data).steps
     data.setdefault("log_every", max(1, steps // POINTS))
-    sweep = Sweep(data, axes)
+    sweep = Sweep(data, axes | given_axes)
     sweep.check()
     return sweep
 
@@ -186,25 +207,27 @@ def _axis(name: str, values: Any) -> tuple[float, ...]:
                 raise ValueError
             if number > MAX_CELLS:
                 raise ConfigError(f"grid: {name} takes at most {MAX_CELLS:,} values, not {number:,}")
-            if kind == ["log"]:
-                axis = np.geomspace(first, last, number)
-            elif kind == ["log1m"]:
-                axis = 1 - np.geomspace(1 - first, 1 - last, number)
-            else:
-                axis = np.linspace(first, last, number)
-            return tuple(axis.tolist())
-        listed = values.split(",") if isinstance(values, str) else values
-        numbers = tuple(float(value) for value in listed)
+            with np.errstate(all="ignore"):
+                if kind == ["log"]:
+                    numbers = np.geomspace(first, last, number)
+                elif kind == ["log1m"]:
+                    numbers = 1 - np.geomspace(1 - first, 1 - last, number)
+                else:
+                    numbers = np.linspace(first, last, number)
+        else:
+            numbers = np.array([float(value) for value in (values.split(",") if isinstance(values, str) else values)])
+        if not np.all(np.isfinite(numbers)):
+            raise ValueError
     except ConfigError:
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"grid: {name} takes start:stop:count, log:start:stop:count, log1m:start:stop:count or a list, "
-            f"not {values!r}"
+            f"not {values!r}{'' if isinstance(values, str | list) else ' (in YAML, write it in quotes)'}"
         ) from error
-    if not numbers:
+    if not len(numbers):
         raise ConfigError(f"grid: {name} has no values")
-    return numbers
+    return tuple(np.unique(numbers).tolist())
 
 
 Row = tuple[Any, ...]
@@ -247,13 +270,13 @@ def run_block(sweep: Sweep, cells: Sequence[int]) -> list[Row]:
 
 
 class Results:
-    """A sweep's results.sqlite."""
+    """A sweep's results.sqlite; see `open_results`."""
 
     def __init__(self, directory: Path, sweep: Sweep) -> None:
         """Open it, or make it.
 
         Raises:
-            Damaged: it holds another sweep's cells, or is no database.
+            Damaged: it holds another sweep's cells.
         """
         self._sweep = sweep
         self.columns = ("cell", "optimizer", *sweep.axes, *RESULTS, "failure")
@@ -263,17 +286,18 @@ class Results:
             f'"{name}" {types.get(name, "TEXT" if name in texts else "REAL")}' for name in self.columns
         )
         self._database = sqlite3.connect(directory / "results.sqlite")
-        try:
-            with self._database:
-                self._database.execute("CREATE TABLE IF NOT EXISTS sweep (yaml TEXT)")
-                self._database.execute(f"CREATE TABLE IF NOT EXISTS cells ({declared})")
-                known = self._database.execute("SELECT yaml FROM sweep").fetchone()
-                if known is None:
-                    self._database.execute("INSERT INTO sweep VALUES (?)", (sweep.to_yaml(),))
-        except sqlite3.DatabaseError as error:
-            raise Damaged(f"{directory / 'results.sqlite'} is damaged: {error}") from error
+        with self._database:
+            self._database.execute("CREATE TABLE IF NOT EXISTS sweep (yaml TEXT)")
+            self._database.execute(f"CREATE TABLE IF NOT EXISTS cells ({declared})")
+            known = self._database.execute("SELECT yaml FROM sweep").fetchone()
+            if known is None:
+                self._database.execute("INSERT INTO sweep VALUES (?)", (sweep.to_yaml(),))
         if known is not None and known[0] != sweep.to_yaml():
             raise Damaged(f"{directory / 'sweep.yaml'} is damaged: results.sqlite is of another sweep")
+        found = self._database.execute("SELECT name FROM pragma_table_info('cells')").fetchall()
+        beyond = self._database.execute("SELECT count(*) FROM cells WHERE cell NOT BETWEEN 0 AND ?", (len(sweep) - 1,))
+        if [name for (name,) in found] != list(self.columns) or beyond.fetchone() != (0,):
+            raise Damaged(f"{directory / 'results.sqlite'} is damaged: its table is not this sweep's")
 
     def done(self) -> NDArray[np.bool_]:
         """Which cells have a row."""
@@ -309,18 +333,45 @@ class Results:
 
     def export_csv(self, path: Path) -> None:
         """All rows as CSV, with a header."""
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(self.columns)
-            writer.writerows(self.rows())
+        content = io.StringIO()
+        writer = csv.writer(content)
+        writer.writerow(self.columns)
+        writer.writerows(self.rows())
+        write_atomically(path, content.getvalue().encode())
 
     def close(self) -> None:
         self._database.close()
 
 
 @contextlib.contextmanager
-def _backend(jobs: int, dask: str | None) -> Iterator[None]:
-    """Where joblib sends blocks: threads here, whose loops run without the GIL, or an existing Dask cluster."""
+def open_results(directory: Path, sweep: Sweep) -> Iterator[Results]:
+    """A sweep's results.sqlite, made where it is missing, closed in the end.
+
+    Raises:
+        Damaged: it holds another sweep's cells, or is no database.
+        RunError: it cannot be read or written.
+    """
+    path = directory / "results.sqlite"
+    try:
+        with contextlib.closing(Results(directory, sweep)) as results:
+            yield results
+    except sqlite3.OperationalError as error:
+        raise RunError(f"{path}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise Damaged(f"{path} is damaged: {error}") from error
+
+
+@contextlib.contextmanager
+def workers(jobs: int = -1, dask: str | None = None) -> Iterator[None]:
+    """Where `run_sweep` computes: in threads here, whose loops run without the GIL, or on an existing Dask cluster.
+
+    Args:
+        jobs: how many threads; −1 for all cores.
+        dask: the address of a Dask scheduler to compute on instead.
+
+    Raises:
+        ConfigError: the cluster cannot be reached.
+    """
     if dask is None:
         with joblib.parallel_config(backend="threading", n_jobs=jobs):
             yield
@@ -328,7 +379,7 @@ def _backend(jobs: int, dask: str | None) -> Iterator[None]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise ConfigError("--dask needs the cluster extra: pip install 'amsgrad-exp[cluster]'") from error
+        raise ConfigError("--dask needs the cluster extra of amsgrad-exp: pip install distributed") from error
     try:
         client = Client(dask, timeout="10s")  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
@@ -349,17 +400,13 @@ def make_directory(sweep: Sweep, out: Path) -> Path:
 def run_sweep(
     directory: Path,
     *,
-    jobs: int = -1,
-    dask: str | None = None,
     on_cells: Callable[[int, int], object] = lambda done, total: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Compute every cell of a sweep that has no row yet; only blocks in flight are kept in memory.
+    """Compute every cell of a sweep that has no row yet, on the `workers` there are; only blocks in flight are kept.
 
     Args:
         directory: with a sweep.yaml.
-        jobs: how many threads; −1 for all cores.
-        dask: the address of a Dask scheduler to compute on instead.
         on_cells: called with how many cells are done, of how many.
         should_stop: asked after every block; True leaves the rest for another time.
 
@@ -369,10 +416,9 @@ def run_sweep(
     Raises:
         Damaged: the directory's files do not belong together.
         RunError: another process is at it.
-        ConfigError: the cluster cannot be reached.
     """
     sweep = read_sweep(directory)
-    with locked(directory), contextlib.closing(Results(directory, sweep)) as results, _backend(jobs, dask):
+    with locked(directory), open_results(directory, sweep) as results:
         done = results.done()
         finished = int(done.sum())
         on_cells(finished, len(sweep))
@@ -409,18 +455,19 @@ def read_sweep(directory: Path) -> Sweep:
         raise Damaged(f"{path} is damaged: {error}") from error
 
 
-def boundary(sweep: Sweep, optimizer: str, points: int = 200) -> tuple[NDArray[np.float64], ...] | None:
+def boundary(sweep: Sweep, optimizer: str) -> tuple[NDArray[np.float64], ...] | None:
     """The drift over a sweep's plane, whose zero contour is the analytic boundary.
 
     Args:
         sweep: with two axes.
         optimizer: one of its optimizers.
-        points: of the mesh, along each axis.
 
     Returns:
         The first axis, the second, and the drift at (second, first), float64 of shapes (points,), (points,) and
-        (points, points); None where no steady state is known.
+        (points, points), with a mesh of 200 points, or 50 where both axes change the problem; None where no steady
+        state is known.
     """
+    points = 200 if set(sweep.axes) & set(SETTINGS) else 50
     (name_x, values_x), (name_y, values_y) = sweep.axes.items()
     mesh_x, mesh_y = (_refined(values, points, name) for name, values in ((name_x, values_x), (name_y, values_y)))
     mesh: dict[str, NDArray[np.float64]] = dict(zip((name_x, name_y), np.meshgrid(mesh_x, mesh_y), strict=True))
@@ -441,7 +488,7 @@ def boundary(sweep: Sweep, optimizer: str, points: int = 200) -> tuple[NDArray[n
 
 
 def _refined(values: Sequence[float], points: int, name: str) -> NDArray[np.float64]:
-    """A finer axis over the same range, through the same values; whole constants stay whole."""
+    """A finer axis over the same range, spaced as its values are; whole constants stay whole."""
     at = np.linspace(0, len(values) - 1, points)
     refined = np.interp(at, np.arange(len(values)), values)
     return np.round(refined) if name in ("period", "phase") else refined

@@ -17,6 +17,7 @@ from amsgrad_exp.problems import Problem
 Floats = NDArray[np.float64]
 
 LONGEST_PERIOD = 10_000
+LARGEST_BETA2 = 1 - 1e-7  # looked at
 MOST_MOMENTS = 10_000_000  # kept in memory at once
 
 # How each optimizer's denominator follows from v over a period, (P, …).
@@ -55,7 +56,7 @@ def steady_state(sequence: Floats, beta: ArrayLike) -> Floats:
 
 
 def drift(problem: Problem, optimizer: str, beta1: ArrayLike, beta2: ArrayLike, eps: ArrayLike = 0.0) -> Floats:
-    """D = Σ_j m_j/(√v̂_j + ε) over a period: −D·α is how far x moves in one.
+    """D = Σ_j m_j/(√v̂_j + ε) over a period: −D·α is how far x moves in one. NaN where 0/0 occurs.
 
     Args:
         problem: periodic.
@@ -82,7 +83,8 @@ def drift(problem: Problem, optimizer: str, beta1: ArrayLike, beta2: ArrayLike, 
         some = slice(begin, begin + at_once)
         m = steady_state(slopes, beta1.flat[some])
         v = DENOMINATORS[optimizer](steady_state(slopes**2, beta2.flat[some]))
-        total.flat[some] = np.sum(m / (np.sqrt(v) + eps.flat[some]), axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total.flat[some] = np.sum(m / (np.sqrt(v) + eps.flat[some]), axis=0)
     return total
 
 
@@ -93,7 +95,7 @@ def destination(problem: Problem, drift: ArrayLike) -> NDArray[np.str_]:
 
 
 def critical_beta2(problem: Problem, optimizer: str, beta1: float, eps: float = 0.0) -> list[float]:
-    """Every β2 between 0 and 1 − 10⁻⁷ at which the drift changes its sign, ascending, to 10⁻¹² or better.
+    """Every β2 between 0 and `LARGEST_BETA2` at which the drift changes its sign, ascending, to 10⁻¹² or better.
 
     Raises:
         NoSteadyState: as for `drift`.
@@ -103,7 +105,7 @@ def critical_beta2(problem: Problem, optimizer: str, beta1: float, eps: float = 
     def at(gap: ArrayLike) -> Floats:
         return drift(problem, optimizer, beta1, 1 - 10 ** np.asarray(gap), eps)
 
-    gaps = np.linspace(0, -7, 281)  # log10(1 − β2)
+    gaps = np.linspace(0, np.log10(1 - LARGEST_BETA2), 281)  # log10(1 − β2)
     signs = np.sign(at(gaps))
     crossings = np.flatnonzero(signs[1:] * signs[:-1] < 0)
     return [1 - 10 ** brentq(at, gaps[i], gaps[i + 1], xtol=1e-12) for i in crossings]
