@@ -14,6 +14,7 @@ import itertools
 import math
 import sqlite3
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -377,14 +378,10 @@ def workers(jobs: int = -1, dask: str | None = None) -> Iterator[None]:
             yield
         return
     try:
-        from distributed import Client
+        from amsgrad_exp.cluster import connected
     except ImportError as error:
         raise ConfigError("--dask needs the cluster extra of amsgrad-exp: pip install distributed") from error
-    try:
-        client = Client(dask, timeout="10s")  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--dask {dask}: no scheduler answers there") from error
-    with client, joblib.parallel_config(backend="dask", wait_for_workers_timeout=30):
+    with connected(dask):
         yield
 
 
@@ -408,7 +405,7 @@ def run_sweep(
     Args:
         directory: with a sweep.yaml.
         on_cells: called with how many cells are done, of how many.
-        should_stop: asked after every block; True leaves the rest for another time.
+        should_stop: asked after every block; True leaves the rest, and blocks under way, for another time.
 
     Returns:
         Whether all cells are done.
@@ -423,19 +420,14 @@ def run_sweep(
         finished = int(done.sum())
         on_cells(finished, len(sweep))
         parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1)
-        stopping = False
-
-        def blocks() -> Iterator[Any]:
-            for cells in sweep.blocks(done):
-                if stopping:
-                    return
-                yield joblib.delayed(run_block)(sweep, cells)
-
-        for rows in parallel(blocks()):
-            results.add(rows)
-            finished += len(rows)
-            on_cells(finished, len(sweep))
-            stopping = stopping or should_stop()
+        blocks = (joblib.delayed(run_block)(sweep, cells) for cells in sweep.blocks(done))
+        with warnings.catch_warnings(action="ignore"), contextlib.closing(parallel(blocks)) as computed:
+            for rows in computed:
+                results.add(rows)
+                finished += len(rows)
+                on_cells(finished, len(sweep))
+                if should_stop():
+                    break
         return finished == len(sweep)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from distributed import Client
 
 from amsgrad_exp.config import ConfigError
 from amsgrad_exp.experiment import drive, summarize
@@ -71,6 +72,10 @@ def test_the_values_of_an_axis() -> None:
         ({"grid": ["beta2=0.9,0.99"], "steps": 10_000_000, "log_every": 10}, "log_every 10 .* take at least 100"),
         ({"grid": ["beta2=cubic:0.9:0.99:3"]}, "beta2 takes start:stop:count"),
         ({"grid": ["beta2=a,b"]}, "beta2 takes start:stop:count"),
+        ({"grid": ["lr=inf:1:3"]}, "lr takes start:stop:count"),
+        ({"grid": ["lr=log:-1:1:3"]}, "lr takes start:stop:count"),
+        ({"grid": ["lr=0.1,0.2", "lr=0.3"]}, "--grid lr is given twice"),
+        ({"grid": ["lr=0.1,0.2"], "engine": "torch"}, "a sweep needs the compiled engine, not 'torch'"),
         ({"grid": ["beta2=log:0:1:3"]}, "beta2 takes start:stop:count"),
         ({"grid": ["beta2=0.9:1:3"]}, "beta2: must be less than 1"),
         ({"grid": ["beta3=0.9:1:3"]}, r"unknown setting 'beta3', did you mean beta"),
@@ -148,6 +153,46 @@ def test_a_sweep_resumes_where_it_stopped_and_has_the_same_rows(tmp_path: Path) 
     assert seen == sorted(seen)
     assert rows(parts) == rows(whole)
     assert read_sweep(parts).to_yaml() == sweep.to_yaml()
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE cells SET cell = 99 WHERE cell = 3", "its table is not this sweep's"),
+        ("ALTER TABLE cells ADD COLUMN extra", "its table is not this sweep's"),
+        ("ALTER TABLE cells RENAME COLUMN x TO y", "its table is not this sweep's"),
+    ],
+)
+def test_a_database_that_was_changed(statement: str, message: str, tmp_path: Path) -> None:
+    directory = make_directory(small(), tmp_path)
+    run_sweep(directory)
+    with closing(sqlite3.connect(directory / "results.sqlite")) as database, database:
+        database.execute(statement)
+    with pytest.raises(Damaged, match=message):
+        run_sweep(directory)
+
+
+def test_a_database_that_cannot_be_written(tmp_path: Path) -> None:
+    directory = make_directory(small(), tmp_path)
+    (directory / "results.sqlite").mkdir()
+    with pytest.raises(RunError, match=r"results\.sqlite: unable to open database file"):
+        run_sweep(directory)
+    (directory / "results.sqlite").rmdir()
+    with closing(sqlite3.connect(directory / "results.sqlite")) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(RunError, match=r"results\.sqlite: database is locked"):
+            run_sweep(directory)
+
+
+def test_a_damaged_page(tmp_path: Path) -> None:
+    directory = make_directory(small(grid=["beta2=0.9:0.999:600"], steps=100), tmp_path)
+    run_sweep(directory)
+    content = bytearray((directory / "results.sqlite").read_bytes())
+    content[4096 * 3 : 4096 * 4] = random.Random(1).randbytes(4096)
+    (directory / "results.sqlite").write_bytes(content)
+    with pytest.raises(Damaged, match=r"results\.sqlite is damaged"):
+        run_sweep(directory)
+        rows(directory)
 
 
 def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
@@ -334,6 +379,33 @@ def test_a_cluster_that_is_not_there(amsgrad_exp: Run) -> None:
     done = amsgrad_exp("sweep", *PLANE, "--steps", "10", "--dask", "tcp://127.0.0.1:9")
     assert done.returncode == 2
     assert done.stderr == "amsgrad-exp: --dask tcp://127.0.0.1:9: no scheduler answers there\n"
+
+
+def test_a_cluster_of_one_thread_computes(
+    cluster: tuple[str, list[subprocess.Popen[bytes]]], amsgrad_exp: Run, tmp_path: Path
+) -> None:
+    address, workers = cluster
+    workers[1].kill()
+    workers[1].wait()
+    assert amsgrad_exp("sweep", *PLANE, "--steps", "10", "--dask", address).returncode == 0
+    with Client(address) as client:  # type: ignore[no-untyped-call]
+        (log,) = client.run(lambda dask_worker: str(list(dask_worker.state.log))).values()
+    assert log.count("executing") >= 15
+    process = subprocess.Popen(
+        [sys.executable, "-m", "amsgrad_exp", "sweep", *PLANE, "--steps", "1e7", "--dask", address, "--out", "lost"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(tmp_path.glob("lost/*/*/results.sqlite")):
+        time.sleep(0.05)
+    time.sleep(1)
+    with Client(address) as client:  # type: ignore[no-untyped-call]
+        client.shutdown()  # type: ignore[no-untyped-call]
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stderr.startswith(f"amsgrad-exp: --dask {address}: the cluster was lost (")
+    assert stderr.count("\n") == 1
 
 
 def test_two_processes_on_one_sweep(tmp_path: Path) -> None:
