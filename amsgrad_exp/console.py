@@ -160,7 +160,11 @@ def _slope(run: Run) -> str:
 
 
 def comparison(runs: Sequence[Run]) -> None:
-    """Several runs side by side."""
+    """Several runs side by side, or, where that has no room, one below the other."""
+    if out.width < 66:
+        for run in runs:
+            run_table(run)
+        return
     first = runs[0].summary
     out.print(_setting(first), soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
