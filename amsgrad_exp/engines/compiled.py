@@ -67,10 +67,8 @@ def make_step(rule: Rule, optimized_update: bool) -> Callable[..., tuple[float, 
         m, v, v_max, v_used = rule(slope, m, v, v_max, beta1, one_minus_beta1, beta2, one_minus_beta2)
         root = np.sqrt(v_used) if optimized_update else np.sqrt(v_used) / correction
         x = x - lr * scale * m / (root + eps)
-        if x > high:
-            x = high
-        elif x < low:
-            x = low
+        x = high if x > high else x
+        x = low if x < low else x
         return x, m, v, v_max
 
     return register_jitable(step)
