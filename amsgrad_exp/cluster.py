@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from importlib.metadata import version
 
 import joblib
 from distributed import Client, KilledWorker
@@ -37,7 +38,7 @@ def connected(address: str) -> Iterator[None]:
 
     Raises:
         ConfigError: no scheduler answers.
-        RunError: the cluster has no workers, or was lost.
+        RunError: the cluster has no workers, or workers without this version of amsgrad-exp, or was lost.
     """
     for name in ("distributed", "distributed.client", "distributed.core"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -47,7 +48,13 @@ def connected(address: str) -> Iterator[None]:
         raise ConfigError(f"--dask {address}: no scheduler answers there") from error
     try:
         with client:
-            backend = Backend(client=client, wait_for_workers_timeout=WORKERS_SECONDS)
+            client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+            here = version("amsgrad-exp")
+            for worker, there in client.run(version, "amsgrad-exp", on_error="return").items():
+                if there != here:
+                    found = there if isinstance(there, str) else "none"
+                    raise RunError(f"--dask {address}: amsgrad-exp {here} is needed, and {worker} has {found}")
+            backend = Backend(client=client)
             with joblib.parallel_config(backend=backend):
                 yield
     except TimeoutError as error:

@@ -381,9 +381,7 @@ def test_a_cluster_that_is_not_there(amsgrad_exp: Run) -> None:
     assert done.stderr == "amsgrad-exp: --dask tcp://127.0.0.1:9: no scheduler answers there\n"
 
 
-def test_a_cluster_of_one_thread_computes(
-    cluster: tuple[str, list[subprocess.Popen[bytes]]], amsgrad_exp: Run, tmp_path: Path
-) -> None:
+def test_a_cluster_of_one_thread_computes(cluster: tuple[str, list[subprocess.Popen[bytes]]], amsgrad_exp: Run) -> None:
     address, workers = cluster
     workers[1].kill()
     workers[1].wait()
@@ -391,6 +389,30 @@ def test_a_cluster_of_one_thread_computes(
     with Client(address) as client:  # type: ignore[no-untyped-call]
         (log,) = client.run(lambda dask_worker: str(list(dask_worker.state.log))).values()
     assert log.count("executing") >= 15
+
+
+def test_a_worker_of_another_version_is_refused(
+    cluster: tuple[str, list[subprocess.Popen[bytes]]], amsgrad_exp: Run, tmp_path: Path
+) -> None:
+    address, workers = cluster
+    older = (
+        "import runpy; from importlib import metadata; version = metadata.version; "
+        "metadata.version = lambda name: '0.0.1' if name == 'amsgrad-exp' else version(name); "
+        "runpy.run_module('distributed.cli.dask_worker', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", older, address, "--no-nanny", "--no-dashboard"]
+    with Client(address) as client:  # type: ignore[no-untyped-call]
+        workers.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        client.wait_for_workers(3)  # type: ignore[no-untyped-call]
+    refused = amsgrad_exp("sweep", *PLANE, "--steps", "10", "--dask", address, "--out", "refused")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "amsgrad-exp 0.1.0 is needed" in refused.stderr
+    assert refused.stderr.endswith("has 0.0.1\n")
+    assert not (tmp_path / "refused").exists()
+
+
+def test_a_lost_cluster(cluster: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path) -> None:
+    address, _ = cluster
     process = subprocess.Popen(
         [sys.executable, "-m", "amsgrad_exp", "sweep", *PLANE, "--steps", "1e7", "--dask", address, "--out", "lost"],
         cwd=tmp_path,
