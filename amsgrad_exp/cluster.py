@@ -48,7 +48,10 @@ def connected(address: str) -> Iterator[None]:
         raise ConfigError(f"--dask {address}: no scheduler answers there") from error
     try:
         with client:
-            client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+            try:
+                client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+            except TimeoutError as error:
+                raise RunError(f"--dask {address}: no workers within {WORKERS_SECONDS} seconds") from error
             here = version("amsgrad-exp")
             for worker, there in client.run(version, "amsgrad-exp", on_error="return").items():
                 if there != here:
@@ -57,7 +60,5 @@ def connected(address: str) -> Iterator[None]:
             backend = Backend(client=client)
             with joblib.parallel_config(backend=backend):
                 yield
-    except TimeoutError as error:
-        raise RunError(f"--dask {address}: no workers within {WORKERS_SECONDS} seconds") from error
     except (CancelledError, CommClosedError, KilledWorker) as error:
         raise RunError(f"--dask {address}: the cluster was lost ({type(error).__name__})") from error

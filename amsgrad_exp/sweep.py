@@ -105,14 +105,15 @@ class Sweep:
 
     def _try(self, optimizer: str, choices: Sequence[Mapping[str, float]]) -> None:
         """Raise why the first choice cannot be, unless another one can."""
-        try:
-            self.at(optimizer, choices[0])
-        except ConfigError:
-            if len(choices) == 1:
-                raise
-            with contextlib.suppress(ConfigError):
-                return self._try(optimizer, choices[1:])
-            raise
+        errors = []
+        for values in choices:
+            try:
+                self.at(optimizer, values)
+            except ConfigError as error:
+                errors.append(error)
+            else:
+                return
+        raise errors[0]
 
     def check(self) -> None:
         """Try every optimizer, and every value of every axis with the others at either of their ends.
