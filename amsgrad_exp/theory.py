@@ -12,7 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from amsgrad_exp.problems import Problem
+from amsgrad_exp.errors import NoSteadyState
+from amsgrad_exp.problems.base import Problem
 
 Floats = NDArray[np.float64]
 
@@ -25,10 +26,6 @@ DENOMINATORS: dict[str, Callable[[Floats], Floats]] = {
     "adam": lambda v: v,
     "amsgrad": lambda v: np.broadcast_to(v.max(axis=0), v.shape),
 }
-
-
-class NoSteadyState(ValueError):
-    """No steady state is known for an optimizer or a problem."""
 
 
 def steady_state(sequence: Floats, beta: ArrayLike) -> Floats:

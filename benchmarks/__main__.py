@@ -26,12 +26,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.engines import OPTIMIZERS
 from amsgrad_exp.engines.compiled import CompiledEngine
 from amsgrad_exp.engines.lanes import Lanes
 from amsgrad_exp.engines.torch_loop import TorchEngine
-from amsgrad_exp.experiment import drive
-from amsgrad_exp.problems import Online
+from amsgrad_exp.problems.online import Online
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 
 ROUNDS = 7
@@ -220,12 +220,12 @@ def command(*arguments: str, before: str = "") -> Timed:
 
 WITHOUT_RECORDS = """
 import contextlib
-from amsgrad_exp import recording, runs
-recording.write_atomically = runs.write_atomically = lambda path, content: None
-recording.locked = contextlib.nullcontext
-runs.TraceWriter.append = lambda self, trace: None
-runs.TraceWriter.sync = lambda self: (0, "")
-runs.Origin.here = classmethod(lambda cls: cls(versions={}, platform="", git_commit=None))
+from amsgrad_exp.records import checkpoint, recorder, summary, trace_csv
+checkpoint.write_atomically = recorder.write_atomically = summary.write_atomically = lambda path, content: None
+recorder.locked = contextlib.nullcontext
+trace_csv.TraceWriter.append = lambda self, trace: None
+trace_csv.TraceWriter.sync = lambda self: (0, "")
+summary.Origin.here = classmethod(lambda cls: cls(versions={}, platform="", git_commit=None))
 """
 
 

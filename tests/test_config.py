@@ -9,9 +9,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amsgrad_exp.config import ConfigError, Experiment, load_experiment, resolve
 from amsgrad_exp.engines import OPTIMIZERS
-from amsgrad_exp.problems import Online, Theorem1
+from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.problems.online import Online
+from amsgrad_exp.problems.theorem1 import Theorem1
+from amsgrad_exp.spec.experiment import Experiment
+from amsgrad_exp.spec.read import load_experiment, resolve
 
 SHIPPED = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 CONFIGS = [path for path in SHIPPED if "grid:" not in path.read_text()]

@@ -12,14 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amsgrad_exp.config import ConfigError, load_experiment
 from amsgrad_exp.engines import OPTIMIZERS
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.engines.compiled import CompiledEngine
-from amsgrad_exp.engines.rules import RULES
 from amsgrad_exp.engines.torch_loop import TorchEngine, import_optimizer
-from amsgrad_exp.problems import Online, Problem, Stochastic, Theorem1
+from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems.online import Online
+from amsgrad_exp.problems.stochastic import Stochastic
+from amsgrad_exp.problems.theorem1 import Theorem1
+from amsgrad_exp.rules import RULES
 from amsgrad_exp.schedules import Constant, InverseSquareRoot, Schedule
+from amsgrad_exp.spec.read import load_experiment
 from tests.transcription import transcribe
 
 PROBLEMS = [Online(), Stochastic(), Theorem1(C=4), Online(low=-0.5, high=2, period=10, phase=3, steep=-40, shallow=3)]

@@ -8,12 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amsgrad_exp.driver.chunk import Chunk
+from amsgrad_exp.driver.drive import drive
+from amsgrad_exp.driver.result import Result, regret_slope, summarize
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.engines.compiled import CompiledEngine
-from amsgrad_exp.engines.rules import RULES
 from amsgrad_exp.engines.torch_loop import TorchEngine
-from amsgrad_exp.experiment import Chunk, Result, RunFailed, drive, regret_slope, summarize
-from amsgrad_exp.problems import Online, Problem, Stochastic, Theorem1
+from amsgrad_exp.errors import RunFailed
+from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems.online import Online
+from amsgrad_exp.problems.stochastic import Stochastic
+from amsgrad_exp.problems.theorem1 import Theorem1
+from amsgrad_exp.rules import RULES
 from amsgrad_exp.schedules import Constant, InverseSquareRoot, Schedule
 from amsgrad_exp.trace import Trace
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from amsgrad_exp.figures import COLOURS, DASHES, regret_and_iterate
-from amsgrad_exp.problems import Online
+from amsgrad_exp.output.figures import COLOURS, DASHES, regret_and_iterate
+from amsgrad_exp.problems.online import Online
 from amsgrad_exp.trace import Trace
 
 

@@ -13,14 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from amsgrad_exp import runs
-from amsgrad_exp.engines.rules import RULES
+from amsgrad_exp.records import run as runs
+from amsgrad_exp.rules import RULES
 from tests.test_tracking import logged
 
 KILLS = int(os.environ.get("AMSGRAD_EXP_KILLS", "30"))
 
 # A checkpoint after nearly every chunk, so that kills land within the writing of one.
-PROGRAM = "from amsgrad_exp import cli, recording; recording.CHECKPOINT_SECONDS = 0.02; cli.main()"
+PROGRAM = """
+from amsgrad_exp import cli
+from amsgrad_exp.records import recorder
+recorder.CHECKPOINT_SECONDS = 0.02
+cli.main()
+"""
 
 EXPERIMENTS = [
     "--engine compiled --no-fast-forward --steps 1e8 --log-every 20011",

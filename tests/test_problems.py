@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from amsgrad_exp.problems import PROBLEMS, Online, Problem, Stochastic, Theorem1
+from amsgrad_exp.problems import PROBLEMS
+from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems.online import Online
+from amsgrad_exp.problems.stochastic import Stochastic
+from amsgrad_exp.problems.theorem1 import Theorem1
 
 ALL = [Online(), Online(period=7, phase=0, steep=20, shallow=-3), Stochastic(), Theorem1(C=4)]
 

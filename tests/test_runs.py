@@ -19,12 +19,16 @@ from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amsgrad_exp import experiment as driver
-from amsgrad_exp import recording, runs
-from amsgrad_exp.config import ConfigError, Experiment, load_experiment
-from amsgrad_exp.engines.rules import RULES
-from amsgrad_exp.experiment import Chunk, RunFailed
-from amsgrad_exp.runs import Checkpoint, Damaged, NoSuchRun, RunError
+from amsgrad_exp.driver import fast_forward
+from amsgrad_exp.driver.chunk import Chunk
+from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, RunError, RunFailed
+from amsgrad_exp.records import recorder, trace_csv
+from amsgrad_exp.records import run as runs
+from amsgrad_exp.records import verify as verifying
+from amsgrad_exp.records.checkpoint import Checkpoint
+from amsgrad_exp.rules import RULES
+from amsgrad_exp.spec.experiment import Experiment
+from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.trace import Trace
 from tests.test_tracking import logged
 
@@ -56,11 +60,11 @@ def files(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def finished(tmp_path: Path) -> recording.Recorded:
-    return recording.record(experiment(steps=300_000, log_every=1000), tmp_path)
+def finished(tmp_path: Path) -> recorder.Recorded:
+    return recorder.record(experiment(steps=300_000, log_every=1000), tmp_path)
 
 
-def test_a_run_is_written_whole(finished: recording.Recorded) -> None:
+def test_a_run_is_written_whole(finished: recorder.Recorded) -> None:
     directory = finished.run.directory
     assert load_experiment(directory / "experiment.yaml") == finished.run.experiment
     again = runs.read_run(directory)
@@ -80,15 +84,15 @@ def test_a_run_is_written_whole(finished: recording.Recorded) -> None:
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     overrides: dict[str, Any], checkpoint_seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "CHECKPOINT_SECONDS", checkpoint_seconds)
-    monkeypatch.setattr(driver, "DERIVED_POINTS_PER_CHUNK", 1000)
-    whole = recording.record(experiment(**overrides), tmp_path / "whole").run
-    interrupted = recording.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(2)).run
+    monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", checkpoint_seconds)
+    monkeypatch.setattr(fast_forward, "DERIVED_POINTS_PER_CHUNK", 1000)
+    whole = recorder.record(experiment(**overrides), tmp_path / "whole").run
+    interrupted = recorder.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(2)).run
     assert interrupted.summary.status == "interrupted"
-    again = recording.resume(interrupted, *interrupt_after(2)).run
+    again = recorder.resume(interrupted, *interrupt_after(2)).run
     moved = tmp_path / "another place" / "moved"
     shutil.copytree(again.directory, moved)
-    resumed = recording.resume(runs.read_run(moved)).run if again.summary.status == "interrupted" else again
+    resumed = recorder.resume(runs.read_run(moved)).run if again.summary.status == "interrupted" else again
     assert resumed.summary.status == "completed"
     assert (resumed.directory / "trace.csv").read_bytes() == (whole.directory / "trace.csv").read_bytes()
     assert logged(resumed.directory) == logged(whole.directory)
@@ -96,22 +100,22 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     assert len(resumed.summary.sessions) > 1
     assert resumed.summary.model_dump(include=keep) == whole.summary.model_dump(include=keep)
     with pytest.raises(RunError, match="is complete already"):
-        recording.resume(resumed)
+        recorder.resume(resumed)
 
 
 @pytest.mark.parametrize("engine", ["compiled", "torch"])
 def test_a_run_that_stopped_between_its_last_step_and_its_result(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
     wanted = experiment(steps=3000, engine=engine)
-    expected = recording.record(wanted, tmp_path / "whole")
+    expected = recorder.record(wanted, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(recording, "summarize", lambda *_: (tmp_path / "nowhere").read_bytes())
+        patch.setattr(recorder, "summarize", lambda *_: (tmp_path / "nowhere").read_bytes())
         with pytest.raises(FileNotFoundError):
-            recording.record(wanted, tmp_path / "stopped")
+            recorder.record(wanted, tmp_path / "stopped")
     (stopped,) = runs.list_runs(tmp_path / "stopped")
-    resumed = recording.resume(stopped)
+    resumed = recorder.resume(stopped)
     assert resumed.run.summary.status == "completed"
     assert resumed.run.trace_bytes() == expected.run.trace_bytes()
 
@@ -121,8 +125,8 @@ def test_a_run_that_stopped_between_its_last_step_and_its_result(
 @pytest.mark.parametrize("optimizer", [*sorted(RULES), "torch.optim.NAdam"])
 def test_fresh_runs_verify(optimizer: str, problem: str, schedule: str, tmp_path: Path) -> None:
     steps = 200_000 if optimizer in RULES else 2000
-    run = recording.record(experiment(optimizer, problem=problem, schedule=schedule, steps=steps), tmp_path).run
-    verification = recording.verify(run)
+    run = recorder.record(experiment(optimizer, problem=problem, schedule=schedule, steps=steps), tmp_path).run
+    verification = verifying.verify(run)
     assert verification.first_step is None
     assert (verification.tolerance, set(verification.differences.values())) == (0.0, {0.0})
     assert verification.points == len(run.read_trace())
@@ -132,9 +136,9 @@ def test_fresh_runs_verify(optimizer: str, problem: str, schedule: str, tmp_path
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", sorted(RULES))
 def test_the_other_engine_verifies_within_the_tolerance(optimizer: str, dtype: str, tmp_path: Path) -> None:
-    run = recording.record(experiment(optimizer, steps=3000, dtype=dtype), tmp_path).run
-    verification = recording.verify(run, "torch")
-    assert verification.tolerance == recording.CROSS_ENGINE_TOLERANCE[dtype]
+    run = recorder.record(experiment(optimizer, steps=3000, dtype=dtype), tmp_path).run
+    verification = verifying.verify(run, "torch")
+    assert verification.tolerance == verifying.CROSS_ENGINE_TOLERANCE[dtype]
     assert verification.first_step is None
     assert max(verification.differences.values()) > 0
 
@@ -158,7 +162,7 @@ def test_any_changed_digit_is_found(data: st.DataObject, tmp_path_factory: pytes
     try:
         path.write_bytes(original[:at] + bytes([digit]) + original[at + 1 :])
         step = original[: original.index(b"\n", at)].count(b"\n") * 100 - 1
-        assert recording.verify(run).first_step == step
+        assert verifying.verify(run).first_step == step
         with pytest.raises(Damaged, match="not what was recorded"):
             run.read_trace()
     finally:
@@ -171,26 +175,26 @@ _made: list[runs.Run] = []
 def self_made(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
     if not _made:
         made = experiment(steps=5000, log_every=100, dtype="float64")
-        _made.append(recording.record(made, tmp_path_factory.mktemp("made")).run)
+        _made.append(recorder.record(made, tmp_path_factory.mktemp("made")).run)
     return _made[0]
 
 
-def test_a_shortened_trace_is_found(finished: recording.Recorded) -> None:
+def test_a_shortened_trace_is_found(finished: recorder.Recorded) -> None:
     path = finished.run.directory / "trace.csv"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-3]))
-    assert recording.verify(finished.run).first_step == 297_999
+    assert verifying.verify(finished.run).first_step == 297_999
     path.write_bytes(b"".join(lines)[:-5])
     with pytest.raises(Damaged, match="first or last line is not whole"):
-        recording.verify(finished.run)
+        verifying.verify(finished.run)
     path.write_bytes(b"".join(lines[:7]) + b"nonsense\n" + b"".join(lines[7:]))
     with pytest.raises(Damaged, match=r"damaged: .* row 7"):
-        recording.verify(finished.run)
+        verifying.verify(finished.run)
 
 
 def test_an_interrupted_run_verifies_as_far_as_it_came(tmp_path: Path) -> None:
-    run = recording.record(experiment(steps=400_000, schedule="inv-sqrt"), tmp_path, *interrupt_after(2)).run
-    verification = recording.verify(run)
+    run = recorder.record(experiment(steps=400_000, schedule="inv-sqrt"), tmp_path, *interrupt_after(2)).run
+    verification = verifying.verify(run)
     assert verification.first_step is None
     assert 0 < verification.points < 10_000
 
@@ -198,27 +202,27 @@ def test_an_interrupted_run_verifies_as_far_as_it_came(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
     overrides = {"steps": 400_000, "schedule": "inv-sqrt"}
-    whole = recording.record(experiment(**overrides), tmp_path / "whole").run
-    run = recording.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(3)).run
+    whole = recorder.record(experiment(**overrides), tmp_path / "whole").run
+    run = recorder.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(3)).run
     newest = Checkpoint.read(run.directory / "checkpoint").step
     assert Checkpoint.read(run.directory / "checkpoint.previous").step < newest
     content = bytearray((run.directory / "checkpoint").read_bytes())
     content[len(content) // 2] ^= 1
     (run.directory / "checkpoint").write_bytes(content)
-    resumed = recording.resume(run)
+    resumed = recorder.resume(run)
     assert "checkpoint is damaged: its checksum is wrong; going on from before it" in str(resumed.trouble)
     assert files(resumed.run.directory)["trace.csv"] == files(whole.directory)["trace.csv"]
 
 
 def test_a_trace_that_was_changed_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
     overrides = {"steps": 400_000, "schedule": "inv-sqrt"}
-    whole = recording.record(experiment(**overrides), tmp_path / "whole").run
-    run = recording.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(3)).run
+    whole = recorder.record(experiment(**overrides), tmp_path / "whole").run
+    run = recorder.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(3)).run
     change_line(run.directory / "trace.csv", 10, ",", ",1")
-    resumed = recording.resume(run)
+    resumed = recorder.resume(run)
     assert "trace.csv is not what it was at the last checkpoint" in str(resumed.trouble)
     assert files(resumed.run.directory)["trace.csv"] == files(whole.directory)["trace.csv"]
 
@@ -228,10 +232,10 @@ def test_mutated_runs_are_reported_and_never_believed(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Flip a bit or cut the end of any file of an interrupted run: an error, or the same bytes as ever."""
-    monkeypatch.setattr(recording, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
     overrides = {"steps": 3000 if engine == "torch" else 300_000, "schedule": "inv-sqrt", "engine": engine}
-    whole = recording.record(experiment(**overrides), tmp_path / "whole").run
-    run = recording.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(2)).run
+    whole = recorder.record(experiment(**overrides), tmp_path / "whole").run
+    run = recorder.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(2)).run
     chance = random.Random(engine)
     outcomes = set()
     for number in range(12):
@@ -245,7 +249,7 @@ def test_mutated_runs_are_reported_and_never_believed(
             content[chance.randrange(len(content))] ^= 1 << chance.randrange(7)
         (mutated / name).write_bytes(content)
         try:
-            recording.resume(runs.read_run(mutated))
+            recorder.resume(runs.read_run(mutated))
         except RunError:
             outcomes.add(f"{name} refused")
         else:
@@ -261,8 +265,8 @@ def test_mutated_runs_are_reported_and_never_believed(
 
 def test_nothing_in_a_run_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pickle with a valid checksum in place of the torch engine's state is refused, not run."""
-    monkeypatch.setattr(recording, "CHECKPOINT_SECONDS", 0.0)
-    run = recording.record(experiment(engine="torch", steps=5000), tmp_path, *interrupt_after(2)).run
+    monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
+    run = recorder.record(experiment(engine="torch", steps=5000), tmp_path, *interrupt_after(2)).run
 
     class Bomb:
         def __reduce__(self) -> Any:
@@ -273,29 +277,29 @@ def test_nothing_in_a_run_is_executed(tmp_path: Path, monkeypatch: pytest.Monkey
     good = Checkpoint.read(run.directory / "checkpoint")
     replace(good, engine=saved.getvalue()).write(run.directory)
     with pytest.raises(Damaged, match="checkpoint"):
-        recording.resume(run)
+        recorder.resume(run)
     assert not (tmp_path / "executed").exists()
 
 
 def test_a_run_in_use_is_refused_with_the_others_process_id(tmp_path: Path) -> None:
-    run = recording.record(experiment(steps=400_000, schedule="inv-sqrt"), tmp_path, *interrupt_after(1)).run
+    run = recorder.record(experiment(steps=400_000, schedule="inv-sqrt"), tmp_path, *interrupt_after(1)).run
     with FileLock(run.directory / "lock"), pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
-        recording.resume(run)
-    assert recording.resume(run).run.summary.status == "completed"
+        recorder.resume(run)
+    assert recorder.resume(run).run.summary.status == "completed"
 
 
 def test_a_run_interrupted_while_its_points_are_derived_keeps_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "DERIVED_POINTS_PER_CHUNK", 1000)
+    monkeypatch.setattr(fast_forward, "DERIVED_POINTS_PER_CHUNK", 1000)
     overrides = {"steps": 3_000_000, "log_every": 250}
-    whole = recording.record(experiment(**overrides), tmp_path / "whole").run
-    run = recording.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(7)).run
+    whole = recorder.record(experiment(**overrides), tmp_path / "whole").run
+    run = recorder.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(7)).run
     checkpoint = Checkpoint.read(run.directory / "checkpoint")
     assert whole.summary.steps_simulated is not None
     assert checkpoint.step > whole.summary.steps_simulated
     assert checkpoint.trace_bytes == (run.directory / "trace.csv").stat().st_size
-    resumed = recording.resume(run).run
+    resumed = recorder.resume(run).run
     assert files(resumed.directory)["trace.csv"] == files(whole.directory)["trace.csv"]
     assert resumed.summary.total_regret == whole.summary.total_regret
 
@@ -307,7 +311,7 @@ def test_reading_a_run_imports_nothing_it_names(tmp_path: Path, monkeypatch: pyt
         "class Theirs(torch.optim.SGD):\n    pass\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    run = recording.record(load_experiment(optimizers=["theirs.Theirs"], steps=100), tmp_path / "logs").run
+    run = recorder.record(load_experiment(optimizers=["theirs.Theirs"], steps=100), tmp_path / "logs").run
     (tmp_path / "imported").unlink()
     del sys.modules["theirs"]
     assert [found.run_id for found in runs.list_runs(tmp_path / "logs")] == [run.run_id]
@@ -315,7 +319,7 @@ def test_reading_a_run_imports_nothing_it_names(tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "imported").exists()
 
 
-def test_damaged_runs_are_named(finished: recording.Recorded, tmp_path: Path) -> None:
+def test_damaged_runs_are_named(finished: recorder.Recorded, tmp_path: Path) -> None:
     change_line(finished.run.directory / "summary.json", 4, "amsgrad", "adam")
     reasons: list[str] = []
     assert runs.list_runs(tmp_path, reasons.append) == []
@@ -336,18 +340,18 @@ class Unsaveable(torch.optim.SGD):
 
 def test_an_optimizer_whose_state_cannot_be_saved_fails_early(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="the optimizer's state cannot be saved"):
-        recording.record(load_experiment(optimizers=["tests.test_runs.Unsaveable"], steps=10**6), tmp_path)
+        recorder.record(load_experiment(optimizers=["tests.test_runs.Unsaveable"], steps=10**6), tmp_path)
     assert runs.list_runs(tmp_path)[0].summary.status == "failed"
 
 
 def test_a_killed_run_is_told_from_one_under_way(tmp_path: Path) -> None:
-    run = recording.record(experiment(steps=400_000, schedule="inv-sqrt"), tmp_path, *interrupt_after(1)).run
+    run = recorder.record(experiment(steps=400_000, schedule="inv-sqrt"), tmp_path, *interrupt_after(1)).run
     run.summary.model_copy(update={"status": "running", "trace_sha256": None}).write(run.directory)
     with (run.directory / "trace.csv").open("ab") as file:
         file.write(b"65599,0.1,0.")
     killed = runs.read_run(run.directory)
     assert killed.status == "killed"
-    assert recording.verify(killed).first_step is None
+    assert verifying.verify(killed).first_step is None
     with runs.locked(run.directory):
         assert killed.status == "running"
 
@@ -355,12 +359,12 @@ def test_a_killed_run_is_told_from_one_under_way(tmp_path: Path) -> None:
 def test_a_failing_optimizer_keeps_the_trace_so_far(tmp_path: Path) -> None:
     faulty = load_experiment(optimizers=["tests.test_engines.Faulty"], engine="torch", steps=100)
     with pytest.raises(RunFailed, match="the optimizer raised ZeroDivisionError at step 9"):
-        recording.record(faulty, tmp_path)
+        recorder.record(faulty, tmp_path)
     (run,) = runs.list_runs(tmp_path)
     assert run.summary.status == "failed"
     assert run.summary.reason == "the optimizer raised ZeroDivisionError at step 9: by zero"
     assert run.read_trace().step.tolist() == list(range(10))
-    assert recording.verify(run).first_step is None
+    assert verifying.verify(run).first_step is None
 
 
 def fail_after(calls: int, error: OSError) -> Any:
@@ -380,9 +384,9 @@ def test_a_failing_disk_leaves_what_was_there(
     what: str, calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """fsync or rename fails from some call on: an OSError, and a run that resumes once the disk is well again."""
-    monkeypatch.setattr(recording, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
     overrides = {"steps": 400_000, "schedule": "inv-sqrt"}
-    whole = recording.record(experiment(**overrides), tmp_path / "whole").run
+    whole = recorder.record(experiment(**overrides), tmp_path / "whole").run
     with monkeypatch.context() as patch:
         fail = fail_after(calls, OSError(28, "No space left on device"))
         if what == "fsync":
@@ -392,25 +396,25 @@ def test_a_failing_disk_leaves_what_was_there(
             rename = Path.replace
             patch.setattr(Path, "replace", lambda path, target: fail(path, target, original=rename))
         with pytest.raises(OSError, match="No space left on device"):
-            recording.record(experiment(**overrides), tmp_path / "parts")
+            recorder.record(experiment(**overrides), tmp_path / "parts")
     found = runs.list_runs(tmp_path / "parts")
     if found:
-        resumed = recording.resume(found[0]).run
+        resumed = recorder.resume(found[0]).run
         assert files(resumed.directory)["trace.csv"] == files(whole.directory)["trace.csv"]
 
 
 def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     overrides = {"steps": 400_000, "schedule": "inv-sqrt", "log_every": 140}
     with pytest.raises(ConfigError, match=r"2,857 points need about .* raise log_every"):
-        recording.record(experiment(**overrides | {"log_every": 140}), small_disk)
+        recorder.record(experiment(**overrides | {"log_every": 140}), small_disk)
     (small_disk / "filler").write_bytes(b"x" * 100_000)
-    whole = recording.record(experiment(**overrides | {"log_every": 260}), tmp_path / "whole").run
+    whole = recorder.record(experiment(**overrides | {"log_every": 260}), tmp_path / "whole").run
     with pytest.raises((OSError, ConfigError)):
-        recording.record(experiment(**overrides | {"log_every": 260}), small_disk)
+        recorder.record(experiment(**overrides | {"log_every": 260}), small_disk)
     (small_disk / "filler").unlink()
     found = runs.list_runs(small_disk)
     if found:
-        resumed = recording.resume(found[0]).run
+        resumed = recorder.resume(found[0]).run
         assert files(resumed.directory)["trace.csv"] == files(whole.directory)["trace.csv"]
 
 
@@ -419,12 +423,12 @@ def test_a_directory_deleted_during_the_run(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "logs", ignore_errors=True)
 
     with pytest.raises(OSError, match="No such file or directory"):
-        recording.record(experiment(steps=400_000, schedule="inv-sqrt"), tmp_path / "logs", delete)
+        recorder.record(experiment(steps=400_000, schedule="inv-sqrt"), tmp_path / "logs", delete)
 
 
-def test_finding_a_run(finished: recording.Recorded, tmp_path: Path) -> None:
+def test_finding_a_run(finished: recorder.Recorded, tmp_path: Path) -> None:
     run = finished.run
-    second = recording.record(experiment("adam", steps=1000), tmp_path).run
+    second = recorder.record(experiment("adam", steps=1000), tmp_path).run
     shared = os.path.commonprefix([run.run_id, second.run_id])  # noqa: RUF071
     for reference in (str(run.directory), run.run_id, run.run_id[: len(shared) + 1]):
         assert runs.find_run(reference, tmp_path).run_id == run.run_id
@@ -440,7 +444,7 @@ def test_finding_a_run(finished: recording.Recorded, tmp_path: Path) -> None:
         runs.find_run(str(tmp_path), tmp_path)
 
 
-def test_a_run_of_a_newer_version(finished: recording.Recorded) -> None:
+def test_a_run_of_a_newer_version(finished: recorder.Recorded) -> None:
     newer = finished.run.summary.model_copy(update={"schema_": 2})
     newer.write(finished.run.directory)
     with pytest.raises(NoSuchRun, match="written by a newer version"):
@@ -451,7 +455,7 @@ def test_traces_round_trip() -> None:
     trace = Trace(np.array([0, 10**18]), np.array([-0.0, 5e-324]), np.array([1 / 3, 1e308]), np.array([0.1, -1.0]))
     with_intervals = replace(trace, x_halfwidth=np.array([0.1, 0.2]), regret_halfwidth=np.array([0.0, 1e-300]))
     for each in (trace, with_intervals):
-        again = runs.parse_trace(runs.format_rows(each, header=True))
+        again = trace_csv.parse_trace(trace_csv.format_rows(each, header=True))
         assert list(again.columns) == list(each.columns)
         for name, column in each.columns.items():
             assert again.columns[name].tobytes() == column.tobytes()

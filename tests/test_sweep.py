@@ -20,20 +20,14 @@ import numpy as np
 import pytest
 from distributed import Client
 
-from amsgrad_exp.config import ConfigError
-from amsgrad_exp.experiment import drive, summarize
-from amsgrad_exp.runs import Damaged, NoSuchRun, RunError
-from amsgrad_exp.sweep import (
-    Results,
-    Sweep,
-    boundary,
-    load_sweep,
-    make_directory,
-    read_sweep,
-    run_block,
-    run_sweep,
-    workers,
-)
+from amsgrad_exp.driver.drive import drive
+from amsgrad_exp.driver.result import summarize
+from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, RunError
+from amsgrad_exp.spec.grid import Sweep, load_sweep
+from amsgrad_exp.sweeps.plane import boundary
+from amsgrad_exp.sweeps.run import make_directory, read_sweep, run_block, run_sweep
+from amsgrad_exp.sweeps.store import Results
+from amsgrad_exp.sweeps.workers import workers
 from amsgrad_exp.theory import critical_beta2
 from amsgrad_exp.trace import Trace
 from tests.conftest import Run

@@ -8,10 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amsgrad_exp import theory
-from amsgrad_exp.engines.rules import RULES
-from amsgrad_exp.problems import Online, Stochastic, Theorem1
-from amsgrad_exp.sweep import LANES, load_sweep, run_block
-from amsgrad_exp.theory import DENOMINATORS, NoSteadyState, critical_beta2, destination, drift, steady_state
+from amsgrad_exp.errors import NoSteadyState
+from amsgrad_exp.problems.online import Online
+from amsgrad_exp.problems.stochastic import Stochastic
+from amsgrad_exp.problems.theorem1 import Theorem1
+from amsgrad_exp.rules import RULES
+from amsgrad_exp.spec.grid import LANES, load_sweep
+from amsgrad_exp.sweeps.run import run_block
+from amsgrad_exp.theory import DENOMINATORS, critical_beta2, destination, drift, steady_state
 
 # Away from the boundary: cells where |D| is at least this part of the sum of |terms of D|.
 MARGIN = 1e-3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from amsgrad_exp.problems import Problem
+from amsgrad_exp.problems.base import Problem
 
 
 @dataclass

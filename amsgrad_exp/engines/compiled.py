@@ -18,8 +18,8 @@ from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from amsgrad_exp.engines.base import Engine
-from amsgrad_exp.engines.rules import RULES, Rule
-from amsgrad_exp.problems import Problem
+from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.rules import RULES, Rule
 from amsgrad_exp.schedules import Schedule
 from amsgrad_exp.trace import Trace, logged_steps
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.engines.compiled import CompiledEngine, Floats, compile_loop, make_step
-from amsgrad_exp.engines.rules import RULES, Rule
+from amsgrad_exp.rules import RULES, Rule
 from amsgrad_exp.trace import LaneTraces, logged_steps
 
 MAX_SLOPES = 4_194_304  # kept at once where lanes have slopes of their own

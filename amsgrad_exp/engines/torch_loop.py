@@ -15,7 +15,7 @@ import torch
 from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.engines.base import Engine
-from amsgrad_exp.problems import Problem
+from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.schedules import Schedule
 from amsgrad_exp.trace import Trace, logged_steps
 

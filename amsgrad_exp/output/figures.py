@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from amsgrad_exp.problems import Problem
-from amsgrad_exp.runs import write_atomically
+from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.records.files import write_atomically
 from amsgrad_exp.trace import Trace
 
 # Okabe and Ito's colours, told apart by colour-blind readers, each with its own dashes for print.

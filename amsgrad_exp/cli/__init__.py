@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from amsgrad_exp.config import Experiment
-    from amsgrad_exp.recording import Recorded
-    from amsgrad_exp.sweep import Results, Sweep
+    from amsgrad_exp.records.recorder import Recorded
+    from amsgrad_exp.spec.experiment import Experiment
+    from amsgrad_exp.spec.grid import Sweep
+    from amsgrad_exp.sweeps.store import Results
 
 app = typer.Typer(
     help="Does an optimizer converge where it provably should? The experiment of Reddi, Kale and Kumar (2018).",
@@ -136,7 +137,8 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run one optimizer on one problem and say whether it converges."""
-    from amsgrad_exp.config import ConfigError, load_experiment
+    from amsgrad_exp.errors import ConfigError
+    from amsgrad_exp.spec.read import load_experiment
 
     if optimizer is None and experiment["path"] is None:
         optimizer = "adam"
@@ -167,9 +169,9 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Run several optimizers on one problem, side by side; Adam and AMSGrad by default."""
-    from amsgrad_exp import console
-    from amsgrad_exp.config import load_experiment
-    from amsgrad_exp.experiment import RunFailed
+    from amsgrad_exp.errors import RunFailed
+    from amsgrad_exp.output import console
+    from amsgrad_exp.spec.read import load_experiment
 
     with optimizers_print_to_stderr():
         loaded = load_experiment(**experiment, optimizers=optimizer or [])
@@ -190,7 +192,7 @@ def compare(
         _report(recorded, interruption, as_json=as_json, quiet=quiet)
     runs = [each.run for each in recorded]
     if runs and not no_figure:
-        from amsgrad_exp.figures import regret_and_iterate
+        from amsgrad_exp.output.figures import regret_and_iterate
 
         traces = {each.run.summary.optimizer: each.trace for each in recorded}
         path = runs[0].directory.with_name(f"compare-{runs[0].run_id}")
@@ -228,7 +230,9 @@ def sweep(
     quiet: Quiet = False,
 ) -> None:
     """Run an experiment over a grid of settings, and draw where the iterates settle."""
-    from amsgrad_exp.sweep import load_sweep, make_directory, workers
+    from amsgrad_exp.spec.grid import load_sweep
+    from amsgrad_exp.sweeps.run import make_directory
+    from amsgrad_exp.sweeps.workers import workers
 
     loaded = load_sweep(**experiment, grid=grid or [], optimizers=optimizer or [])
     with workers(jobs or -1, dask):
@@ -242,9 +246,10 @@ def boundary(
     optimizer: Annotated[str, typer.Option(help="A name, see 'list optimizers'.")] = "adam",
 ) -> None:
     """Print the β2 at which an optimizer's iterates turn from one end of the interval to the other."""
-    from amsgrad_exp import console
-    from amsgrad_exp.config import ConfigError, load_experiment
-    from amsgrad_exp.theory import LARGEST_BETA2, NoSteadyState, critical_beta2, destination, drift
+    from amsgrad_exp.errors import ConfigError, NoSteadyState
+    from amsgrad_exp.output import console
+    from amsgrad_exp.spec.read import load_experiment
+    from amsgrad_exp.theory import LARGEST_BETA2, critical_beta2, destination, drift
 
     loaded = load_experiment(**experiment, optimizers=[optimizer])
     (settings,) = loaded.optimizers
@@ -272,11 +277,13 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Go on with an interrupted run or sweep, to the same result as if it had never been interrupted."""
-    from amsgrad_exp import console, recording, runs
+    from amsgrad_exp.output import progress
+    from amsgrad_exp.records import recorder
+    from amsgrad_exp.records import run as runs
 
     directory = runs.find_directory(reference, out)
     if (directory / "sweep.yaml").is_file():
-        from amsgrad_exp.sweep import workers
+        from amsgrad_exp.sweeps.workers import workers
 
         if as_json:
             raise typer.BadParameter("--json is for runs, and this is a sweep: take --export csv")
@@ -288,10 +295,10 @@ def resume(
     found = runs.read_run(directory)
     with (
         interruptible() as interruption,
-        console.progress(found.summary.optimizer, found.summary.steps, shown=not quiet) as update,
+        progress.progress(found.summary.optimizer, found.summary.steps, shown=not quiet) as update,
         optimizers_print_to_stderr(),
     ):
-        recorded = recording.resume(found, update, interruption)
+        recorded = recorder.resume(found, update, interruption)
     _report([recorded], interruption, as_json=as_json, quiet=quiet)
 
 
@@ -303,16 +310,19 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Run a recorded experiment again and compare every logged point; exit with 4 where they differ."""
-    from amsgrad_exp import console, recording, runs
+    from amsgrad_exp.errors import Damaged
+    from amsgrad_exp.output import console, progress
+    from amsgrad_exp.records import run as runs
+    from amsgrad_exp.records import verify as verifying
 
     try:
         found = runs.find_run(reference, out)
         with (
-            console.progress(f"verifying {found.summary.optimizer}", found.summary.steps, shown=not quiet) as update,
+            progress.progress(f"verifying {found.summary.optimizer}", found.summary.steps, shown=not quiet) as update,
             optimizers_print_to_stderr(),
         ):
-            verification = recording.verify(found, engine, update)
-    except runs.Damaged as error:
+            verification = verifying.verify(found, engine, update)
+    except Damaged as error:
         raise typer.Exit(_fail(str(error), NOT_VERIFIED)) from error
     if verification.first_step is not None:
         console.error(console.describe(verification))
@@ -324,7 +334,8 @@ def verify(
 @app.command()
 def show(reference: Reference, out: Out = Path("logs")) -> None:
     """Show one run: its settings, its result and its average regret as a plot in the terminal."""
-    from amsgrad_exp import console, runs
+    from amsgrad_exp.output import console
+    from amsgrad_exp.records import run as runs
 
     found = runs.find_run(reference, out)
     trace = found.read_trace()
@@ -342,9 +353,10 @@ def plot(
     out: Out = Path("logs"),
 ) -> None:
     """Draw recorded runs as one figure, PNG and SVG."""
-    from amsgrad_exp import console, runs
-    from amsgrad_exp.config import ConfigError
-    from amsgrad_exp.figures import regret_and_iterate
+    from amsgrad_exp.errors import ConfigError
+    from amsgrad_exp.output import console
+    from amsgrad_exp.output.figures import regret_and_iterate
+    from amsgrad_exp.records import run as runs
 
     if not figure.name:
         raise typer.BadParameter(f"--figure takes a file's name, not {str(figure)!r}")
@@ -372,12 +384,13 @@ def list_(
     out: Out = Path("logs"),
 ) -> None:
     """List problems, optimizers, schedules or the runs that are there."""
-    from amsgrad_exp import console, runs
-    from amsgrad_exp.config import nearest
     from amsgrad_exp.engines import OPTIMIZERS
-    from amsgrad_exp.engines.rules import RULES
+    from amsgrad_exp.output import console
     from amsgrad_exp.problems import PROBLEMS
+    from amsgrad_exp.records import run as runs
+    from amsgrad_exp.rules import RULES
     from amsgrad_exp.schedules import SCHEDULES
+    from amsgrad_exp.spec.explain import nearest
 
     if kind not in KINDS:
         raise typer.BadParameter(f"there is no list of {kind!r}, {nearest(kind, KINDS)}")
@@ -400,7 +413,7 @@ def list_(
 
 
 def _expectations(expect: list[str], names: list[str]) -> dict[str, str]:
-    from amsgrad_exp.config import nearest
+    from amsgrad_exp.spec.explain import nearest
 
     expected = {}
     for assignment in expect:
@@ -448,17 +461,17 @@ def interruptible() -> Iterator[Interruption]:
 
 
 def _record(experiment: Experiment, out: Path, interruption: Interruption, *, quiet: bool) -> Recorded:
-    from amsgrad_exp import console
-    from amsgrad_exp.recording import record
+    from amsgrad_exp.output import progress
+    from amsgrad_exp.records.recorder import record
 
     name = experiment.optimizers[0].name
-    with console.progress(name, experiment.steps, shown=not quiet) as update, optimizers_print_to_stderr():
+    with progress.progress(name, experiment.steps, shown=not quiet) as update, optimizers_print_to_stderr():
         return record(experiment, out, update, interruption)
 
 
 def _report(recorded: list[Recorded], interruption: Interruption, *, as_json: bool, quiet: bool) -> None:
     """Say what came out and what went wrong on the way; exit where a run was interrupted."""
-    from amsgrad_exp import console
+    from amsgrad_exp.output import console
 
     for trouble in dict.fromkeys(each.trouble for each in recorded if each.trouble):
         console.note(trouble)
@@ -481,12 +494,13 @@ def _report(recorded: list[Recorded], interruption: Interruption, *, as_json: bo
 
 def _sweep(directory: Path, export: str | None, *, figure: bool, quiet: bool) -> None:
     """Compute what a sweep lacks; say, draw and track what came out."""
-    from amsgrad_exp import console
-    from amsgrad_exp.sweep import open_results, read_sweep, run_sweep
-    from amsgrad_exp.tracking import Tracker
+    from amsgrad_exp.output import console, progress
+    from amsgrad_exp.records.tracking import Tracker
+    from amsgrad_exp.sweeps.run import read_sweep, run_sweep
+    from amsgrad_exp.sweeps.store import open_results
 
     loaded = read_sweep(directory)
-    with interruptible() as interruption, console.cell_progress(shown=not quiet) as update:
+    with interruptible() as interruption, progress.cell_progress(shown=not quiet) as update:
         complete = run_sweep(directory, on_cells=update, should_stop=interruption)
     if not complete:
         console.note(f"interrupted: go on with amsgrad-exp resume {shlex.quote(str(directory))}")
@@ -516,8 +530,8 @@ def _sweep(directory: Path, export: str | None, *, figure: bool, quiet: bool) ->
 
 def _draw(loaded: Sweep, results: Results, directory: Path) -> list[Path]:
     """The picture of a sweep with one or two axes; none with more."""
-    from amsgrad_exp.figures import Panel, phase_diagram, profile
-    from amsgrad_exp.sweep import boundary
+    from amsgrad_exp.output.figures import Panel, phase_diagram, profile
+    from amsgrad_exp.sweeps.plane import boundary
 
     mean_x, iterate, regret = (results.column(name) for name in ("mean_x", "iterate", "regret"))
     if len(loaded.axes) == 1:
@@ -549,9 +563,7 @@ def main() -> None:
     except OSError as error:
         status = _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 1)
     except Exception as error:
-        from amsgrad_exp.config import ConfigError
-        from amsgrad_exp.experiment import RunFailed
-        from amsgrad_exp.runs import NoSuchRun, RunError
+        from amsgrad_exp.errors import ConfigError, NoSuchRun, RunError, RunFailed
 
         if not isinstance(error, ConfigError | RunError | RunFailed):
             raise
@@ -560,7 +572,7 @@ def main() -> None:
 
 
 def _fail(message: str, status: int) -> int:
-    from amsgrad_exp import console
+    from amsgrad_exp.output import console
 
     console.error(message)
     return status

@@ -32,7 +32,7 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.St
     from labml.internal.tracker import tracker_singleton
     from labml.internal.tracker.writers import app, file
 
-from amsgrad_exp.config import ConfigError
+from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.trace import Trace
 
 RETRY_SECONDS = 5.0

@@ -13,8 +13,7 @@ from distributed import Client, KilledWorker
 from distributed.comm.core import CommClosedError
 from joblib._dask import DaskDistributedBackend
 
-from amsgrad_exp.config import ConfigError
-from amsgrad_exp.runs import RunError
+from amsgrad_exp.errors import ConfigError, RunError
 
 LEAST_WORKERS = 32
 WORKERS_SECONDS = 30

@@ -1,0 +1,1 @@
+"""Engines driven: chunks, fast-forwarding, what came out."""

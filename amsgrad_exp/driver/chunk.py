@@ -1,0 +1,44 @@
+"""A stretch of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from amsgrad_exp.trace import Trace
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of a run: its logged points, and where the run stands after it.
+
+    Attributes:
+        trace: the points logged in this stretch.
+        step: the number of steps done, T.
+        x: x_T, the iterate after them.
+        total_regret: R(T).
+        tail_x_sum: the sum of x_t over the steps done that belong to the last tenth of the run.
+        steps_simulated: how many of the T steps an engine took; the others were derived.
+        reference: the state that the engine's is next compared with, to be handed to `drive` with an engine saved
+            after this chunk; None where there is none.
+        resumable: whether the engine stands after this chunk, so that it may be saved there.
+        halfwidths: of an engine that averages over seeds, `Engine.halfwidths`; else None.
+    """
+
+    trace: Trace
+    step: int
+    x: float
+    total_regret: float
+    tail_x_sum: float
+    steps_simulated: int
+    reference: bytes | None
+    resumable: bool
+    halfwidths: tuple[float, float] | None = None
+
+
+def tail_start(steps: int) -> int:
+    """The first step of the last tenth of a run of ``steps`` steps; the tail has at least one step."""
+    return steps - max(1, steps // 10)

@@ -1,0 +1,94 @@
+"""Where a run's states are compared, and the rest of a run from one repeated cycle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from amsgrad_exp.engines.base import Engine
+from amsgrad_exp.trace import Trace, logged_steps
+
+if TYPE_CHECKING:
+    pass
+from amsgrad_exp.driver.chunk import Chunk, tail_start
+
+DERIVED_POINTS_PER_CHUNK = 65_536
+LONGEST_PERIOD = 4_194_304  # of a problem worth fast-forwarding: a cycle is kept in memory, 32 bytes a step
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the chunks of a run end, and where its states are compared.
+
+    A cycle is a whole number of periods, one with many divisors, so that what repeats after several of them shows; a
+    chunk is a cycle, or a piece of one that is too long to be taken at once.
+    """
+
+    steps: int
+    tail: int
+    chunk: int
+    cycle: int
+    repeats: bool
+
+    @classmethod
+    def of(cls, engine: Engine, steps: int, *, fast_forward: bool) -> Plan:
+        period = engine.problem.steps_per_period
+        repeats = fast_forward and engine.schedule.constant and period is not None and period <= LONGEST_PERIOD
+        cycle = engine.chunk_steps
+        if period is not None and (repeats or period <= engine.chunk_steps):
+            periods = max(1, engine.chunk_steps // period)
+            divisible = next(number for number in (720, 60, 12, 2, 1) if number <= periods)
+            cycle = period * (periods - periods % divisible)
+        return cls(steps, tail_start(steps), min(cycle, engine.chunk_steps), cycle, repeats)
+
+    def compares_at(self, step: int) -> bool:
+        """Whether the state at this step is worth comparing with the one a cycle earlier."""
+        return self.repeats and step % self.cycle == 0 and self.steps - step > self.cycle
+
+    def stop_after(self, start: int) -> int:
+        """The end of the chunk that begins at ``start``."""
+        ends = [(start // length + 1) * length for length in (self.chunk, self.cycle)]
+        return min(*ends, self.steps, self.tail if start < self.tail else self.steps)
+
+
+def derive(engine: Engine, plan: Plan, log_every: int) -> Iterator[Chunk]:
+    """The rest of a run whose engine repeats itself every ``plan.cycle`` steps, from one recorded cycle."""
+    start, state, x, total_regret = engine.step, engine.state, engine.x, engine.total_regret
+    tail = max(start, plan.tail)
+    tail_x_sum = engine.x_sum if start > plan.tail else 0.0
+    pieces: list[Trace] = []
+    period = engine.problem.steps_per_period or plan.cycle
+    while engine.step < start + plan.cycle:
+        pieces.append(engine.advance(min(engine.step + min(period, plan.chunk), start + plan.cycle), log_every=1))
+        if engine.step == start + period and engine.state == state:
+            break
+        yield Chunk(Trace.empty(), start, x, total_regret, tail_x_sum, start, None, resumable=False)
+    cycle = Trace.concatenate(pieces)
+    length = len(cycle)
+    losses = np.concatenate([[0.0], np.cumsum(cycle.loss)])  # sums over the first 0, 1, …, length steps of a cycle
+    xs = np.concatenate([[0.0], np.cumsum(cycle.x)])
+
+    def x_sum_until(step: int) -> float:
+        cycles, position = divmod(step - start, length)
+        return float(cycles * xs[-1] + xs[position])
+
+    stride = DERIVED_POINTS_PER_CHUNK * log_every
+    for begin in range(start, plan.steps, stride):
+        stop = min(begin + stride, plan.steps)
+        step = logged_steps(begin, stop, log_every)
+        cycles, position = np.divmod(step - start, length)
+        total_regrets = total_regret + (cycles * losses[-1] + losses[position + 1])
+        cycles_done, position_done = divmod(stop - start, length)
+        yield Chunk(
+            trace=Trace(step, cycle.loss[position], cycle.x[position], total_regrets / (step + 1)),
+            step=stop,
+            x=float(cycle.x[position_done]),
+            total_regret=float(total_regret + (cycles_done * losses[-1] + losses[position_done])),
+            tail_x_sum=tail_x_sum + (x_sum_until(stop) - x_sum_until(tail) if stop > tail else 0.0),
+            steps_simulated=min(stop, engine.step),
+            reference=None,
+            resumable=False,
+        )

@@ -1,0 +1,41 @@
+"""The paper's stochastic experiment."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from amsgrad_exp.numbers import Number
+from amsgrad_exp.problems.base import Problem
+
+
+class Stochastic(Problem):
+    """The paper's stochastic experiment: steep with a small probability, else shallow (Section 5, Figure 1).
+
+    f_t(x) = 1010·x with probability 0.01, −10·x otherwise, on [−1, 1]; E f_t(x) = 0.2·x, so x* = −1. The
+    slope at t depends on (seed, t) alone: it is word t of the counter-based generator Philox 4×64 (Salmon et al.
+    2011, *Parallel Random Numbers: As Easy as 1, 2, 3*) under the key `seed`, compared with the probability.
+    """
+
+    name: Literal["stochastic"] = "stochastic"
+    steep: Number = 1010.0
+    shallow: Number = -10.0
+    probability: Annotated[Number, Field(gt=0, lt=1)] = 0.01
+    deterministic: ClassVar[bool] = False
+    steps_per_period: ClassVar[None] = None
+
+    @property
+    def mean_slope(self) -> float:
+        return self.probability * self.steep + (1 - self.probability) * self.shallow
+
+    @property
+    def largest_slope(self) -> float:
+        return max(abs(self.steep), abs(self.shallow))
+
+    def slopes(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
+        block, offset = divmod(start, 4)  # one tick of Philox's counter makes four words
+        words = np.random.Philox(key=seed, counter=block).random_raw(stop - start + offset)[offset:]
+        return np.where(words < np.uint64(self.probability * 2.0**64), self.steep, self.shallow)

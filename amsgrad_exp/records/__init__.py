@@ -1,0 +1,1 @@
+"""Runs on disk: recorded, resumed, read back, verified."""

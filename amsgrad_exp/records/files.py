@@ -1,0 +1,54 @@
+"""Files whole or not at all, locks, SHA-256."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from amsgrad_exp.errors import RunError
+
+
+def sha256(content: bytes) -> str:
+    """The SHA-256 of some bytes, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file as a whole: write beside it, fsync, rename, fsync the directory.
+
+    Raises:
+        OSError: something of that failed; the file is then as it was, or as it was to be.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep other processes from writing to a run.
+
+    Raises:
+        RunError: another process is at it; the message has its id.
+    """
+    pid = directory / "lock.pid"
+    try:
+        with FileLock(directory / "lock", timeout=0):
+            pid.write_text(str(os.getpid()))
+            yield
+    except Timeout as error:
+        owner = f"process {pid.read_text()}" if pid.exists() else "another process"
+        raise RunError(f"{directory} is in use by {owner}") from error

@@ -1,0 +1,151 @@
+"""A run's directory: what is in it, how it is written and how it is read back.
+
+``<out>/<name>/<run id>/`` is labml's own directory of the run. Beside labml's files it holds
+
+    experiment.yaml   the complete experiment, with this run's optimizer alone
+    trace.csv         the logged points, in digits that read back to the same bits
+    checkpoint        the engine's whole state at a position in the trace; the one before it is checkpoint.previous
+    summary.json      status, result, SHA-256 of the trace, versions, platform, timings
+
+Nothing in it is ever executed. Files other than the trace are replaced as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, RunError
+from amsgrad_exp.records.files import locked, sha256
+from amsgrad_exp.records.summary import Summary
+from amsgrad_exp.records.trace_csv import parse_trace
+from amsgrad_exp.spec.experiment import Experiment
+from amsgrad_exp.spec.optimizer import OptimizerSettings
+from amsgrad_exp.spec.read import read_complete
+from amsgrad_exp.trace import Trace
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recorded run, as it is on disk: read, never executed."""
+
+    directory: Path
+    experiment: Experiment
+    summary: Summary
+
+    @property
+    def run_id(self) -> str:
+        return self.directory.name
+
+    @property
+    def settings(self) -> OptimizerSettings:
+        """The run's one optimizer."""
+        return self.experiment.optimizers[0]
+
+    def document(self) -> dict[str, Any]:
+        """What ``--json`` says of the run: its summary without what is about the record itself."""
+        record_keeping = {"schema_", "status", "reason", "started", "experiment_sha256", "trace_sha256", "sessions"}
+        if self.summary.seeds == 1:
+            record_keeping |= {"seeds", "mean_x_halfwidth", "regret_halfwidth"}
+        return self.summary.model_dump(exclude=record_keeping) | {"directory": str(self.directory)}
+
+    @property
+    def status(self) -> str:
+        """The summary's status; "killed" where it says "running" and no process is at it."""
+        if self.summary.status == "running":
+            with contextlib.suppress(RunError, OSError), locked(self.directory):
+                return "killed"
+        return self.summary.status
+
+    def read_trace(self) -> Trace:
+        """All logged points; of a run that did not end by itself, those that are whole.
+
+        Raises:
+            Damaged: trace.csv is not what was written.
+        """
+        content = self.trace_bytes()
+        if not self.trusts(content):
+            raise Damaged(f"{self.directory / 'trace.csv'} is damaged: it is not what was recorded")
+        return parse_trace(content)
+
+    def trusts(self, content: bytes) -> bool:
+        """Whether that is what trace.csv held when the run last ended; of a run under way nothing is known."""
+        digest = self.summary.trace_sha256
+        return self.summary.status == "running" or digest is None or sha256(content) == digest
+
+    def trace_bytes(self) -> bytes:
+        """What trace.csv holds, up to the last whole line of a run that was killed or whose disk was full.
+
+        Raises:
+            Damaged: there is no trace.csv.
+        """
+        try:
+            content = (self.directory / "trace.csv").read_bytes()
+        except FileNotFoundError as error:
+            raise Damaged(f"{self.directory} is damaged: it has no trace.csv") from error
+        if self.summary.status == "running" or self.summary.trace_sha256 is None:
+            content = content[: content.rfind(b"\n") + 1]
+        return content
+
+
+def read_run(directory: Path) -> Run:
+    """Read a run's experiment and summary.
+
+    Raises:
+        NoSuchRun: the directory is not a run, or was written by a newer version.
+        Damaged: a file is not what was written.
+    """
+    for name in ("experiment.yaml", "summary.json"):
+        if not (directory / name).is_file():
+            raise NoSuchRun(f"{directory} is not a run: it has no {name}")
+    summary = Summary.read(directory)
+    if sha256((directory / "experiment.yaml").read_bytes()) != summary.experiment_sha256:
+        raise Damaged(f"{directory / 'experiment.yaml'} is damaged: it is not what was recorded")
+    try:
+        return Run(directory, read_complete(directory / "experiment.yaml"), summary)
+    except ConfigError as error:
+        raise Damaged(f"{directory} is damaged: {error}") from error
+
+
+def list_runs(out: Path, on_unreadable: Callable[[str], object] = lambda reason: None) -> list[Run]:
+    """All runs under ``out``, oldest first; why one cannot be read is handed to ``on_unreadable``."""
+    runs = []
+    for path in sorted(out.glob("*/*/summary.json")):
+        try:
+            runs.append(read_run(path.parent))
+        except (RunError, OSError) as error:
+            on_unreadable(str(error))
+    return sorted(runs, key=lambda run: run.summary.started)
+
+
+def find_run(reference: str, out: Path) -> Run:
+    """The run named by a directory, by an id or the beginning of one under ``out``, or by ``last``.
+
+    Raises:
+        NoSuchRun: there is no such run, or more than one.
+    """
+    return read_run(find_directory(reference, out))
+
+
+def find_directory(reference: str, out: Path) -> Path:
+    """The directory of a run or a sweep; the arguments are `find_run`'s.
+
+    Raises:
+        NoSuchRun: there is none, or more than one.
+    """
+    with contextlib.suppress(OSError):  # what is too long for a path may still be said to be no run
+        if (directory := Path(reference)).is_dir():
+            return directory.resolve()
+    if reference == "last":
+        runs = list_runs(out)
+        if not runs:
+            raise NoSuchRun(f"there are no runs under {out}")
+        return runs[-1].directory
+    found = [path for path in sorted(out.glob("*/*")) if path.is_dir() and path.name.startswith(reference)]
+    if len(found) != 1:
+        how_many = "no run" if not found else f"{len(found)} runs"
+        raise NoSuchRun(f"{how_many} under {out} with an id that begins with {reference!r}: see amsgrad-exp list runs")
+    return found[0].resolve()

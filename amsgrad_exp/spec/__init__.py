@@ -1,0 +1,1 @@
+"""What is to be run: values, checked, read from YAML and the command line."""

@@ -1,0 +1,40 @@
+"""Why something cannot be, in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from pydantic import (
+    BaseModel,
+    ValidationError,
+)
+
+from amsgrad_exp.spec.optimizer import OptimizerSettings
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to say after an unknown name: the nearest known one, or all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name.lower(), known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+
+
+def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """The first of a model's errors, as one line that names the field and the value."""
+    first = error.errors(include_url=False)[0]
+    where = first["loc"][2:] if first["loc"][:1] == ("optimizers",) and len(first["loc"]) > 2 else first["loc"]
+    field = ".".join(str(part) for part in (prefix, *where) if part != "")
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if first["type"] == "extra_forbidden":
+        known = OptimizerSettings.model_fields if first["loc"][0] == "optimizers" else model.model_fields
+        return f"{field}: unknown key, {nearest(str(first['loc'][-1]), known)}"
+    if first["type"] in ("value_error", "missing"):
+        return f"{field}: {message}" if field else message
+    return f"{field}: {message[0].lower()}{message[1:]}, not {short(first['input'])}"
+
+
+def short(value: object) -> str:
+    """A value as Python writes it, in at most 60 characters."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -1,0 +1,49 @@
+"""One optimizer and its hyper-parameters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+)
+
+from amsgrad_exp.numbers import Number
+
+
+class OptimizerSettings(BaseModel):
+    """One optimizer and its hyper-parameters, complete.
+
+    Attributes:
+        name: a name in `OPTIMIZERS`, or the import path of any `torch.optim.Optimizer` class.
+        lr: α > 0.
+        beta1, beta2: decay rates of the moments, each in [0, 1); None for an optimizer that takes no ``betas``.
+        eps: ε ≥ 0; None for an optimizer that takes no ``eps``.
+        optimized_update: the form of the bias correction, as in `amsgrad_exp.optimizers.Adam`; None for others.
+        options: further keyword arguments of an optimizer named by its import path.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    lr: Annotated[Number, Field(gt=0)]
+    beta1: Annotated[Number, Field(ge=0, lt=1)] | None = None
+    beta2: Annotated[Number, Field(ge=0, lt=1)] | None = None
+    eps: Annotated[Number, Field(ge=0)] | None = None
+    optimized_update: bool | None = None
+    options: dict[str, JsonValue] = {}
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of the optimizer's class, other than lr."""
+        arguments: dict[str, Any] = {}
+        if self.beta1 is not None:
+            arguments["betas"] = (self.beta1, self.beta2)
+        if self.eps is not None:
+            arguments["eps"] = self.eps
+        if self.optimized_update is not None:
+            arguments["optimized_update"] = self.optimized_update
+        return arguments | self.options

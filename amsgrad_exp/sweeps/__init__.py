@@ -1,0 +1,1 @@
+"""Whole planes: a grid's cells computed, kept and drawn."""
