@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amsgrad_exp.engines import OPTIMIZERS
+from amsgrad_exp.engines import OPTIMIZERS, choose
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.problems.theorem1 import Theorem1
@@ -34,7 +34,7 @@ def test_the_default_is_the_reference_experiment() -> None:
     assert [settings.name for settings in experiment.optimizers] == ["adam", "amsgrad"]
     for settings in experiment.optimizers:
         assert (settings.lr, settings.beta1, settings.beta2, settings.eps) == (0.01, 0.9, 0.99, 1e-16)
-    assert {experiment.engine_of(settings) for settings in experiment.optimizers} == {"compiled"}
+    assert {choose(trial) for trial in experiment.trials()} == {"compiled"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -124,7 +124,7 @@ def test_an_imported_optimizer_gets_what_it_takes() -> None:
     assert nadam.arguments == {"betas": (0.9, 0.99), "eps": 1e-16}
     experiment = resolve({"optimizers": [{"name": "torch.optim.SGD", "options": {"momentum": 0.9}}]})
     assert experiment.optimizers[0].arguments == {"momentum": 0.9}
-    assert experiment.engine_of(experiment.optimizers[0]) == "torch"
+    assert choose(experiment.trials()[0]) == "torch"
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [

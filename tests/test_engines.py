@@ -12,11 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amsgrad_exp.engines import OPTIMIZERS
+from amsgrad_exp.engines import OPTIMIZERS, build
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.engines.compiled import CompiledEngine
-from amsgrad_exp.engines.torch_loop import TorchEngine, import_optimizer
+from amsgrad_exp.engines.torch_loop import TorchEngine
 from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.problems.stochastic import Stochastic
@@ -157,12 +158,12 @@ TORCHS = ["Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RA
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("path", ["tests.test_engines.Accumulating", *(f"torch.optim.{name}" for name in TORCHS)])
 def test_any_optimizer_goes_on_from_where_it_was_saved(path: str, dtype: str) -> None:
-    def build() -> Engine:
-        experiment = load_experiment(optimizers=[path], dtype=dtype)
-        return experiment.build_engine(experiment.optimizers[0])
+    def fresh() -> Engine:
+        (trial,) = load_experiment(optimizers=[path], dtype=dtype).trials()
+        return build(trial)
 
-    expected = build().advance(300, 1)
-    first, second = build(), build()
+    expected = fresh().advance(300, 1)
+    first, second = fresh(), fresh()
     head = first.advance(7, 1)
     second.load(first.save())
     tail = second.advance(300, 1)
@@ -250,7 +251,7 @@ def test_what_is_no_optimizer_is_refused(path: str, message: str) -> None:
 )
 def test_any_optimizer_of_torch_runs(name: str) -> None:
     experiment = load_experiment(optimizers=[f"torch.optim.{name}"])
-    engine = experiment.build_engine(experiment.optimizers[0])
+    engine = build(experiment.trials()[0])
     trace = engine.advance(50, 1)
     assert np.isfinite(trace.x).all()
     assert trace.x[-1] != 0
@@ -259,7 +260,7 @@ def test_any_optimizer_of_torch_runs(name: str) -> None:
 def test_an_optimizer_that_cannot_be_built_is_refused() -> None:
     experiment = load_experiment(optimizers=["tests.test_engines.NeedsMore"])
     with pytest.raises(ConfigError, match=r"NeedsMore cannot be built: .*missing 1 required"):
-        experiment.build_engine(experiment.optimizers[0])
+        build(experiment.trials()[0])
 
 
 class NeedsMore(torch.optim.SGD):

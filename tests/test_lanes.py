@@ -14,6 +14,7 @@ from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.driver.lanes import drive_lanes
 from amsgrad_exp.driver.result import summarize
+from amsgrad_exp.engines import build
 from amsgrad_exp.engines.compiled import CompiledEngine
 from amsgrad_exp.engines.seeds import SeedsEngine, halfwidth
 from amsgrad_exp.errors import RunFailed
@@ -125,7 +126,7 @@ def test_repeating_lanes_leave_while_others_go_on() -> None:
 def test_a_mean_over_seeds_is_the_mean_of_runs() -> None:
     given: dict[str, Any] = {"optimizers": ["amsgrad"], "problem": "stochastic", "steps": 30_000, "seed": 5}
     experiment = load_experiment(**given, seeds=7)
-    averaged = experiment.build_engine(experiment.optimizers[0])
+    averaged = build(experiment.trials()[0])
     assert isinstance(averaged, SeedsEngine)
     chunks = list(drive(averaged, experiment.steps, 100))
     trace = Trace.concatenate([chunk.trace for chunk in chunks])
@@ -133,7 +134,7 @@ def test_a_mean_over_seeds_is_the_mean_of_runs() -> None:
     singles, results = [], []
     for seed in range(5, 12):
         alone = load_experiment(**given | {"seed": seed})
-        parts = list(drive(alone.build_engine(alone.optimizers[0]), alone.steps, 100))
+        parts = list(drive(build(alone.trials()[0]), alone.steps, 100))
         singles.append(Trace.concatenate([part.trace for part in parts]))
         results.append(summarize(alone.problem, singles[-1], parts[-1]))
     for name in ("loss", "x", "regret"):
@@ -160,7 +161,7 @@ def test_many_seeds_settle_what_one_cannot() -> None:
     experiment = load_experiment(
         optimizers=["adam"], problem="stochastic", schedule="inv-sqrt", settings={"lr": 1.0}, steps=200_000, seeds=40
     )
-    chunks = list(drive(experiment.build_engine(experiment.optimizers[0]), experiment.steps, 1000))
+    chunks = list(drive(build(experiment.trials()[0]), experiment.steps, 1000))
     result = summarize(experiment.problem, Trace.concatenate([chunk.trace for chunk in chunks]), chunks[-1])
     assert result.iterate == "worst"
     assert result.mean_x_halfwidth is not None
@@ -170,7 +171,7 @@ def test_many_seeds_settle_what_one_cannot() -> None:
 def test_a_seeds_engine_goes_on_from_a_saved_state() -> None:
     def make() -> SeedsEngine:
         experiment = load_experiment(optimizers=["adam"], problem="stochastic", steps=20_000, seeds=4)
-        built = experiment.build_engine(experiment.optimizers[0])
+        built = build(experiment.trials()[0])
         assert isinstance(built, SeedsEngine)
         return built
 

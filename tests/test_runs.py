@@ -27,7 +27,7 @@ from amsgrad_exp.records import run as runs
 from amsgrad_exp.records import verify as verifying
 from amsgrad_exp.records.checkpoint import Checkpoint
 from amsgrad_exp.rules import RULES
-from amsgrad_exp.spec.experiment import Experiment
+from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.trace import Trace
 from tests.test_tracking import logged
@@ -45,8 +45,9 @@ EXPERIMENTS = {
 }
 
 
-def experiment(optimizer: str = "amsgrad", **overrides: Any) -> Experiment:
-    return load_experiment(optimizers=[optimizer], **overrides)
+def trial(optimizer: str = "amsgrad", **overrides: Any) -> Trial:
+    (only,) = load_experiment(optimizers=[optimizer], **overrides).trials()
+    return only
 
 
 def interrupt_after(chunks: int) -> tuple[Any, Any]:
@@ -61,12 +62,12 @@ def files(directory: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def finished(tmp_path: Path) -> recorder.Recorded:
-    return recorder.record(experiment(steps=300_000, log_every=1000), tmp_path)
+    return recorder.record(trial(steps=300_000, log_every=1000), tmp_path)
 
 
 def test_a_run_is_written_whole(finished: recorder.Recorded) -> None:
     directory = finished.run.directory
-    assert load_experiment(directory / "experiment.yaml") == finished.run.experiment
+    assert load_experiment(directory / "experiment.yaml").trials() == [finished.run.trial]
     again = runs.read_run(directory)
     assert again.summary == finished.run.summary
     assert again.summary.status == "completed"
@@ -86,8 +87,8 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
 ) -> None:
     monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", checkpoint_seconds)
     monkeypatch.setattr(fast_forward, "DERIVED_POINTS_PER_CHUNK", 1000)
-    whole = recorder.record(experiment(**overrides), tmp_path / "whole").run
-    interrupted = recorder.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(2)).run
+    whole = recorder.record(trial(**overrides), tmp_path / "whole").run
+    interrupted = recorder.record(trial(**overrides), tmp_path / "parts", *interrupt_after(2)).run
     assert interrupted.summary.status == "interrupted"
     again = recorder.resume(interrupted, *interrupt_after(2)).run
     moved = tmp_path / "another place" / "moved"
@@ -108,7 +109,7 @@ def test_a_run_that_stopped_between_its_last_step_and_its_result(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
-    wanted = experiment(steps=3000, engine=engine)
+    wanted = trial(steps=3000, engine=engine)
     expected = recorder.record(wanted, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(recorder, "summarize", lambda *_: (tmp_path / "nowhere").read_bytes())
@@ -125,7 +126,7 @@ def test_a_run_that_stopped_between_its_last_step_and_its_result(
 @pytest.mark.parametrize("optimizer", [*sorted(RULES), "torch.optim.NAdam"])
 def test_fresh_runs_verify(optimizer: str, problem: str, schedule: str, tmp_path: Path) -> None:
     steps = 200_000 if optimizer in RULES else 2000
-    run = recorder.record(experiment(optimizer, problem=problem, schedule=schedule, steps=steps), tmp_path).run
+    run = recorder.record(trial(optimizer, problem=problem, schedule=schedule, steps=steps), tmp_path).run
     verification = verifying.verify(run)
     assert verification.first_step is None
     assert (verification.tolerance, set(verification.differences.values())) == (0.0, {0.0})
@@ -136,7 +137,7 @@ def test_fresh_runs_verify(optimizer: str, problem: str, schedule: str, tmp_path
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", sorted(RULES))
 def test_the_other_engine_verifies_within_the_tolerance(optimizer: str, dtype: str, tmp_path: Path) -> None:
-    run = recorder.record(experiment(optimizer, steps=3000, dtype=dtype), tmp_path).run
+    run = recorder.record(trial(optimizer, steps=3000, dtype=dtype), tmp_path).run
     verification = verifying.verify(run, "torch")
     assert verification.tolerance == verifying.CROSS_ENGINE_TOLERANCE[dtype]
     assert verification.first_step is None
@@ -174,7 +175,7 @@ _made: list[runs.Run] = []
 
 def self_made(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
     if not _made:
-        made = experiment(steps=5000, log_every=100, dtype="float64")
+        made = trial(steps=5000, log_every=100, dtype="float64")
         _made.append(recorder.record(made, tmp_path_factory.mktemp("made")).run)
     return _made[0]
 
@@ -193,7 +194,7 @@ def test_a_shortened_trace_is_found(finished: recorder.Recorded) -> None:
 
 
 def test_an_interrupted_run_verifies_as_far_as_it_came(tmp_path: Path) -> None:
-    run = recorder.record(experiment(steps=400_000, schedule="inv-sqrt"), tmp_path, *interrupt_after(2)).run
+    run = recorder.record(trial(steps=400_000, schedule="inv-sqrt"), tmp_path, *interrupt_after(2)).run
     verification = verifying.verify(run)
     assert verification.first_step is None
     assert 0 < verification.points < 10_000
@@ -204,8 +205,8 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
 ) -> None:
     monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
     overrides = {"steps": 400_000, "schedule": "inv-sqrt"}
-    whole = recorder.record(experiment(**overrides), tmp_path / "whole").run
-    run = recorder.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(3)).run
+    whole = recorder.record(trial(**overrides), tmp_path / "whole").run
+    run = recorder.record(trial(**overrides), tmp_path / "parts", *interrupt_after(3)).run
     newest = Checkpoint.read(run.directory / "checkpoint").step
     assert Checkpoint.read(run.directory / "checkpoint.previous").step < newest
     content = bytearray((run.directory / "checkpoint").read_bytes())
@@ -219,8 +220,8 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
 def test_a_trace_that_was_changed_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
     overrides = {"steps": 400_000, "schedule": "inv-sqrt"}
-    whole = recorder.record(experiment(**overrides), tmp_path / "whole").run
-    run = recorder.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(3)).run
+    whole = recorder.record(trial(**overrides), tmp_path / "whole").run
+    run = recorder.record(trial(**overrides), tmp_path / "parts", *interrupt_after(3)).run
     change_line(run.directory / "trace.csv", 10, ",", ",1")
     resumed = recorder.resume(run)
     assert "trace.csv is not what it was at the last checkpoint" in str(resumed.trouble)
@@ -234,8 +235,8 @@ def test_mutated_runs_are_reported_and_never_believed(
     """Flip a bit or cut the end of any file of an interrupted run: an error, or the same bytes as ever."""
     monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
     overrides = {"steps": 3000 if engine == "torch" else 300_000, "schedule": "inv-sqrt", "engine": engine}
-    whole = recorder.record(experiment(**overrides), tmp_path / "whole").run
-    run = recorder.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(2)).run
+    whole = recorder.record(trial(**overrides), tmp_path / "whole").run
+    run = recorder.record(trial(**overrides), tmp_path / "parts", *interrupt_after(2)).run
     chance = random.Random(engine)
     outcomes = set()
     for number in range(12):
@@ -266,7 +267,7 @@ def test_mutated_runs_are_reported_and_never_believed(
 def test_nothing_in_a_run_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pickle with a valid checksum in place of the torch engine's state is refused, not run."""
     monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
-    run = recorder.record(experiment(engine="torch", steps=5000), tmp_path, *interrupt_after(2)).run
+    run = recorder.record(trial(engine="torch", steps=5000), tmp_path, *interrupt_after(2)).run
 
     class Bomb:
         def __reduce__(self) -> Any:
@@ -282,7 +283,7 @@ def test_nothing_in_a_run_is_executed(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_run_in_use_is_refused_with_the_others_process_id(tmp_path: Path) -> None:
-    run = recorder.record(experiment(steps=400_000, schedule="inv-sqrt"), tmp_path, *interrupt_after(1)).run
+    run = recorder.record(trial(steps=400_000, schedule="inv-sqrt"), tmp_path, *interrupt_after(1)).run
     with FileLock(run.directory / "lock"), pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
         recorder.resume(run)
     assert recorder.resume(run).run.summary.status == "completed"
@@ -293,15 +294,15 @@ def test_a_run_interrupted_while_its_points_are_derived_keeps_them(
 ) -> None:
     monkeypatch.setattr(fast_forward, "DERIVED_POINTS_PER_CHUNK", 1000)
     overrides = {"steps": 3_000_000, "log_every": 250}
-    whole = recorder.record(experiment(**overrides), tmp_path / "whole").run
-    run = recorder.record(experiment(**overrides), tmp_path / "parts", *interrupt_after(7)).run
+    whole = recorder.record(trial(**overrides), tmp_path / "whole").run
+    run = recorder.record(trial(**overrides), tmp_path / "parts", *interrupt_after(7)).run
     checkpoint = Checkpoint.read(run.directory / "checkpoint")
-    assert whole.summary.steps_simulated is not None
-    assert checkpoint.step > whole.summary.steps_simulated
+    assert whole.summary.result is not None
+    assert checkpoint.step > whole.summary.result.steps_simulated
     assert checkpoint.trace_bytes == (run.directory / "trace.csv").stat().st_size
     resumed = recorder.resume(run).run
     assert files(resumed.directory)["trace.csv"] == files(whole.directory)["trace.csv"]
-    assert resumed.summary.total_regret == whole.summary.total_regret
+    assert resumed.summary.result == whole.summary.result
 
 
 def test_reading_a_run_imports_nothing_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,7 +312,7 @@ def test_reading_a_run_imports_nothing_it_names(tmp_path: Path, monkeypatch: pyt
         "class Theirs(torch.optim.SGD):\n    pass\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    run = recorder.record(load_experiment(optimizers=["theirs.Theirs"], steps=100), tmp_path / "logs").run
+    run = recorder.record(trial("theirs.Theirs", steps=100), tmp_path / "logs").run
     (tmp_path / "imported").unlink()
     del sys.modules["theirs"]
     assert [found.run_id for found in runs.list_runs(tmp_path / "logs")] == [run.run_id]
@@ -340,12 +341,12 @@ class Unsaveable(torch.optim.SGD):
 
 def test_an_optimizer_whose_state_cannot_be_saved_fails_early(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="the optimizer's state cannot be saved"):
-        recorder.record(load_experiment(optimizers=["tests.test_runs.Unsaveable"], steps=10**6), tmp_path)
+        recorder.record(trial("tests.test_runs.Unsaveable", steps=10**6), tmp_path)
     assert runs.list_runs(tmp_path)[0].summary.status == "failed"
 
 
 def test_a_killed_run_is_told_from_one_under_way(tmp_path: Path) -> None:
-    run = recorder.record(experiment(steps=400_000, schedule="inv-sqrt"), tmp_path, *interrupt_after(1)).run
+    run = recorder.record(trial(steps=400_000, schedule="inv-sqrt"), tmp_path, *interrupt_after(1)).run
     run.summary.model_copy(update={"status": "running", "trace_sha256": None}).write(run.directory)
     with (run.directory / "trace.csv").open("ab") as file:
         file.write(b"65599,0.1,0.")
@@ -357,7 +358,7 @@ def test_a_killed_run_is_told_from_one_under_way(tmp_path: Path) -> None:
 
 
 def test_a_failing_optimizer_keeps_the_trace_so_far(tmp_path: Path) -> None:
-    faulty = load_experiment(optimizers=["tests.test_engines.Faulty"], engine="torch", steps=100)
+    faulty = trial("tests.test_engines.Faulty", engine="torch", steps=100)
     with pytest.raises(RunFailed, match="the optimizer raised ZeroDivisionError at step 9"):
         recorder.record(faulty, tmp_path)
     (run,) = runs.list_runs(tmp_path)
@@ -386,7 +387,7 @@ def test_a_failing_disk_leaves_what_was_there(
     """fsync or rename fails from some call on: an OSError, and a run that resumes once the disk is well again."""
     monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
     overrides = {"steps": 400_000, "schedule": "inv-sqrt"}
-    whole = recorder.record(experiment(**overrides), tmp_path / "whole").run
+    whole = recorder.record(trial(**overrides), tmp_path / "whole").run
     with monkeypatch.context() as patch:
         fail = fail_after(calls, OSError(28, "No space left on device"))
         if what == "fsync":
@@ -396,7 +397,7 @@ def test_a_failing_disk_leaves_what_was_there(
             rename = Path.replace
             patch.setattr(Path, "replace", lambda path, target: fail(path, target, original=rename))
         with pytest.raises(OSError, match="No space left on device"):
-            recorder.record(experiment(**overrides), tmp_path / "parts")
+            recorder.record(trial(**overrides), tmp_path / "parts")
     found = runs.list_runs(tmp_path / "parts")
     if found:
         resumed = recorder.resume(found[0]).run
@@ -406,11 +407,11 @@ def test_a_failing_disk_leaves_what_was_there(
 def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     overrides = {"steps": 400_000, "schedule": "inv-sqrt", "log_every": 140}
     with pytest.raises(ConfigError, match=r"2,857 points need about .* raise log_every"):
-        recorder.record(experiment(**overrides | {"log_every": 140}), small_disk)
+        recorder.record(trial(**overrides | {"log_every": 140}), small_disk)
     (small_disk / "filler").write_bytes(b"x" * 100_000)
-    whole = recorder.record(experiment(**overrides | {"log_every": 260}), tmp_path / "whole").run
+    whole = recorder.record(trial(**overrides | {"log_every": 260}), tmp_path / "whole").run
     with pytest.raises((OSError, ConfigError)):
-        recorder.record(experiment(**overrides | {"log_every": 260}), small_disk)
+        recorder.record(trial(**overrides | {"log_every": 260}), small_disk)
     (small_disk / "filler").unlink()
     found = runs.list_runs(small_disk)
     if found:
@@ -423,12 +424,12 @@ def test_a_directory_deleted_during_the_run(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "logs", ignore_errors=True)
 
     with pytest.raises(OSError, match="No such file or directory"):
-        recorder.record(experiment(steps=400_000, schedule="inv-sqrt"), tmp_path / "logs", delete)
+        recorder.record(trial(steps=400_000, schedule="inv-sqrt"), tmp_path / "logs", delete)
 
 
 def test_finding_a_run(finished: recorder.Recorded, tmp_path: Path) -> None:
     run = finished.run
-    second = recorder.record(experiment("adam", steps=1000), tmp_path).run
+    second = recorder.record(trial("adam", steps=1000), tmp_path).run
     shared = os.path.commonprefix([run.run_id, second.run_id])  # noqa: RUF071
     for reference in (str(run.directory), run.run_id, run.run_id[: len(shared) + 1]):
         assert runs.find_run(reference, tmp_path).run_id == run.run_id

@@ -22,11 +22,12 @@ from distributed import Client
 
 from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.driver.result import summarize
+from amsgrad_exp.engines import build
 from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, RunError
 from amsgrad_exp.spec.grid import Sweep, load_sweep
 from amsgrad_exp.sweeps.plane import boundary
 from amsgrad_exp.sweeps.run import make_directory, read_sweep, run_block, run_sweep
-from amsgrad_exp.sweeps.store import Results
+from amsgrad_exp.sweeps.store import RESULTS, Results
 from amsgrad_exp.sweeps.workers import workers
 from amsgrad_exp.theory import critical_beta2
 from amsgrad_exp.trace import Trace
@@ -90,7 +91,7 @@ def test_the_shipped_configurations(path: Path) -> None:
     if "grid:" in path.read_text():
         sweep = load_sweep(path)
         assert len(sweep.axes) in (1, 2)
-        assert sweep.experiment(len(sweep) - 1).name == path.stem
+        assert sweep.trial(len(sweep) - 1).name == path.stem
 
 
 @pytest.mark.parametrize(
@@ -110,21 +111,19 @@ def test_a_cell_is_the_single_run(given: dict[str, Any]) -> None:
         seen.update({row[0]: row for row in run_block(sweep, cells)})
     assert sorted(seen) == list(range(len(sweep)))
     for cell in range(len(sweep)):
-        experiment = sweep.experiment(cell)
-        (settings,) = experiment.optimizers
-        chunks = list(drive(experiment.build_engine(settings), experiment.steps, experiment.log_every))
-        result = summarize(experiment.problem, Trace.concatenate([chunk.trace for chunk in chunks]), chunks[-1])
+        trial = sweep.trial(cell)
+        chunks = list(drive(build(trial), trial.steps, trial.log_every))
+        result = summarize(trial.problem, Trace.concatenate([chunk.trace for chunk in chunks]), chunks[-1])
         optimizer, values = sweep.values(cell)
-        expected = (result.x, result.mean_x, result.total_regret, result.regret, result.regret_slope)
-        assert seen[cell][: 7 + len(values)] == (cell, optimizer, *values.values(), *expected)
-        assert seen[cell][-1] is None
+        expected = [getattr(result, name) for name in RESULTS]
+        assert seen[cell] == (cell, optimizer, *values.values(), *expected, None)
         for name, value in values.items():
-            assert value in (getattr(settings, name, None), getattr(experiment.problem, name, None))
+            assert value in (getattr(trial.optimizer, name, None), getattr(trial.problem, name, None))
 
 
 def test_theorem_1s_natural_beta2_follows_c() -> None:
     sweep = load_sweep(problem="theorem1", grid=["C=3,10"], optimizers=["adam"])
-    assert [sweep.experiment(cell).optimizers[0].beta2 for cell in (0, 1)] == [1 / 10, 1 / 101]
+    assert [sweep.trial(cell).optimizer.beta2 for cell in (0, 1)] == [1 / 10, 1 / 101]
 
 
 def test_a_cell_that_cannot_be_is_a_row_that_says_so(tmp_path: Path) -> None:
@@ -216,7 +215,7 @@ def test_the_command(amsgrad_exp: Run, tmp_path: Path) -> None:
     }
     with (directory / "results.csv").open() as file:
         exported = list(csv.DictReader(file))
-    assert [float(row["mean_x"]) for row in exported] == [row[5] for row in rows(directory)]
+    assert [float(row["mean_x"]) for row in exported] == [row[7] for row in rows(directory)]
     assert [row["iterate"] for row in exported if row["beta2"] == "0.9999" and row["optimizer"] == "adam"] == [
         "optimum"
     ] * 5
@@ -264,7 +263,7 @@ def test_the_boundary_of_a_plane() -> None:
     assert mesh is not None
     beta1, beta2, drifts = mesh
     for column in (0, 30, 59):
-        (critical,) = critical_beta2(sweep.experiment(0).problem, "adam", beta1[column], 1e-16)
+        (critical,) = critical_beta2(sweep.trial(0).problem, "adam", beta1[column], 1e-16)
         assert np.array_equal(drifts[:, column] > 0, beta2 > critical)
     plane = load_sweep(problem="theorem1", grid=["C=2.1:9:4", "beta2=0.1:0.9:3"], optimizers=["adam"])
     assert boundary(plane, "adam") is not None

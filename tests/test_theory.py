@@ -110,7 +110,7 @@ def test_simulation_and_theory_agree_outside_the_margin(optimizer: str, grid: li
     mean_x = np.full(len(sweep), np.nan)
     for cells in sweep.blocks(np.zeros(len(sweep), bool)):
         assert len(cells) <= LANES
-        for cell, *_, in_row in ((row[0], row[4], row[5]) for row in run_block(sweep, cells)):
+        for cell, *_, in_row in ((row[0], row[4], row[7]) for row in run_block(sweep, cells)):
             mean_x[cell] = in_row
     simulated = np.where(mean_x.reshape(beta1.shape) < 0, "optimum", "worst")
     assert np.array_equal(simulated[outside], destination(Online(), drifts)[outside])

@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from amsgrad_exp.errors import Refusal
+from amsgrad_exp.verdict import Verdict
+
 if TYPE_CHECKING:
     from amsgrad_exp.records.recorder import Recorded
-    from amsgrad_exp.spec.experiment import Experiment
+    from amsgrad_exp.spec.experiment import Trial
     from amsgrad_exp.spec.grid import Sweep
     from amsgrad_exp.sweeps.store import Results
 
@@ -138,18 +141,20 @@ def run(
 ) -> None:
     """Run one optimizer on one problem and say whether it converges."""
     from amsgrad_exp.errors import ConfigError
+    from amsgrad_exp.spec.labels import labels
     from amsgrad_exp.spec.read import load_experiment
 
     if optimizer is None and experiment["path"] is None:
         optimizer = "adam"
     with optimizers_print_to_stderr():
         loaded = load_experiment(**experiment, optimizers=[optimizer] if optimizer else [])
-    if len(loaded.optimizers) > 1:
-        names = ", ".join(settings.name for settings in loaded.optimizers)
+    trials = loaded.trials()
+    if len(trials) > 1:
+        names = ", ".join(labels(trials))
         raise ConfigError(f"{experiment['path']} lists {names}: pick one with --optimizer, or use compare")
     with interruptible() as interruption:
-        recorded = _record(loaded, out, interruption, quiet=quiet)
-        _report([recorded], interruption, as_json=as_json, quiet=quiet)
+        recorded = _record(trials[0], out, interruption, quiet=quiet)
+        _report({recorded.run.summary.optimizer: recorded}, interruption, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -169,43 +174,46 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Run several optimizers on one problem, side by side; Adam and AMSGrad by default."""
+    from amsgrad_exp import engines
     from amsgrad_exp.errors import RunFailed
     from amsgrad_exp.output import console
+    from amsgrad_exp.spec.labels import labels
     from amsgrad_exp.spec.read import load_experiment
 
     with optimizers_print_to_stderr():
         loaded = load_experiment(**experiment, optimizers=optimizer or [])
-        for settings in loaded.optimizers:
-            loaded.build_engine(settings)  # what cannot be built is refused before anything is run
-    expected = _expectations(expect or [], [settings.name for settings in loaded.optimizers])
+        trials = dict(zip(labels(loaded.trials()), loaded.trials(), strict=True))
+        for trial in trials.values():
+            engines.build(trial)  # what cannot be built is refused before anything is run
+    expected = _expectations(expect or [], list(trials))
     with interruptible() as interruption:
-        recorded, failed = [], False
-        for settings in loaded.optimizers:
+        recorded, failed = {}, False
+        for label, trial in trials.items():
             if interruption.signal:
-                console.note(f"not started: {settings.name}")
+                console.note(f"not started: {label}")
                 continue
             try:
-                recorded.append(_record(loaded.only(settings.name), out, interruption, quiet=quiet))
+                recorded[label] = _record(trial, out, interruption, quiet=quiet)
             except RunFailed as failure:
-                console.error(f"{settings.name}: {failure}")
+                console.error(f"{label}: {failure}")
                 failed = True
         _report(recorded, interruption, as_json=as_json, quiet=quiet)
-    runs = [each.run for each in recorded]
+    runs = {label: each.run for label, each in recorded.items()}
     if runs and not no_figure:
         from amsgrad_exp.output.figures import regret_and_iterate
 
-        traces = {each.run.summary.optimizer: each.trace for each in recorded}
-        path = runs[0].directory.with_name(f"compare-{runs[0].run_id}")
+        traces = {label: each.trace for label, each in recorded.items()}
+        first = next(iter(runs.values()))
+        path = first.directory.with_name(f"compare-{first.run_id}")
         files = regret_and_iterate(path, traces, loaded.problem)
         if not (quiet or as_json):
             console.out.print("figure", *files, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
-    wrong = [it for it in runs if expected.get(it.summary.optimizer, it.summary.iterate) != it.summary.iterate]
-    for it in wrong:
-        console.error(
-            f"{it.summary.optimizer}: expected {expected[it.summary.optimizer]}, came to {it.summary.iterate}"
-        )
+    results = {label: it.summary.result for label, it in runs.items() if it.summary.result is not None}
+    wrong = {label: it.iterate for label, it in results.items() if expected.get(label, it.iterate) != it.iterate}
+    for label, iterate in wrong.items():
+        console.error(f"{label}: expected {expected[label]}, came to {iterate}")
     if wrong:
         raise typer.Exit(UNEXPECTED)
 
@@ -299,7 +307,7 @@ def resume(
         optimizers_print_to_stderr(),
     ):
         recorded = recorder.resume(found, update, interruption)
-    _report([recorded], interruption, as_json=as_json, quiet=quiet)
+    _report({recorded.run.summary.optimizer: recorded}, interruption, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -341,7 +349,7 @@ def show(reference: Reference, out: Out = Path("logs")) -> None:
     trace = found.read_trace()
     console.run_table(found)
     console.out.print()
-    console.out.print(found.experiment.to_yaml().rstrip(), markup=False, style="dim")
+    console.out.print(found.trial.to_yaml().rstrip(), markup=False, style="dim")
     console.out.print()
     console.plot(trace)
 
@@ -361,7 +369,7 @@ def plot(
     if not figure.name:
         raise typer.BadParameter(f"--figure takes a file's name, not {str(figure)!r}")
     found = [runs.find_run(reference, out) for reference in references]
-    problems = [it.experiment.problem for it in found]
+    problems = [it.trial.problem for it in found]
     if len({(problem.optimum, problem.low, problem.high) for problem in problems}) > 1:
         raise ConfigError("these runs are of problems with different optima or intervals: draw them apart")
     names = [it.summary.optimizer for it in found]
@@ -372,7 +380,7 @@ def plot(
     for label, trace in traces.items():
         if not len(trace):
             raise ConfigError(f"{label} has no logged points yet: there is nothing to draw")
-    console.out.print("figure", *regret_and_iterate(figure, traces, found[0].experiment.problem), soft_wrap=True)
+    console.out.print("figure", *regret_and_iterate(figure, traces, found[0].trial.problem), soft_wrap=True)
 
 
 KINDS = ("problems", "optimizers", "schedules", "runs")
@@ -418,7 +426,7 @@ def _expectations(expect: list[str], names: list[str]) -> dict[str, str]:
     expected = {}
     for assignment in expect:
         name, _, where = assignment.rpartition("=")
-        if where not in ("optimum", "worst", "between"):
+        if where not in list(Verdict):
             raise typer.BadParameter(f"--expect takes NAME=optimum, worst or between, not {assignment!r}")
         if name not in names:
             raise typer.BadParameter(f"--expect {assignment}: {name!r} is not compared, {nearest(name, names)}")
@@ -460,30 +468,29 @@ def interruptible() -> Iterator[Interruption]:
             signal.signal(each, handler)
 
 
-def _record(experiment: Experiment, out: Path, interruption: Interruption, *, quiet: bool) -> Recorded:
+def _record(trial: Trial, out: Path, interruption: Interruption, *, quiet: bool) -> Recorded:
     from amsgrad_exp.output import progress
     from amsgrad_exp.records.recorder import record
 
-    name = experiment.optimizers[0].name
-    with progress.progress(name, experiment.steps, shown=not quiet) as update, optimizers_print_to_stderr():
-        return record(experiment, out, update, interruption)
+    with progress.progress(trial.optimizer.name, trial.steps, shown=not quiet) as update, optimizers_print_to_stderr():
+        return record(trial, out, update, interruption)
 
 
-def _report(recorded: list[Recorded], interruption: Interruption, *, as_json: bool, quiet: bool) -> None:
+def _report(recorded: dict[str, Recorded], interruption: Interruption, *, as_json: bool, quiet: bool) -> None:
     """Say what came out and what went wrong on the way; exit where a run was interrupted."""
     from amsgrad_exp.output import console
 
-    for trouble in dict.fromkeys(each.trouble for each in recorded if each.trouble):
+    for trouble in dict.fromkeys(each.trouble for each in recorded.values() if each.trouble):
         console.note(trouble)
-    runs = [each.run for each in recorded]
+    runs = [each.run for each in recorded.values()]
     interrupted = [it for it in runs if it.summary.status == "interrupted"]
-    completed = [it for it in runs if it.summary.status == "completed"]
+    completed = {label: it.run for label, it in recorded.items() if it.run.summary.status == "completed"}
     if as_json and not interrupted:
-        document = {"schema": 1, "runs": [it.document() for it in completed]}
+        document = {"schema": 1, "runs": [it.document() for it in completed.values()]}
         sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
     elif completed and not (quiet or as_json):
         if len(runs) == 1:
-            console.run_table(completed[0])
+            console.run_table(runs[0])
         else:
             console.comparison(completed)
     for it in interrupted:
@@ -540,7 +547,7 @@ def _draw(loaded: Sweep, results: Results, directory: Path) -> list[Path]:
         return profile(directory / "profile", name, values, columns)
     if len(loaded.axes) == 2:
         panels = [Panel(it, mean_x[i], iterate[i], boundary(loaded, it)) for i, it in enumerate(loaded.optimizers)]
-        problem = loaded.experiment(0).problem
+        problem = loaded.trial(0).problem
         return phase_diagram(directory / "phase", loaded.axes, panels, problem.low, problem.high)
     return []
 
@@ -562,12 +569,8 @@ def main() -> None:
         status = 128 + signal.SIGINT
     except OSError as error:
         status = _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 1)
-    except Exception as error:
-        from amsgrad_exp.errors import ConfigError, NoSuchRun, RunError, RunFailed
-
-        if not isinstance(error, ConfigError | RunError | RunFailed):
-            raise
-        status = _fail(str(error), INVALID if isinstance(error, ConfigError | NoSuchRun) else 1)
+    except Refusal as error:
+        status = _fail(str(error), error.status)
     sys.exit(status)
 
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from amsgrad_exp.engines.base import Engine
-
-if TYPE_CHECKING:
-    pass
 from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.driver.fast_forward import Plan, derive
+from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.errors import RunFailed
 
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from amsgrad_exp.driver.chunk import Chunk, tail_start
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.trace import Trace, logged_steps
-
-if TYPE_CHECKING:
-    pass
-from amsgrad_exp.driver.chunk import Chunk, tail_start
 
 DERIVED_POINTS_PER_CHUNK = 65_536
 LONGEST_PERIOD = 4_194_304  # of a problem worth fast-forwarding: a cycle is kept in memory, 32 bytes a step

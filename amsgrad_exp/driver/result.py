@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from amsgrad_exp.driver.chunk import Chunk, tail_start
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.trace import Trace
-
-if TYPE_CHECKING:
-    pass
-from amsgrad_exp.driver.chunk import Chunk, tail_start
+from amsgrad_exp.verdict import Trend, Verdict
 
 
 @dataclass(frozen=True)
@@ -26,26 +23,25 @@ class Result:
         regret: R(T)/T.
         regret_slope: the least-squares slope of log R(t)/t against log t over the points logged in the last decade of
             t; None with fewer than two such points, or where the average regret is not positive on all of them.
-        iterate: "optimum" or "worst" when mean_x is within 5 % of the interval's width of x* or of the other end,
-            else "between".
-        regret_trend: "vanishing" when the slope is below −0.25 or R(T)/T ≤ 0, since no positive average regret is left
-            then; else "not vanishing".
+        iterate: `Problem.verdict` of mean_x.
+        regret_trend: vanishing when the slope is below −0.25 or R(T)/T ≤ 0, since no positive average regret is left
+            then.
         steps_simulated, steps_derived: how many steps an engine took, and how many followed from a repeated cycle.
         mean_x_halfwidth, regret_halfwidth: where all the above are of means over seeds, half the width of the 95 %
             confidence intervals of mean_x and regret; else None.
     """
 
+    steps_simulated: int
+    steps_derived: int
     x: float
     mean_x: float
     total_regret: float
     regret: float
     regret_slope: float | None
-    iterate: Literal["optimum", "worst", "between"]
-    regret_trend: Literal["vanishing", "not vanishing"]
-    steps_simulated: int
-    steps_derived: int
-    mean_x_halfwidth: float | None = None
-    regret_halfwidth: float | None = None
+    mean_x_halfwidth: float | None
+    regret_halfwidth: float | None
+    iterate: Verdict
+    regret_trend: Trend
 
 
 def summarize(problem: Problem, trace: Trace, last: Chunk) -> Result:
@@ -54,14 +50,15 @@ def summarize(problem: Problem, trace: Trace, last: Chunk) -> Result:
     mean_x = last.tail_x_sum / tail
     regret = last.total_regret / last.step
     slope = regret_slope(trace, last.step)
+    vanishing = regret <= 0 or (slope is not None and slope < -0.25)
     return Result(
         x=last.x,
         mean_x=mean_x,
         total_regret=last.total_regret,
         regret=regret,
         regret_slope=slope,
-        iterate=_settled(problem, mean_x),
-        regret_trend="vanishing" if regret <= 0 or (slope is not None and slope < -0.25) else "not vanishing",
+        iterate=problem.verdict(mean_x),
+        regret_trend=Trend.VANISHING if vanishing else Trend.NOT_VANISHING,
         steps_simulated=last.steps_simulated,
         steps_derived=last.step - last.steps_simulated,
         mean_x_halfwidth=last.halfwidths[1] / tail if last.halfwidths else None,
@@ -77,10 +74,3 @@ def regret_slope(trace: Trace, steps: int) -> float | None:
     if len(t) < 2 or np.any(regret <= 0):
         return None
     return float(np.polyfit(np.log(t), np.log(regret), 1)[0])
-
-
-def _settled(problem: Problem, mean_x: float) -> Literal["optimum", "worst", "between"]:
-    margin = 0.05 * (problem.high - problem.low)
-    if abs(mean_x - problem.optimum) <= margin:
-        return "optimum"
-    return "worst" if abs(mean_x - problem.worst) <= margin else "between"

@@ -1,10 +1,82 @@
-"""Engines: what advances an optimizer on a problem. They know nothing of experiments, files or screens.
+"""Engines: what advances an optimizer on a problem. They know nothing of files, labml or screens.
 
 `OPTIMIZERS` is the registry of the project's own optimizers; each name has a class for the torch engine, here by
 its import path so that naming it costs nothing, and may have a rule in `rules.RULES` for the compiled one.
 """
 
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.rules import RULES
+
+if TYPE_CHECKING:
+    from amsgrad_exp.engines.base import Engine
+    from amsgrad_exp.spec.experiment import Trial
+
 OPTIMIZERS = {
     "adam": "amsgrad_exp.optimizers.Adam",
     "amsgrad": "amsgrad_exp.optimizers.AMSGrad",
 }
+
+
+def _no_rule(trial: Trial) -> str | None:
+    if trial.optimizer.name not in RULES:
+        return f"optimizer {trial.optimizer.name} has no rule for the compiled engine: take engine torch or auto"
+    return None
+
+
+def _many_seeds(trial: Trial) -> str | None:
+    if trial.seeds > 1:
+        return f"seeds need the compiled engine, and {trial.optimizer.name} would run on the torch engine"
+    return None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of engine.
+
+    Attributes:
+        builder: the module whose ``build`` makes one for a trial; imported only then.
+        refuses: why it cannot run a trial, or None.
+        exact: whether its bits are the same on every processor.
+    """
+
+    builder: str
+    refuses: Callable[[Trial], str | None]
+    exact: bool
+
+
+ENGINES = {
+    "compiled": Kind("amsgrad_exp.engines.compiled", _no_rule, exact=True),
+    "torch": Kind("amsgrad_exp.engines.torch_loop", _many_seeds, exact=False),
+}
+"""In order of preference."""
+
+
+def choose(trial: Trial) -> str:
+    """The name of the engine that runs a trial: the one it asks for, or the first that does not refuse.
+
+    Raises:
+        ConfigError: none can.
+    """
+    names = list(ENGINES) if trial.engine == "auto" else [trial.engine]
+    refusals = [ENGINES[name].refuses(trial) for name in names]
+    for name, refusal in zip(names, refusals, strict=True):
+        if refusal is None:
+            return name
+    raise ConfigError(str(refusals[-1]))
+
+
+def build(trial: Trial) -> Engine:
+    """The engine of a trial, at step 0.
+
+    Raises:
+        ConfigError: its optimizer cannot be imported or built.
+    """
+    engine: Engine = importlib.import_module(ENGINES[choose(trial)].builder).build(trial)
+    return engine

@@ -10,7 +10,7 @@ import functools
 import json
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.rules import RULES, Rule
-from amsgrad_exp.schedules import Schedule
+from amsgrad_exp.schedules import SCHEDULES, Schedule
 from amsgrad_exp.trace import Trace, logged_steps
+
+if TYPE_CHECKING:
+    from amsgrad_exp.spec.experiment import Trial
 
 Floats = NDArray[np.floating[Any]]
 
@@ -275,3 +278,21 @@ class CompiledEngine(Engine):
             raise ValueError(f"not the state of a compiled engine: {error}") from error
         self.step, self.total_regret, self.x_sum = step, total_regret, x_sum
         self._beta_powers, self._state = beta_powers, state
+
+
+def build(trial: Trial) -> Engine:
+    """The engine of a trial: one for each seed, or the mean over them."""
+    from amsgrad_exp.engines.seeds import SeedsEngine
+
+    engines = build_lanes(trial)
+    return engines[0] if trial.seeds == 1 else SeedsEngine(engines)
+
+
+def build_lanes(trial: Trial) -> list[CompiledEngine]:
+    """An engine for each seed of a trial."""
+    settings = trial.optimizer
+    schedule = SCHEDULES[trial.schedule](settings.lr)
+    return [
+        CompiledEngine(settings.name, trial.problem, schedule, dtype=trial.dtype, seed=seed, **settings.arguments)
+        for seed in range(trial.seed, trial.seed + trial.seeds)
+    ]

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import io
 import math
 import pickle
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.optim.optimizer import Optimizer
 
+from amsgrad_exp.engines import OPTIMIZERS
 from amsgrad_exp.engines.base import Engine
+from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems.base import Problem
-from amsgrad_exp.schedules import Schedule
+from amsgrad_exp.schedules import SCHEDULES, Schedule
 from amsgrad_exp.trace import Trace, logged_steps
+
+if TYPE_CHECKING:
+    from amsgrad_exp.spec.experiment import Trial
 
 # Optimizers whose update depends on the step count through Adam's bias corrections alone, or not at all. In torch's
 # own, the remaining step-dependent options are off by default.
@@ -29,26 +33,6 @@ STEP_COUNT_ONLY_IN_BIAS_CORRECTION = {
     "torch.optim.RMSprop",
     "torch.optim.SGD",
 }
-
-
-def import_optimizer(path: str) -> type[Optimizer]:
-    """The optimizer class named by an import path such as ``torch.optim.NAdam``.
-
-    Raises:
-        ValueError: nothing can be imported under the path, or what it names is not an Optimizer class.
-    """
-    module_name, _, name = path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module_name), name)
-    except (Exception, SystemExit) as error:  # importing somebody's module may raise anything
-        raise ValueError(f"optimizer {path} cannot be imported: {error}") from error
-    if (
-        not (isinstance(found, type) and issubclass(found, Optimizer))
-        or inspect.isabstract(found)
-        or found is Optimizer
-    ):
-        raise ValueError(f"optimizer {path} is not a torch.optim.Optimizer class")
-    return found
 
 
 class TorchEngine(Engine):
@@ -163,3 +147,20 @@ class TorchEngine(Engine):
         except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             problem = "not a state that a torch engine can read without running code in it"
             raise ValueError(f"{problem} ({type(error).__name__})") from error
+
+
+def build(trial: Trial) -> Engine:
+    """The engine of a trial.
+
+    Raises:
+        ConfigError: the optimizer cannot be imported or built.
+    """
+    settings = trial.optimizer
+    path = OPTIMIZERS.get(settings.name, settings.name)
+    schedule = SCHEDULES[trial.schedule](settings.lr)
+    try:
+        return TorchEngine(
+            path, trial.problem, schedule, arguments=settings.arguments, dtype=trial.dtype, seed=trial.seed
+        )
+    except ValueError as error:
+        raise ConfigError(str(error).splitlines()[0]) from error

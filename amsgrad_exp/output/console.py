@@ -11,20 +11,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from amsgrad_exp.driver.result import Result
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.records.summary import Summary
 from amsgrad_exp.records.verify import Verification
 from amsgrad_exp.spec.grid import Sweep
 from amsgrad_exp.sweeps.store import Results
 from amsgrad_exp.trace import Trace
+from amsgrad_exp.verdict import WORDS, Trend, Verdict
 
 out = Console(highlight=False, markup=False, emoji=False)
 err = Console(highlight=False, markup=False, emoji=False, stderr=True)
-SETTLED = {
-    "optimum": ("green", "optimum"),
-    "worst": ("red", "worst point"),
-    "between": ("yellow", "between"),
-}
 
 
 def error(message: str) -> None:
@@ -53,19 +50,21 @@ def run_table(run: Run) -> None:
 
 
 def _facts(run: Run) -> list[tuple[str, Text]]:
-    summary = run.summary
-    if summary.status != "completed":
+    summary, result = run.summary, run.summary.result
+    if result is None:
         return [("status", Text(f"{run.status}{f': {summary.reason}' if summary.reason else ''}", "yellow"))]
-    interval_x = _interval(summary.mean_x_halfwidth)
+    mean_x, regret = (
+        f"{result.mean_x:+.6f}{_interval(result.mean_x_halfwidth)}",
+        f"{result.regret:.6g}{_interval(result.regret_halfwidth)}",
+    )
+    explained = " (not positive: no worse than x* on this sequence)" if result.regret <= 0 else ""
+    steps = f"{result.steps_simulated:,} simulated, {result.steps_derived:,} derived from a repeated cycle"
     return [
-        ("x", Text(f"{summary.x:+.6f} after the last step")),
-        ("mean x", Text.assemble(f"{summary.mean_x:+.6f}{interval_x} over the last tenth: ", _iterate(run))),
-        ("R(T)/T", Text.assemble(f"{summary.regret:.6g}{_interval(summary.regret_halfwidth)}: ", _trend(run))),
-        ("slope", Text(_slope(run) + "  of log R(T)/T against log T, last decade")),
-        (
-            "steps",
-            Text(f"{summary.steps_simulated:,} simulated, {summary.steps_derived:,} derived from a repeated cycle"),
-        ),
+        ("x", Text(f"{result.x:+.6f} after the last step")),
+        ("mean x", Text.assemble(f"{mean_x} over the last tenth: ", _said(result.iterate))),
+        ("R(T)/T", Text.assemble(f"{regret}: ", _said(result.regret_trend), explained)),
+        ("slope", Text(f"{_slope(result)}  of log R(T)/T against log T, last decade")),
+        ("steps", Text(steps)),
         ("time", Text(f"{summary.seconds:.2f} s")),
     ]
 
@@ -79,29 +78,21 @@ def _interval(halfwidth: float | None) -> str:
     return "" if halfwidth is None else f" ±{halfwidth:.1g}"
 
 
-def _iterate(run: Run) -> Text:
-    style, words = SETTLED[run.summary.iterate or "between"]
-    return Text(words, style)
+def _said(said: Verdict | Trend) -> Text:
+    return Text(*WORDS[said])
 
 
-def _trend(run: Run) -> Text:
-    trend = run.summary.regret_trend or ""
-    explained = " (not positive: no worse than x* on this sequence)" if (run.summary.regret or 0) <= 0 else ""
-    return Text(trend + explained, "green" if trend == "vanishing" else "red")
+def _slope(result: Result) -> str:
+    return "n/a" if result.regret_slope is None else f"{result.regret_slope:+.3f}"
 
 
-def _slope(run: Run) -> str:
-    return "n/a" if run.summary.regret_slope is None else f"{run.summary.regret_slope:+.3f}"
-
-
-def comparison(runs: Sequence[Run]) -> None:
-    """Several runs side by side, or, where that has no room, one below the other."""
+def comparison(runs: Mapping[str, Run]) -> None:
+    """Completed runs by label, side by side, or, where that has no room, one below the other."""
     if out.width < 66:
-        for run in runs:
+        for run in runs.values():
             run_table(run)
         return
-    first = runs[0].summary
-    out.print(_setting(first), soft_wrap=True)
+    out.print(_setting(next(iter(runs.values())).summary), soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("optimizer", overflow="fold")
     table.add_column("mean x", justify="right", no_wrap=True)
@@ -110,17 +101,17 @@ def comparison(runs: Sequence[Run]) -> None:
     table.add_column("slope", justify="right", no_wrap=True)
     table.add_column("regret")
     table.add_column("time", justify="right", no_wrap=True)
-    for run in runs:
-        summary = run.summary
-        table.add_row(
-            summary.optimizer,
-            f"{summary.mean_x:+.4f}{_interval(summary.mean_x_halfwidth)}",
-            _iterate(run),
-            f"{summary.regret:.4g}{_interval(summary.regret_halfwidth)}",
-            _slope(run),
-            Text(summary.regret_trend or "", _trend(run).style),
-            f"{summary.seconds:.2f} s",
-        )
+    for label, run in runs.items():
+        if (result := run.summary.result) is not None:
+            table.add_row(
+                label,
+                f"{result.mean_x:+.4f}{_interval(result.mean_x_halfwidth)}",
+                _said(result.iterate),
+                f"{result.regret:.4g}{_interval(result.regret_halfwidth)}",
+                _slope(result),
+                _said(result.regret_trend),
+                f"{run.summary.seconds:.2f} s",
+            )
     out.print(table)
 
 
@@ -144,11 +135,11 @@ def run_listing(runs: Sequence[Run]) -> None:
         table.add_row(
             run.run_id[:8],
             f"{summary.started.astimezone():%m-%d %H:%M}",
-            run.experiment.name,
+            run.trial.name,
             summary.optimizer,
             run.status,
-            summary.iterate or "",
-            summary.regret_trend or "",
+            summary.result.iterate if summary.result else "",
+            summary.result.regret_trend if summary.result else "",
         )
     out.print(table)
 
@@ -196,9 +187,9 @@ def sweep_table(sweep: Sweep, results: Results, counts: Mapping[str, Mapping[str
     """Where the cells settle, by optimizer; and, with more than two axes, the cells themselves."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("optimizer")
-    verdicts = [verdict for verdict in (*SETTLED, "failed") if any(verdict in by for by in counts.values())]
+    verdicts = [verdict for verdict in (*Verdict, "failed") if any(verdict in by for by in counts.values())]
     for verdict in verdicts:
-        table.add_column(SETTLED[verdict][1] if verdict in SETTLED else verdict, justify="right")
+        table.add_column(WORDS[verdict][0] if isinstance(verdict, Verdict) else verdict, justify="right")
     for optimizer, by in counts.items():
         table.add_row(optimizer, *(f"{by.get(verdict, 0):,}" for verdict in verdicts))
     shape = " × ".join(f"{name} ({len(values)})" for name, values in sweep.axes.items())
@@ -225,7 +216,6 @@ def boundary(problem: str, optimizer: str, beta1: float, edges: Sequence[float],
     """Between which β2 the iterates go where."""
     out.print(f"{optimizer} on {problem}, beta1 = {beta1:g}, small constant step size:")
     for (low, high), end in zip(itertools.pairwise(edges), ends, strict=True):
-        style, words = SETTLED[end]
-        out.print(Text.assemble(f"  {low:.8g} < beta2 < {high:.8g}  to the ", (words, style)))
+        out.print(Text.assemble(f"  {low:.8g} < beta2 < {high:.8g}  to the ", _said(Verdict(end))))
     if len(edges) == 2:
         out.print("  no critical beta2")

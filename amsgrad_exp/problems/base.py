@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from amsgrad_exp.numbers import Number
+from amsgrad_exp.verdict import Verdict
 
 
 class Problem(BaseModel):
@@ -50,6 +51,11 @@ class Problem(BaseModel):
         """The slopes of steps start ≤ t < stop, float64 of shape (stop - start,)."""
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """The ends to which x is clamped after every step."""
+        return self.low, self.high
+
+    @property
     def optimum(self) -> float:
         """x*, the minimizer over the interval of the mean loss: the end that the mean slope points away from."""
         return self.low if self.mean_slope > 0 else self.high
@@ -58,6 +64,13 @@ class Problem(BaseModel):
     def worst(self) -> float:
         """The other end of the interval, where the mean loss is largest."""
         return self.high if self.mean_slope > 0 else self.low
+
+    def verdict(self, x: float) -> Verdict:
+        """Where an iterate, or the mean of many, is: within 5 % of the interval's width of x*, or of the worst end."""
+        margin = 0.05 * (self.high - self.low)
+        if abs(x - self.optimum) <= margin:
+            return Verdict.OPTIMUM
+        return Verdict.WORST if abs(x - self.worst) <= margin else Verdict.BETWEEN
 
     @property
     def start(self) -> float:

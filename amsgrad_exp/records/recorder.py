@@ -6,11 +6,12 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from amsgrad_exp import engines
 from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.driver.result import summarize
@@ -21,7 +22,7 @@ from amsgrad_exp.records.files import locked, sha256, write_atomically
 from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.records.summary import Origin, Summary
 from amsgrad_exp.records.trace_csv import TraceWriter, parse_trace
-from amsgrad_exp.spec.experiment import BYTES_PER_POINT, Experiment
+from amsgrad_exp.spec.experiment import BYTES_PER_POINT, Trial
 from amsgrad_exp.trace import Trace
 
 if TYPE_CHECKING:
@@ -51,15 +52,15 @@ ShouldStop = Callable[[], bool]
 
 
 def record(
-    experiment: Experiment,
+    trial: Trial,
     out: Path,
     on_chunk: OnChunk = lambda chunk: None,
     should_stop: ShouldStop = lambda: False,
 ) -> Recorded:
-    """Run an experiment of one optimizer, tracked by labml and recorded under ``out``.
+    """Run a trial, tracked by labml and recorded under ``out``.
 
     Args:
-        experiment: with one optimizer.
+        trial: what to run.
         out: a directory, made where it is missing.
         on_chunk: called with every chunk once it is recorded.
         should_stop: asked after every chunk; True ends the run as interrupted, to be resumed.
@@ -69,32 +70,31 @@ def record(
         RunFailed: the optimizer failed in the middle; what came before is recorded.
         RunError, OSError: the run could not be recorded.
     """
-    settings = experiment.optimizers[0]
-    engine = experiment.build_engine(settings)
+    engine = engines.build(trial)
     try:
         engine.load(engine.save())
     except ValueError as error:
-        raise ConfigError(f"optimizer {settings.name}: {' '.join(str(error).split())}") from error
-    _refuse_too_large(experiment, out)
-    tracker = _track(experiment, out, experiment.name)
+        raise ConfigError(f"optimizer {trial.optimizer.name}: {' '.join(str(error).split())}") from error
+    _refuse_too_large(trial, out)
+    tracker = _track(trial, out, trial.name)
     directory = tracker.directory
     summary = Summary(
         status="running",
-        optimizer=settings.name,
-        problem=experiment.problem.name,
-        schedule=experiment.schedule,
-        engine=experiment.engine_of(settings),
-        dtype=experiment.dtype,
-        steps=experiment.steps,
-        seeds=experiment.seeds,
+        optimizer=trial.optimizer.name,
+        problem=trial.problem.name,
+        schedule=trial.schedule,
+        engine=engines.choose(trial),
+        dtype=trial.dtype,
+        steps=trial.steps,
+        seeds=trial.seeds,
         started=datetime.now(UTC),
-        experiment_sha256=sha256(experiment.to_yaml().encode()),
+        experiment_sha256=sha256(trial.to_yaml().encode()),
         sessions=[Origin.here()],
     )
     with locked(directory):
-        write_atomically(directory / "experiment.yaml", experiment.to_yaml().encode())
+        write_atomically(directory / "experiment.yaml", trial.to_yaml().encode())
         writer = TraceWriter(directory / "trace.csv")
-        run = Run(directory, experiment, summary)
+        run = Run(directory, trial, summary)
         return _drive(run, engine, tracker, writer, on_chunk, should_stop, Trace.empty(), None)
 
 
@@ -110,7 +110,7 @@ def resume(run: Run, on_chunk: OnChunk = lambda chunk: None, should_stop: Should
         run = read_run(run.directory)
         if run.summary.status == "completed":
             raise RunError(f"{run.directory} is complete already: there is nothing to resume")
-        engine = run.experiment.build_engine(run.settings)
+        engine = engines.build(run.trial)
         checkpoint, trouble = last_checkpoint(run.directory)
         kept, seconds = b"", 0.0
         if checkpoint is not None:
@@ -121,9 +121,9 @@ def resume(run: Run, on_chunk: OnChunk = lambda chunk: None, should_stop: Should
             kept, seconds = (run.directory / "trace.csv").read_bytes()[: checkpoint.trace_bytes], checkpoint.seconds
         logged = parse_trace(kept)
         place = run.directory.parent
-        tracker = _track(run.experiment, place.parent, place.name, run_id=run.run_id, logged=logged)
+        tracker = _track(run.trial, place.parent, place.name, run_id=run.run_id, logged=logged)
         sessions = [*run.summary.sessions, Origin.here()]
-        summary = run.summary.model_copy(update={"seconds": seconds, "reason": None, "sessions": sessions})
+        summary = run.summary.changed(seconds=seconds, reason=None, sessions=sessions)
         writer = TraceWriter(run.directory / "trace.csv", kept)
         run = replace(run, summary=summary)
         recorded = _drive(run, engine, tracker, writer, on_chunk, should_stop, logged, checkpoint)
@@ -141,26 +141,24 @@ def _drive(
     checkpoint: Checkpoint | None,
 ) -> Recorded:
     """Drive an engine to the run's end from where a checkpoint, if any, has left it; write all that comes out."""
-    experiment = run.experiment
+    trial = run.trial
     traces = [logged]
     begun = time.monotonic() - run.summary.seconds
 
     def conclude(status: str, **fields: Any) -> Recorded:
         trouble = tracker.close(status, fields.get("reason"))
         fields |= {"status": status, "seconds": time.monotonic() - begun, "trace_sha256": writer.sync()[1]}
-        summary = run.summary.model_copy(update=fields)
+        summary = run.summary.changed(**fields)
         summary.write(run.directory)
         return Recorded(replace(run, summary=summary), Trace.concatenate(traces), trouble)
 
     done = checkpoint.step if checkpoint else 0
     reference = bytes.fromhex(checkpoint.reference) if checkpoint and checkpoint.reference else None
     saved = _saved(engine)
-    chunks = drive(
-        engine, experiment.steps, experiment.log_every, fast_forward=experiment.fast_forward, reference=reference
-    )
+    chunks = drive(engine, trial.steps, trial.log_every, fast_forward=trial.fast_forward, reference=reference)
     stopping, untried = False, True
     try:
-        run.summary.model_copy(update={"status": "running", "trace_sha256": None}).write(run.directory)
+        run.summary.changed(status="running", trace_sha256=None).write(run.directory)
         checkpointed = time.monotonic()
         for chunk in chunks:
             if chunk.resumable:
@@ -173,7 +171,7 @@ def _drive(
             tracker.save(trace)
             traces.append(trace)
             on_chunk(chunk)
-            if chunk.step == experiment.steps or engine.failure is not None:
+            if chunk.step == trial.steps or engine.failure is not None:
                 continue
             stopping = should_stop()
             if stopping or time.monotonic() - checkpointed >= CHECKPOINT_SECONDS:
@@ -183,7 +181,7 @@ def _drive(
                 checkpointed = time.monotonic()
             if stopping:
                 return conclude("interrupted")
-        return conclude("completed", **asdict(summarize(experiment.problem, Trace.concatenate(traces), chunk)))
+        return conclude("completed", result=summarize(trial.problem, Trace.concatenate(traces), chunk))
     except RunFailed as error:
         conclude("failed", reason=str(error))
         raise
@@ -191,7 +189,7 @@ def _drive(
         with contextlib.suppress(OSError):
             tracker.close("failed", str(error))
         with contextlib.suppress(OSError):
-            run.summary.model_copy(update={"status": "failed", "reason": str(error)}).write(run.directory)
+            run.summary.changed(status="failed", reason=str(error)).write(run.directory)
         raise
     finally:
         writer.close()
@@ -208,14 +206,14 @@ def _saved(engine: Engine, *, try_it: bool = False) -> bytes:
     return saved
 
 
-def _track(experiment: Experiment, out: Path, name: str, **resumed: Any) -> Tracker:
+def _track(trial: Trial, out: Path, name: str, **resumed: Any) -> Tracker:
     from amsgrad_exp.records.tracking import Tracker
 
-    return Tracker(out, name, experiment.optimizers[0].name, experiment.model_dump(mode="json"), **resumed)
+    return Tracker(out, name, trial.optimizer.name, trial.experiment().model_dump(mode="json"), **resumed)
 
 
-def _refuse_too_large(experiment: Experiment, out: Path) -> None:
-    points = experiment.steps // experiment.log_every
+def _refuse_too_large(trial: Trial, out: Path) -> None:
+    points = trial.steps // trial.log_every
     existing = next(place for place in (out.resolve(), *out.resolve().parents) if place.is_dir())
     needed, free = points * BYTES_PER_POINT, shutil.disk_usage(existing).free
     if needed > max(free, BYTES_PER_POINT * 1000):  # a few points are for the disk itself to refuse

@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, RunError
+from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
 from amsgrad_exp.records.files import locked, sha256
 from amsgrad_exp.records.summary import Summary
 from amsgrad_exp.records.trace_csv import parse_trace
-from amsgrad_exp.spec.experiment import Experiment
-from amsgrad_exp.spec.optimizer import OptimizerSettings
+from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import read_complete
 from amsgrad_exp.trace import Trace
 
@@ -33,24 +32,20 @@ class Run:
     """A recorded run, as it is on disk: read, never executed."""
 
     directory: Path
-    experiment: Experiment
+    trial: Trial
     summary: Summary
 
     @property
     def run_id(self) -> str:
         return self.directory.name
 
-    @property
-    def settings(self) -> OptimizerSettings:
-        """The run's one optimizer."""
-        return self.experiment.optimizers[0]
-
     def document(self) -> dict[str, Any]:
         """What ``--json`` says of the run: its summary without what is about the record itself."""
-        record_keeping = {"schema_", "status", "reason", "started", "experiment_sha256", "trace_sha256", "sessions"}
+        left_out = {"schema_", "status", "reason", "started", "experiment_sha256", "trace_sha256", "sessions"}
         if self.summary.seeds == 1:
-            record_keeping |= {"seeds", "mean_x_halfwidth", "regret_halfwidth"}
-        return self.summary.model_dump(exclude=record_keeping) | {"directory": str(self.directory)}
+            left_out |= {"seeds", "mean_x_halfwidth", "regret_halfwidth"}
+        said = {name: value for name, value in self.summary.model_dump().items() if name not in left_out}
+        return said | {"directory": str(self.directory)}
 
     @property
     def status(self) -> str:
@@ -105,9 +100,10 @@ def read_run(directory: Path) -> Run:
     if sha256((directory / "experiment.yaml").read_bytes()) != summary.experiment_sha256:
         raise Damaged(f"{directory / 'experiment.yaml'} is damaged: it is not what was recorded")
     try:
-        return Run(directory, read_complete(directory / "experiment.yaml"), summary)
-    except ConfigError as error:
+        (trial,) = read_complete(directory / "experiment.yaml").trials()
+    except ValueError as error:
         raise Damaged(f"{directory} is damaged: {error}") from error
+    return Run(directory, trial, summary)
 
 
 def list_runs(out: Path, on_unreadable: Callable[[str], object] = lambda reason: None) -> list[Run]:

@@ -7,16 +7,27 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
+from amsgrad_exp.driver.result import Result
 from amsgrad_exp.errors import Damaged, NoSuchRun
 from amsgrad_exp.records.files import sha256, write_atomically
 
 SCHEMA = 1
+RESULT_FIELDS = tuple(field.name for field in fields(Result))
 PACKAGES = ("amsgrad-exp", "labml", "llvmlite", "numba", "numpy", "torch")
 
 
@@ -52,8 +63,8 @@ class Origin(BaseModel):
 class Summary(BaseModel):
     """A run's summary.json.
 
-    The result's fields are those of `amsgrad_exp.experiment.Result`, and None until the run is completed; ``seconds``
-    is the wall time of the loop with its recording, over all the sessions that a run took.
+    ``result`` is None until the run is completed; in the file its fields stand among the others. ``seconds`` is the
+    wall time of the loop with its recording, over all the sessions that a run took.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -68,28 +79,42 @@ class Summary(BaseModel):
     dtype: str
     steps: int
     seeds: int
-    steps_simulated: int | None = None
-    steps_derived: int | None = None
-    x: float | None = None
-    mean_x: float | None = None
-    total_regret: float | None = None
-    regret: float | None = None
-    regret_slope: float | None = None
-    mean_x_halfwidth: float | None = None
-    regret_halfwidth: float | None = None
-    iterate: Literal["optimum", "worst", "between"] | None = None
-    regret_trend: Literal["vanishing", "not vanishing"] | None = None
+    result: Result | None = None
     seconds: float = 0.0
     started: datetime
     experiment_sha256: str
     trace_sha256: str | None = None
     sessions: list[Origin]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_the_result(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "result" in data:
+            return data
+        result = {name: data.get(name) for name in RESULT_FIELDS}
+        others = {name: value for name, value in data.items() if name not in RESULT_FIELDS}
+        return others | {"result": result if result["x"] is not None else None}
+
+    @model_serializer(mode="wrap")
+    def _spread_the_result(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        spread: dict[str, Any] = {}
+        for name, value in handler(self).items():
+            spread |= (value or dict.fromkeys(RESULT_FIELDS)) if name == "result" else {name: value}
+        return spread
+
+    def changed(self, **changes: Any) -> Summary:
+        """The same summary but for some fields.
+
+        Raises:
+            ValidationError: a field cannot have such a value.
+        """
+        return Summary.model_validate(dict(self) | changes)
+
     def write(self, directory: Path) -> None:
         """Replace the directory's summary.json; its last key is the SHA-256 of the others."""
-        fields = self.model_dump(mode="json", by_alias=True)
-        content = json.dumps(fields | {"sha256": sha256(json.dumps(fields).encode())}, indent=2)
-        write_atomically(directory / "summary.json", content.encode() + b"\n")
+        content = self.model_dump(mode="json", by_alias=True)
+        document = json.dumps(content | {"sha256": sha256(json.dumps(content).encode())}, indent=2)
+        write_atomically(directory / "summary.json", document.encode() + b"\n")
 
     @classmethod
     def read(cls, directory: Path) -> Summary:
@@ -101,15 +126,15 @@ class Summary(BaseModel):
         """
         path = directory / "summary.json"
         try:
-            fields = dict(json.loads(path.read_bytes()))
-            digest = fields.pop("sha256", None)
+            content = dict(json.loads(path.read_bytes()))
+            digest = content.pop("sha256", None)
         except (ValueError, TypeError, RecursionError) as error:
             raise Damaged(f"{path} is damaged: it is not a run's summary") from error
-        if digest != sha256(json.dumps(fields).encode()):
+        if digest != sha256(json.dumps(content).encode()):
             raise Damaged(f"{path} is damaged: its checksum is wrong")
-        if isinstance(fields.get("schema"), int) and fields["schema"] > SCHEMA:
+        if isinstance(content.get("schema"), int) and content["schema"] > SCHEMA:
             raise NoSuchRun(f"{directory} was written by a newer version of amsgrad-exp")
         try:
-            return cls.model_validate(fields)
+            return cls.model_validate(content)
         except ValidationError as error:
             raise Damaged(f"{path} is damaged: it is not a run's summary") from error

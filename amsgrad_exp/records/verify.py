@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from amsgrad_exp import engines
 from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.errors import RunFailed
+from amsgrad_exp.records.recorder import OnChunk
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.records.summary import Origin
 from amsgrad_exp.records.trace_csv import format_rows, parse_trace
 from amsgrad_exp.trace import Trace
-
-if TYPE_CHECKING:
-    pass
-from amsgrad_exp.records.recorder import OnChunk
 
 
 @dataclass(frozen=True)
@@ -59,14 +56,14 @@ def verify(run: Run, engine_name: str | None = None, on_chunk: OnChunk = lambda 
     """
     content = run.trace_bytes()
     recorded = parse_trace(content)
-    experiment = run.experiment if engine_name is None else run.experiment.on_engine(engine_name)
-    engine = experiment.build_engine(run.settings)
-    name = experiment.engine_of(run.settings)
+    trial = run.trial if engine_name is None else run.trial.on_engine(engine_name)
+    engine = engines.build(trial)
+    name = engines.choose(trial)
     complete = run.summary.status == "completed"
     traces = [Trace.empty()]
     points = 0
     try:
-        for chunk in drive(engine, experiment.steps, experiment.log_every, fast_forward=experiment.fast_forward):
+        for chunk in drive(engine, trial.steps, trial.log_every, fast_forward=trial.fast_forward):
             traces.append(chunk.trace)
             points += len(chunk.trace)
             on_chunk(chunk)
@@ -78,12 +75,12 @@ def verify(run: Run, engine_name: str | None = None, on_chunk: OnChunk = lambda 
     again = Trace.concatenate(traces)
     if not complete:
         again = again.rows(slice(len(recorded)))
-    tolerance = 0.0 if name == run.summary.engine else CROSS_ENGINE_TOLERANCE[experiment.dtype]
+    tolerance = 0.0 if name == run.summary.engine else CROSS_ENGINE_TOLERANCE[trial.dtype]
     differences, first_step = _compare(recorded, again, tolerance)
     if first_step is None and tolerance == 0:
         first_step = _first_line_apart(content, format_rows(again, header=True), recorded)
     if first_step is None and not run.trusts(content):
-        first_step = (int(recorded.step[-1]) if len(recorded) else -1) + experiment.log_every
+        first_step = (int(recorded.step[-1]) if len(recorded) else -1) + trial.log_every
     now = Origin.here().facts()
     changed = dict.fromkeys(
         (what, session.facts().get(what) or "none", now.get(what) or "none")

@@ -1,9 +1,9 @@
-"""What an experiment is, checked."""
+"""What is run: a trial, one optimizer on one problem; and an experiment, several trials side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import yaml
@@ -14,18 +14,18 @@ from pydantic import (
     InstanceOf,
     SerializeAsAny,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from amsgrad_exp.engines import OPTIMIZERS
-from amsgrad_exp.engines.base import Engine
-from amsgrad_exp.errors import ConfigError
+from amsgrad_exp import engines
 from amsgrad_exp.numbers import Integer
-from amsgrad_exp.problems.base import Problem
-from amsgrad_exp.rules import RULES
+from amsgrad_exp.problems import Problem
 from amsgrad_exp.schedules import SCHEDULES
+from amsgrad_exp.spec.complete import complete
 from amsgrad_exp.spec.explain import explain, nearest
+from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.optimizer import OptimizerSettings
 
 MAX_STEPS = 10**18
@@ -33,17 +33,16 @@ MAX_POINTS = 10_000_000
 BYTES_PER_POINT = 200  # of trace.csv and labml's log together, at most
 
 
-class Experiment(BaseModel):
-    """A problem, a schedule and optimizers, with how long and how to run them; complete.
+class Setup(BaseModel):
+    """What all trials of an experiment share: a problem, a schedule, how long and how to run; complete.
 
     Attributes:
         name: of the labml experiment, and of the folder its runs go to.
         problem: one of `PROBLEMS` with its constants.
         schedule: a name in `SCHEDULES`; α of each optimizer's step sizes is its ``lr``.
-        optimizers: one or more, no name twice.
         steps: T ≥ 1.
         log_every: a point is logged where (t + 1) mod log_every = 0.
-        engine: "auto" takes "compiled" for an optimizer that has a rule, else "torch".
+        engine: a name in `engines.ENGINES`, or "auto" for the first that can run the trial.
         dtype: of the iterate and the moments.
         seed: of a random problem, and of torch's generator.
         seeds: how many seeds of a random problem, from ``seed`` on, the result is the mean over.
@@ -55,7 +54,6 @@ class Experiment(BaseModel):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=100)] = "synthetic"
     problem: SerializeAsAny[InstanceOf[Problem]]
     schedule: str
-    optimizers: Annotated[tuple[OptimizerSettings, ...], Field(min_length=1)]
     steps: Annotated[Integer, Field(ge=1, le=MAX_STEPS)]
     log_every: Annotated[Integer, Field(ge=1, le=MAX_STEPS)]
     engine: Literal["auto", "compiled", "torch"] = "auto"
@@ -72,27 +70,21 @@ class Experiment(BaseModel):
         return schedule
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> Experiment:
-        names = [settings.name for settings in self.optimizers]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"optimizer {name} is listed twice")
-            if self.seeds > 1 and (name not in RULES or self.engine == "torch"):
-                raise ValueError(f"seeds need the compiled engine, and {name} would run on the torch engine")
-            if self.engine == "compiled" and name not in RULES:
-                raise ValueError(f"optimizer {name} has no rule for the compiled engine: take engine torch or auto")
+    def _seeds_make_a_difference(self) -> Self:
         if self.seeds > 1 and self.problem.deterministic:
             raise ValueError(f"seeds are for a random problem, and {self.problem.name} is the same for every seed")
-        largest = self.problem.largest_slope * max(
-            1.0, self.problem.largest_slope, abs(self.problem.low), abs(self.problem.high)
-        )
-        ceiling = float(np.finfo(self.dtype).max)
-        for settings in self.optimizers:
-            for name in ("lr", "eps"):
-                if (getattr(settings, name) or 0) > ceiling:
-                    raise ValueError(f"{name} is too large for {self.dtype}: {getattr(settings, name)}")
-        if not largest < ceiling / 4:
+        return self
+
+    @model_validator(mode="after")
+    def _constants_fit_the_dtype(self) -> Self:
+        largest = self.problem.largest_slope
+        reach = max(1.0, largest, *(abs(end) for end in self.problem.interval if np.isfinite(end)))
+        if not largest * reach < float(np.finfo(self.dtype).max) / 4:
             raise ValueError(f"the problem's constants are too large for {self.dtype}: their products overflow")
+        return self
+
+    @model_validator(mode="after")
+    def _points_are_few_enough(self) -> Self:
         if self.log_every > self.steps:
             raise ValueError(f"log_every must be at most steps ({self.steps}), not {self.log_every}")
         points = self.steps // self.log_every
@@ -103,56 +95,74 @@ class Experiment(BaseModel):
             )
         return self
 
-    def only(self, name: str) -> Experiment:
-        """The same experiment with one of its optimizers."""
-        chosen = tuple(settings for settings in self.optimizers if settings.name == name)
-        return self.model_copy(update={"optimizers": chosen})
 
-    def on_engine(self, engine: str) -> Experiment:
-        """The same experiment on another engine.
+class Trial(Setup):
+    """One optimizer on one problem: what an engine runs and a record is of.
+
+    Attributes:
+        optimizer: it and its hyper-parameters.
+    """
+
+    optimizer: OptimizerSettings
+
+    @model_validator(mode="after")
+    def _settings_fit_the_dtype(self) -> Self:
+        for name in ("lr", "eps"):
+            if (getattr(self.optimizer, name) or 0) > float(np.finfo(self.dtype).max):
+                raise ValueError(f"{name} is too large for {self.dtype}: {getattr(self.optimizer, name)}")
+        return self
+
+    @model_validator(mode="after")
+    def _an_engine_can_run_it(self) -> Self:
+        engines.choose(self)
+        return self
+
+    def on_engine(self, engine: str) -> Trial:
+        """The same trial on another engine.
 
         Raises:
-            ConfigError: there is no such engine, or the optimizer has no rule for it.
+            ValidationError: there is no such engine, or it cannot run this optimizer.
         """
+        return Trial.model_validate(dict(self) | {"engine": engine})
+
+    def experiment(self) -> Experiment:
+        """The experiment of this trial alone."""
+        shared = dict(self)
+        return Experiment(optimizers=(shared.pop("optimizer"),), **shared)
+
+    def to_yaml(self) -> str:
+        """The trial as YAML: that of an experiment with one optimizer."""
+        return self.experiment().to_yaml()
+
+
+class Experiment(Setup):
+    """Optimizers on one problem; what is left out is filled in as `complete` says.
+
+    Attributes:
+        optimizers: one or more, told apart by their labels or their settings.
+    """
+
+    optimizers: Annotated[tuple[OptimizerSettings, ...], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, data: Any, info: ValidationInfo) -> Any:
+        as_it_is = isinstance(info.context, Mapping) and info.context.get("complete") is False
+        return data if as_it_is or not isinstance(data, dict) else complete(data)
+
+    @model_validator(mode="after")
+    def _trials_are_told_apart(self) -> Self:
         try:
-            return Experiment.model_validate(dict(self) | {"engine": engine})
+            labels(self.trials())
         except ValidationError as error:
-            raise ConfigError(explain(error, Experiment)) from error
+            raise ValueError(explain(error, Trial)) from error
+        return self
 
-    def engine_of(self, settings: OptimizerSettings) -> Literal["compiled", "torch"]:
-        """Which engine runs this optimizer."""
-        if self.engine == "auto":
-            return "compiled" if settings.name in RULES else "torch"
-        return self.engine
-
-    def build_engine(self, settings: OptimizerSettings) -> Engine:
-        """The engine of one optimizer, at step 0.
-
-        Raises:
-            ConfigError: an optimizer named by an import path cannot be imported or built.
-        """
-        schedule = SCHEDULES[self.schedule](settings.lr)
-        if self.engine_of(settings) == "compiled":
-            from amsgrad_exp.engines.compiled import CompiledEngine
-
-            engines = [
-                CompiledEngine(settings.name, self.problem, schedule, dtype=self.dtype, seed=seed, **settings.arguments)
-                for seed in range(self.seed, self.seed + self.seeds)
-            ]
-            if self.seeds == 1:
-                return engines[0]
-            from amsgrad_exp.engines.seeds import SeedsEngine
-
-            return SeedsEngine(engines)
-        from amsgrad_exp.engines.torch_loop import TorchEngine
-
-        path = OPTIMIZERS.get(settings.name, settings.name)
-        try:
-            return TorchEngine(
-                path, self.problem, schedule, arguments=settings.arguments, dtype=self.dtype, seed=self.seed
-            )
-        except ValueError as error:
-            raise ConfigError(str(error).splitlines()[0]) from error
+    def trials(self) -> list[Trial]:
+        """The trial of each optimizer, in order."""
+        shared = dict(self)
+        optimizers: tuple[OptimizerSettings, ...] = shared.pop("optimizers")
+        return [Trial(optimizer=optimizer, **shared) for optimizer in optimizers]
 
     def to_yaml(self) -> str:
         """The experiment as YAML that `load_experiment` reads back to an equal one."""

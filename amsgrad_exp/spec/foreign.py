@@ -1,14 +1,50 @@
-"""What an imported optimizer's constructor takes."""
+"""What the constructor of an optimizer named by its import path takes."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-# A reference setting is for optimizers whose own default is of its kind: not for ε as a pair, nor for three betas.
+from amsgrad_exp.errors import ConfigError
+
+TAKEN_AS = {"beta1": "betas", "beta2": "betas", "eps": "eps", "optimized_update": "optimized_update"}
+
+# A reference setting is for optimizers whose own default is of its kind: not for Adafactor, whose ε is a pair.
 REFERENCE_KINDS: dict[str, Callable[[Any], bool]] = {
     "betas": lambda default: default is inspect.Parameter.empty or (isinstance(default, tuple) and len(default) == 2),
     "eps": lambda default: default is inspect.Parameter.empty or isinstance(default, int | float),
     "optimized_update": lambda default: isinstance(default, bool),
 }
+
+
+def complete_foreign(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """An imported optimizer's settings, with those defaults that its constructor takes. Imports it.
+
+    Raises:
+        ConfigError: it cannot be imported, or does not take a setting that was given.
+    """
+    from amsgrad_exp.optimizers.importing import import_optimizer
+
+    name = entry["name"]
+    try:
+        parameters = inspect.signature(import_optimizer(name)).parameters
+    except ValueError as error:
+        raise ConfigError(f"optimizers: {' '.join(str(error).split())}") from error
+    takes_anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    if "lr" not in parameters and not takes_anything:
+        raise ConfigError(f"optimizers: {name} takes no lr, which every schedule sets")
+    options = entry.get("options")
+    options = options if isinstance(options, dict) else {}
+    taken = dict(defaults)
+    for setting, argument in TAKEN_AS.items():
+        if setting in entry and argument in options:
+            raise ConfigError(f"optimizers: {name} is given {setting}, and {argument} in its options: leave one out")
+        if setting in entry and argument not in parameters and not takes_anything:
+            raise ConfigError(f"optimizers: {name} takes no {argument}, so {setting} cannot be set")
+        of_its_kind = REFERENCE_KINDS[argument]
+        if argument not in parameters or argument in options or not of_its_kind(parameters[argument].default):
+            del taken[setting]
+    if takes_anything and ("beta1" in entry) != ("beta2" in entry):
+        taken |= {"beta1": defaults["beta1"], "beta2": defaults["beta2"]}
+    return {**taken, **entry}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import RULES
-from amsgrad_exp.spec.experiment import Experiment, to_yaml
+from amsgrad_exp.spec.experiment import Trial, to_yaml
 from amsgrad_exp.spec.explain import nearest
 from amsgrad_exp.spec.read import read_experiment, resolve
 
@@ -64,26 +64,27 @@ class Sweep:
         values = {name: axis[at] for (name, axis), at in zip(self.axes.items(), positions, strict=True)}
         return self.optimizers[optimizer], values
 
-    def experiment(self, cell: int) -> Experiment:
-        """The experiment of one cell, complete.
+    def trial(self, cell: int) -> Trial:
+        """The trial of one cell.
 
         Raises:
-            ConfigError: there can be no such experiment.
+            ConfigError: there can be no such trial.
         """
         optimizer, values = self.values(cell)
         return self.at(optimizer, values)
 
-    def at(self, optimizer: str, values: Mapping[str, float]) -> Experiment:
-        """The experiment of one optimizer with these values on the axes.
+    def at(self, optimizer: str, values: Mapping[str, float]) -> Trial:
+        """The trial of one optimizer with these values on the axes.
 
         Raises:
-            ConfigError: there can be no such experiment.
+            ConfigError: there can be no such trial.
         """
         settings = {name: value for name, value in values.items() if name in SETTINGS}
         constants = {name: value for name, value in values.items() if name not in SETTINGS}
         (entry,) = (entry for entry in self.data["optimizers"] if entry["name"] == optimizer)
         changed = {"problem": {**self.data["problem"], **constants}, "optimizers": [{**entry, **settings}]}
-        return resolve({**self.data, **changed})
+        (trial,) = resolve({**self.data, **changed}).trials()
+        return trial
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Sweep, (self.data, self.grid)

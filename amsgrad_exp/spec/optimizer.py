@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-)
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from amsgrad_exp.numbers import Number
 
@@ -19,16 +14,18 @@ class OptimizerSettings(BaseModel):
 
     Attributes:
         name: a name in `OPTIMIZERS`, or the import path of any `torch.optim.Optimizer` class.
+        label: what legends and tables call it; where there is none, its name and what tells it from others.
         lr: α > 0.
         beta1, beta2: decay rates of the moments, each in [0, 1); None for an optimizer that takes no ``betas``.
         eps: ε ≥ 0; None for an optimizer that takes no ``eps``.
         optimized_update: the form of the bias correction, as in `amsgrad_exp.optimizers.Adam`; None for others.
-        options: further keyword arguments of an optimizer named by its import path.
+        options: an optimizer's own settings; of one named by its import path, further keyword arguments.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    label: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     lr: Annotated[Number, Field(gt=0)]
     beta1: Annotated[Number, Field(ge=0, lt=1)] | None = None
     beta2: Annotated[Number, Field(ge=0, lt=1)] | None = None

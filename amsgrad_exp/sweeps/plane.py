@@ -34,7 +34,7 @@ def boundary(sweep: Sweep, optimizer: str) -> tuple[NDArray[np.float64], ...] | 
         for combination in np.unique(constants.reshape(len(constants), -1), axis=1).T:
             where = np.all(constants == combination[:, None, None], axis=0)
             at = {name: float(mesh[name][where][0]) for name in mesh}
-            settings = sweep.at(optimizer, at).optimizers[0]
+            settings = sweep.at(optimizer, at).optimizer
             beta1, beta2, eps = (
                 mesh[name][where] if name in mesh else getattr(settings, name) for name in ("beta1", "beta2", "eps")
             )

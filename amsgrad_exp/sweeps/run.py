@@ -18,10 +18,10 @@ import joblib
 
 from amsgrad_exp.driver.lanes import drive_lanes
 from amsgrad_exp.driver.result import Result, summarize
-from amsgrad_exp.engines.compiled import CompiledEngine
+from amsgrad_exp.engines.compiled import build_lanes
 from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, RunFailed
 from amsgrad_exp.records.files import locked, write_atomically
-from amsgrad_exp.spec.experiment import Experiment
+from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.grid import Sweep, load_sweep
 from amsgrad_exp.sweeps.store import RESULTS, Row, open_results
 
@@ -29,7 +29,7 @@ from amsgrad_exp.sweeps.store import RESULTS, Row, open_results
 def run_block(sweep: Sweep, cells: Sequence[int]) -> list[Row]:
     """The rows of some cells: cell, optimizer, the axes' values, `Result`'s fields, and why a cell failed or None."""
     rows: dict[int, Row] = {}
-    experiments: dict[int, Experiment] = {}
+    trials: dict[int, Trial] = {}
 
     def row(cell: int, result: Result | None, failure: str | None) -> None:
         optimizer, values = sweep.values(cell)
@@ -38,27 +38,25 @@ def run_block(sweep: Sweep, cells: Sequence[int]) -> list[Row]:
 
     for cell in cells:
         try:
-            experiments[cell] = sweep.experiment(cell)
+            trials[cell] = sweep.trial(cell)
         except ConfigError as error:
             row(cell, None, str(error))
 
     def alike(cell: int) -> tuple[str, bool | None, int]:
-        experiment = experiments[cell]
-        settings = experiment.optimizers[0]
-        return settings.name, settings.optimized_update, experiment.problem.steps_per_period or 0
+        trial = trials[cell]
+        return trial.optimizer.name, trial.optimizer.optimized_update, trial.problem.steps_per_period or 0
 
-    for _, group in itertools.groupby(sorted(experiments, key=alike), key=alike):
+    for _, group in itertools.groupby(sorted(trials, key=alike), key=alike):
         together = list(group)
-        engines = [experiments[cell].build_engine(experiments[cell].optimizers[0]) for cell in together]
-        compiled = [engine for engine in engines if isinstance(engine, CompiledEngine)]
-        first = experiments[together[0]]
-        finished = drive_lanes(compiled, first.steps, first.log_every, fast_forward=first.fast_forward)
+        engines = [engine for cell in together for engine in build_lanes(trials[cell])]
+        first = trials[together[0]]
+        finished = drive_lanes(engines, first.steps, first.log_every, fast_forward=first.fast_forward)
         for number, trace, last in finished:
             cell = together[number]
             if isinstance(last, RunFailed):
                 row(cell, None, str(last))
             else:
-                row(cell, summarize(experiments[cell].problem, trace, last), None)
+                row(cell, summarize(trials[cell].problem, trace, last), None)
     return list(rows.values())
 
 

@@ -1,0 +1,89 @@
+"""What is left out of an experiment, filled in: the problem's own settings, or else the reference experiment's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from amsgrad_exp.engines import OPTIMIZERS
+from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.numbers import whole_number
+from amsgrad_exp.problems import PROBLEMS, Problem
+from amsgrad_exp.spec.explain import explain, nearest, short
+from amsgrad_exp.spec.foreign import complete_foreign
+from amsgrad_exp.spec.optimizer import OptimizerSettings
+
+REFERENCE = {"lr": 0.01, "beta1": 0.9, "beta2": 0.99, "eps": 1e-16, "optimized_update": True}
+
+
+def complete(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in what an experiment, as it is written in YAML, leaves out.
+
+    A problem or an optimizer without further settings may be given by its name alone.
+
+    Raises:
+        ConfigError: a name is unknown, or something does not have the form of an experiment.
+    """
+    data = dict(given)
+    problem = build_problem(data.get("problem", "online"))
+    natural = problem.natural_settings
+    listed = data.get("optimizers", ["adam", "amsgrad"])
+    if not isinstance(listed, list | tuple):
+        raise ConfigError(f"optimizers must be a list, not {listed!r}")
+    data["problem"] = problem
+    data["optimizers"] = [_settings(entry, natural) for entry in listed]
+    data.setdefault("schedule", natural.get("schedule", "constant"))
+    data.setdefault("steps", 10_000_000)
+    steps = whole_number(data["steps"])
+    if data.get("log_every") is None and isinstance(steps, int):
+        data["log_every"] = max(1, steps // 10_000)
+    return data
+
+
+def named(entry: Any, field: str) -> dict[str, Any]:
+    """What was given as a name alone or as a mapping with a name, as a mapping.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if isinstance(entry, str):
+        return {"name": entry}
+    if isinstance(entry, dict) and isinstance(entry.get("name"), str):
+        return entry
+    raise ConfigError(f"{field}: a name, or a mapping with a name, is needed, not {short(entry)}")
+
+
+def build_problem(given: Any) -> Problem:
+    """A problem, from its name alone, from a mapping, or as it is.
+
+    Raises:
+        ConfigError: there is no such problem.
+    """
+    if isinstance(given, Problem):
+        return given
+    entry = named(given, "problem")
+    if entry["name"] not in PROBLEMS:
+        raise ConfigError(f"problem: unknown name {entry['name']!r}, {nearest(entry['name'], PROBLEMS)}")
+    kind = PROBLEMS[entry["name"]]
+    try:
+        return kind.model_validate(entry)
+    except ValidationError as error:
+        raise ConfigError(explain(error, kind, "problem")) from error
+
+
+def _settings(given: Any, natural: Mapping[str, Any]) -> OptimizerSettings | dict[str, Any]:
+    """An optimizer's settings, with defaults for those that it takes."""
+    if isinstance(given, OptimizerSettings):
+        return given
+    entry = {key: value for key, value in named(given, "optimizers").items() if value is not None}
+    name = entry["name"]
+    defaults = {key: natural.get(key, value) for key, value in REFERENCE.items()}
+    if name in OPTIMIZERS:
+        if entry.get("options"):
+            raise ConfigError(f"optimizers: options go with an import path, not with {name}")
+        return defaults | entry
+    if "." not in name:
+        raise ConfigError(f"optimizers: unknown name {name!r}, {nearest(name, OPTIMIZERS)}")
+    return complete_foreign(entry, defaults)
