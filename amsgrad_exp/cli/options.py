@@ -1,0 +1,107 @@
+"""Options that commands share."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    pass
+
+
+def _csv(export: str | None) -> str | None:
+    if export not in (None, "csv"):
+        raise typer.BadParameter(f"--export takes csv, not {export!r}")
+    return export
+
+
+Out = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
+
+
+Reference = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's directory, its id or the beginning of it, or 'last'.")
+]
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+Jobs = Annotated[int | None, typer.Option(min=1, help="Threads of a sweep; all cores by default.")]
+
+
+Dask = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Compute a sweep on this Dask scheduler.")]
+
+
+Export = Annotated[
+    str | None, typer.Option(metavar="csv", callback=_csv, help="Write a sweep's rows as results.csv, too.")
+]
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def experiment_options(
+    config: Annotated[Path | None, typer.Option(help="Experiment in YAML; options override it.")] = None,
+    problem: Annotated[str | None, typer.Option(help="Problem, see 'list problems'.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Constant of the problem.")
+    ] = None,
+    steps: Annotated[str | None, typer.Option(metavar="N", help="Steps: 10_000_000 or 1e7.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Step size α.")] = None,
+    beta1: Annotated[float | None, typer.Option(help="Decay rate of the first moment.")] = None,
+    beta2: Annotated[float | None, typer.Option(help="Decay rate of the second moment.")] = None,
+    eps: Annotated[float | None, typer.Option(help="Added to the root of the second moment.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="Step-size schedule, see 'list schedules'.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, compiled or torch.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
+    log_every: Annotated[str | None, typer.Option(metavar="N", help="Log a point every N steps.")] = None,
+    seed: Annotated[str | None, typer.Option(metavar="N", help="Seed of a random problem.")] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="N", help="Mean over so many seeds of a random problem.")] = None,
+    no_fast_forward: Annotated[bool, typer.Option("--no-fast-forward", help="Simulate every step.")] = False,
+) -> dict[str, Any]:
+    """The options that `run` and `compare` share, as arguments of `load_experiment`."""
+    constants = {}
+    for assignment in set_ or []:
+        name, equals, value = assignment.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(f"--set takes NAME=VALUE, not {assignment!r}")
+        constants[name] = value
+    settings = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps}
+    return {
+        "path": config,
+        "settings": {name: value for name, value in settings.items() if value is not None},
+        "constants": constants,
+        "problem": problem,
+        "steps": steps,
+        "schedule": schedule,
+        "engine": engine,
+        "dtype": dtype,
+        "log_every": log_every,
+        "seed": seed,
+        "seeds": seeds,
+        "fast_forward": False if no_fast_forward else None,
+    }
+
+
+def with_experiment_options(command: Callable[..., None], only: Sequence[str] = ()) -> Callable[..., None]:
+    """Add the shared options, or only some, to a command, which gets what they come to as ``experiment``."""
+    known = inspect.signature(experiment_options, eval_str=True).parameters
+    shared = {name: known[name] for name in only or known}
+    own = {
+        name: it for name, it in inspect.signature(command, eval_str=True).parameters.items() if name != "experiment"
+    }
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        given = {name: values.pop(name) for name in shared}
+        command(experiment_options(**given), **values)
+
+    parameters = [it.replace(kind=inspect.Parameter.KEYWORD_ONLY) for it in (*own.values(), *shared.values())]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {it.name: it.annotation for it in parameters}
+    return run

@@ -1,0 +1,166 @@
+"""resume, verify, show, plot and list: what is done with recorded runs."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from amsgrad_exp.errors import NotVerified
+
+if TYPE_CHECKING:
+    pass
+from amsgrad_exp.cli.options import (
+    Dask,
+    Export,
+    Jobs,
+    Json,
+    Out,
+    Quiet,
+    Reference,
+)
+from amsgrad_exp.cli.runs import report
+from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
+from amsgrad_exp.cli.sweeps import complete
+
+
+def resume(
+    reference: Reference,
+    jobs: Jobs = None,
+    dask: Dask = None,
+    export: Export = None,
+    out: Out = Path("logs"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with an interrupted run or sweep, to the same result as if it had never been interrupted."""
+    from amsgrad_exp.output import progress
+    from amsgrad_exp.records import recorder
+    from amsgrad_exp.records import run as runs
+
+    directory = runs.find_directory(reference, out)
+    if (directory / "sweep.yaml").is_file():
+        from amsgrad_exp.sweeps.workers import workers
+
+        if as_json:
+            raise typer.BadParameter("--json is for runs, and this is a sweep: take --export csv")
+        with workers(jobs or -1, dask):
+            complete(directory, export, figure=True, quiet=quiet)
+        return
+    if jobs or dask or export:
+        raise typer.BadParameter("--jobs, --dask and --export are for sweeps, and this is a run")
+    found = runs.read_run(directory)
+    with (
+        interruptible() as interruption,
+        progress.progress(found.summary.optimizer, found.summary.steps, shown=not quiet) as update,
+        optimizers_print_to_stderr(),
+    ):
+        recorded = recorder.resume(found, update, interruption)
+    report({recorded.run.summary.optimizer: recorded}, interruption, as_json=as_json, quiet=quiet)
+
+
+def verify(
+    reference: Reference,
+    engine: Annotated[str | None, typer.Option(help="Run it again on this engine: compiled or torch.")] = None,
+    out: Out = Path("logs"),
+    quiet: Quiet = False,
+) -> None:
+    """Run a recorded experiment again and compare every logged point; exit with 4 where they differ."""
+    from amsgrad_exp.errors import Damaged
+    from amsgrad_exp.output import console, progress
+    from amsgrad_exp.records import run as runs
+    from amsgrad_exp.records import verify as verifying
+
+    try:
+        found = runs.find_run(reference, out)
+        with (
+            progress.progress(f"verifying {found.summary.optimizer}", found.summary.steps, shown=not quiet) as update,
+            optimizers_print_to_stderr(),
+        ):
+            verification = verifying.verify(found, engine, update)
+    except Damaged as error:
+        raise NotVerified(str(error)) from error
+    if verification.first_step is not None:
+        raise NotVerified(console.describe(verification))
+    if not quiet:
+        console.out.print(console.describe(verification), soft_wrap=True)
+
+
+def show(reference: Reference, out: Out = Path("logs")) -> None:
+    """Show one run: its settings, its result and its average regret as a plot in the terminal."""
+    from amsgrad_exp.output import console
+    from amsgrad_exp.records import run as runs
+
+    found = runs.find_run(reference, out)
+    trace = found.read_trace()
+    console.run_table(found)
+    console.out.print()
+    console.out.print(found.trial.to_yaml().rstrip(), markup=False, style="dim")
+    console.out.print()
+    console.plot(trace)
+
+
+def plot(
+    references: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, as for show.")],
+    figure: Annotated[Path, typer.Option(help="Where the figure goes, without its suffix.")] = Path("figure"),
+    out: Out = Path("logs"),
+) -> None:
+    """Draw recorded runs as one figure, PNG and SVG."""
+    from amsgrad_exp.errors import ConfigError
+    from amsgrad_exp.output import console
+    from amsgrad_exp.output.figures import regret_and_iterate
+    from amsgrad_exp.records import run as runs
+
+    if not figure.name:
+        raise typer.BadParameter(f"--figure takes a file's name, not {str(figure)!r}")
+    found = [runs.find_run(reference, out) for reference in references]
+    problems = [it.trial.problem for it in found]
+    if len({(problem.optimum, problem.low, problem.high) for problem in problems}) > 1:
+        raise ConfigError("these runs are of problems with different optima or intervals: draw them apart")
+    names = [it.summary.optimizer for it in found]
+    labels = [
+        name if names.count(name) == 1 else f"{name} {it.run_id[:8]}" for name, it in zip(names, found, strict=True)
+    ]
+    traces = {label: it.read_trace() for label, it in zip(labels, found, strict=True)}
+    for label, trace in traces.items():
+        if not len(trace):
+            raise ConfigError(f"{label} has no logged points yet: there is nothing to draw")
+    console.out.print("figure", *regret_and_iterate(figure, traces, found[0].trial.problem), soft_wrap=True)
+
+
+KINDS = ("problems", "optimizers", "schedules", "runs")
+
+
+def list_(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=", ".join(KINDS), autocompletion=lambda: KINDS)],
+    out: Out = Path("logs"),
+) -> None:
+    """List problems, optimizers, schedules or the runs that are there."""
+    from amsgrad_exp.engines import OPTIMIZERS
+    from amsgrad_exp.output import console
+    from amsgrad_exp.problems import PROBLEMS
+    from amsgrad_exp.records import run as runs
+    from amsgrad_exp.rules import RULES
+    from amsgrad_exp.schedules import SCHEDULES
+    from amsgrad_exp.spec.explain import nearest
+
+    if kind not in KINDS:
+        raise typer.BadParameter(f"there is no list of {kind!r}, {nearest(kind, KINDS)}")
+    if kind == "runs":
+        found = runs.list_runs(out, console.note)
+        if not found:
+            console.note(f"no runs under {out}")
+        else:
+            console.run_listing(found)
+        return
+    if kind == "optimizers":
+        entries = {
+            name: f"{path} ({'compiled, torch' if name in RULES else 'torch'})" for name, path in OPTIMIZERS.items()
+        }
+        entries["import.path"] = "any torch.optim.Optimizer class, such as torch.optim.NAdam (torch)"
+    else:
+        registry = PROBLEMS if kind == "problems" else SCHEDULES
+        entries = {name: (inspect.getdoc(it) or "").splitlines()[0] for name, it in registry.items()}
+    console.listing(kind, entries)
