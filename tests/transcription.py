@@ -30,7 +30,7 @@ def transcribe(
 ) -> Transcribed:
     run = Transcribed(x=problem.start)
     m = v = v_hat = 0.0
-    for t, slope in enumerate(problem.slopes(0, len(step_sizes), seed).tolist()):
+    for t, slope in enumerate(problem.coefficients(0, len(step_sizes), seed)[0].tolist()):
         run.xs.append(run.x)
         run.losses.append(slope * run.x - slope * problem.optimum)
         m = beta1 * m + (1 - beta1) * slope

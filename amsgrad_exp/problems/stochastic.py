@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems.base import LinearProblem
 
 
-class Stochastic(Problem):
+class Stochastic(LinearProblem):
     """The paper's stochastic experiment: steep with a small probability, else shallow (Section 5, Figure 1).
 
     f_t(x) = 1010·x with probability 0.01, −10·x otherwise, on [−1, 1]; E f_t(x) = 0.2·x, so x* = −1. The
@@ -35,7 +35,11 @@ class Stochastic(Problem):
     def largest_slope(self) -> float:
         return max(abs(self.steep), abs(self.shallow))
 
-    def slopes(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
+    def coefficients(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
         block, offset = divmod(start, 4)  # one tick of Philox's counter makes four words
         words = np.random.Philox(key=seed, counter=block).random_raw(stop - start + offset)[offset:]
-        return np.where(words < np.uint64(self.probability * 2.0**64), self.steep, self.shallow)
+        steep = words < np.uint64(self.probability * 2.0**64)
+        return np.where(steep, self.steep, self.shallow)[None]
+
+
+PROBLEM = Stochastic

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.problems import PROBLEMS
-from amsgrad_exp.rules import RULES
+from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.experiment import Trial, to_yaml
 from amsgrad_exp.spec.explain import nearest
 from amsgrad_exp.spec.read import read_experiment, resolve
@@ -128,7 +128,7 @@ class Sweep:
                 f"{-(-experiment.steps // MAX_POINTS)}"
             )
         for optimizer in self.optimizers:
-            if optimizer not in RULES:
+            if optimizer not in OPTIMIZERS:
                 raise ConfigError(f"optimizer {optimizer} has no rule, and a sweep needs the compiled engine")
             for name, values in self.axes.items():
                 for value in values:
