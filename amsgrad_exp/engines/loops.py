@@ -39,6 +39,12 @@ overload(arithmetic.maximum)(lambda y, z: lambda y, z: y if y > z else z)
 overload(arithmetic.minimum)(lambda y, z: lambda y, z: y if y < z else z)
 
 
+@overload(arithmetic.number)  # type: ignore[untyped-decorator]
+def _number(y: Any, like: Any) -> Any:
+    dtype = like
+    return lambda y, like: dtype(y)
+
+
 def compile_loop(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a loop for use without the GIL, cached on disk wherever a cache can be kept."""
     compiled: Callable[..., Any]

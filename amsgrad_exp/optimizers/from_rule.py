@@ -26,7 +26,7 @@ class RuleOptimizer(AdaptiveOptimizer):
     Raises:
         ValueError: an argument is out of range; the message names it and its value.
 
-    State of a parameter: ``step`` (int), ``carry`` (what the rule's coefficients carry from step to step) and the rule's
+    State of a parameter: ``step`` (int), ``carry`` (what the coefficients carry from step to step) and the rule's
     own, by its names, tensors of the parameter's shape and dtype.
     """
 

@@ -1,7 +1,8 @@
 """What a rule may do to a number besides + − × ÷ and comparing: in a compiled loop, in Python, or on a torch tensor.
 
-One rule is then the compiled loop's, a test's oracle and, elementwise, a `torch.optim.Optimizer`. A literal would turn
-float32 into float64 in a compiled loop: what a rule needs of constants is among its hyper-parameters.
+One rule is then the compiled loop's, a test's oracle and, elementwise, a `torch.optim.Optimizer`. A literal in the
+arithmetic of an update, a loss or a slope would turn float32 into float64 in a compiled loop: `number` gives it the
+right dtype.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ def scalar(function: F) -> F:
     """Let compiled loops call a function of a module, which may itself call others marked so."""
     SCALARS.append(function)
     return function
+
+
+def number(y: float, like: Any) -> Any:
+    """A literal in the dtype of another number."""
+    return type(like)(y) if isinstance(like, np.floating) else y
 
 
 def sqrt(y: Any) -> Any:
