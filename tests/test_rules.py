@@ -88,14 +88,14 @@ def test_every_rule_follows_an_independent_implementation(
 def test_once_nothing_is_carried_coefficients_no_longer_change(optimizer: str, variant: dict[str, Any]) -> None:
     trial = make_trial(optimizer, Online(), Constant(0.01), **variant)
     rule, h = rule_of(trial.optimizer), hyper_of(trial.optimizer)
-    done = (0.0,) * len(rule.carry)
-    _, settled, _ = rule.coefficients(10**6, 1.0, h, *done)
-    for t in (10**6, 10**9, 10**15):
-        assert rule.coefficients(t, 0.3, h, *done) == (0.3, settled, done)
     carry = rule.carry
     for t in range(5000):
-        _, c, carry = rule.coefficients(t, 1.0, h, *carry)
-    assert c == settled or any(carry)
+        _, settled, carry = rule.coefficients(t, 1.0, h, *carry)
+    later = [rule.coefficients(t, 0.3, h, *carry) for t in (10**4, 10**6, 10**9, 10**15)]
+    if any(carry):
+        assert len({c for _, c, _ in later}) > 1
+    else:
+        assert later == [(0.3, settled, carry)] * 4
 
 
 @every_optimizer
@@ -129,14 +129,14 @@ KNOWN = [(name, variant) for name, variant in EVERY if OPTIMIZERS[name].rule(OPT
 def test_the_drift_is_what_the_rule_comes_to_move_by(
     optimizer: str, variant: dict[str, Any], betas: tuple[float, float], slopes: tuple[float, ...]
 ) -> None:
-    """The moves of one period, added up, after two hundred periods at a step size of 1 that moves nothing."""
+    """The moves of one period, added up, after two hundred, at t ≥ 10⁹: no growing bound binds there."""
     problem = Cycle(slopes=slopes)
     trial = make_trial(optimizer, problem, Constant(1.0), betas=betas, eps=1e-8, **variant)
     rule, h = rule_of(trial.optimizer), hyper_of(trial.optimizer)
     state, carry = tuple(rule.state.values()), rule.carry
     moved = 0.0
     for t in range(200 * len(slopes)):
-        scale, c, carry = rule.coefficients(t, 1.0, h, *carry)
+        scale, c, carry = rule.coefficients(t + 10**9, 1.0, h, *carry)
         move, state = rule.update(slopes[t % len(slopes)], scale, c, h, *state)
         moved = move + (moved if t % len(slopes) else 0.0)
     options = trial.optimizer.options
