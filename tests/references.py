@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytorch_optimizer
 import torch
 
 from amsgrad_exp.problems import Problem
@@ -82,12 +83,20 @@ def adam(settings: OptimizerSettings, *, amsgrad: bool = False) -> Callable[[flo
     return move
 
 
+def adopt(settings: OptimizerSettings) -> dict[str, Any]:
+    """pytorch_optimizer counts the first step, which moves nothing, where the authors' code does not."""
+    clip = (lambda step: (step - 1) ** 0.25) if settings.options["clip"] else None
+    return {**betas_and_eps(settings), "clip_lambda": clip, "foreach": False}
+
+
 REFERENCES: dict[str, Reference] = {
     "adam": of_step(adam),
     "amsgrad": of_step(lambda settings: adam(settings, amsgrad=True)),
+    "adopt": of_class(pytorch_optimizer.ADOPT, adopt),
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adam": [{"optimized_update": False}],
     "amsgrad": [{"optimized_update": False}],
+    "adopt": [{"options": {"clip": False}}],
 }
 """Settings in which an optimizer is compared beside its default ones."""

@@ -15,6 +15,7 @@ __all__ = ["OPTIMIZERS", "Optimizer", "Options", "Rule", "hyper_of", "options_of
 NAMES = (
     "adam",
     "amsgrad",
+    "adopt",
 )
 OPTIMIZERS: dict[str, Optimizer] = {name: importlib.import_module(f"{__name__}.{name}").OPTIMIZER for name in NAMES}
 
