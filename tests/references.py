@@ -93,6 +93,7 @@ REFERENCES: dict[str, Reference] = {
     "adam": of_step(adam),
     "amsgrad": of_step(lambda settings: adam(settings, amsgrad=True)),
     "adopt": of_class(pytorch_optimizer.ADOPT, adopt),
+    "radam": of_class(torch.optim.RAdam, betas_and_eps),
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adam": [{"optimized_update": False}],

@@ -16,6 +16,7 @@ NAMES = (
     "adam",
     "amsgrad",
     "adopt",
+    "radam",
 )
 OPTIMIZERS: dict[str, Optimizer] = {name: importlib.import_module(f"{__name__}.{name}").OPTIMIZER for name in NAMES}
 
