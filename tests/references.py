@@ -89,15 +89,36 @@ def adopt(settings: OptimizerSettings) -> dict[str, Any]:
     return {**betas_and_eps(settings), "clip_lambda": clip, "foreach": False}
 
 
+def adashift(settings: OptimizerSettings) -> Callable[[float, float], float]:
+    """Zhou et al. 2019, Algorithm 3: the paper's lines over the list of all gradients so far."""
+    beta1, beta2, eps, n = settings.beta1 or 0.0, settings.beta2 or 0.0, settings.eps or 0.0, settings.options["n"]
+    gradients: list[float] = []
+    v = 0.0
+
+    def move(g: float, step_size: float) -> float:
+        nonlocal v
+        gradients.append(g)
+        t = len(gradients)
+        if t <= n:
+            return 0.0
+        v = beta2 * v + (1 - beta2) * gradients[t - n - 1] ** 2
+        m = sum(beta1**i * gradients[t - 1 - i] for i in range(n)) / sum(beta1**i for i in range(n))
+        return step_size * m / (math.sqrt(v / (1 - beta2 ** (t - n))) + eps)
+
+    return move
+
+
 REFERENCES: dict[str, Reference] = {
     "adam": of_step(adam),
     "amsgrad": of_step(lambda settings: adam(settings, amsgrad=True)),
     "adopt": of_class(pytorch_optimizer.ADOPT, adopt),
     "radam": of_class(torch.optim.RAdam, betas_and_eps),
+    "adashift": of_step(adashift),
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adam": [{"optimized_update": False}],
     "amsgrad": [{"optimized_update": False}],
     "adopt": [{"options": {"clip": False}}],
+    "adashift": [{"options": {"n": 1}}, {"options": {"n": 2}}],
 }
 """Settings in which an optimizer is compared beside its default ones."""

@@ -17,6 +17,7 @@ NAMES = (
     "amsgrad",
     "adopt",
     "radam",
+    "adashift",
 )
 OPTIMIZERS: dict[str, Optimizer] = {name: importlib.import_module(f"{__name__}.{name}").OPTIMIZER for name in NAMES}
 
