@@ -19,7 +19,7 @@ from numba import carray, njit, types
 from numba.extending import intrinsic, overload, register_jitable
 
 import amsgrad_exp
-from amsgrad_exp.rules import arithmetic
+from amsgrad_exp import arithmetic
 from amsgrad_exp.rules.base import Rule
 
 TILE = 64  # lanes: enough in flight to hide roots and divisions, few enough for the first cache
@@ -63,6 +63,7 @@ def sources() -> str:
     """
     package = Path(amsgrad_exp.__file__).parent
     paths = sorted(path for room in ("rules", "problems") for path in (package / room).glob("*.py"))
+    paths.append(package / "arithmetic.py")
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 

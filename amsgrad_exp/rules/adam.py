@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from amsgrad_exp.rules.arithmetic import scalar, sqrt
+from amsgrad_exp.arithmetic import scalar, sqrt
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, bias_corrected, decayed, steady_state
 
 

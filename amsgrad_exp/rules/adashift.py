@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Integer
-from amsgrad_exp.rules.arithmetic import sqrt
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, decayed, steady_state
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from amsgrad_exp.rules.arithmetic import maximum, minimum, sqrt
+from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, steady_state
 
 

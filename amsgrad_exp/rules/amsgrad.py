@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from amsgrad_exp.arithmetic import maximum, sqrt
 from amsgrad_exp.rules.adam import AdamOptions, moments, textbook_correction
-from amsgrad_exp.rules.arithmetic import maximum, sqrt
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, bias_corrected, steady_state
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
-from amsgrad_exp.rules.arithmetic import scalar, sqrt
+from amsgrad_exp.arithmetic import scalar, sqrt
 
 Floats = NDArray[np.float64]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.adam import moments
-from amsgrad_exp.rules.arithmetic import sqrt
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, decayed, steady_state
 
 
