@@ -37,11 +37,10 @@ overload(arithmetic.sqrt)(lambda y: lambda y: np.sqrt(y))
 overload(arithmetic.sign)(lambda y: lambda y: np.sign(y))
 overload(arithmetic.maximum)(lambda y, z: lambda y, z: y if y > z else z)
 overload(arithmetic.minimum)(lambda y, z: lambda y, z: y if y < z else z)
+overload(arithmetic.number)(lambda y, like: _converter(like))
 
 
-@overload(arithmetic.number)  # type: ignore[untyped-decorator]
-def _number(y: Any, like: Any) -> Any:
-    dtype = like
+def _converter(dtype: Any) -> Callable[..., Any]:
     return lambda y, like: dtype(y)
 
 
