@@ -18,5 +18,6 @@ NAMES = (
     "stochastic",
     "theorem1",
     "cycle",
+    "components",
 )
 PROBLEMS: dict[str, type[Problem]] = {name: importlib.import_module(f"{__name__}.{name}").PROBLEM for name in NAMES}
