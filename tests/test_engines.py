@@ -18,6 +18,7 @@ from amsgrad_exp.engines.torch_loop import TorchEngine
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems.components import Components
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.problems.stochastic import Stochastic
 from amsgrad_exp.problems.theorem1 import Theorem1
@@ -27,7 +28,13 @@ from amsgrad_exp.schedules import Constant, InverseSquareRoot, Schedule
 from amsgrad_exp.spec.read import load_experiment
 from tests.trials import make_engine
 
-PROBLEMS = [Online(), Stochastic(), Theorem1(C=4), Online(low=-0.5, high=2, period=10, phase=3, steep=-40, shallow=3)]
+PROBLEMS = [
+    Online(),
+    Stochastic(),
+    Theorem1(C=4),
+    Components(),
+    Online(low=-0.5, high=2, period=10, phase=3, steep=-40, shallow=3),
+]
 SCHEDULES = [Constant(0.01), InverseSquareRoot(0.5)]
 
 problems = st.sampled_from(PROBLEMS)
@@ -48,8 +55,9 @@ def test_losses_and_regret_are_those_of_the_iterates(
     betas = (beta1, beta2)
     engine = make(kind, "adam", problem, schedule, betas=betas, optimized_update=optimized, seed=seed)
     trace = engine.advance(300, 1)
-    slopes = problem.coefficients(0, 300, seed)[0]
-    losses = slopes * trace.x - slopes * problem.optimum
+    at_optimum = [problem.loss(problem.optimum, *c) for c in problem.coefficients(0, 300, seed).T.tolist()]
+    at_x = [problem.loss(x, *c) for x, c in zip(trace.x, problem.coefficients(0, 300, seed).T.tolist(), strict=True)]
+    losses = np.subtract(at_x, at_optimum)
     np.testing.assert_allclose(trace.loss, losses, rtol=0, atol=1e-9)
     np.testing.assert_allclose(trace.regret, np.cumsum(losses) / (trace.step + 1), rtol=0, atol=1e-9)
     assert engine.total_regret == pytest.approx(float(np.sum(losses)), rel=1e-12)
