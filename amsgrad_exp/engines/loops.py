@@ -187,7 +187,7 @@ def make_loop(
             for point in range(len(losses) + 1):
                 logging = point < len(losses)
                 end = first + point * log_every + 1 if logging else scales.shape[1]
-                for i in range(max(0, begin), end):  # as is known then, no index counts from the end
+                for i in range(begin, end):
                     # One width of number a loop: a vector takes as many lanes as the widest of its numbers allows.
                     for lane in range(width):
                         p = read(sequence, i, tile + lane)
