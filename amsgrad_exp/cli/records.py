@@ -39,6 +39,7 @@ def resume(
     from amsgrad_exp.output import progress
     from amsgrad_exp.records import recorder
     from amsgrad_exp.records import run as runs
+    from amsgrad_exp.spec.labels import labels
 
     directory = runs.find_directory(reference, out)
     if (directory / "sweep.yaml").is_file():
@@ -52,13 +53,14 @@ def resume(
     if jobs or dask or export:
         raise typer.BadParameter("--jobs, --dask and --export are for sweeps, and this is a run")
     found = runs.read_run(directory)
+    (label,) = labels([found.trial])
     with (
         interruptible() as interruption,
-        progress.progress(found.summary.optimizer, found.summary.steps, shown=not quiet) as update,
+        progress.progress(label, found.summary.steps, shown=not quiet) as update,
         optimizers_print_to_stderr(),
     ):
         recorded = recorder.resume(found, update, interruption)
-    report({recorded.run.summary.optimizer: recorded}, interruption, as_json=as_json, quiet=quiet)
+    report({label: recorded}, interruption, as_json=as_json, quiet=quiet)
 
 
 def verify(
@@ -112,22 +114,23 @@ def plot(
     from amsgrad_exp.output import console
     from amsgrad_exp.output.figures import regret_and_iterate
     from amsgrad_exp.records import run as runs
+    from amsgrad_exp.spec.labels import labels
 
     if not figure.name:
         raise typer.BadParameter(f"--figure takes a file's name, not {str(figure)!r}")
-    found = [runs.find_run(reference, out) for reference in references]
-    problems = [it.trial.problem for it in found]
-    if len({(problem.optimum, problem.low, problem.high) for problem in problems}) > 1:
+    found = list({run.directory: run for run in (runs.find_run(reference, out) for reference in references)}.values())
+    problems = [run.trial.problem for run in found]
+    if len({(problem.optimum, problem.interval) for problem in problems}) > 1:
         raise ConfigError("these runs are of problems with different optima or intervals: draw them apart")
-    names = [it.summary.optimizer for it in found]
-    labels = [
-        name if names.count(name) == 1 else f"{name} {it.run_id[:8]}" for name, it in zip(names, found, strict=True)
-    ]
-    traces = {label: it.read_trace() for label, it in zip(labels, found, strict=True)}
+    try:
+        names = labels([run.trial for run in found], [run.run_id[:8] for run in found])
+    except ValueError as error:
+        raise ConfigError(f"these runs cannot be told apart: {error}") from error
+    traces = {name: run.read_trace() for name, run in zip(names, found, strict=True)}
     for label, trace in traces.items():
         if not len(trace):
             raise ConfigError(f"{label} has no logged points yet: there is nothing to draw")
-    console.out.print("figure", *regret_and_iterate(figure, traces, found[0].trial.problem), soft_wrap=True)
+    console.out.print("figure", *regret_and_iterate(figure, traces, problems[0]), soft_wrap=True)
 
 
 KINDS = ("problems", "optimizers", "schedules", "runs")

@@ -29,6 +29,8 @@ def labels(trials: Sequence[Trial], ids: Sequence[str] | None = None) -> list[st
         ValueError: two labels are the same, with their ids.
     """
     names = [trial.optimizer.label or trial.optimizer.name for trial in trials]
+    if len(names) == 1:  # as for every cell of a sweep
+        return names
     unique = [bool(trial.optimizer.label) and names.count(name) == 1 for trial, name in zip(trials, names, strict=True)]
     if len({trial.problem.name for trial in trials}) > 1:
         names = [
