@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -26,19 +26,34 @@ def trace(regret: np.ndarray, every: int = 10, x: np.ndarray | None = None) -> T
     return Trace(step, regret, np.linspace(0, -1, len(regret)) if x is None else x, regret)
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Figure]]:
-    """The figures that were saved."""
-    figures: list[Figure] = []
-
-    def save(figure: Figure, path: Path) -> list[Path]:
+def keep(figures: list[Figure], monkeypatch: pytest.MonkeyPatch, save: Callable[[Figure, Path], list[Path]]) -> None:
+    def saved(figure: Figure, path: Path) -> list[Path]:
         figures.append(figure)
-        return style.save(figure, path)
+        return save(figure, path)
 
     for module in (curves, planes):
-        monkeypatch.setattr(module, "save", save)
-    yield figures
-    assert figures
+        monkeypatch.setattr(module, "save", saved)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that were saved."""
+    figures: list[Figure] = []
+    keep(figures, monkeypatch, style.save)
+    return figures
+
+
+@pytest.fixture
+def laid_out(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that would have been saved, with everything in its place."""
+
+    def lay_out(figure: Figure, path: Path) -> list[Path]:
+        figure.draw_without_rendering()
+        return []
+
+    figures: list[Figure] = []
+    keep(figures, monkeypatch, lay_out)
+    return figures
 
 
 def legend_of(place: Axes | Figure) -> Legend:
@@ -94,17 +109,17 @@ def test_lines_are_told_apart_without_colour() -> None:
 
 
 @pytest.mark.parametrize("rest", ["", ", α = 0.01, β1 = 0.9, β2 = 0.99"], ids=["short", "long"])
-def test_the_legend_is_the_names_as_they_are(rest: str, drawn: list[Figure], tmp_path: Path) -> None:
+def test_the_legend_is_the_names_as_they_are(rest: str, laid_out: list[Figure], tmp_path: Path) -> None:
     names = [f"{name}{rest}" for name in ("adam, β2 = 0.99", "_hidden", "$x$ for $5")]
     regret_and_iterate(tmp_path / "figure", {name: trace(np.full(100, 0.5)) for name in names}, Online())
-    legend = legend_of(drawn[0] if rest else drawn[0].axes[0])
+    legend = legend_of(laid_out[0] if rest else laid_out[0].axes[0])
     assert names_in(legend) == names
     frame = legend.get_window_extent()
-    assert 0 <= frame.x0 < frame.x1 <= drawn[0].bbox.width
-    assert drawn[0].axes[0].bbox.height > 100
+    assert 0 <= frame.x0 < frame.x1 <= laid_out[0].bbox.width
+    assert laid_out[0].axes[0].bbox.height > 100
 
 
-def test_an_unbounded_iterate_is_shown_whole(drawn: list[Figure], tmp_path: Path) -> None:
+def test_an_unbounded_iterate_is_shown_whole(laid_out: list[Figure], tmp_path: Path) -> None:
     class Unbounded(Online):
         @property
         def interval(self) -> tuple[float, float]:
@@ -117,10 +132,10 @@ def test_an_unbounded_iterate_is_shown_whole(drawn: list[Figure], tmp_path: Path
     far = trace(np.full(100, 0.5), x=np.linspace(0, -3000, 100))
     for problem, low, high in ((Unbounded(), -3000, 40), (Online(), -1, 1)):
         regret_and_iterate(tmp_path / "figure", {"adam": far}, problem)
-        bottom, top = drawn[-1].axes[1].get_ylim()
+        bottom, top = laid_out[-1].axes[1].get_ylim()
         margin = 0.2 * (high - low)
         assert low - margin < bottom < low < high < top < high + margin
-        assert [text.get_text() for text in drawn[-1].axes[1].texts] == [rf"$x^* = {problem.optimum:g}$"]
+        assert [text.get_text() for text in laid_out[-1].axes[1].texts] == [rf"$x^* = {problem.optimum:g}$"]
 
 
 @pytest.mark.parametrize(
@@ -128,10 +143,10 @@ def test_an_unbounded_iterate_is_shown_whole(drawn: list[Figure], tmp_path: Path
     [(np.geomspace(1, 100, 50), "log"), (np.linspace(1, 2, 50), "linear"), (np.linspace(-1, 9, 50), "linear")],
 )
 def test_regrets_far_apart_are_on_a_logarithmic_axis(
-    regret: np.ndarray, scale: str, drawn: list[Figure], tmp_path: Path
+    regret: np.ndarray, scale: str, laid_out: list[Figure], tmp_path: Path
 ) -> None:
     regret_and_iterate(tmp_path / "figure", {"adam": trace(regret)}, Online())
-    axis = drawn[0].axes[0]
+    axis = laid_out[0].axes[0]
     assert axis.get_yscale() == scale
     assert scale == "log" or axis.get_ylim()[0] <= 0
 
@@ -148,13 +163,13 @@ LOG1M = (1 - np.geomspace(0.5, 1e-4, 15)).tolist()
     ],
 )
 def test_a_profile_is_two_panels_spaced_as_the_axis(
-    name: str, values: list[float], scale: str, drawn: list[Figure], tmp_path: Path
+    name: str, values: list[float], scale: str, laid_out: list[Figure], tmp_path: Path
 ) -> None:
     """Both panels show just the axis: from its first value to its last, with a margin."""
     column = {"regret": np.geomspace(1e-3, 1, 15), "mean_x": np.linspace(-1, 1, 15)}
     profile(tmp_path / "profile", name, values, {"adam": column, "amsgrad": column})
-    assert names_in(legend_of(drawn[0].axes[0])) == ["adam", "amsgrad"]
-    for axes, key in zip(drawn[0].axes, ("regret", "mean_x"), strict=True):
+    assert names_in(legend_of(laid_out[0].axes[0])) == ["adam", "amsgrad"]
+    for axes, key in zip(laid_out[0].axes, ("regret", "mean_x"), strict=True):
         assert axes.get_xscale() == scale
         assert axes.get_xlabel() == style.SYMBOLS[name]
         line = axes.get_lines()[0]
@@ -206,11 +221,11 @@ def test_a_phase_diagram_has_each_cells_colour_in_its_place(drawn: list[Figure],
         assert axes.get_yscale() == "function"
 
 
-def test_a_phase_diagram_names_areas_panels_and_the_boundary(drawn: list[Figure], tmp_path: Path) -> None:
+def test_a_phase_diagram_names_areas_panels_and_the_boundary(laid_out: list[Figure], tmp_path: Path) -> None:
     panel = plane()
     panels = [panel, Panel("$a_1", panel.mean_x, panel.iterate, None)]
     phase_diagram(tmp_path / "phase", {"beta1": np.linspace(0, 0.9, 10).tolist(), "beta2": LOG1M}, panels, -1, 1)
-    first, second, _ = drawn[0].axes
+    first, second, _ = laid_out[0].axes
     assert [axes.get_title() for axes in (first, second)] == ["adam", "$a_1"]
     for axes in (first, second):
         assert sorted(text.get_text() for text in axes.texts) == ["between", "failed", "optimum", "worst point"]
@@ -226,24 +241,24 @@ def test_a_phase_diagram_names_areas_panels_and_the_boundary(drawn: list[Figure]
     assert len(second.collections) == 1
 
 
-def test_a_boundary_outside_of_the_plane_is_not_claimed(drawn: list[Figure], tmp_path: Path) -> None:
+def test_a_boundary_outside_of_the_plane_is_not_claimed(laid_out: list[Figure], tmp_path: Path) -> None:
     panel = plane()
     assert panel.boundary is not None
     outside = Panel("adam", panel.mean_x, panel.iterate, (*panel.boundary[:2], panel.boundary[2] + 3))
     phase_diagram(tmp_path / "phase", {"beta1": np.linspace(0, 0.9, 10).tolist(), "beta2": LOG1M}, [outside], -1, 1)
-    assert drawn[0].axes[0].get_legend() is None
+    assert laid_out[0].axes[0].get_legend() is None
 
 
 @pytest.mark.parametrize(("low", "high"), [(-np.inf, np.inf), (-np.inf, 1.0), (-1.0, 1.0)])
 @pytest.mark.parametrize("failed", [False, True], ids=["", "all failed"])
 def test_colours_range_over_the_interval_or_the_data(
-    failed: bool, low: float, high: float, drawn: list[Figure], tmp_path: Path
+    failed: bool, low: float, high: float, laid_out: list[Figure], tmp_path: Path
 ) -> None:
     panel = plane()
     mean_x = np.full(panel.mean_x.shape, np.nan) if failed else 30 * panel.mean_x
     axes = {"beta1": np.linspace(0, 0.9, 10).tolist(), "beta2": LOG1M}
     phase_diagram(tmp_path / "phase", axes, [Panel("adam", mean_x, panel.iterate, None)], low, high)
-    bar = drawn[0].axes[-1]
+    bar = laid_out[0].axes[-1]
     if not failed:
         assert bar.get_ylim() == pytest.approx((max(low, -30.0), min(high, 30.0)))
     assert bar.get_ylabel() == "mean iterate over the last tenth"
