@@ -110,7 +110,7 @@ def test_lines_are_told_apart_without_colour() -> None:
 
 @pytest.mark.parametrize("rest", ["", ", α = 0.01, β1 = 0.9, β2 = 0.99"], ids=["short", "long"])
 def test_the_legend_is_the_names_as_they_are(rest: str, laid_out: list[Figure], tmp_path: Path) -> None:
-    names = [f"{name}{rest}" for name in ("adam, β2 = 0.99", "_hidden", "$x$ for $5")]
+    names = [f"{name}{rest}" for name in ("adam, β2 = 0.99", "_hidden", r"$\no$")]
     regret_and_iterate(tmp_path / "figure", {name: trace(np.full(100, 0.5)) for name in names}, Online())
     legend = legend_of(laid_out[0] if rest else laid_out[0].axes[0])
     assert names_in(legend) == names
