@@ -7,13 +7,15 @@ goes to the low end of the interval, where D < 0 to the high end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from amsgrad_exp.errors import NoSteadyState
-from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems.base import LinearProblem, Problem
+from amsgrad_exp.rules import OPTIMIZERS
 
 Floats = NDArray[np.float64]
 
@@ -21,73 +23,60 @@ LONGEST_PERIOD = 10_000
 LARGEST_BETA2 = 1 - 1e-7  # looked at
 MOST_MOMENTS = 10_000_000  # kept in memory at once
 
-# How each optimizer's denominator follows from v over a period, (P, …).
-DENOMINATORS: dict[str, Callable[[Floats], Floats]] = {
-    "adam": lambda v: v,
-    "amsgrad": lambda v: np.broadcast_to(v.max(axis=0), v.shape),
-}
 
-
-def steady_state(sequence: Floats, beta: ArrayLike) -> Floats:
-    """The exponential average of a sequence that has been repeated for ever.
-
-    y_j = β·y_{j−1} + (1 − β)·s_j with y_{j+P} = y_j, so y_{P−1} = (1 − β)/(1 − β^P) · Σ_i β^i·s_{P−1−i}.
-
-    Args:
-        sequence: s, float64 of shape (P,).
-        beta: in [0, 1), of any shape.
-
-    Returns:
-        y, float64 of shape (P, *beta.shape).
-    """
-    beta = np.asarray(beta, np.float64)
-    y = np.zeros(beta.shape)
-    for number in sequence:
-        y = beta * y + (1 - beta) * number
-    y = y / -np.expm1(len(sequence) * np.log(beta, where=beta > 0, out=np.full(beta.shape, -np.inf)))
-    states = np.empty((len(sequence), *beta.shape))
-    for j, number in enumerate(sequence):
-        y = beta * y + (1 - beta) * number
-        states[j] = y
-    return states
-
-
-def drift(problem: Problem, optimizer: str, beta1: ArrayLike, beta2: ArrayLike, eps: ArrayLike = 0.0) -> Floats:
-    """D = Σ_j m_j/(√v̂_j + ε) over a period: −D·α is how far x moves in one. NaN where 0/0 occurs.
+def drift(
+    problem: Problem,
+    optimizer: str,
+    beta1: ArrayLike,
+    beta2: ArrayLike,
+    eps: ArrayLike = 0.0,
+    options: Mapping[str, Any] | None = None,
+) -> Floats:
+    """D over a period of a small constant step size: −D·α is how far x moves in one. NaN where 0/0 occurs.
 
     Args:
-        problem: periodic.
-        optimizer: a name in `DENOMINATORS`.
+        problem: linear and periodic.
+        optimizer: a registered name.
         beta1, beta2, eps: of shapes that broadcast together.
+        options: the optimizer's own settings.
 
     Returns:
         D, float64 of the broadcast shape.
 
     Raises:
-        NoSteadyState: the problem is not periodic or its period too long, or nothing is known of the optimizer.
+        NoSteadyState: the problem is not linear or periodic or its period too long, or nothing is known of the
+            optimizer.
     """
-    if problem.steps_per_period is None:
+    period = problem.steps_per_period
+    if period is None:
         raise NoSteadyState(f"{problem.name} is not periodic, so its moments have no steady state")
-    if problem.steps_per_period > LONGEST_PERIOD:
-        raise NoSteadyState(f"a period of {problem.steps_per_period:,} steps is too long, at most {LONGEST_PERIOD:,}")
-    if optimizer not in DENOMINATORS:
+    if not isinstance(problem, LinearProblem):
+        raise NoSteadyState(f"the slopes of {problem.name} depend on x, so its moments have no steady state")
+    if period > LONGEST_PERIOD:
+        raise NoSteadyState(f"a period of {period:,} steps is too long, at most {LONGEST_PERIOD:,}")
+    known = OPTIMIZERS.get(optimizer)
+    chosen = known.options(**(options or {})) if known else None
+    rule = known.rule(chosen) if known else None
+    if chosen is None or rule is None or rule.drift is None:
         raise NoSteadyState(f"no steady state is known for {optimizer}")
-    beta1, beta2, eps = np.broadcast_arrays(*(np.asarray(it, np.float64) for it in (beta1, beta2, eps)))
-    slopes = problem.slopes(0, problem.steps_per_period)
-    total = np.empty(beta1.shape)
+    given = {"lr": 1.0, "beta1": beta1, "beta2": beta2, "eps": eps} | chosen.model_dump()
+    settings = {name: given[name] for name in rule.settings}
+    shape = np.broadcast_shapes(*(np.shape(value) for value in given.values()))
+    whole = {name: np.broadcast_to(np.asarray(value, np.float64), shape) for name, value in settings.items()}
+    slopes = problem.coefficients(0, period)[0]
+    total = np.empty(shape)
     at_once = max(1, MOST_MOMENTS // len(slopes))
     for begin in range(0, total.size, at_once):
         some = slice(begin, begin + at_once)
-        m = steady_state(slopes, beta1.flat[some])
-        v = DENOMINATORS[optimizer](steady_state(slopes**2, beta2.flat[some]))
         with np.errstate(divide="ignore", invalid="ignore"):
-            total.flat[some] = np.sum(m / (np.sqrt(v) + eps.flat[some]), axis=0)
+            h = rule.hyper_from({name: array.flat[some] for name, array in whole.items()})
+            total.flat[some] = rule.drift(slopes, h)
     return total
 
 
 def destination(problem: Problem, drift: ArrayLike) -> NDArray[np.str_]:
     """Where a drift takes the iterates: "optimum" or "worst", of the drift's shape."""
-    end = np.where(np.asarray(drift) > 0, problem.low, problem.high)
+    end = np.where(np.asarray(drift) > 0, *problem.interval)
     return np.where(end == problem.optimum, "optimum", "worst")
 
 

@@ -15,6 +15,8 @@ Rows = slice | NDArray[np.int64]
 class Trace:
     """Columns of equal length n, a row for each logged step; float64 but for ``step``.
 
+    Of many runs logged at the same steps, all columns but ``step`` are of shape (n, lanes).
+
     Attributes:
         step: t, counted from 0; int64.
         loss: f_t(x_t) − f_t(x*).
@@ -55,42 +57,22 @@ class Trace:
         at = np.geomspace(self.step[0] + 1, self.step[-1] + 1, rows)
         return self.rows(np.unique(np.searchsorted(self.step + 1, at).clip(max=len(self) - 1)))
 
+    def lanes(self, lanes: int | NDArray[np.int64]) -> Trace:
+        """The points of one lane, of shape (n,), or of some, (n, lanes)."""
+        return Trace(self.step, self.loss[:, lanes], self.x[:, lanes], self.regret[:, lanes])
+
     @classmethod
-    def empty(cls) -> Trace:
+    def empty(cls, shape: tuple[int, ...] = (0,)) -> Trace:
         """A trace of no rows."""
-        return cls(np.empty(0, np.int64), np.empty(0), np.empty(0), np.empty(0))
+        return cls(np.empty(0, np.int64), np.empty(shape), np.empty(shape), np.empty(shape))
 
     @classmethod
     def concatenate(cls, traces: Sequence[Trace]) -> Trace:
         """One trace of all the rows, in order; of no rows where no trace has any."""
-        filled = [trace.columns for trace in traces if len(trace)]
-        if not filled:
-            return cls.empty()
+        filled = [trace.columns for trace in traces if len(trace)] or [
+            traces[0].columns if traces else cls.empty().columns
+        ]
         return cls(**{name: np.concatenate([columns[name] for columns in filled]) for name in filled[0]})
-
-
-@dataclass(frozen=True, eq=False)
-class LaneTraces:
-    """The logged points of many runs at the same steps: ``step`` of shape (points,), the rest (points, lanes)."""
-
-    step: NDArray[np.int64]
-    loss: NDArray[np.float64]
-    x: NDArray[np.float64]
-    regret: NDArray[np.float64]
-
-    @classmethod
-    def concatenate(cls, pieces: Sequence[LaneTraces]) -> LaneTraces:
-        """The points of all the pieces, in order, of the same lanes."""
-        columns = zip(*((piece.step, piece.loss, piece.x, piece.regret) for piece in pieces), strict=True)
-        return cls(*(np.concatenate(column) for column in columns))
-
-    def take(self, lanes: NDArray[np.int64]) -> LaneTraces:
-        """Those of some lanes."""
-        return LaneTraces(self.step, self.loss[:, lanes], self.x[:, lanes], self.regret[:, lanes])
-
-    def of(self, lane: int) -> Trace:
-        """One lane's."""
-        return Trace(self.step, self.loss[:, lane], self.x[:, lane], self.regret[:, lane])
 
 
 def logged_steps(start: int, stop: int, log_every: int) -> NDArray[np.int64]:

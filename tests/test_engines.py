@@ -12,22 +12,29 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amsgrad_exp.engines import OPTIMIZERS, build
+from amsgrad_exp.engines import build
 from amsgrad_exp.engines.base import Engine
-from amsgrad_exp.engines.compiled import CompiledEngine
 from amsgrad_exp.engines.torch_loop import TorchEngine
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems.components import Components
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.problems.stochastic import Stochastic
 from amsgrad_exp.problems.theorem1 import Theorem1
-from amsgrad_exp.rules import RULES
+from amsgrad_exp.rules import OPTIMIZERS, adam, amsgrad
+from amsgrad_exp.rules.base import Hyper
 from amsgrad_exp.schedules import Constant, InverseSquareRoot, Schedule
 from amsgrad_exp.spec.read import load_experiment
-from tests.transcription import transcribe
+from tests.trials import make_engine
 
-PROBLEMS = [Online(), Stochastic(), Theorem1(C=4), Online(low=-0.5, high=2, period=10, phase=3, steep=-40, shallow=3)]
+PROBLEMS = [
+    Online(),
+    Stochastic(),
+    Theorem1(C=4),
+    Components(),
+    Online(low=-0.5, high=2, period=10, phase=3, steep=-40, shallow=3),
+]
 SCHEDULES = [Constant(0.01), InverseSquareRoot(0.5)]
 
 problems = st.sampled_from(PROBLEMS)
@@ -36,55 +43,29 @@ decay = st.sampled_from([0.0, 0.5, 0.9, 0.999])
 
 
 def make(kind: str, optimizer: str, problem: Problem, schedule: Schedule, **changed: object) -> Engine:
-    arguments = {"betas": (0.9, 0.99), "eps": 1e-8, "optimized_update": True} | {
-        key: value for key, value in changed.items() if key in ("betas", "eps", "optimized_update")
-    }
-    dtype = str(changed.get("dtype", "float64"))
-    seed = int(str(changed.get("seed", 0)))
-    if kind == "compiled":
-        return CompiledEngine(optimizer, problem, schedule, dtype=dtype, seed=seed, **arguments)  # type: ignore[arg-type]
-    return TorchEngine(OPTIMIZERS[optimizer], problem, schedule, arguments=arguments, dtype=dtype, seed=seed)
+    return make_engine(kind, optimizer, problem, schedule, **{"eps": 1e-8, "dtype": "float64", **changed})
 
 
 @pytest.mark.parametrize("kind", ["compiled", "torch"])
-@pytest.mark.parametrize("optimizer", sorted(RULES))
 @settings(max_examples=25)
 @given(problem=problems, schedule=schedules, beta1=decay, beta2=decay, optimized=st.booleans(), seed=st.integers(0, 9))
-def test_follows_the_papers_recurrences(
-    kind: str,
-    optimizer: str,
-    problem: Problem,
-    schedule: Schedule,
-    beta1: float,
-    beta2: float,
-    optimized: bool,
-    seed: int,
+def test_losses_and_regret_are_those_of_the_iterates(
+    kind: str, problem: Problem, schedule: Schedule, beta1: float, beta2: float, optimized: bool, seed: int
 ) -> None:
-    steps = 300
-    expected = transcribe(
-        problem,
-        schedule.step_sizes(0, steps).tolist(),
-        amsgrad=optimizer == "amsgrad",
-        beta1=beta1,
-        beta2=beta2,
-        eps=1e-8,
-        optimized_update=optimized,
-        seed=seed,
-    )
-    engine = make(
-        kind, optimizer, problem, schedule, betas=(beta1, beta2), eps=1e-8, optimized_update=optimized, seed=seed
-    )
-    trace = engine.advance(steps, 1)
-    np.testing.assert_allclose(trace.x, expected.xs, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(trace.loss, expected.losses, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(trace.regret, np.cumsum(expected.losses) / (trace.step + 1), rtol=0, atol=1e-9)
-    assert engine.x == pytest.approx(expected.x, abs=1e-12)
-    assert engine.total_regret == pytest.approx(sum(expected.losses), rel=1e-12)
-    assert engine.x_sum == pytest.approx(sum(expected.xs), abs=1e-9)
+    betas = (beta1, beta2)
+    engine = make(kind, "adam", problem, schedule, betas=betas, optimized_update=optimized, seed=seed)
+    trace = engine.advance(300, 1)
+    at_optimum = [problem.loss(problem.optimum, *c) for c in problem.coefficients(0, 300, seed).T.tolist()]
+    at_x = [problem.loss(x, *c) for x, c in zip(trace.x, problem.coefficients(0, 300, seed).T.tolist(), strict=True)]
+    losses = np.subtract(at_x, at_optimum)
+    np.testing.assert_allclose(trace.loss, losses, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(trace.regret, np.cumsum(losses) / (trace.step + 1), rtol=0, atol=1e-9)
+    assert engine.total_regret == pytest.approx(float(np.sum(losses)), rel=1e-12)
+    assert engine.x_sum == pytest.approx(float(np.sum(trace.x)), abs=1e-9)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("optimizer", sorted(RULES))
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 @pytest.mark.parametrize("problem", PROBLEMS, ids=repr)
 def test_engines_agree(optimizer: str, dtype: str, problem: Problem, schedule: Schedule) -> None:
@@ -279,22 +260,28 @@ def test_torchs_own_adam_is_ours() -> None:
 
 def test_rules_are_plain_functions() -> None:
     """By hand: m = 0.9·1 + 0.1·5 = 1.4, v = 0.99·3.91 + 0.01·25 = 4.1209, v̂ = max(9, v)."""
-    arguments = (5.0, 1.0, 3.91, 9.0, 0.9, 0.1, 0.99, 0.01)
-    assert RULES["adam"](*arguments) == pytest.approx((1.4, 4.1209, 9.0, 4.1209))
-    assert RULES["amsgrad"](*arguments) == pytest.approx((1.4, 4.1209, 9.0, 9.0))
+    h = Hyper(lr=0.01, beta1=0.9, one_minus_beta1=0.1, beta2=0.99, one_minus_beta2=0.01, eps=0.0)
+    for rule, state, moved, kept in (
+        (adam.FOLDED, (1.0, 3.91), 1.4 / 4.1209**0.5, (1.4, 4.1209)),
+        (amsgrad.FOLDED, (1.0, 3.91, 9.0), 1.4 / 3.0, (1.4, 4.1209, 9.0)),
+    ):
+        move, state = rule.update(5.0, 0.01, (), h, *state)
+        assert move == pytest.approx(0.01 * moved)
+        assert state == pytest.approx(kept)
 
 
 def test_the_compiled_engine_does_not_import_torch_and_is_cached(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A second process finds the loop in Numba's cache on disk."""
     program = (
         "import sys, logging\n"
-        "from amsgrad_exp.engines import compiled\n"
-        "from amsgrad_exp.problems import Online\n"
-        "from amsgrad_exp.schedules import Constant\n"
-        "engine = compiled.CompiledEngine('amsgrad', Online(), Constant(.01), betas=(.9, .99), eps=0.)\n"
-        "engine.advance(10, 1)\n"
+        "from amsgrad_exp.engines import build, lanes, loops\n"
+        "from amsgrad_exp.spec.read import load_experiment\n"
+        "made = []\n"
+        "lanes.make_loop = lambda *args, **kwargs: made.append(loops.make_loop(*args, **kwargs)) or made[-1]\n"
+        "(trial,) = load_experiment(optimizers=['amsgrad']).trials()\n"
+        "build(trial).advance(10, 1)\n"
         "assert 'torch' not in sys.modules\n"
-        "stats = engine._loop.stats\n"
+        "stats = made[0].stats\n"
         "print(len(stats.cache_hits), len(stats.cache_misses))\n"
     )
     cache = {"NUMBA_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}

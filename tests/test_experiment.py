@@ -18,9 +18,10 @@ from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.problems.stochastic import Stochastic
 from amsgrad_exp.problems.theorem1 import Theorem1
-from amsgrad_exp.rules import RULES
+from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import Constant, InverseSquareRoot, Schedule
 from amsgrad_exp.trace import Trace
+from tests.trials import make_trial
 
 
 def compiled(
@@ -30,7 +31,7 @@ def compiled(
     betas: tuple[float, float] = (0.9, 0.99),
     dtype: str = "float32",
 ) -> CompiledEngine:
-    return CompiledEngine(optimizer, problem, schedule, betas=betas, eps=1e-16, dtype=dtype)
+    return CompiledEngine(make_trial(optimizer, problem, schedule, betas=betas, dtype=dtype))
 
 
 def go(engine: Engine, steps: int, log_every: int = 1000, *, fast_forward: bool = True) -> tuple[Trace, Result]:
@@ -44,7 +45,7 @@ def assert_same_bits(first: Trace, second: Trace) -> None:
         assert getattr(first, column).tobytes() == getattr(second, column).tobytes(), column
 
 
-@pytest.mark.parametrize("optimizer", sorted(RULES))
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 @pytest.mark.parametrize("log_every", [1000, 77])
 def test_fast_forward_is_the_full_simulation_bit_for_bit(optimizer: str, log_every: int) -> None:
     traces, results = zip(
@@ -198,7 +199,7 @@ def test_the_mean_is_over_every_step_of_the_last_tenth() -> None:
 
 def test_a_failure_comes_after_the_points_before_it() -> None:
     problem = Online(steep=4, shallow=0, period=4, phase=0)
-    engine = CompiledEngine("adam", problem, Constant(0.01), betas=(0.0, 0.0), eps=0.0)
+    engine = CompiledEngine(make_trial("adam", problem, Constant(0.01), betas=(0.0, 0.0), eps=0.0))
     seen = []
     with pytest.raises(RunFailed, match="x became nan at step 1"):
         for chunk in drive(engine, 100, 1):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from amsgrad_exp.records import run as runs
-from amsgrad_exp.rules import RULES
+from amsgrad_exp.rules import OPTIMIZERS
 from tests.test_tracking import logged
 
 KILLS = int(os.environ.get("AMSGRAD_EXP_KILLS", "30"))
@@ -59,7 +59,7 @@ def kill(process: subprocess.Popen[bytes], out: Path, seconds: float) -> bool:
 @pytest.mark.parametrize("options", EXPERIMENTS)
 def test_killed_and_resumed_runs_are_the_same_bytes(options: str, tmp_path: Path) -> None:
     chance = random.Random(options)
-    arguments = ["run", "--optimizer", chance.choice(sorted(RULES)), *options.split()]
+    arguments = ["run", "--optimizer", chance.choice(sorted(OPTIMIZERS)), *options.split()]
     start(*arguments, "--steps", "1000", "--out", str(tmp_path / "compiling")).communicate()
     whole = start(*arguments, "--out", str(tmp_path / "whole"))
     _, stderr = whole.communicate()

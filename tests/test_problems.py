@@ -1,53 +1,113 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from amsgrad_exp.problems import PROBLEMS
-from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems.base import LinearProblem, Problem
+from amsgrad_exp.problems.cycle import Cycle
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.problems.stochastic import Stochastic
 from amsgrad_exp.problems.theorem1 import Theorem1
+from amsgrad_exp.verdict import Verdict
 
-ALL = [Online(), Online(period=7, phase=0, steep=20, shallow=-3), Stochastic(), Theorem1(C=4)]
+CONSTANTS: dict[str, dict[str, Any]] = {"cycle": {"slopes": "74,-1x73"}}
+REGISTERED = [kind(**CONSTANTS.get(name, {})) for name, kind in PROBLEMS.items()]
+ALL = [*REGISTERED, Online(period=7, phase=0, steep=20, shallow=-3), Theorem1(C=4), Cycle(slopes=(3, -1, -1))]
+LINEAR = [problem for problem in ALL if isinstance(problem, LinearProblem)]
+
+every_problem = pytest.mark.parametrize("problem", ALL, ids=repr)
 
 
 def test_the_papers_slopes() -> None:
-    assert Online().slopes(0, 10_000).tolist() == [1010.0 if t % 101 == 1 else -10.0 for t in range(10_000)]
-    assert Theorem1(C=5).slopes(0, 30).tolist() == [5.0 if t % 3 == 1 else -1.0 for t in range(30)]
+    assert Online().coefficients(0, 10_000)[0].tolist() == [1010.0 if t % 101 == 1 else -10.0 for t in range(10_000)]
+    assert Theorem1(C=5).coefficients(0, 30)[0].tolist() == [5.0 if t % 3 == 1 else -1.0 for t in range(30)]
 
 
-@pytest.mark.parametrize("problem", ALL, ids=repr)
+@every_problem
 @given(start=st.integers(0, 10**18), cuts=st.lists(st.integers(0, 300), max_size=3))
 def test_slopes_depend_on_the_step_alone(problem: Problem, start: int, cuts: list[int]) -> None:
-    whole = problem.slopes(start, start + 300, seed=3)
+    whole = problem.coefficients(start, start + 300, seed=3)
     bounds = [0, *sorted(cuts), 300]
-    pieces = [problem.slopes(start + a, start + b, seed=3) for a, b in itertools.pairwise(bounds)]
-    assert np.array_equal(np.concatenate(pieces), whole)
+    pieces = [problem.coefficients(start + a, start + b, seed=3) for a, b in itertools.pairwise(bounds)]
+    assert np.array_equal(np.concatenate(pieces, axis=1), whole)
     period = problem.steps_per_period
     if period is not None:
-        assert np.array_equal(problem.slopes(start + period, start + period + 300), whole)
+        assert np.array_equal(problem.coefficients(start + period, start + period + 300), whole)
+    else:
+        assert not np.array_equal(problem.coefficients(start, start + 300, seed=4), whole)
+
+
+@every_problem
+@given(x=st.floats(-4, 4), t=st.integers(0, 1000))
+def test_the_slope_is_the_losss_derivative(problem: Problem, x: float, t: int) -> None:
+    c = problem.coefficients(t, t + 1)[:, 0].tolist()
+    at = torch.tensor([x], dtype=torch.float64, requires_grad=True)
+    (derivative,) = torch.autograd.grad(problem.loss(at, *c).sum(), at)
+    assert problem.slope(x, *c) == pytest.approx(derivative.item(), rel=1e-12)
+
+
+@every_problem
+def test_no_point_has_a_smaller_mean_loss_than_the_optimum(problem: Problem) -> None:
+    """Over a period, or over so many random steps that chance is smaller than what is told apart."""
+    steps = problem.steps_per_period or 4_000_000
+    numbers, times = np.unique(problem.coefficients(0, steps, seed=7), axis=1, return_counts=True)
+    low, high = (max(-4.0, problem.interval[0]), min(4.0, problem.interval[1]))
+
+    def mean_loss(x: float) -> float:
+        return float(
+            sum(problem.loss(x, *c) * n for c, n in zip(numbers.T.tolist(), times.tolist(), strict=True)) / steps
+        )
+
+    assert all(mean_loss(x) > mean_loss(problem.optimum) for x in np.linspace(low, high, 9) if x != problem.optimum)
+    assert problem.interval[0] <= problem.optimum <= problem.interval[1]
+    assert problem.interval[0] <= problem.start <= problem.interval[1]
+    assert problem.verdict(problem.optimum) is Verdict.OPTIMUM
+
+
+@every_problem
+def test_a_problem_is_read_back_from_what_is_written(problem: Problem) -> None:
+    assert type(problem).model_validate(problem.model_dump(mode="json")) == problem
+
+
+def test_a_cycle_is_written_in_short() -> None:
+    for text, slopes in (("74,-1x73", (74, *[-1] * 73)), ("1.9, -1 x 2", (1.9, -1, -1)), ("3", (3,))):
+        assert Cycle(slopes=text).slopes == slopes  # type: ignore[arg-type]
+    assert Cycle(slopes=(3, -1, -1)) == Cycle(slopes=["3", "-1x2"])  # type: ignore[arg-type]
+    assert Cycle(slopes=(74, *[-1] * 73)).model_dump()["slopes"] == "74.0,-1.0x73"
+    assert Cycle(slopes=(2, -1)).coefficients(3, 8)[0].tolist() == [-1, 2, -1, 2, -1]
+
+
+def test_on_a_problem_without_ends_the_verdict_is_by_distance() -> None:
+    problem = PROBLEMS["components"](name="components")
+    verdicts = {-2.0: "optimum", -1.91: "optimum", -1.8: "between", 0.0: "between", 0.1: "away", -4.1: "away"}
+    assert {x: problem.verdict(x) for x in verdicts} == verdicts
 
 
 def test_stochastic_slopes_follow_the_seed_and_the_probability() -> None:
     problem = Stochastic(probability=0.25)
-    slopes = problem.slopes(0, 100_000, seed=1)
+    slopes = problem.coefficients(0, 100_000, seed=1)[0]
     assert set(slopes.tolist()) == {1010.0, -10.0}
     assert np.mean(slopes == 1010) == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / 100_000) ** 0.5)
-    assert not np.array_equal(slopes, problem.slopes(0, 100_000, seed=2))
+    assert not np.array_equal(slopes, problem.coefficients(0, 100_000, seed=2)[0])
 
 
-@pytest.mark.parametrize("problem", ALL, ids=repr)
-def test_mean_slope_and_optimum(problem: Problem) -> None:
+@pytest.mark.parametrize("problem", LINEAR, ids=repr)
+def test_mean_slope_and_optimum(problem: LinearProblem) -> None:
     steps = (problem.steps_per_period or 1) * 200_000
-    spread = 5 * np.std(problem.slopes(0, 1000)) / steps**0.5 if problem.steps_per_period is None else 1e-12
-    assert np.mean(problem.slopes(0, steps, seed=5)) == pytest.approx(problem.mean_slope, abs=spread, rel=1e-12)
-    assert (problem.optimum, problem.worst) == (-1.0, 1.0)
+    spread = 5 * np.std(problem.coefficients(0, 1000)[0]) / steps**0.5 if problem.steps_per_period is None else 1e-12
+    assert np.mean(problem.coefficients(0, steps, seed=5)[0]) == pytest.approx(
+        problem.mean_slope, abs=spread, rel=1e-12
+    )
+    assert sorted([problem.optimum, problem.worst]) == [-1.0, 1.0]
+    assert problem.verdict(problem.worst) is Verdict.WORST
 
 
 def test_the_optimum_follows_the_mean_slope() -> None:
@@ -68,6 +128,14 @@ def test_the_optimum_follows_the_mean_slope() -> None:
         (Online, {"steep": True}, "number is needed"),
         (Stochastic, {"probability": 1}, "less than 1"),
         (Theorem1, {"C": 2}, "greater than 2"),
+        (Cycle, {"slopes": "1,-1"}, "mean slope is 0"),
+        (Cycle, {"slopes": ""}, "valid number"),
+        (Cycle, {"slopes": []}, "at least 1 item"),
+        (Cycle, {"slopes": "1x999999999"}, "at most 100,000 slopes"),
+        (Cycle, {"slopes": "1x"}, "valid number"),
+        (Cycle, {"slopes": 3}, "valid tuple"),
+        (Cycle, {"slopes": "1,nan"}, "finite number"),
+        (Cycle, {}, "Field required"),
         (Theorem1, {"c": 3}, "not permitted"),
     ],
 )
@@ -82,7 +150,3 @@ def test_the_theorems_settings_satisfy_its_conditions() -> None:
         assert settings["beta1"] == 0
         assert settings["beta2"] == 1 / (1 + C**2)
         assert 0 < float(settings["lr"]) < (1 - float(settings["beta2"])) ** 0.5
-
-
-def test_registry_goes_by_the_problems_own_names() -> None:
-    assert all(kind.model_fields["name"].default == name for name, kind in PROBLEMS.items())

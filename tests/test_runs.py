@@ -26,7 +26,7 @@ from amsgrad_exp.records import recorder, trace_csv
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records import verify as verifying
 from amsgrad_exp.records.checkpoint import Checkpoint
-from amsgrad_exp.rules import RULES
+from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.trace import Trace
@@ -123,9 +123,9 @@ def test_a_run_that_stopped_between_its_last_step_and_its_result(
 
 @pytest.mark.parametrize("problem", ["online", "stochastic", "theorem1"])
 @pytest.mark.parametrize("schedule", ["constant", "inv-sqrt"])
-@pytest.mark.parametrize("optimizer", [*sorted(RULES), "torch.optim.NAdam"])
+@pytest.mark.parametrize("optimizer", [*sorted(OPTIMIZERS), "torch.optim.NAdam"])
 def test_fresh_runs_verify(optimizer: str, problem: str, schedule: str, tmp_path: Path) -> None:
-    steps = 200_000 if optimizer in RULES else 2000
+    steps = 200_000 if optimizer in OPTIMIZERS else 2000
     run = recorder.record(trial(optimizer, problem=problem, schedule=schedule, steps=steps), tmp_path).run
     verification = verifying.verify(run)
     assert verification.first_step is None
@@ -135,7 +135,7 @@ def test_fresh_runs_verify(optimizer: str, problem: str, schedule: str, tmp_path
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("optimizer", sorted(RULES))
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_the_other_engine_verifies_within_the_tolerance(optimizer: str, dtype: str, tmp_path: Path) -> None:
     run = recorder.record(trial(optimizer, steps=3000, dtype=dtype), tmp_path).run
     verification = verifying.verify(run, "torch")

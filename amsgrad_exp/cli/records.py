@@ -141,11 +141,10 @@ def list_(
     out: Out = Path("logs"),
 ) -> None:
     """List problems, optimizers, schedules or the runs that are there."""
-    from amsgrad_exp.engines import OPTIMIZERS
     from amsgrad_exp.output import console
     from amsgrad_exp.problems import PROBLEMS
     from amsgrad_exp.records import run as runs
-    from amsgrad_exp.rules import RULES
+    from amsgrad_exp.rules import OPTIMIZERS
     from amsgrad_exp.schedules import SCHEDULES
     from amsgrad_exp.spec.explain import nearest
 
@@ -160,7 +159,7 @@ def list_(
         return
     if kind == "optimizers":
         entries = {
-            name: f"{path} ({'compiled, torch' if name in RULES else 'torch'})" for name, path in OPTIMIZERS.items()
+            name: f"{optimizer.path} (compiled, torch): {optimizer.source}" for name, optimizer in OPTIMIZERS.items()
         }
         entries["import.path"] = "any torch.optim.Optimizer class, such as torch.optim.NAdam (torch)"
     else:

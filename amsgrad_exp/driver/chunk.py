@@ -30,8 +30,8 @@ class Chunk:
     total_regret: float
     tail_x_sum: float
     steps_simulated: int
-    reference: bytes | None
-    resumable: bool
+    reference: bytes | None = None
+    resumable: bool = False
     halfwidths: tuple[float, float] | None = None
 
 

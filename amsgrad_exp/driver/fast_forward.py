@@ -61,7 +61,7 @@ def derive(engine: Engine, plan: Plan, log_every: int) -> Iterator[Chunk]:
         pieces.append(engine.advance(min(engine.step + min(period, plan.chunk), start + plan.cycle), log_every=1))
         if engine.step == start + period and engine.state == state:
             break
-        yield Chunk(Trace.empty(), start, x, total_regret, tail_x_sum, start, None, resumable=False)
+        yield Chunk(Trace.empty(), start, x, total_regret, tail_x_sum, steps_simulated=start)
     cycle = Trace.concatenate(pieces)
     length = len(cycle)
     losses = np.concatenate([[0.0], np.cumsum(cycle.loss)])  # sums over the first 0, 1, …, length steps of a cycle
@@ -85,6 +85,4 @@ def derive(engine: Engine, plan: Plan, log_every: int) -> Iterator[Chunk]:
             total_regret=float(total_regret + (cycles_done * losses[-1] + losses[position_done])),
             tail_x_sum=tail_x_sum + (x_sum_until(stop) - x_sum_until(tail) if stop > tail else 0.0),
             steps_simulated=min(stop, engine.step),
-            reference=None,
-            resumable=False,
         )

@@ -1,8 +1,4 @@
-"""Engines: what advances an optimizer on a problem. They know nothing of files, labml or screens.
-
-`OPTIMIZERS` is the registry of the project's own optimizers; each name has a class for the torch engine, here by
-its import path so that naming it costs nothing, and may have a rule in `rules.RULES` for the compiled one.
-"""
+"""Engines: what advances an optimizer on a problem. They know nothing of files, labml or screens."""
 
 from __future__ import annotations
 
@@ -12,20 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from amsgrad_exp.errors import ConfigError
-from amsgrad_exp.rules import RULES
+from amsgrad_exp.rules import OPTIMIZERS
 
 if TYPE_CHECKING:
     from amsgrad_exp.engines.base import Engine
     from amsgrad_exp.spec.experiment import Trial
 
-OPTIMIZERS = {
-    "adam": "amsgrad_exp.optimizers.Adam",
-    "amsgrad": "amsgrad_exp.optimizers.AMSGrad",
-}
-
 
 def _no_rule(trial: Trial) -> str | None:
-    if trial.optimizer.name not in RULES:
+    if trial.optimizer.name not in OPTIMIZERS:
         return f"optimizer {trial.optimizer.name} has no rule for the compiled engine: take engine torch or auto"
     return None
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from amsgrad_exp.engines.base import Engine
-from amsgrad_exp.engines.compiled import CompiledEngine
 from amsgrad_exp.engines.lanes import Lanes
+from amsgrad_exp.schedules import SCHEDULES
 from amsgrad_exp.trace import Trace
+
+if TYPE_CHECKING:
+    from amsgrad_exp.spec.experiment import Trial
 
 
 def halfwidth(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -23,22 +26,20 @@ def halfwidth(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class SeedsEngine(Engine):
-    """Compiled engines that differ in their seeds alone, advanced together.
+    """A compiled run for each of a trial's seeds, advanced together.
 
     ``x``, ``total_regret`` and ``x_sum`` are means over the seeds, as are the columns of a trace.
 
     Args:
-        engines: two or more, at step 0.
+        trial: of two seeds or more, of an optimizer that has a rule.
     """
 
     chunk_steps = 8192
 
-    def __init__(self, engines: Sequence[CompiledEngine]) -> None:
-        self._lanes = Lanes(engines)
-        super().__init__(engines[0].problem, engines[0].schedule, engines[0].seed)
-
-    def _engines(self) -> list[CompiledEngine]:
-        return [self._lanes.engine(lane) for lane in range(len(self._lanes))]
+    def __init__(self, trial: Trial) -> None:
+        super().__init__(trial.problem, SCHEDULES[trial.schedule](trial.optimizer.lr), trial.seed)
+        seeds = range(trial.seed, trial.seed + trial.seeds)
+        self._lanes = Lanes([trial.model_copy(update={"seed": seed, "seeds": 1}) for seed in seeds])
 
     @property
     def x(self) -> float:
@@ -54,12 +55,16 @@ class SeedsEngine(Engine):
 
     def advance(self, stop: int, log_every: int) -> Trace:
         points = self._lanes.advance(stop, log_every)
-        self.step = self._lanes.step
-        self.total_regret, self.x_sum = (float(total) for total in self._lanes.totals.mean(axis=1))
+        self._follow()
         if not np.isfinite(self._lanes.xs).all():
             self.failure = f"x became {self.x} for some of the seeds by step {self.step - 1}"
         loss, x, regret = (column.mean(axis=1) for column in (points.loss, points.x, points.regret))
         return Trace(points.step, loss, x, regret, halfwidth(points.x), halfwidth(points.regret))
+
+    def _follow(self) -> None:
+        """Take over where the lanes stand."""
+        self.step = self._lanes.step
+        self.total_regret, self.x_sum = (float(total) for total in self._lanes.totals.mean(axis=1))
 
     def reset_x_sum(self) -> None:
         super().reset_x_sum()
@@ -70,15 +75,12 @@ class SeedsEngine(Engine):
         return total_regret, x_sum
 
     def save(self) -> bytes:
-        return json.dumps([engine.save().decode() for engine in self._engines()]).encode()
+        return json.dumps([json.dumps(self._lanes.save(lane)) for lane in range(len(self._lanes))]).encode()
 
     def load(self, saved: bytes) -> None:
-        engines = self._engines()
         states = json.loads(saved)
-        if not isinstance(states, list) or len(states) != len(engines):
-            raise ValueError(f"not the state of a compiled engine of {len(engines)} seeds")
-        for engine, state in zip(engines, states, strict=True):
-            engine.load(state)
-        self._lanes = Lanes(engines)
-        self.step = self._lanes.step
-        self.total_regret, self.x_sum = (float(total) for total in self._lanes.totals.mean(axis=1))
+        if not isinstance(states, list) or len(states) != len(self._lanes):
+            raise ValueError(f"not the state of a compiled engine of {len(self._lanes)} seeds")
+        for lane, state in enumerate(states):
+            self._lanes.load(lane, json.loads(state))
+        self._follow()

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch.optim.optimizer import Optimizer
 
-from amsgrad_exp.engines import OPTIMIZERS
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import SCHEDULES, Schedule
 from amsgrad_exp.trace import Trace, logged_steps
 
@@ -90,13 +90,14 @@ class TorchEngine(Engine):
 
     def advance(self, stop: int, log_every: int) -> Trace:
         steps = logged_steps(self.step, stop, log_every)
-        slopes = self.problem.slopes(self.step, stop, self.seed).tolist()
+        coefficients = self.problem.coefficients(self.step, stop, self.seed).T.tolist()
         step_sizes = self.schedule.step_sizes(self.step, stop).tolist()
-        low, high = self.problem.low, self.problem.high
+        low, high = self.problem.interval
+        loss_of = self.problem.loss
         rows = []
         x = self._param.item()
-        for slope, step_size in zip(slopes, step_sizes, strict=True):
-            loss = (slope * self._param - slope * self._optimum).sum()
+        for c, step_size in zip(coefficients, step_sizes, strict=True):
+            loss = (loss_of(self._param, *c) - loss_of(self._optimum, *c)).sum()
             self.total_regret += loss.item()
             self.x_sum += x
             if (self.step + 1) % log_every == 0:
@@ -156,7 +157,8 @@ def build(trial: Trial) -> Engine:
         ConfigError: the optimizer cannot be imported or built.
     """
     settings = trial.optimizer
-    path = OPTIMIZERS.get(settings.name, settings.name)
+    known = OPTIMIZERS.get(settings.name)
+    path = known.path if known else settings.name
     schedule = SCHEDULES[trial.schedule](settings.lr)
     try:
         return TorchEngine(

@@ -1,7 +1,23 @@
-"""Optimizers as `torch.optim.Optimizer` classes, usable in any PyTorch program."""
+"""Optimizers as `torch.optim.Optimizer` classes, usable in any PyTorch program.
+
+Adam and AMSGrad are written out; every other optimizer of the registry has a class made of its rule, under its title:
+``from amsgrad_exp.optimizers import ADOPT``.
+"""
+
+from __future__ import annotations
 
 from amsgrad_exp.optimizers.adam import Adam
 from amsgrad_exp.optimizers.amsgrad import AMSGrad
 from amsgrad_exp.optimizers.base import AdaptiveOptimizer, WeightDecay
+from amsgrad_exp.optimizers.from_rule import RuleOptimizer
+from amsgrad_exp.rules import OPTIMIZERS
 
-__all__ = ["AMSGrad", "Adam", "AdaptiveOptimizer", "WeightDecay"]
+__all__ = ["AMSGrad", "Adam", "AdaptiveOptimizer", "RuleOptimizer", "WeightDecay"]
+
+for _optimizer in OPTIMIZERS.values():
+    if _optimizer.torch is None:
+        globals()[_optimizer.title] = type(
+            _optimizer.title,
+            (RuleOptimizer,),
+            {"optimizer": _optimizer, "__module__": __name__, "__doc__": f"{_optimizer.title} ({_optimizer.source})."},
+        )

@@ -1,17 +1,23 @@
-"""Problems: sequences of linear losses f_t(x) = slope_t·x on an interval [low, high], with t counted from 0.
+"""Problems, one a file, and their registry: a new one is its file and its name here.
 
-A problem is a value: its constants, checked. What it is asked for is the slopes of a range of steps, as a pure
-function of t (and, for a random problem, of a seed), so that any engine, any chunking and any resumed run sees
-the same sequence.
+A problem is a value: its constants, checked. What it is asked for is the coefficients of a range of steps' losses, with
+t counted from 0, as a pure function of t (and, for a random problem, of a seed), so that any engine, any chunking and
+any resumed run sees the same sequence.
 """
 
 from __future__ import annotations
 
-from amsgrad_exp.problems.base import Problem
-from amsgrad_exp.problems.online import Online
-from amsgrad_exp.problems.stochastic import Stochastic
-from amsgrad_exp.problems.theorem1 import Theorem1
+import importlib
 
-__all__ = ["PROBLEMS", "Online", "Problem", "Stochastic", "Theorem1"]
+from amsgrad_exp.problems.base import LinearProblem, Problem
 
-PROBLEMS: dict[str, type[Problem]] = {"online": Online, "stochastic": Stochastic, "theorem1": Theorem1}
+__all__ = ["PROBLEMS", "LinearProblem", "Problem"]
+
+NAMES = (
+    "online",
+    "stochastic",
+    "theorem1",
+    "cycle",
+    "components",
+)
+PROBLEMS: dict[str, type[Problem]] = {name: importlib.import_module(f"{__name__}.{name}").PROBLEM for name in NAMES}

@@ -1,9 +1,10 @@
-"""What every problem has."""
+"""What every problem has, and what the linear ones on an interval share."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +13,15 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.verdict import Verdict
 
+Floats = NDArray[np.float64]
+
 
 class Problem(BaseModel):
-    """What every problem has: an interval, a sequence of slopes and the optimum they imply.
+    """A sequence of losses f_t(x), each a function of x and of the step's coefficients.
 
     Attributes:
-        low, high: the interval to which x is clamped after every step.
-        deterministic: whether the slopes are the same for every seed.
-        natural_settings: settings under which the paper states the problem, where they differ from
-            the reference experiment's; each is a default that the user's own setting overrides.
+        deterministic: whether the losses are the same for every seed.
+        steps_per_period: after how many steps the losses repeat; None when they never do.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,8 +29,82 @@ class Problem(BaseModel):
     deterministic: ClassVar[bool] = True
 
     name: str
+
+    @staticmethod
+    @abstractmethod
+    def loss(x: Any, *coefficients: Any) -> Any:
+        """f_t(x): a plain function of numbers, compiled as it is, and differentiated by torch."""
+
+    @staticmethod
+    @abstractmethod
+    def slope(x: Any, *coefficients: Any) -> Any:
+        """The derivative of `loss`, compiled as it is."""
+
+    @abstractmethod
+    def coefficients(self, start: int, stop: int, seed: int = 0) -> Floats:
+        """The losses' coefficients at steps start ≤ t < stop, float64 of shape (coefficients, stop - start)."""
+
+    @property
+    @abstractmethod
+    def steps_per_period(self) -> int | None:
+        """After how many steps the losses repeat; None when they never do."""
+
+    @property
+    @abstractmethod
+    def largest_slope(self) -> float:
+        """The largest magnitude of a slope, or of a coefficient where slopes have no bound."""
+
+    @property
+    @abstractmethod
+    def optimum(self) -> float:
+        """x*, the minimizer of the mean loss."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The ends to which x is clamped after every step; infinite where it is not."""
+        return -math.inf, math.inf
+
+    @property
+    def start(self) -> float:
+        """x before the first step: 0, or the point of the interval nearest to it."""
+        low, high = self.interval
+        return min(max(0.0, low), high)
+
+    @property
+    def natural_settings(self) -> dict[str, float | str]:
+        """Defaults of the optimizer's settings and the schedule that belong to this problem."""
+        return {}
+
+    def verdict(self, x: float) -> Verdict:
+        """Where an iterate, or the mean of many, is, on a problem without ends.
+
+        At the optimum within 5 % of the distance from x* to where the run began; away beyond that distance.
+        """
+        distance, began = abs(x - self.optimum), abs(self.start - self.optimum)
+        if distance <= 0.05 * began:
+            return Verdict.OPTIMUM
+        return Verdict.BETWEEN if distance <= began else Verdict.AWAY
+
+
+class LinearProblem(Problem):
+    """Linear losses f_t(x) = slope_t·x on an interval [low, high]; their one coefficient is the slope.
+
+    Attributes:
+        low, high: the interval to which x is clamped after every step.
+    """
+
     low: Number = -1.0
     high: Number = 1.0
+
+    @staticmethod
+    def loss(x: Any, s: Any) -> Any:
+        """f_t(x) = s·x."""
+        return s * x
+
+    @staticmethod
+    def slope(x: Any, s: Any) -> Any:
+        """f_t'(x) = s."""
+        return s
 
     @property
     @abstractmethod
@@ -37,22 +112,7 @@ class Problem(BaseModel):
         """The slope averaged over a period, or its expectation; it decides the optimum."""
 
     @property
-    @abstractmethod
-    def largest_slope(self) -> float:
-        """The largest magnitude of a slope."""
-
-    @property
-    @abstractmethod
-    def steps_per_period(self) -> int | None:
-        """After how many steps the slopes repeat; None when they never do."""
-
-    @abstractmethod
-    def slopes(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
-        """The slopes of steps start ≤ t < stop, float64 of shape (stop - start,)."""
-
-    @property
     def interval(self) -> tuple[float, float]:
-        """The ends to which x is clamped after every step."""
         return self.low, self.high
 
     @property
@@ -72,18 +132,8 @@ class Problem(BaseModel):
             return Verdict.OPTIMUM
         return Verdict.WORST if abs(x - self.worst) <= margin else Verdict.BETWEEN
 
-    @property
-    def start(self) -> float:
-        """x before the first step: 0, or the point of the interval nearest to it."""
-        return min(max(0.0, self.low), self.high)
-
-    @property
-    def natural_settings(self) -> dict[str, float | str]:
-        """Defaults of the optimizer's settings and the schedule that belong to this problem."""
-        return {}
-
     @model_validator(mode="after")
-    def _has_an_optimum(self) -> Problem:
+    def _has_an_optimum(self) -> LinearProblem:
         if not self.low < self.high:
             raise ValueError(f"the interval [{self.low:g}, {self.high:g}] is empty: low must be less than high")
         if self.mean_slope == 0:

@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from amsgrad_exp.numbers import Integer, Number
-from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems.base import LinearProblem
 
 
 def steep_once(start: int, stop: int, period: int, phase: int, steep: float, shallow: float) -> NDArray[np.float64]:
-    """Slopes of steps start ≤ t < stop: steep where t mod period = phase, else shallow."""
-    slopes = np.full(stop - start, shallow)
-    slopes[(phase - start) % period :: period] = steep
+    """Slopes of steps start ≤ t < stop: steep where t mod period = phase, else shallow; of shape (1, stop - start)."""
+    slopes = np.full((1, stop - start), shallow)
+    slopes[0, (phase - start) % period :: period] = steep
     return slopes
 
 
-class Online(Problem):
+class Online(LinearProblem):
     """The paper's online experiment: steep where t mod period = phase, else shallow (Section 5, Figure 1).
 
     f_t(x) = 1010·x if t mod 101 = 1, −10·x otherwise, on [−1, 1]; x* = −1.
@@ -49,5 +49,8 @@ class Online(Problem):
     def steps_per_period(self) -> int:
         return self.period
 
-    def slopes(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
+    def coefficients(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
         return steep_once(start, stop, self.period, self.phase, self.steep, self.shallow)
+
+
+PROBLEM = Online

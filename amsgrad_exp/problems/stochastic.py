@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems.base import LinearProblem
+from amsgrad_exp.problems.random import words
 
 
-class Stochastic(Problem):
+class Stochastic(LinearProblem):
     """The paper's stochastic experiment: steep with a small probability, else shallow (Section 5, Figure 1).
 
-    f_t(x) = 1010·x with probability 0.01, −10·x otherwise, on [−1, 1]; E f_t(x) = 0.2·x, so x* = −1. The
-    slope at t depends on (seed, t) alone: it is word t of the counter-based generator Philox 4×64 (Salmon et al.
-    2011, *Parallel Random Numbers: As Easy as 1, 2, 3*) under the key `seed`, compared with the probability.
+    f_t(x) = 1010·x with probability 0.01, −10·x otherwise, on [−1, 1]; E f_t(x) = 0.2·x, so x* = −1. The slope at t
+    depends on (seed, t) alone: it is steep where word t of `random.words` is below the probability.
     """
 
     name: Literal["stochastic"] = "stochastic"
@@ -35,7 +35,9 @@ class Stochastic(Problem):
     def largest_slope(self) -> float:
         return max(abs(self.steep), abs(self.shallow))
 
-    def slopes(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
-        block, offset = divmod(start, 4)  # one tick of Philox's counter makes four words
-        words = np.random.Philox(key=seed, counter=block).random_raw(stop - start + offset)[offset:]
-        return np.where(words < np.uint64(self.probability * 2.0**64), self.steep, self.shallow)
+    def coefficients(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
+        steep = words(start, stop, seed) < np.uint64(self.probability * 2.0**64)
+        return np.where(steep, self.steep, self.shallow)[None]
+
+
+PROBLEM = Stochastic

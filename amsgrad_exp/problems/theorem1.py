@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems.base import LinearProblem
 from amsgrad_exp.problems.online import steep_once
 
 
-class Theorem1(Problem):
+class Theorem1(LinearProblem):
     """The problem of the paper's Theorem 1, on which Adam's average regret tends to (2C − 4)/3.
 
     f_t(x) = C·x if t mod 3 = 1, −x otherwise, on [−1, 1], C > 2; x* = −1. The theorem's settings are β1 = 0,
@@ -36,5 +36,8 @@ class Theorem1(Problem):
     def natural_settings(self) -> dict[str, float | str]:
         return {"lr": 0.5, "beta1": 0.0, "beta2": 1 / (1 + self.C**2), "schedule": "inv-sqrt"}
 
-    def slopes(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
+    def coefficients(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
         return steep_once(start, stop, 3, 1, self.C, -1.0)
+
+
+PROBLEM = Theorem1

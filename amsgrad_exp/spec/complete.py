@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from amsgrad_exp.engines import OPTIMIZERS
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.numbers import whole_number
 from amsgrad_exp.problems import PROBLEMS, Problem
+from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.explain import explain, nearest, short
 from amsgrad_exp.spec.foreign import complete_foreign
 from amsgrad_exp.spec.optimizer import OptimizerSettings
@@ -81,9 +81,27 @@ def _settings(given: Any, natural: Mapping[str, Any]) -> OptimizerSettings | dic
     name = entry["name"]
     defaults = {key: natural.get(key, value) for key, value in REFERENCE.items()}
     if name in OPTIMIZERS:
-        if entry.get("options"):
-            raise ConfigError(f"optimizers: options go with an import path, not with {name}")
-        return defaults | entry
+        return _registered(entry, defaults)
     if "." not in name:
         raise ConfigError(f"optimizers: unknown name {name!r}, {nearest(name, OPTIMIZERS)}")
     return complete_foreign(entry, defaults)
+
+
+def _registered(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A registered optimizer's settings, with those defaults, and all of its options, that it takes."""
+    name = entry["name"]
+    kind = OPTIMIZERS[name].options
+    given = entry.get("options", {})
+    try:
+        options = kind.model_validate({} if given is None else given)
+    except ValidationError as error:
+        raise ConfigError(explain(error, kind, f"{name}.options")) from error
+    forms = options.model_dump(include={"optimized_update"})
+    if forms and "optimized_update" in options.model_fields_set:
+        raise ConfigError(f"optimizers: optimized_update of {name} is no option: write it beside lr")
+    takes = {"lr", *OPTIMIZERS[name].rule(options).settings, *forms}
+    for setting in REFERENCE:
+        if setting in entry and setting not in takes:
+            raise ConfigError(f"optimizers: {name} takes no {setting}, so it cannot be set")
+    taken = {setting: value for setting, value in defaults.items() if setting in takes}
+    return taken | {**entry, "options": options.model_dump(exclude=set(forms))}

@@ -23,11 +23,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
     """The first of a model's errors, as one line that names the field and the value."""
     first = error.errors(include_url=False)[0]
-    where = first["loc"][2:] if first["loc"][:1] == ("optimizers",) and len(first["loc"]) > 2 else first["loc"]
+    where = first["loc"]
+    if where[:1] == ("optimizers",) and len(where) > 2:
+        where = where[2:]
+    elif where[:1] == ("optimizer",) and len(where) > 1:
+        where = where[1:]
     field = ".".join(str(part) for part in (prefix, *where) if part != "")
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if first["type"] == "extra_forbidden":
-        known = OptimizerSettings.model_fields if first["loc"][0] == "optimizers" else model.model_fields
+        known = OptimizerSettings.model_fields if first["loc"][0] in ("optimizer", "optimizers") else model.model_fields
         return f"{field}: unknown key, {nearest(str(first['loc'][-1]), known)}"
     if first["type"] in ("value_error", "missing"):
         return f"{field}: {message}" if field else message

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.problems import PROBLEMS
-from amsgrad_exp.rules import RULES
+from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.experiment import Trial, to_yaml
 from amsgrad_exp.spec.explain import nearest
-from amsgrad_exp.spec.read import read_experiment, resolve
+from amsgrad_exp.spec.read import read_experiment, resolve, resolve_trial
 
 LANES = 256
 POINTS = 1000  # logged in a cell, unless the experiment says otherwise
@@ -83,8 +83,7 @@ class Sweep:
         constants = {name: value for name, value in values.items() if name not in SETTINGS}
         (entry,) = (entry for entry in self.data["optimizers"] if entry["name"] == optimizer)
         changed = {"problem": {**self.data["problem"], **constants}, "optimizers": [{**entry, **settings}]}
-        (trial,) = resolve({**self.data, **changed}).trials()
-        return trial
+        return resolve_trial({**self.data, **changed})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Sweep, (self.data, self.grid)
@@ -128,7 +127,7 @@ class Sweep:
                 f"{-(-experiment.steps // MAX_POINTS)}"
             )
         for optimizer in self.optimizers:
-            if optimizer not in RULES:
+            if optimizer not in OPTIMIZERS:
                 raise ConfigError(f"optimizer {optimizer} has no rule, and a sweep needs the compiled engine")
             for name, values in self.axes.items():
                 for value in values:

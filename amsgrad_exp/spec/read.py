@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.spec.complete import build_problem, complete, named
-from amsgrad_exp.spec.experiment import Experiment
+from amsgrad_exp.spec.experiment import Experiment, Trial
 from amsgrad_exp.spec.explain import explain
 
 MAX_DEPTH = 50
@@ -28,6 +28,16 @@ def resolve(data: Mapping[str, Any]) -> Experiment:
         return Experiment.model_validate(complete(data), context={"complete": False})
     except ValidationError as error:
         raise ConfigError(explain(error, Experiment)) from error
+
+
+def resolve_trial(data: Mapping[str, Any]) -> Trial:
+    """As `resolve`, of an experiment with one optimizer, for less time."""
+    completed = complete(data)
+    (optimizer,) = completed.pop("optimizers")
+    try:
+        return Trial.model_validate(completed | {"optimizer": optimizer})
+    except ValidationError as error:
+        raise ConfigError(explain(error, Trial)) from error
 
 
 def read_complete(path: Path) -> Experiment:

@@ -8,17 +8,16 @@ rows are written in one transaction, so a sweep that was killed has whole blocks
 from __future__ import annotations
 
 import contextlib
-import itertools
 import uuid
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 import joblib
 
 from amsgrad_exp.driver.lanes import drive_lanes
 from amsgrad_exp.driver.result import Result, summarize
-from amsgrad_exp.engines.compiled import build_lanes
+from amsgrad_exp.engines.lanes import alike
 from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, RunFailed
 from amsgrad_exp.records.files import locked, write_atomically
 from amsgrad_exp.spec.experiment import Trial
@@ -42,16 +41,11 @@ def run_block(sweep: Sweep, cells: Sequence[int]) -> list[Row]:
         except ConfigError as error:
             row(cell, None, str(error))
 
-    def alike(cell: int) -> tuple[str, bool | None, int]:
-        trial = trials[cell]
-        return trial.optimizer.name, trial.optimizer.optimized_update, trial.problem.steps_per_period or 0
-
-    for _, group in itertools.groupby(sorted(trials, key=alike), key=alike):
-        together = list(group)
-        engines = [engine for cell in together for engine in build_lanes(trials[cell])]
-        first = trials[together[0]]
-        finished = drive_lanes(engines, first.steps, first.log_every, fast_forward=first.fast_forward)
-        for number, trace, last in finished:
+    groups: dict[Hashable, list[int]] = {}
+    for cell, trial in trials.items():
+        groups.setdefault(alike(trial), []).append(cell)
+    for together in groups.values():
+        for number, trace, last in drive_lanes([trials[cell] for cell in together]):
             cell = together[number]
             if isinstance(last, RunFailed):
                 row(cell, None, str(last))

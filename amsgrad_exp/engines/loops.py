@@ -1,0 +1,245 @@
+"""The compiled loop, of one run or of many "lanes" side by side: the only module that imports numba.
+
+No fast-math and no contraction: the same bits on every processor. Lanes are taken in tiles, each through all steps of a
+chunk before the next: its state stays in the processor's first cache, and the compiler makes vectors of it. A single
+run is a tile of one, whose state it keeps in registers.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.extending import intrinsic, overload, register_jitable
+
+import amsgrad_exp
+from amsgrad_exp import arithmetic
+from amsgrad_exp.rules.base import Rule
+
+TILE = 64  # lanes: enough in flight to hide roots and divisions, few enough for the first cache
+
+
+def _jitable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let compiled loops call a plain function; as it is, for closed over as a dispatcher it would never be cached."""
+    plain: Callable[..., Any] = register_jitable(function)
+    return plain
+
+
+for _function in arithmetic.SCALARS:
+    _jitable(_function)
+overload(arithmetic.sqrt)(lambda y: lambda y: np.sqrt(y))
+overload(arithmetic.sign)(lambda y: lambda y: np.sign(y))
+overload(arithmetic.maximum)(lambda y, z: lambda y, z: y if y > z else z)
+overload(arithmetic.minimum)(lambda y, z: lambda y, z: y if y < z else z)
+overload(arithmetic.number)(lambda y, like: _converter(like))
+
+
+def _converter(dtype: Any) -> Callable[..., Any]:
+    return lambda y, like: dtype(y)
+
+
+def compile_loop(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a loop for use without the GIL, cached on disk wherever a cache can be kept."""
+    compiled: Callable[..., Any]
+    try:
+        compiled = njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError:  # Numba found no writable place for a cache: compile in every process
+        compiled = njit(nogil=True, error_model="numpy")(function)
+    return compiled
+
+
+@functools.cache
+def sources() -> str:
+    """A digest of all rules and problems, which loops close over.
+
+    Numba's cache knows a function of another module by its name alone, and would go on with an old one after an edit.
+    """
+    package = Path(amsgrad_exp.__file__).parent
+    paths = sorted(path for room in ("rules", "problems") for path in (package / room).glob("*.py"))
+    paths.append(package / "arithmetic.py")
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def _on_stack(typing_context: Any, like: Any, rows: Any, width: Any) -> Any:
+    """A pointer to rows × width numbers of like's dtype in the stack frame, aligned to a cache line."""
+    if not isinstance(rows, types.IntegerLiteral) or not isinstance(width, types.IntegerLiteral):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = ir.ArrayType(context.get_data_type(like.dtype), rows.literal_value * width.literal_value)
+        with builder.goto_entry_block():
+            pointer = builder.alloca(array)
+            pointer.align = 64
+        return builder.bitcast(pointer, context.get_value_type(signature.return_type))
+
+    return types.CPointer(like.dtype)(like, rows, width), generate
+
+
+@_jitable
+def _tile(like: Any, rows: int, width: int) -> Any:
+    """An uninitialized (rows, width) array of like's dtype that lives until the loop returns.
+
+    On the stack the compiler knows its width and alignment, and that nothing else points to it: with np.empty's the
+    loop takes one and a half times as long. A function of the module, since a closure over an intrinsic would never be
+    found in the cache.
+    """
+    return carray(_on_stack(like, rows, width), (rows, width))
+
+
+# Tuples of any length are built one element at a time, so that every index is a constant: with a loop over rows, or a
+# slice of them, lanes are not vectorized and take five times as long.
+
+
+def _getter(first: int, count: int) -> Callable[..., Any]:
+    """(array, lane) → the tuple of so many rows from ``first`` on."""
+    if count == 0:
+        return _jitable(lambda array, lane: ())
+    before, last = _getter(first, count - 1), first + count - 1
+    return _jitable(lambda array, lane: before(array, lane) + (array[last, lane],))
+
+
+def _setter(first: int, count: int) -> Callable[..., Any]:
+    """(array, lane, values): put a tuple into so many rows from ``first`` on."""
+    if count == 0:
+        return _jitable(lambda array, lane, values: None)
+    before, last = _setter(first, count - 1), count - 1
+
+    def put(array: Any, lane: int, values: Any) -> None:
+        before(array, lane, values)
+        array[first + last, lane] = values[last]
+
+    return _jitable(put)
+
+
+def _reader(count: int) -> Callable[..., Any]:
+    """(array, i, lane) → the tuple of what each of ``count`` sequences has at step i, for a lane or for all."""
+    if count == 0:
+        return _jitable(lambda array, i, lane: ())
+    before, last = _reader(count - 1), count - 1
+
+    def read(array: Any, i: int, lane: int) -> Any:
+        return before(array, i, lane) + (array[last, i] if array.ndim == 2 else array[last, i, lane],)
+
+    return _jitable(read)
+
+
+@functools.cache
+def make_loop(
+    rule: Rule, loss: Callable[..., Any], slope: Callable[..., Any], *, per_step: int, width: int, varying: bool
+) -> Callable[..., None]:
+    """Compile the loop of one rule on one kind of problem over tiles of lanes, steps, and the lanes of a tile.
+
+    The loop advances ``state`` (1 + slots, lanes; x, then the rule's) and ``totals`` (2, lanes; R and Σx, float64) in
+    place, and logs loss, x and R at position ``first`` and every ``log_every`` steps after it, (points, lanes) each.
+    All but totals are of the run's dtype; lanes are a multiple of ``width``.
+
+    Args:
+        rule: its update and how many numbers it keeps.
+        loss, slope: `Problem.loss` and `Problem.slope`.
+        per_step: how many coefficients the problem has: ``sequence`` is (per_step, steps) where lanes share them, else
+            (per_step, steps, lanes).
+        width: lanes of a tile.
+        varying: whether the rule's coefficients change with the step: ``scales`` is then (1, steps, lanes) and
+            ``varied`` (coefficients, steps, lanes). Else ``scales`` is (1, steps), and the coefficients are the last of
+            ``constants``: hyper-parameters, low, high, x*, coefficients; a column a lane.
+    """
+    update, hyper, slots = _jitable(rule.update), rule.hyper, len(rule.state)
+    count = len(hyper._fields)
+    low, high, optimum = count, count + 1, count + 2
+    kept, loss_row, before_row = 1 + slots, 1 + slots, 2 + slots
+    of_rule = rule.number_of_coefficients
+    rows, constant_rows = 3 + slots, 3 + count + of_rule
+    get_state, put_state, get_hyper = _getter(1, slots), _setter(1, slots), _getter(0, count)
+    get_coefficients, read, read_coefficients = _getter(3 + count, of_rule), _reader(per_step), _reader(of_rule)
+    read_scale, loss, slope, version = _reader(1), _jitable(loss), _jitable(slope), sources()
+
+    def loop(
+        state: Any,
+        totals: Any,
+        sequence: Any,
+        scales: Any,
+        varied: Any,
+        constants: Any,
+        first: int,
+        log_every: int,
+        losses: Any,
+        xs: Any,
+        total_regrets: Any,
+    ) -> None:
+        _ = version
+        local, k, total = _tile(state, rows, width), _tile(constants, constant_rows, width), _tile(totals, 2, width)
+        for tile in range(0, state.shape[1], width):
+            for lane in range(width):
+                for row in range(kept):
+                    local[row, lane] = state[row, tile + lane]
+                for row in range(constant_rows):
+                    k[row, lane] = constants[row, tile + lane]
+                for row in range(2):
+                    total[row, lane] = totals[row, tile + lane]
+            begin = 0
+            for point in range(len(losses) + 1):
+                logging = point < len(losses)
+                end = first + point * log_every + 1 if logging else scales.shape[1]
+                for i in range(begin, end):
+                    # One width of number a loop: a vector takes as many lanes as the widest of its numbers allows.
+                    for lane in range(width):
+                        p = read(sequence, i, tile + lane)
+                        h = hyper(*get_hyper(k, lane))
+                        c = read_coefficients(varied, i, tile + lane) if varying else get_coefficients(k, lane)
+                        x = local[0, lane]
+                        local[loss_row, lane] = loss(x, *p) - loss(k[optimum, lane], *p)
+                        local[before_row, lane] = x
+                        step_size = h.lr * read_scale(scales, i, tile + lane)[0]
+                        move, new = update(slope(x, *p), step_size, c, h, *get_state(local, lane))
+                        put_state(local, lane, new)
+                        x = x - move
+                        x = k[high, lane] if x > k[high, lane] else x
+                        x = k[low, lane] if x < k[low, lane] else x
+                        local[0, lane] = x
+                    for lane in range(width):
+                        total[0, lane] += local[loss_row, lane]
+                        total[1, lane] += local[before_row, lane]
+                begin = end
+                if logging:
+                    for lane in range(width):
+                        losses[point, tile + lane] = local[loss_row, lane]
+                        xs[point, tile + lane] = local[before_row, lane]
+                        total_regrets[point, tile + lane] = total[0, lane]
+            for lane in range(width):
+                for row in range(kept):
+                    state[row, tile + lane] = local[row, lane]
+                for row in range(2):
+                    totals[row, tile + lane] = total[row, lane]
+
+    return compile_loop(loop)
+
+
+@functools.cache
+def make_coefficients(rule: Rule) -> Callable[..., None]:
+    """Compile the working out of a rule's coefficients, and of the step sizes they correct, in double precision.
+
+    From ``schedule`` (steps,), α_t/α of steps from ``start`` on, it fills ``scales`` (1, steps, lanes) and ``varied``
+    (coefficients, steps, lanes), and advances ``carry`` (carried, lanes); ``hypers`` is (hyper-parameters, lanes).
+    """
+    coefficients, hyper, carried = _jitable(rule.coefficients), rule.hyper, len(rule.carry)
+    get_hyper, get_carry, put_carry = _getter(0, len(hyper._fields)), _getter(0, carried), _setter(0, carried)
+    put, version = _setter(0, rule.number_of_coefficients), sources()
+
+    def fill(carry: Any, hypers: Any, schedule: Any, start: int, scales: Any, varied: Any) -> None:
+        _ = version
+        for i in range(len(schedule)):
+            for lane in range(carry.shape[1]):
+                h = hyper(*get_hyper(hypers, lane))
+                scale, c, new = coefficients(start + i, schedule[i], h, *get_carry(carry, lane))
+                put_carry(carry, lane, new)
+                scales[0, i, lane] = scale
+                put(varied[:, i], lane, c)
+
+    return compile_loop(fill)

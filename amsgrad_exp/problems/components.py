@@ -1,0 +1,56 @@
+"""The n-component function of Zhang et al. 2022 (arXiv 2208.09632, Section 3; a of the later arXiv 2603.02092)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from amsgrad_exp.arithmetic import number
+from amsgrad_exp.numbers import Integer, Number
+from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems.random import words
+
+
+class Components(Problem):
+    """A random one of n components at each step, one steep and n − 1 shallow the other way (Zhang et al. 2022).
+
+    f_t(x) = s·x for x ≥ −1 and s·((x + 2)²/2 − 3/2) below, with s = 1 + (n − 1)·a for one component and −a for the
+    others, on all of ℝ; their mean is x/n for x ≥ −1, and x* = −2. The component at t depends on (seed, t) alone, as a
+    slope of `stochastic` does.
+    """
+
+    name: Literal["components"] = "components"
+    n: Annotated[Integer, Field(ge=2, le=10**6)] = 10
+    a: Annotated[Number, Field(gt=0)] = 1.0
+    deterministic: ClassVar[bool] = False
+    steps_per_period: ClassVar[None] = None
+    optimum: ClassVar[float] = -2.0
+
+    @staticmethod
+    def loss(x: Any, s: Any) -> Any:
+        """s·x for x ≥ −1, s·((x + 2)²/2 − 3/2) below."""
+        two, three_halves = number(2.0, x), number(1.5, x)
+        if x >= -1:
+            return s * x
+        return s * ((x + two) * (x + two) / two - three_halves)
+
+    @staticmethod
+    def slope(x: Any, s: Any) -> Any:
+        """s for x ≥ −1, s·(x + 2) below."""
+        if x >= -1:
+            return s * number(1.0, x)
+        return s * (x + number(2.0, x))
+
+    @property
+    def largest_slope(self) -> float:
+        return 1 + (self.n - 1) * self.a
+
+    def coefficients(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
+        steep = words(start, stop, seed) < np.uint64(2**64 // self.n)
+        return np.where(steep, self.largest_slope, -self.a)[None]
+
+
+PROBLEM = Components

@@ -1,0 +1,66 @@
+"""Any periodic sequence of slopes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, field_serializer
+
+from amsgrad_exp.numbers import Number
+from amsgrad_exp.problems.base import LinearProblem
+
+LONGEST = 100_000
+
+
+def _spelled_out(given: Any) -> Any:
+    """A list of slopes from its text, in which -1x73 stands for −1 seventy-three times."""
+    if not isinstance(given, str | list | tuple):
+        return given
+    numbers: list[Any] = []
+    for part in given.split(",") if isinstance(given, str) else given:
+        repeated = re.fullmatch(r"\s*(.+?)\s*[x×]\s*(\d{1,9})\s*", part) if isinstance(part, str) else None
+        number, times = (repeated[1], int(repeated[2])) if repeated else (part, 1)
+        if len(numbers) + times > LONGEST:
+            raise ValueError(f"a cycle has at most {LONGEST:,} slopes")
+        numbers.extend([number] * times)
+    return numbers
+
+
+class Cycle(LinearProblem):
+    """Slopes of your own, repeated for ever: --set slopes=74,-1x73 is 74 once and −1 seventy-three times.
+
+    f_t(x) = slopes[t mod P]·x on [−1, 1], where P is how many slopes there are.
+    """
+
+    name: Literal["cycle"] = "cycle"
+    slopes: Annotated[tuple[Number, ...], BeforeValidator(_spelled_out), Field(min_length=1)]
+
+    @field_serializer("slopes")
+    def _in_short(self, slopes: tuple[float, ...]) -> str:
+        runs = [(slope, len(list(repeated))) for slope, repeated in itertools.groupby(slopes)]
+        return ",".join(f"{slope!r}x{times}" if times > 1 else repr(slope) for slope, times in runs)
+
+    @property
+    def mean_slope(self) -> float:
+        return math.fsum(self.slopes) / len(self.slopes)
+
+    @property
+    def largest_slope(self) -> float:
+        return max(abs(slope) for slope in self.slopes)
+
+    @property
+    def steps_per_period(self) -> int:
+        return len(self.slopes)
+
+    def coefficients(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
+        first = start % len(self.slopes)
+        repeats = -(-(first + stop - start) // len(self.slopes))
+        return np.tile(self.slopes, repeats)[None, first : first + stop - start]
+
+
+PROBLEM = Cycle

@@ -1,0 +1,61 @@
+"""Adam (Kingma and Ba 2015, arXiv 1412.6980, Algorithm 1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from amsgrad_exp.arithmetic import scalar, sqrt
+from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, bias_corrected, decayed, steady_state
+
+
+class AdamOptions(Options):
+    """The form of the bias correction, as in `amsgrad_exp.optimizers.Adam`."""
+
+    optimized_update: bool = True
+
+
+@scalar
+def moments(g: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+    """m_t = β1·m + (1 − β1)·g and v_t = β2·v + (1 − β2)·g²."""
+    return h.beta1 * exp_avg + h.one_minus_beta1 * g, h.beta2 * exp_avg_sq + h.one_minus_beta2 * g * g
+
+
+def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+    """Move by α_t·m_t/(√v_t + ε)."""
+    m, v = moments(g, h, exp_avg, exp_avg_sq)
+    return a * m / (sqrt(v) + h.eps), (m, v)
+
+
+def textbook_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+    """As `update`, but ε is added to the root of the corrected v; c is √(1 − β2^t)."""
+    m, v = moments(g, h, exp_avg, exp_avg_sq)
+    return a * m / (sqrt(v) / c[0] + h.eps), (m, v)
+
+
+def textbook_correction(t: Any, scale: Any, h: Any, power1: Any, power2: Any) -> Any:
+    """α_t/(1 − β1^t), and √(1 − β2^t) to divide √v by."""
+    power1, power2 = decayed(power1, h.beta1), decayed(power2, h.beta2)
+    return scale / (1.0 - power1), (sqrt(1.0 - power2),), (power1, power2)
+
+
+def drift(slopes: Floats, h: Hyper) -> Floats:
+    """D = Σ_j m_j/(√v_j + ε), from the steady states of m and v."""
+    m = steady_state(slopes, h.beta1)
+    v = steady_state(slopes**2, h.beta2)
+    total: Floats = np.sum(m / (np.sqrt(v) + h.eps), axis=0)
+    return total
+
+
+MOMENTS = {"exp_avg": 0.0, "exp_avg_sq": 0.0}
+FOLDED = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), drift=drift)
+TEXTBOOK = Rule(textbook_update, MOMENTS, textbook_correction, (1.0, 1.0), drift=drift)
+
+OPTIMIZER = Optimizer(
+    title="Adam",
+    source="Kingma and Ba 2015, Algorithm 1",
+    rule=lambda options: FOLDED if options.optimized_update else TEXTBOOK,
+    options=AdamOptions,
+    torch="amsgrad_exp.optimizers.Adam",
+)

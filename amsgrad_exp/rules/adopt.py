@@ -1,0 +1,60 @@
+"""ADOPT (Taniguchi et al. 2024, arXiv 2411.02853, Algorithm 2; with clipping as its authors have released it)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from amsgrad_exp.arithmetic import maximum, minimum, sqrt
+from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, steady_state
+
+
+class ADOPTOptions(Options):
+    """Whether normalized gradients are clipped to ±s^{1/4} at the s-th step that moves x."""
+
+    clip: bool = True
+
+
+def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+    """n = clip(g_t/max(√v_{t−1}, ε)), m_t = β1·m + (1 − β1)·n, move α_t·m_t, and only then v_t.
+
+    The first step, whose bound is 0, sets v to g² and moves nothing.
+    """
+    if c[0] == 0:
+        return a * exp_avg, (exp_avg, g * g)
+    n = g / maximum(sqrt(exp_avg_sq), h.eps)
+    n = maximum(minimum(n, c[0]), -c[0])
+    m = h.beta1 * exp_avg + h.one_minus_beta1 * n
+    return a * m, (m, h.beta2 * exp_avg_sq + h.one_minus_beta2 * g * g)
+
+
+def clipped(t: Any, scale: Any, h: Any, clipping: Any) -> Any:
+    """The bound t^{1/4}, which grows for ever."""
+    return scale, (sqrt(sqrt(t)),), (clipping,)
+
+
+def unclipped(t: Any, scale: Any, h: Any, first: Any) -> Any:
+    """No bound after the first step."""
+    return scale, (0.0 if first > 0 else math.inf,), (0.0,)
+
+
+def drift(slopes: Floats, h: Hyper) -> Floats:
+    """D = Σ_j s_j/max(√v_{j−1}, ε): β1 only spreads each term over the steps after it."""
+    before = np.roll(steady_state(slopes**2, h.beta2), 1, axis=0)
+    divided = slopes.reshape(-1, *[1] * (before.ndim - 1)) / np.maximum(np.sqrt(before), h.eps)
+    total: Floats = np.sum(divided, axis=0)
+    return total
+
+
+MOMENTS = {"exp_avg": 0.0, "exp_avg_sq": 0.0}
+CLIPPED = Rule(update, MOMENTS, clipped, (1.0,), drift=drift)
+UNCLIPPED = Rule(update, MOMENTS, unclipped, (1.0,), drift=drift)
+
+OPTIMIZER = Optimizer(
+    title="ADOPT",
+    source="Taniguchi et al. 2024, Algorithm 2",
+    rule=lambda options: CLIPPED if options.clip else UNCLIPPED,
+    options=ADOPTOptions,
+)

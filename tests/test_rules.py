@@ -1,0 +1,143 @@
+"""Every registered optimizer: its rule against the compiled loop, an independent implementation, torch, the theory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amsgrad_exp.engines import build
+from amsgrad_exp.optimizers.importing import import_optimizer
+from amsgrad_exp.problems import PROBLEMS, Problem
+from amsgrad_exp.problems.cycle import Cycle
+from amsgrad_exp.problems.online import Online
+from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
+from amsgrad_exp.schedules import SCHEDULES, Constant, InverseSquareRoot
+from amsgrad_exp.spec.experiment import Trial
+from amsgrad_exp.theory import drift
+from tests.references import REFERENCES, VARIANTS
+from tests.trials import make_trial
+
+EVERY = [(name, variant) for name in OPTIMIZERS for variant in [{}, *VARIANTS.get(name, [])]]
+STEPS = 400
+
+every_optimizer = pytest.mark.parametrize(("optimizer", "variant"), EVERY, ids=str)
+CYCLE = Cycle(slopes=(5.0, -1.0, -1.0, 2.0, -3.0, 0.5))
+
+
+def in_python(trial: Trial, steps: int) -> tuple[list[Any], list[Any]]:
+    """x_t and what the rule keeps at every t, by running the rule as plain Python in the trial's dtype."""
+    dtype: Any = np.dtype(trial.dtype).type
+    rule, exact = rule_of(trial.optimizer), hyper_of(trial.optimizer)
+    h = rule.hyper(*map(dtype, exact))
+    low, high = map(dtype, trial.problem.interval)
+    scales = SCHEDULES[trial.schedule](1.0).scales(0, steps).tolist()
+    x, state, carry = dtype(trial.problem.start), tuple(map(dtype, rule.state.values())), rule.carry
+    xs, states = [x], [state]
+    for t, (column, scale) in enumerate(zip(trial.problem.coefficients(0, steps, trial.seed).T, scales, strict=True)):
+        scale, c, carry = rule.coefficients(t, scale, exact, *carry)
+        g = trial.problem.slope(x, *map(dtype, column))
+        move, state = rule.update(g, h.lr * dtype(scale), tuple(map(dtype, c)), h, *state)
+        x = min(max(x - move, low), high)
+        xs.append(x)
+        states.append(state)
+    return xs, states
+
+
+@every_optimizer
+@settings(max_examples=6)
+@given(
+    problem=st.sampled_from([Online(), CYCLE, *(kind() for name, kind in PROBLEMS.items() if name != "cycle")]),
+    schedule=st.sampled_from([Constant(0.01), InverseSquareRoot(0.5)]),
+    dtype=st.sampled_from(["float32", "float64"]),
+    betas=st.sampled_from([(0.9, 0.99), (0.0, 0.0), (0.5, 0.999)]),
+)
+def test_the_compiled_loop_does_what_the_rule_does_in_python_bit_for_bit(
+    optimizer: str, variant: dict[str, Any], problem: Problem, schedule: Any, dtype: str, betas: tuple[float, float]
+) -> None:
+    trial = make_trial(optimizer, problem, schedule, dtype=dtype, betas=betas, eps=1e-8, **variant)
+    xs, states = in_python(trial, STEPS)
+    engine = build(trial)
+    trace = engine.advance(STEPS, 1)
+    assert trace.x.astype(dtype).tobytes() == np.array(xs[:-1], dtype).tobytes()
+    assert engine.state == np.array([xs[-1], *states[-1]], dtype).tobytes()
+    assert all(isinstance(number, np.dtype(dtype).type) for number in (xs[-1], *states[-1]))
+
+
+@every_optimizer
+@pytest.mark.parametrize("betas", [(0.9, 0.99), (0.0, 0.5), (0.5, 0.999)])
+@pytest.mark.parametrize("schedule", [Constant(0.01), InverseSquareRoot(0.5)], ids=repr)
+@pytest.mark.parametrize("problem", [Online(), CYCLE], ids=lambda problem: problem.name)
+def test_every_rule_follows_an_independent_implementation(
+    optimizer: str, variant: dict[str, Any], problem: Problem, schedule: Any, betas: tuple[float, float]
+) -> None:
+    trial = make_trial(optimizer, problem, schedule, dtype="float64", betas=betas, eps=1e-8, **variant)
+    expected = REFERENCES[optimizer](problem, schedule.step_sizes(0, STEPS).tolist(), trial.optimizer)
+    engine = build(trial)
+    np.testing.assert_allclose(engine.advance(STEPS, 1).x, expected[:-1], rtol=0, atol=1e-12)
+    assert engine.x == pytest.approx(expected[-1], abs=1e-12)
+    single = build(trial.model_copy(update={"dtype": "float32"}))
+    np.testing.assert_allclose(single.advance(STEPS, 1).x, expected[:-1], rtol=0, atol=1e-3)
+
+
+@every_optimizer
+def test_once_nothing_is_carried_coefficients_no_longer_change(optimizer: str, variant: dict[str, Any]) -> None:
+    trial = make_trial(optimizer, Online(), Constant(0.01), **variant)
+    rule, h = rule_of(trial.optimizer), hyper_of(trial.optimizer)
+    carry = rule.carry
+    for t in range(5000):
+        _, settled, carry = rule.coefficients(t, 1.0, h, *carry)
+    later = [rule.coefficients(t, 0.3, h, *carry) for t in (10**4, 10**6, 10**9, 10**15)]
+    if any(carry):
+        assert len({c for _, c, _ in later}) > 1
+    else:
+        assert later == [(0.3, settled, carry)] * 4
+
+
+@every_optimizer
+def test_the_torch_class_is_elementwise_and_follows_the_compiled_loop(optimizer: str, variant: dict[str, Any]) -> None:
+    trial = make_trial(optimizer, CYCLE, Constant(0.01), dtype="float64", eps=1e-8, steps=STEPS, **variant)
+    compiled = build(trial).advance(STEPS, 1)
+    literal = build(trial.on_engine("torch")).advance(STEPS, 1)
+    np.testing.assert_allclose(literal.x, compiled.x, rtol=0, atol=1e-12)
+    kind: Any = import_optimizer(OPTIMIZERS[optimizer].path)
+    generator = torch.Generator().manual_seed(1)
+    together = torch.nn.Parameter(torch.randn(2, 3, dtype=torch.float64, generator=generator))
+    apart = [torch.nn.Parameter(number.detach().clone()) for number in together.flatten()]
+    arguments = {"lr": 0.01, **trial.optimizer.arguments}
+    optimizers = kind([together], **arguments), kind(apart, **arguments)
+    for _ in range(25):
+        gradient = torch.randn(2, 3, dtype=torch.float64, generator=generator)
+        together.grad = gradient
+        for param, number in zip(apart, gradient.flatten(), strict=True):
+            param.grad = number
+        for one in optimizers:
+            one.step()
+    torch.testing.assert_close(together.flatten(), torch.stack(apart), rtol=0, atol=0)
+
+
+KNOWN = [(name, variant) for name, variant in EVERY if OPTIMIZERS[name].rule(OPTIMIZERS[name].options()).drift]
+
+
+@pytest.mark.parametrize(("optimizer", "variant"), KNOWN, ids=str)
+@pytest.mark.parametrize("betas", [(0.0, 0.0), (0.5, 0.9), (0.9, 0.5)])
+@pytest.mark.parametrize("slopes", [CYCLE.slopes, (10.0, *[-1.0] * 8), (-7.0, 1.0, 1.0, 2.0)], ids=len)
+def test_the_drift_is_what_the_rule_comes_to_move_by(
+    optimizer: str, variant: dict[str, Any], betas: tuple[float, float], slopes: tuple[float, ...]
+) -> None:
+    """The moves of one period, added up, after two hundred, at t ≥ 10⁹: no growing bound binds there."""
+    problem = Cycle(slopes=slopes)
+    trial = make_trial(optimizer, problem, Constant(1.0), betas=betas, eps=1e-8, **variant)
+    rule, h = rule_of(trial.optimizer), hyper_of(trial.optimizer)
+    state, carry = tuple(rule.state.values()), rule.carry
+    moved = 0.0
+    for t in range(200 * len(slopes)):
+        scale, c, carry = rule.coefficients(t + 10**9, 1.0, h, *carry)
+        move, state = rule.update(slopes[t % len(slopes)], scale, c, h, *state)
+        moved = move + (moved if t % len(slopes) else 0.0)
+    options = trial.optimizer.options
+    assert drift(problem, optimizer, *betas, 1e-8, options) == pytest.approx(moved, rel=1e-9)

@@ -1,0 +1,27 @@
+"""Trials and engines for tests, from a problem and a schedule as values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amsgrad_exp.engines import build
+from amsgrad_exp.engines.base import Engine
+from amsgrad_exp.problems import Problem
+from amsgrad_exp.schedules import SCHEDULES, Schedule
+from amsgrad_exp.spec.experiment import Trial
+from amsgrad_exp.spec.read import resolve
+
+
+def make_trial(optimizer: str, problem: Problem, schedule: Schedule, **changed: Any) -> Trial:
+    """A trial of 10⁷ steps; ``betas``, ``eps`` and other settings of the optimizer, or keys of the trial, as named."""
+    beta1, beta2 = changed.pop("betas", (0.9, 0.99))
+    entry = {"name": optimizer, "lr": schedule.lr, "beta1": beta1, "beta2": beta2, "eps": changed.pop("eps", 1e-16)}
+    entry |= {name: changed.pop(name) for name in ("optimized_update", "options") if name in changed}
+    (kind,) = (name for name, kind in SCHEDULES.items() if isinstance(schedule, kind))
+    (trial,) = resolve({"problem": problem, "schedule": kind, "optimizers": [entry], **changed}).trials()
+    return trial
+
+
+def make_engine(kind: str, optimizer: str, problem: Problem, schedule: Schedule, **changed: Any) -> Engine:
+    """An engine of that kind, on such a trial."""
+    return build(make_trial(optimizer, problem, schedule, engine=kind, **changed))
