@@ -17,6 +17,7 @@ from matplotlib.legend import Legend
 
 from amsgrad_exp.output.figures import Panel, curves, phase_diagram, planes, profile, regret_and_iterate, style
 from amsgrad_exp.output.figures.style import COLOURS, DASHES, edges
+from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.trace import Trace
 
@@ -119,23 +120,19 @@ def test_the_legend_is_the_names_as_they_are(rest: str, laid_out: list[Figure], 
     assert laid_out[0].axes[0].bbox.height > 100
 
 
-def test_an_unbounded_iterate_is_shown_whole(laid_out: list[Figure], tmp_path: Path) -> None:
-    class Unbounded(Online):
-        @property
-        def interval(self) -> tuple[float, float]:
-            return -np.inf, np.inf
-
-        @property
-        def optimum(self) -> float:
-            return 40.0
-
-    far = trace(np.full(100, 0.5), x=np.linspace(0, -3000, 100))
-    for problem, low, high in ((Unbounded(), -3000, 40), (Online(), -1, 1)):
-        regret_and_iterate(tmp_path / "figure", {"adam": far}, problem)
-        bottom, top = laid_out[-1].axes[1].get_ylim()
-        margin = 0.2 * (high - low)
-        assert low - margin < bottom < low < high < top < high + margin
-        assert [text.get_text() for text in laid_out[-1].axes[1].texts] == [rf"$x^* = {problem.optimum:g}$"]
+@pytest.mark.parametrize(
+    ("problem", "low", "high"), [(PROBLEMS["components"](), -3000, 40), (PROBLEMS["online"](), -1, 1)], ids=str
+)
+def test_an_unbounded_iterate_is_shown_whole(
+    problem: Problem, low: float, high: float, laid_out: list[Figure], tmp_path: Path
+) -> None:
+    far = trace(np.full(100, 0.5), x=np.linspace(40, -3000, 100))
+    regret_and_iterate(tmp_path / "figure", {"adam": far}, problem)
+    iterate = laid_out[0].axes[1]
+    bottom, top = iterate.get_ylim()
+    margin = 0.2 * (high - low)
+    assert low - margin < bottom < low < high < top < high + margin
+    assert [text.get_text() for text in iterate.texts] == [rf"$x^* = {problem.optimum:g}$"]
 
 
 @pytest.mark.parametrize(
