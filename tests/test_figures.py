@@ -17,7 +17,8 @@ from matplotlib.legend import Legend
 
 from amsgrad_exp.output.figures import Panel, curves, phase_diagram, planes, profile, regret_and_iterate, style
 from amsgrad_exp.output.figures.style import COLOURS, DASHES, edges
-from amsgrad_exp.problems import PROBLEMS, Problem
+from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems.components import Components
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.trace import Trace
 
@@ -120,9 +121,7 @@ def test_the_legend_is_the_names_as_they_are(rest: str, laid_out: list[Figure], 
     assert laid_out[0].axes[0].bbox.height > 100
 
 
-@pytest.mark.parametrize(
-    ("problem", "low", "high"), [(PROBLEMS["components"](), -3000, 40), (PROBLEMS["online"](), -1, 1)], ids=str
-)
+@pytest.mark.parametrize(("problem", "low", "high"), [(Components(), -3000, 40), (Online(), -1, 1)], ids=str)
 def test_an_unbounded_iterate_is_shown_whole(
     problem: Problem, low: float, high: float, laid_out: list[Figure], tmp_path: Path
 ) -> None:
