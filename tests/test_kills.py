@@ -15,7 +15,7 @@ import pytest
 
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.rules import RULES
-from tests.test_tracking import logged
+from tests.recorded import logged
 
 KILLS = int(os.environ.get("AMSGRAD_EXP_KILLS", "30"))
 

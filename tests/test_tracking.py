@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from tests.conftest import Run
+from tests.recorded import logged
 
 RUN = ("run", "--steps", "20000", "--log-every", "100", "--json")
 
@@ -70,15 +71,6 @@ def server() -> Iterator[Server]:
 def only_run(tmp_path: Path, out: str = "logs") -> Path:
     (directory,) = (path for path in (tmp_path / out / "synthetic").iterdir() if path.is_dir())
     return directory
-
-
-def logged(directory: Path) -> dict[str, list[tuple[int, float]]]:
-    """labml's log of a run: the points of each indicator."""
-    points: dict[str, list[tuple[int, float]]] = {}
-    for line in (directory / "log.jsonl").read_text().splitlines():
-        for name, values in json.loads(line)["track"].items():
-            points.setdefault(name, []).extend((step, value[0]) for step, value in values)
-    return points
 
 
 def test_labmls_files(amsgrad_exp: Run, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import sys
@@ -14,7 +15,8 @@ from amsgrad_exp.errors import NotAsExpected
 from amsgrad_exp.verdict import Verdict
 
 if TYPE_CHECKING:
-    from amsgrad_exp.records.recorder import Recorded
+    from amsgrad_exp.records.recorder import OnNote
+    from amsgrad_exp.records.run import Run
     from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.cli.options import (
     Json,
@@ -35,6 +37,7 @@ def run(
 ) -> None:
     """Run one optimizer on one problem and say whether it converges."""
     from amsgrad_exp.errors import ConfigError
+    from amsgrad_exp.output import console
     from amsgrad_exp.spec.labels import labels
     from amsgrad_exp.spec.read import load_experiment
 
@@ -47,8 +50,8 @@ def run(
         names = ", ".join(labels(trials))
         raise ConfigError(f"{experiment['path']} lists {names}: pick one with --optimizer, or use compare")
     with interruptible() as interruption:
-        recorded = _record(trials[0], out, interruption, quiet=quiet)
-        report({recorded.run.summary.optimizer: recorded}, interruption, as_json=as_json, quiet=quiet)
+        recorded = _record(trials[0], out, interruption, console.note, quiet=quiet)
+        report({recorded.summary.optimizer: recorded}, interruption, as_json=as_json, quiet=quiet)
 
 
 @with_experiment_options
@@ -80,22 +83,22 @@ def compare(
             engines.build(trial)  # what cannot be built is refused before anything is run
     expected = _expectations(expect or [], list(trials))
     with interruptible() as interruption:
-        recorded, failed = {}, False
+        runs, failed = {}, False
+        note_once = functools.cache(console.note)  # a dead labml server is mentioned once, not by each run
         for label, trial in trials.items():
             if interruption.signal:
                 console.note(f"not started: {label}")
                 continue
             try:
-                recorded[label] = _record(trial, out, interruption, quiet=quiet)
+                runs[label] = _record(trial, out, interruption, note_once, quiet=quiet)
             except RunFailed as failure:
                 console.error(f"{label}: {failure}")
                 failed = True
-        report(recorded, interruption, as_json=as_json, quiet=quiet)
-    runs = {label: each.run for label, each in recorded.items()}
+        report(runs, interruption, as_json=as_json, quiet=quiet)
     if runs and not no_figure:
         from amsgrad_exp.output.figures import regret_and_iterate
 
-        traces = {label: each.trace for label, each in recorded.items()}
+        traces = {label: run.trace for label, run in runs.items()}
         first = next(iter(runs.values()))
         path = first.directory.with_name(f"compare-{first.run_id}")
         files = regret_and_iterate(path, traces, loaded.problem)
@@ -127,32 +130,29 @@ def _expectations(expect: list[str], names: list[str]) -> dict[str, str]:
     return expected
 
 
-def _record(trial: Trial, out: Path, interruption: Interruption, *, quiet: bool) -> Recorded:
+def _record(trial: Trial, out: Path, interruption: Interruption, on_note: OnNote, *, quiet: bool) -> Run:
     from amsgrad_exp.output import progress
     from amsgrad_exp.records.recorder import record
 
     with progress.progress(trial.optimizer.name, trial.steps, shown=not quiet) as update, optimizers_print_to_stderr():
-        return record(trial, out, update, interruption)
+        return record(trial, out, update, interruption, on_note)
 
 
-def report(recorded: dict[str, Recorded], interruption: Interruption, *, as_json: bool, quiet: bool) -> None:
-    """Say what came out and what went wrong on the way; exit where a run was interrupted."""
+def report(runs: dict[str, Run], interruption: Interruption, *, as_json: bool, quiet: bool) -> None:
+    """Say what came out; exit where a run was interrupted."""
     from amsgrad_exp.output import console
 
-    for trouble in dict.fromkeys(each.trouble for each in recorded.values() if each.trouble):
-        console.note(trouble)
-    runs = [each.run for each in recorded.values()]
-    interrupted = [it for it in runs if it.summary.status == "interrupted"]
-    completed = {label: it.run for label, it in recorded.items() if it.run.summary.status == "completed"}
+    interrupted = [run for run in runs.values() if run.summary.status == "interrupted"]
+    completed = {label: run for label, run in runs.items() if run.summary.status == "completed"}
     if as_json and not interrupted:
-        document = {"schema": 1, "runs": [it.document() for it in completed.values()]}
+        document = {"schema": 1, "runs": [run.document() for run in completed.values()]}
         sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
     elif completed and not (quiet or as_json):
         if len(runs) == 1:
-            console.run_table(runs[0])
+            console.run_table(*runs.values())
         else:
             console.comparison(completed)
-    for it in interrupted:
-        console.note(f"interrupted: go on with amsgrad-exp resume {shlex.quote(str(it.directory))}")
+    for run in interrupted:
+        console.note(f"interrupted: go on with amsgrad-exp resume {shlex.quote(str(run.directory))}")
     if interruption.signal:
         raise typer.Exit(128 + interruption.signal)

@@ -52,7 +52,7 @@ def run_table(run: Run) -> None:
 def _facts(run: Run) -> list[tuple[str, Text]]:
     summary, result = run.summary, run.summary.result
     if result is None:
-        return [("status", Text(f"{run.status}{f': {summary.reason}' if summary.reason else ''}", "yellow"))]
+        return [("status", Text(f"{run.status()}{f': {summary.reason}' if summary.reason else ''}", "yellow"))]
     mean_x, regret = (
         f"{result.mean_x:+.6f}{_interval(result.mean_x_halfwidth)}",
         f"{result.regret:.6g}{_interval(result.regret_halfwidth)}",
@@ -137,7 +137,7 @@ def run_listing(runs: Sequence[Run]) -> None:
             f"{summary.started.astimezone():%m-%d %H:%M}",
             run.trial.name,
             summary.optimizer,
-            run.status,
+            run.status(),
             summary.result.iterate if summary.result else "",
             summary.result.regret_trend if summary.result else "",
         )

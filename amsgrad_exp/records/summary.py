@@ -67,7 +67,7 @@ class Summary(BaseModel):
     wall time of the loop with its recording, over all the sessions that a run took.
     """
 
-    model_config = ConfigDict(populate_by_name=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     status: Literal["running", "interrupted", "completed", "failed"]
