@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amsgrad_exp.errors import Damaged
-from amsgrad_exp.records import recorder
+from amsgrad_exp.output import console
+from amsgrad_exp.records import recorder, summary
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records import verify as verifying
 from amsgrad_exp.rules import RULES
@@ -90,3 +92,53 @@ def test_a_shortened_trace_is_found(run: runs.Run) -> None:
     path.write_bytes(b"".join(lines[:7]) + b"nonsense\n" + b"".join(lines[7:]))
     with pytest.raises(Damaged, match=r"damaged: .* row 7"):
         verifying.verify(run)
+
+
+def checkout(where: Path) -> Path:
+    """A clone in little: a git repository with a package and something beside it."""
+    package = where / "amsgrad_exp"
+    package.mkdir()
+    (package / "rule.py").write_text("BETA = 0.9\n")
+    (where / "README.md").write_text("A package.\n")
+    for arguments in ("init", "add .", "-c user.name=a -c user.email=a@b commit --message=first"):
+        subprocess.run(["git", *arguments.split()], cwd=where, check=True, capture_output=True)
+    return package
+
+
+def test_a_record_says_whether_the_checkout_was_as_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = checkout(tmp_path)
+    monkeypatch.setattr(summary, "PACKAGE", package)
+
+    def origin() -> summary.Origin:
+        summary._code.cache_clear()
+        return summary.Origin.here()
+
+    clean = origin()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert clean.git_commit == head.stdout.strip()
+    assert origin() == clean
+    index = (tmp_path / ".git" / "index").stat().st_mtime_ns
+    (package / "rule.py").write_text("BETA = 0.8\n")
+    dirty = origin()
+    assert dirty.git_commit == f"{clean.git_commit}-dirty"
+    assert [name for name, _, _ in clean.differences(dirty)] == ["code", "git commit"]
+    (package / "rule.py").write_text("BETA = 0.7\n")
+    assert [name for name, _, _ in dirty.differences(origin())] == ["code"]
+    (package / "rule.py").write_text("BETA = 0.9\n")
+    (package / "untracked.py").touch()
+    assert [name for name, _, _ in clean.differences(origin())] == ["code"]
+    assert (tmp_path / ".git" / "index").stat().st_mtime_ns == index
+
+
+def test_verify_says_what_has_changed_since(run: runs.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    then = run.summary.sessions[0]
+    now = then.model_copy(update={"git_commit": "4f2a-dirty", "code": "9" * 64})
+    monkeypatch.setattr(summary.Origin, "here", classmethod(lambda cls: now))
+    verification = verifying.verify(run)
+    assert verification.changed == [
+        ("code", then.facts()["code"], "9" * 12),
+        ("git commit", then.git_commit or "none", "4f2a-dirty"),
+    ]
+    said = console.describe(verification)
+    assert said.startswith("identical: 50 points run again on the compiled engine; code was ")
+    assert said.endswith(", is 4f2a-dirty")

@@ -153,10 +153,10 @@ def describe(verification: Verification) -> str:
     if verification.first_step is not None:
         return f"different from step {verification.first_step} on: largest differences {largest}{changed}"
     if verification.tolerance == 0:
-        return f"identical: {points} run again on the {verification.engine} engine"
+        return f"identical: {points} run again on the {verification.engine} engine{changed}"
     return (
         f"in agreement: {points} run again on the {verification.engine} engine, largest differences {largest}; "
-        f"allowed are {verification.tolerance:g} of each column's largest number"
+        f"allowed are {verification.tolerance:g} of each column's largest number{changed}"
     )
 
 
