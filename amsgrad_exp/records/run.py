@@ -149,7 +149,7 @@ def find_directory(reference: str, out: Path) -> Path:
         runs = list_runs(out)
         if not runs:
             raise NoSuchRun(f"there are no runs under {out}")
-        return runs[-1].directory
+        return runs[-1].directory.resolve()
     found = [path for path in sorted(out.glob("*/*")) if path.is_dir() and path.name.startswith(reference)]
     if len(found) != 1:
         how_many = "no run" if not found else f"{len(found)} runs"
