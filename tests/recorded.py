@@ -11,7 +11,7 @@ from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import load_experiment
 
 # Never fast-forwarded, so that it has chunks to be interrupted between; few points, since labml's log takes its time.
-LONG = {"steps": 400_000, "schedule": "inv-sqrt", "log_every": 500}
+LONG: dict[str, Any] = {"steps": 400_000, "schedule": "inv-sqrt", "log_every": 500}
 
 
 def trial(optimizer: str = "amsgrad", **overrides: Any) -> Trial:

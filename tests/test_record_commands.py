@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from amsgrad_exp.cli import records
+from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.output import progress
 from amsgrad_exp.records import recorder
 from tests.conftest import Run
@@ -37,11 +38,15 @@ def test_verify_is_interrupted_in_the_middle(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorder.record(trial(**LONG), tmp_path)
-    chunks = []
+    chunks: list[Chunk] = []
 
     @contextlib.contextmanager
     def signalling(*_: Any, shown: bool) -> Iterator[Any]:
-        yield lambda chunk: (chunks.append(chunk), os.kill(os.getpid(), number))
+        def interrupt(chunk: Chunk) -> None:
+            chunks.append(chunk)
+            os.kill(os.getpid(), number)
+
+        yield interrupt
 
     monkeypatch.setattr(progress, "progress", signalling)
     with pytest.raises(typer.Exit) as ended:

@@ -21,7 +21,7 @@ from amsgrad_exp.records import run as runs
 from amsgrad_exp.records.checkpoint import Checkpoint
 from tests.recorded import LONG, change_line, files, interrupt_after, logged, trial
 
-EXPERIMENTS = {
+EXPERIMENTS: dict[str, dict[str, Any]] = {
     "compiled, repeating": {"steps": 2_000_000, "log_every": 7777},
     "compiled, many derived points": {"steps": 3_000_000, "log_every": 2500},
     "compiled, seeds": {"problem": "stochastic", "steps": 60_000, "log_every": 60, "seeds": 5},
@@ -94,7 +94,7 @@ def test_a_run_interrupted_while_its_points_are_derived_keeps_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fast_forward, "DERIVED_POINTS_PER_CHUNK", 100)
-    overrides = {"steps": 3_000_000, "log_every": 2500}
+    overrides: dict[str, Any] = {"steps": 3_000_000, "log_every": 2500}
     whole = recorder.record(trial(**overrides), tmp_path / "whole")
     run = recorder.record(trial(**overrides), tmp_path / "parts", *interrupt_after(7))
     checkpoint = Checkpoint.read(run.directory / "checkpoint")

@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +17,7 @@ from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.errors import ConfigError, Damaged, RunFailed
 from amsgrad_exp.records.checkpoint import Checkpoint, last_checkpoint
-from amsgrad_exp.records.files import locked, sha256, write_atomically
+from amsgrad_exp.records.files import locked, write_atomically
 from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.records.summary import Origin, Summary
 from amsgrad_exp.records.trace_csv import TraceWriter, parse_trace
@@ -65,7 +64,7 @@ def record(
     tracker = _track(trial, out, trial.name)
     with locked(tracker.directory):
         write_atomically(tracker.directory / "experiment.yaml", trial.to_yaml().encode())
-        run = Run(tracker.directory, trial, _first_summary(trial), logged=Trace.empty())
+        run = Run(tracker.directory, trial, Summary.first(trial), logged=Trace.empty())
         return Recorder(run, engine, tracker, start, on_note=on_note).drive(on_chunk, should_stop)
 
 
@@ -271,22 +270,6 @@ def _start(engine: Engine, trial: Trial) -> Checkpoint:
     except ValueError as error:
         raise ConfigError(f"optimizer {trial.optimizer.name}: {' '.join(str(error).split())}") from error
     return Checkpoint.start(saved)
-
-
-def _first_summary(trial: Trial) -> Summary:
-    return Summary(
-        status="running",
-        optimizer=trial.optimizer.name,
-        problem=trial.problem.name,
-        schedule=trial.schedule,
-        engine=engines.choose(trial),
-        dtype=trial.dtype,
-        steps=trial.steps,
-        seeds=trial.seeds,
-        started=datetime.now(UTC),
-        experiment_sha256=sha256(trial.to_yaml().encode()),
-        sessions=[Origin.here()],
-    )
 
 
 def _track(trial: Trial, out: Path, name: str, **resumed: Any) -> Tracker:

@@ -10,9 +10,9 @@ import json
 import platform
 import subprocess
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -24,9 +24,13 @@ from pydantic import (
     model_validator,
 )
 
+from amsgrad_exp import engines
 from amsgrad_exp.driver.result import Result
 from amsgrad_exp.errors import Damaged, NoSuchRun
 from amsgrad_exp.records.files import sha256, write_atomically
+
+if TYPE_CHECKING:
+    from amsgrad_exp.spec.experiment import Trial
 
 SCHEMA = 1
 PACKAGE = Path(__file__).parent.parent
@@ -140,6 +144,23 @@ class Summary(BaseModel):
         for name, value in handler(self).items():
             spread |= (value or dict.fromkeys(RESULT_FIELDS)) if name == "result" else {name: value}
         return spread
+
+    @classmethod
+    def first(cls, trial: Trial) -> Summary:
+        """That of a run that begins now."""
+        return cls(
+            status="running",
+            optimizer=trial.optimizer.name,
+            problem=trial.problem.name,
+            schedule=trial.schedule,
+            engine=engines.choose(trial),
+            dtype=trial.dtype,
+            steps=trial.steps,
+            seeds=trial.seeds,
+            started=datetime.now(UTC),
+            experiment_sha256=sha256(trial.to_yaml().encode()),
+            sessions=[Origin.here()],
+        )
 
     def changed(self, **changes: Any) -> Summary:
         """The same summary but for some fields.
