@@ -120,7 +120,7 @@ def test_a_disk_that_fails_while_a_run_is_resumed_leaves_a_trace_that_is_read(
 
 
 def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
-    overrides = {"steps": 400_000, "schedule": "inv-sqrt"}
+    overrides: dict[str, Any] = {"steps": 400_000, "schedule": "inv-sqrt"}
     with pytest.raises(ConfigError, match=r"2,857 points need about .* raise log_every"):
         recorder.record(trial(**overrides, log_every=140), small_disk)
     fitting = trial(**overrides, log_every=500)

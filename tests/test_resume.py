@@ -145,7 +145,7 @@ def test_mutated_runs_are_reported_and_never_believed(
     """Flip a bit or cut the end of any file of an interrupted run: an error, or the same bytes as ever."""
     monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
     steps = {"steps": 3000, "log_every": 10} if engine == "torch" else {"steps": 300_000, "log_every": 500}
-    overrides = {**steps, "schedule": "inv-sqrt", "engine": engine}
+    overrides: dict[str, Any] = {**steps, "schedule": "inv-sqrt", "engine": engine}
     whole = recorder.record(trial(**overrides), tmp_path / "whole")
     run = recorder.record(trial(**overrides), tmp_path / "parts", *interrupt_after(2))
     chance = random.Random(engine)
