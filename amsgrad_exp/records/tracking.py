@@ -185,10 +185,7 @@ class Tracker:
             stale.unlink(missing_ok=True)
         experiment.configs(dict(settings))
         experiment.start()
-        self._file = file.Writer(run.log_file)
-        self._file.thread = _WritingThread(run.log_file)
-        tracker_singleton().add_writer(self._file)
-        tracker_singleton().is_indicators_updated = True  # what an earlier run set up is new to this one's writers
+        self._file = _log_writer(run.log_file)
         if logged is not None:
             self.save(logged)
         self._connect()
@@ -240,6 +237,14 @@ class Tracker:
         if self._file.thread.error is not None:
             raise self._file.thread.error
         return trouble
+
+
+def _log_writer(path: Path) -> file.Writer:
+    writer = file.Writer(path)
+    writer.thread = _WritingThread(path)
+    tracker_singleton().add_writer(writer)
+    tracker_singleton().is_indicators_updated = True  # what an earlier run set up is new to this one's writers
+    return writer
 
 
 def _prepare_home() -> None:
