@@ -179,6 +179,7 @@ WRONG = [
     (["run", "--set", "low=3"], "the interval [3, 1] is empty"),
     (["run", "--set", "C=3"], "problem.C: unknown key"),
     (["run", "--set", "period"], "--set takes NAME=VALUE"),
+    (["run", "--set", "low=-3", "--set", "low=-2"], "--set low is given twice"),
     (["run", "--config", "missing.yaml"], "missing.yaml cannot be read"),
     (["run", "--steps", "1e12", "--log-every", "1"], "log_every 1 would log"),
     (["run", "--no-such-option"], "No such option"),

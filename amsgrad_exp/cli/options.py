@@ -55,6 +55,8 @@ def experiment_options(
         name, equals, value = assignment.partition("=")
         if not (name and equals):
             raise typer.BadParameter(f"--set takes NAME=VALUE, not {assignment!r}")
+        if name in constants:
+            raise typer.BadParameter(f"--set {name} is given twice")
         constants[name] = value
     settings = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps}
     return {

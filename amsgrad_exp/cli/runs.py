@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import sys
@@ -18,7 +19,7 @@ from amsgrad_exp.verdict import Verdict
 
 if TYPE_CHECKING:
     from amsgrad_exp.problems import Problem
-    from amsgrad_exp.records.recorder import Recorded
+    from amsgrad_exp.records.recorder import OnNote
     from amsgrad_exp.records.run import Run
     from amsgrad_exp.spec.experiment import Trial
 
@@ -32,6 +33,7 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run one optimizer on one problem and say whether it converges."""
+    from amsgrad_exp.output import console
     from amsgrad_exp.spec.read import load_experiment
 
     if optimizer is None and experiment["path"] is None:
@@ -43,7 +45,7 @@ def run(
         how = "pick one with --optimizer" if len(set(names)) == len(names) else "label them to pick one"
         raise ConfigError(f"{experiment['path']} lists {', '.join(names)}: {how}, or use compare")
     with interruptible() as interruption:
-        recorded = _record(names[0], trials[0], out, interruption, quiet=quiet)
+        recorded = _record(names[0], trials[0], out, interruption, console.note, quiet=quiet)
         report({names[0]: recorded}, interruption, as_json=as_json, quiet=quiet)
 
 
@@ -78,15 +80,15 @@ def compare(
             engines.build(trial)  # what cannot be built is refused before anything is run
     expected = _expectations(expect or [], trials)
     with interruptible() as interruption:
-        recorded, failed = _record_all(trials, out, interruption, quiet=quiet)
-        report(recorded, interruption, as_json=as_json, quiet=quiet)
-    if recorded and not no_figure:
-        files = _draw(recorded, loaded.problem)
+        runs, failed = _record_all(trials, out, interruption, quiet=quiet)
+        report(runs, interruption, as_json=as_json, quiet=quiet)
+    if runs and not no_figure:
+        files = _draw(runs, loaded.problem)
         if not (quiet or as_json):
             console.out.print("figure", *files, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
-    wrong = _unmet(expected, recorded)
+    wrong = _unmet(expected, runs)
     for message in wrong:
         console.error(message)
     if wrong:
@@ -123,9 +125,9 @@ def _labelled(name: str, trials: Mapping[str, Trial]) -> str:
     return matching[0]
 
 
-def _unmet(expected: Mapping[str, str], recorded: Mapping[str, Recorded]) -> list[str]:
+def _unmet(expected: Mapping[str, str], runs: Mapping[str, Run]) -> list[str]:
     """A line for each label that did not settle where it was expected to."""
-    results = {label: recorded[label].run.summary.result for label in recorded if label in expected}
+    results = {label: run.summary.result for label, run in runs.items() if label in expected}
     return [
         f"{label}: expected {expected[label]}, came to {result.iterate}"
         for label, result in results.items()
@@ -133,48 +135,46 @@ def _unmet(expected: Mapping[str, str], recorded: Mapping[str, Recorded]) -> lis
     ]
 
 
-def _record(label: str, trial: Trial, out: Path, interruption: Interruption, *, quiet: bool) -> Recorded:
+def _record(label: str, trial: Trial, out: Path, interruption: Interruption, on_note: OnNote, *, quiet: bool) -> Run:
     from amsgrad_exp.output import progress
     from amsgrad_exp.records.recorder import record
 
     with progress.progress(label, trial.steps, shown=not quiet) as update, optimizers_print_to_stderr():
-        return record(trial, out, update, interruption)
+        return record(trial, out, update, interruption, on_note)
 
 
 def _record_all(
     trials: Mapping[str, Trial], out: Path, interruption: Interruption, *, quiet: bool
-) -> tuple[dict[str, Recorded], bool]:
-    """Record one trial after the other; what was recorded by label, and whether an optimizer failed."""
+) -> tuple[dict[str, Run], bool]:
+    """Record one trial after the other; the runs by label, and whether an optimizer failed."""
     from amsgrad_exp.output import console
 
-    recorded, failed = {}, False
+    runs, failed = {}, False
+    note_once = functools.cache(console.note)  # a dead labml server is mentioned once, not by each run
     for label, trial in trials.items():
         if interruption.signal:
             console.note(f"not started: {label}")
             continue
         try:
-            recorded[label] = _record(label, trial, out, interruption, quiet=quiet)
+            runs[label] = _record(label, trial, out, interruption, note_once, quiet=quiet)
         except RunFailed as failure:
             console.error(f"{label}: {failure}")
             failed = True
-    return recorded, failed
+    return runs, failed
 
 
-def _draw(recorded: Mapping[str, Recorded], problem: Problem) -> list[Path]:
+def _draw(runs: Mapping[str, Run], problem: Problem) -> list[Path]:
     from amsgrad_exp.output.figures import regret_and_iterate
 
-    first = next(iter(recorded.values())).run
-    traces = {label: one.trace for label, one in recorded.items()}
+    first = next(iter(runs.values()))
+    traces = {label: run.trace for label, run in runs.items()}
     return regret_and_iterate(first.directory.with_name(f"compare-{first.run_id}"), traces, problem)
 
 
-def report(recorded: Mapping[str, Recorded], interruption: Interruption, *, as_json: bool, quiet: bool) -> None:
-    """Say what came out and what went wrong on the way; exit where a run was interrupted."""
+def report(runs: Mapping[str, Run], interruption: Interruption, *, as_json: bool, quiet: bool) -> None:
+    """Say what came out; exit where a run was interrupted."""
     from amsgrad_exp.output import console
 
-    for trouble in dict.fromkeys(one.trouble for one in recorded.values() if one.trouble):
-        console.note(trouble)
-    runs = {label: one.run for label, one in recorded.items()}
     interrupted = [run.directory for run in runs.values() if run.summary.status == "interrupted"]
     completed = {label: run for label, run in runs.items() if run.summary.status == "completed"}
     if as_json and not interrupted:

@@ -53,7 +53,7 @@ def run_table(run: Run, label: str | None = None) -> None:
 def _facts(run: Run) -> list[tuple[str, Text]]:
     summary, result = run.summary, run.summary.result
     if result is None:
-        return [("status", Text(f"{run.status}{f': {summary.reason}' if summary.reason else ''}", "yellow"))]
+        return [("status", Text(f"{run.status()}{f': {summary.reason}' if summary.reason else ''}", "yellow"))]
     mean_x, regret = (
         f"{result.mean_x:+.6f}{_interval(result.mean_x_halfwidth)}",
         f"{result.regret:.6g}{_interval(result.regret_halfwidth)}",
@@ -146,7 +146,7 @@ def run_listing(runs: Sequence[Run]) -> None:
             f"{summary.started.astimezone():%m-%d %H:%M}",
             run.trial.name,
             run.trial.optimizer.label or summary.optimizer,
-            run.status,
+            run.status(),
             summary.result.iterate if summary.result else "",
             summary.result.regret_trend if summary.result else "",
         )
@@ -162,10 +162,10 @@ def describe(verification: Verification) -> str:
     if verification.first_step is not None:
         return f"different from step {verification.first_step} on: largest differences {largest}{changed}"
     if verification.tolerance == 0:
-        return f"identical: {points} run again on the {verification.engine} engine"
+        return f"identical: {points} run again on the {verification.engine} engine{changed}"
     return (
         f"in agreement: {points} run again on the {verification.engine} engine, largest differences {largest}; "
-        f"allowed are {verification.tolerance:g} of each column's largest number"
+        f"allowed are {verification.tolerance:g} of each column's largest number{changed}"
     )
 
 
