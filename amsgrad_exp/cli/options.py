@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    pass
 
 
 def _csv(export: str | None) -> str | None:
@@ -21,27 +18,15 @@ def _csv(export: str | None) -> str | None:
 
 
 Out = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
-
-
 Reference = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's directory, its id or the beginning of it, or 'last'.")
 ]
-
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-
-
 Jobs = Annotated[int | None, typer.Option(min=1, help="Threads of a sweep; all cores by default.")]
-
-
 Dask = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Compute a sweep on this Dask scheduler.")]
-
-
 Export = Annotated[
     str | None, typer.Option(metavar="csv", callback=_csv, help="Write a sweep's rows as results.csv, too.")
 ]
-
-
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
@@ -70,6 +55,8 @@ def experiment_options(
         name, equals, value = assignment.partition("=")
         if not (name and equals):
             raise typer.BadParameter(f"--set takes NAME=VALUE, not {assignment!r}")
+        if name in constants:
+            raise typer.BadParameter(f"--set {name} is given twice")
         constants[name] = value
     settings = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps}
     return {
@@ -88,20 +75,25 @@ def experiment_options(
     }
 
 
-def with_experiment_options(command: Callable[..., None], only: Sequence[str] = ()) -> Callable[..., None]:
-    """Add the shared options, or only some, to a command, which gets what they come to as ``experiment``."""
+def with_experiment_options(*only: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator that adds the shared options, or only these, to a command.
+
+    The command gets what they come to as its first argument, and Typer its other parameters followed by theirs.
+    """
     known = inspect.signature(experiment_options, eval_str=True).parameters
-    shared = {name: known[name] for name in only or known}
-    own = {
-        name: it for name, it in inspect.signature(command, eval_str=True).parameters.items() if name != "experiment"
-    }
+    shared = [known[name] for name in only or known]
 
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        given = {name: values.pop(name) for name in shared}
-        command(experiment_options(**given), **values)
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        _, *own = inspect.signature(command, eval_str=True).parameters.values()
 
-    parameters = [it.replace(kind=inspect.Parameter.KEYWORD_ONLY) for it in (*own.values(), *shared.values())]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {it.name: it.annotation for it in parameters}
-    return run
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            chosen = {option.name: values.pop(option.name) for option in shared}
+            command(experiment_options(**chosen), **values)
+
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *shared)]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import shlex
 from pathlib import Path
@@ -24,7 +23,7 @@ from amsgrad_exp.cli.options import (
 from amsgrad_exp.cli.signals import interruptible
 
 
-@with_experiment_options
+@with_experiment_options()
 def sweep(
     experiment: dict[str, Any],
     grid: Annotated[
@@ -52,7 +51,7 @@ def sweep(
         complete(make_directory(loaded, out), export, figure=not no_figure, quiet=quiet)
 
 
-@functools.partial(with_experiment_options, only=("config", "problem", "set_", "beta1", "eps"))
+@with_experiment_options("config", "problem", "set_", "beta1", "eps")
 def boundary(
     experiment: dict[str, Any],
     optimizer: Annotated[str, typer.Option(help="A name, see 'list optimizers'.")] = "adam",

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -34,13 +35,13 @@ def note(message: str) -> None:
     err.print(Text(message), soft_wrap=True)
 
 
-def run_table(run: Run) -> None:
-    """What one run came to, a line a fact."""
+def run_table(run: Run, label: str | None = None) -> None:
+    """What one run came to, a line a fact; its optimizer is called by a label where there is one."""
     summary = run.summary
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
-    table.add_row("optimizer", Text(summary.optimizer))
+    table.add_row("optimizer", Text(label or run.trial.optimizer.label or summary.optimizer))
     table.add_row("problem", _setting(summary))
     table.add_row("engine", f"{summary.engine}, {summary.dtype}")
     for name, value in _facts(run):
@@ -52,7 +53,7 @@ def run_table(run: Run) -> None:
 def _facts(run: Run) -> list[tuple[str, Text]]:
     summary, result = run.summary, run.summary.result
     if result is None:
-        return [("status", Text(f"{run.status}{f': {summary.reason}' if summary.reason else ''}", "yellow"))]
+        return [("status", Text(f"{run.status()}{f': {summary.reason}' if summary.reason else ''}", "yellow"))]
     mean_x, regret = (
         f"{result.mean_x:+.6f}{_interval(result.mean_x_halfwidth)}",
         f"{result.regret:.6g}{_interval(result.regret_halfwidth)}",
@@ -89,10 +90,18 @@ def _slope(result: Result) -> str:
 def comparison(runs: Mapping[str, Run]) -> None:
     """Completed runs by label, side by side, or, where that has no room, one below the other."""
     if out.width < 66:
-        for run in runs.values():
-            run_table(run)
+        for label, run in runs.items():
+            run_table(run, label)
         return
     out.print(_setting(next(iter(runs.values())).summary), soft_wrap=True)
+    table = _side_by_side(runs, ", ")
+    if Measurement.get(out, out.options.update(max_width=1000), table).maximum > out.width:
+        table = _side_by_side(runs, ",\n")
+    out.print(table)
+
+
+def _side_by_side(runs: Mapping[str, Run], separator: str) -> Table:
+    """A row for each run, and between the facts of its label a separator."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("optimizer", overflow="fold")
     table.add_column("mean x", justify="right", no_wrap=True)
@@ -104,7 +113,7 @@ def comparison(runs: Mapping[str, Run]) -> None:
     for label, run in runs.items():
         if (result := run.summary.result) is not None:
             table.add_row(
-                label,
+                Text(label.replace(", ", separator)),
                 f"{result.mean_x:+.4f}{_interval(result.mean_x_halfwidth)}",
                 _said(result.iterate),
                 f"{result.regret:.4g}{_interval(result.regret_halfwidth)}",
@@ -112,7 +121,7 @@ def comparison(runs: Mapping[str, Run]) -> None:
                 _said(result.regret_trend),
                 f"{run.summary.seconds:.2f} s",
             )
-    out.print(table)
+    return table
 
 
 def listing(title: str, entries: Mapping[str, str]) -> None:
@@ -136,8 +145,8 @@ def run_listing(runs: Sequence[Run]) -> None:
             run.run_id[:8],
             f"{summary.started.astimezone():%m-%d %H:%M}",
             run.trial.name,
-            summary.optimizer,
-            run.status,
+            run.trial.optimizer.label or summary.optimizer,
+            run.status(),
             summary.result.iterate if summary.result else "",
             summary.result.regret_trend if summary.result else "",
         )
@@ -153,10 +162,10 @@ def describe(verification: Verification) -> str:
     if verification.first_step is not None:
         return f"different from step {verification.first_step} on: largest differences {largest}{changed}"
     if verification.tolerance == 0:
-        return f"identical: {points} run again on the {verification.engine} engine"
+        return f"identical: {points} run again on the {verification.engine} engine{changed}"
     return (
         f"in agreement: {points} run again on the {verification.engine} engine, largest differences {largest}; "
-        f"allowed are {verification.tolerance:g} of each column's largest number"
+        f"allowed are {verification.tolerance:g} of each column's largest number{changed}"
     )
 
 

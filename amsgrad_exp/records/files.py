@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -37,16 +38,32 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.close(directory)
 
 
+# How long `locked` waits for a lock, which readers hold for as long as it takes to close a file.
+LOCK_SECONDS = 0.5
+
+
+def in_use(directory: Path) -> bool:
+    """Whether another process may be at what `locked` protects; to find out writes nothing and creates nothing."""
+    try:
+        with (directory / "lock").open("rb") as file:  # a flock, as filelock's: shared, so that readers do not collide
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:  # held, or a lock that cannot be asked
+        return True
+    return False
+
+
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Keep other processes from writing to a run.
+    """Keep other processes from writing to a run or a sweep.
 
     Raises:
         RunError: another process is at it; the message has its id.
     """
     pid = directory / "lock.pid"
     try:
-        with FileLock(directory / "lock", timeout=0):
+        with FileLock(directory / "lock", timeout=LOCK_SECONDS):
             pid.write_text(str(os.getpid()))
             yield
     except Timeout as error:
