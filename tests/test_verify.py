@@ -108,11 +108,8 @@ def checkout(where: Path) -> Path:
 def test_a_record_says_whether_the_checkout_was_as_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = checkout(tmp_path)
     monkeypatch.setattr(summary, "PACKAGE", package)
-
-    def origin() -> summary.Origin:
-        summary._code.cache_clear()
-        return summary.Origin.here()
-
+    monkeypatch.setattr(summary, "_code", summary._code.__wrapped__)  # which is asked once in a process
+    origin = summary.Origin.here
     clean = origin()
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert clean.git_commit == head.stdout.strip()
