@@ -125,8 +125,8 @@ class Lanes:
 
     def restore(self, snapshot: tuple[int, Floats, NDArray[np.float64], NDArray[np.float64]]) -> None:
         """Go back to a snapshot."""
-        self.step, *arrays = snapshot
-        self._state, self._totals, self._carry = (array.copy() for array in arrays)
+        self.step, state, totals, carry = snapshot
+        self._state, self._totals, self._carry = state.copy(), totals.copy(), carry.copy()
         self._settled = False
 
     def save(self, lane: int) -> dict[str, Any]:
