@@ -23,13 +23,11 @@ from distributed import Client
 from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.engines import build
-from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, RunError
+from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
 from amsgrad_exp.spec.grid import Sweep, load_sweep
-from amsgrad_exp.sweeps.plane import boundary
 from amsgrad_exp.sweeps.run import make_directory, read_sweep, run_block, run_sweep
 from amsgrad_exp.sweeps.store import RESULTS, Results
 from amsgrad_exp.sweeps.workers import workers
-from amsgrad_exp.theory import critical_beta2
 from amsgrad_exp.trace import Trace
 from tests.conftest import Run
 from tests.test_tracking import logged
@@ -45,53 +43,6 @@ def rows(directory: Path) -> list[tuple[Any, ...]]:
 def small(**given: Any) -> Sweep:
     given = {"grid": ["beta2=0.9:0.999:6", "lr=log:0.001:0.1:5"], "steps": 20_000} | given
     return load_sweep(**given)
-
-
-def test_the_values_of_an_axis() -> None:
-    axes = load_sweep(grid=["lr=log:0.01:1:3", "beta1=0:0.9:4", "beta2=log1m:0.9:0.999:3", "eps=1e-8,0.1"]).axes
-    assert axes["lr"] == pytest.approx((0.01, 0.1, 1.0))
-    assert axes["beta1"] == pytest.approx((0.0, 0.3, 0.6, 0.9))
-    assert axes["beta2"] == pytest.approx((0.9, 0.99, 0.999))
-    assert axes["eps"] == (1e-8, 0.1)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"grid": []}, "at least one axis is needed"),
-        ({"grid": ["beta2"]}, "--grid takes NAME=VALUES"),
-        ({"grid": ["beta2=0.9:0.99"]}, "beta2 takes start:stop:count"),
-        ({"grid": ["beta2=0.9:0.99:0"]}, "beta2 takes start:stop:count"),
-        ({"grid": ["beta2=0.9:0.99:1000000000000"]}, "beta2 takes at most 10,000,000 values"),
-        ({"grid": ["beta2=0:0.9:4000", "beta1=0:0.9:4000"]}, "32,000,000 cells are more than a sweep takes"),
-        ({"grid": ["beta2=0.9,0.99"], "steps": 10_000_000, "log_every": 10}, "log_every 10 .* take at least 100"),
-        ({"grid": ["beta2=cubic:0.9:0.99:3"]}, "beta2 takes start:stop:count"),
-        ({"grid": ["beta2=a,b"]}, "beta2 takes start:stop:count"),
-        ({"grid": ["lr=inf:1:3"]}, "lr takes start:stop:count"),
-        ({"grid": ["lr=log:-1:1:3"]}, "lr takes start:stop:count"),
-        ({"grid": ["lr=0.1,0.2", "lr=0.3"]}, "--grid lr is given twice"),
-        ({"grid": ["lr=0.1,0.2"], "engine": "torch"}, "a sweep needs the compiled engine, not 'torch'"),
-        ({"grid": ["beta2=log:0:1:3"]}, "beta2 takes start:stop:count"),
-        ({"grid": ["beta2=0.9:1:3"]}, "beta2: must be less than 1"),
-        ({"grid": ["beta3=0.9:1:3"]}, r"unknown setting 'beta3', did you mean beta"),
-        ({"grid": ["C=3,4"]}, "unknown setting 'C'"),
-        ({"grid": ["period=2:3:3"]}, "period: must be a valid integer"),
-        ({"grid": ["lr=0.1,0.2"], "optimizers": ["torch.optim.SGD"]}, "needs the compiled engine"),
-        ({"grid": ["lr=0.1,0.2"], "problem": "stochastic", "seeds": 3}, "one seed a cell"),
-    ],
-)
-def test_a_grid_that_cannot_be(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message) as caught:
-        load_sweep(**given)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_shipped_configurations(path: Path) -> None:
-    if "grid:" in path.read_text():
-        sweep = load_sweep(path)
-        assert len(sweep.axes) in (1, 2)
-        assert sweep.trial(len(sweep) - 1).name == path.stem
 
 
 @pytest.mark.parametrize(
@@ -119,11 +70,6 @@ def test_a_cell_is_the_single_run(given: dict[str, Any]) -> None:
         assert seen[cell] == (cell, optimizer, *values.values(), *expected, None)
         for name, value in values.items():
             assert value in (getattr(trial.optimizer, name, None), getattr(trial.problem, name, None))
-
-
-def test_theorem_1s_natural_beta2_follows_c() -> None:
-    sweep = load_sweep(problem="theorem1", grid=["C=3,10"], optimizers=["adam"])
-    assert [sweep.trial(cell).optimizer.beta2 for cell in (0, 1)] == [1 / 10, 1 / 101]
 
 
 def test_a_cell_that_cannot_be_is_a_row_that_says_so(tmp_path: Path) -> None:
@@ -255,20 +201,6 @@ def test_the_boundary_command(amsgrad_exp: Run) -> None:
     done = amsgrad_exp("boundary", "--beta1", "0.9")
     assert "0.99951589 < beta2 < 0.9999999  to the optimum" in done.stdout
     assert "no critical beta2" in amsgrad_exp("boundary", "--optimizer", "amsgrad").stdout
-
-
-def test_the_boundary_of_a_plane() -> None:
-    sweep = load_sweep(grid=["beta1=0:0.95:5", "beta2=log1m:0.5:0.99999:9"], optimizers=["adam"])
-    mesh = boundary(sweep, "adam")
-    assert mesh is not None
-    beta1, beta2, drifts = mesh
-    for column in (0, 30, 59):
-        (critical,) = critical_beta2(sweep.trial(0).problem, "adam", beta1[column], 1e-16)
-        assert np.array_equal(drifts[:, column] > 0, beta2 > critical)
-    plane = load_sweep(problem="theorem1", grid=["C=2.1:9:4", "beta2=0.1:0.9:3"], optimizers=["adam"])
-    assert boundary(plane, "adam") is not None
-    noisy = load_sweep(problem="stochastic", grid=["lr=0.1,0.2", "beta2=0.1:0.9:3"], optimizers=["adam"])
-    assert boundary(noisy, "adam") is None
 
 
 PLANE = (
