@@ -17,10 +17,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 from rich.console import Console
@@ -156,9 +156,11 @@ def compiled_lanes(lanes: int, threads: int = 1) -> Timed:
         )
 
     def timed() -> float:
-        advances = [joblib.delayed(batch().advance)(LANE_STEPS, 1000) for _ in range(threads)]
-        begun = time.perf_counter()
-        joblib.Parallel(n_jobs=threads, backend="threading")(advances)
+        batches = [batch() for _ in range(threads)]
+        with ThreadPoolExecutor(threads) as executor:
+            begun = time.perf_counter()
+            for _ in executor.map(lambda lanes: lanes.advance(LANE_STEPS, 1000), batches):
+                pass
         return (time.perf_counter() - begun) / (LANE_STEPS * lanes * threads)
 
     return timed

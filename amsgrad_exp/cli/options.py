@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     pass
 
 
+RUNS = Path("logs")
+SWEEPS = Path("sweeps")
+
+
 def _csv(export: str | None) -> str | None:
     if export not in (None, "csv"):
         raise typer.BadParameter(f"--export takes csv, not {export!r}")
@@ -21,6 +25,9 @@ def _csv(export: str | None) -> str | None:
 
 
 Out = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
+
+
+OutOfKind = Annotated[Path | None, typer.Option("--out", help="Where runs, or sweeps, are kept: logs, or sweeps.")]
 
 
 Reference = Annotated[
