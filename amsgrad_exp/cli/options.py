@@ -10,6 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+RUNS = Path("logs")
+SWEEPS = Path("sweeps")
+
 
 def _csv(export: str | None) -> str | None:
     if export not in (None, "csv"):
@@ -18,6 +21,7 @@ def _csv(export: str | None) -> str | None:
 
 
 Out = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
+OutOfKind = Annotated[Path | None, typer.Option("--out", help="Where runs, or sweeps, are kept: logs, or sweeps.")]
 Reference = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's directory, its id or the beginning of it, or 'last'.")
 ]

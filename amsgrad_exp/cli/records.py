@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amsgrad_exp.cli.options import Dask, Export, Jobs, Json, Out, Quiet, Reference
+from amsgrad_exp.cli import sweeps
+from amsgrad_exp.cli.options import RUNS, SWEEPS, Dask, Export, Jobs, Json, Out, OutOfKind, Quiet, Reference
 from amsgrad_exp.cli.runs import report
 from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
-from amsgrad_exp.cli.sweeps import complete
 from amsgrad_exp.errors import NotVerified
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def resume(
     jobs: Jobs = None,
     dask: Dask = None,
     export: Export = None,
-    out: Out = Path("logs"),
+    out: OutOfKind = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -33,18 +33,14 @@ def resume(
     from amsgrad_exp.records import run as runs
     from amsgrad_exp.spec.labels import labels
 
-    directory = runs.find_directory(reference, out)
-    if (directory / "sweep.yaml").is_file():
-        from amsgrad_exp.sweeps.workers import workers
-
+    if directory := sweeps.directory_of(reference, out):
         if as_json:
             raise typer.BadParameter("--json is for runs, and this is a sweep: take --export csv")
-        with workers(jobs or -1, dask):
-            complete(directory, export, figure=True, quiet=quiet)
+        sweeps.resume(directory, jobs, dask, export, quiet=quiet)
         return
     if jobs or dask or export:
         raise typer.BadParameter("--jobs, --dask and --export are for sweeps, and this is a run")
-    run = runs.read_run(directory)
+    run = runs.find_run(reference, out or RUNS)
     (label,) = labels([run.trial])
     with (
         interruptible() as interruption,
@@ -58,17 +54,28 @@ def resume(
 def verify(
     reference: Reference,
     engine: Annotated[str | None, typer.Option(help="Run it again on this engine: compiled or torch.")] = None,
-    out: Out = Path("logs"),
+    every_cell: Annotated[bool, typer.Option("--all", help="Compute every cell of a sweep, not some.")] = False,
+    out: OutOfKind = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run a recorded experiment again and compare every logged point; exit with 4 where they differ."""
+    """Run a recorded experiment again and compare every logged point; exit with 4 where they differ.
+
+    Of a sweep, check every row and compute some of the cells again.
+    """
     from amsgrad_exp.errors import Damaged
     from amsgrad_exp.output import console, progress
     from amsgrad_exp.records import run as runs
     from amsgrad_exp.records import verify as verifying
 
+    if directory := sweeps.directory_of(reference, out):
+        if engine:
+            raise typer.BadParameter("--engine is for runs, and this is a sweep")
+        sweeps.verify(directory, every_cell=every_cell, quiet=quiet)
+        return
+    if every_cell:
+        raise typer.BadParameter("--all is for sweeps, and this is a run")
     try:
-        run = runs.find_run(reference, out)
+        run = runs.find_run(reference, out or RUNS)
         with (
             interruptible() as interruption,
             progress.progress(f"verifying {run.summary.optimizer}", run.summary.steps, shown=not quiet) as update,
@@ -132,14 +139,14 @@ def plot(
     console.out.print("figure", *regret_and_iterate(figure, traces, problems[0]), soft_wrap=True)
 
 
-KINDS = ("problems", "optimizers", "schedules", "runs")
+KINDS = ("problems", "optimizers", "schedules", "runs", "sweeps")
 
 
 def list_(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=", ".join(KINDS), autocompletion=lambda: KINDS)],
-    out: Out = Path("logs"),
+    out: OutOfKind = None,
 ) -> None:
-    """List problems, optimizers, schedules or the runs that are there."""
+    """List problems, optimizers, schedules, or the runs or sweeps that are there."""
     from amsgrad_exp.output import console
     from amsgrad_exp.problems import PROBLEMS
     from amsgrad_exp.records import run as runs
@@ -149,11 +156,14 @@ def list_(
 
     if kind not in KINDS:
         raise typer.BadParameter(f"there is no list of {kind!r}, {nearest(kind, KINDS)}")
+    if kind == "sweeps":
+        sweeps.list_sweeps(out or SWEEPS)
+        return
     if kind == "runs":
-        if recorded := runs.list_runs(out, console.note):
+        if recorded := runs.list_runs(out or RUNS, console.note):
             console.run_listing(recorded)
         else:
-            console.note(f"no runs under {out}")
+            console.note(f"no runs under {out or RUNS}")
         return
     if kind == "optimizers":
         entries = {

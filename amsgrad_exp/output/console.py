@@ -17,7 +17,9 @@ from amsgrad_exp.records.run import Run
 from amsgrad_exp.records.summary import Summary
 from amsgrad_exp.records.verify import Verification
 from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.sweeps.find import Kept
 from amsgrad_exp.sweeps.store import Results
+from amsgrad_exp.sweeps.verify import Verification as Verified
 from amsgrad_exp.trace import Trace
 from amsgrad_exp.verdict import WORDS, Trend, Verdict
 
@@ -211,20 +213,42 @@ def sweep_table(sweep: Sweep, results: Results, counts: Mapping[str, Mapping[str
     for column in shown:
         cells.add_column(column, overflow="fold")
     for row in itertools.islice(results.rows(), ROWS_SHOWN):
-        by_name = dict(zip(results.columns, row, strict=True))
-        cells.add_row(
-            *(f"{value:.4g}" if isinstance(value := by_name[column], float) else str(value) for column in shown)
-        )
+        cells.add_row(*(f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name]) for name in shown))
     out.print()
     out.print(cells)
     if len(sweep) > ROWS_SHOWN:
         out.print(f"… and {len(sweep) - ROWS_SHOWN:,} more: --export csv writes them all")
 
 
-def boundary(problem: str, optimizer: str, beta1: float, edges: Sequence[float], ends: Sequence[str]) -> None:
+def sweep_listing(sweeps: Sequence[Kept]) -> None:
+    """Sweeps, a line each."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for title in ("sweep", "started", "experiment", "optimizers", "axes", "cells", "status"):
+        table.add_column(title, no_wrap=True, overflow="fold" if title in ("sweep", "cells", "status") else "ellipsis")
+    for kept in sweeps:
+        table.add_row(
+            kept.directory.name[:8],
+            f"{kept.begun.astimezone():%m-%d %H:%M}",
+            kept.sweep.name,
+            ", ".join(kept.sweep.optimizers),
+            " × ".join(f"{name} {len(values)}" for name, values in kept.sweep.axes.items()),
+            f"{kept.done:,}/{len(kept.sweep):,}",
+            kept.status,
+        )
+    out.print(table)
+
+
+def describe_sweep(verification: Verified) -> str:
+    """One line on a sweep that holds what its cells come to."""
+    checked = "every row has its checksum" if verification.checksums else "rows of 0.1.0, without checksums"
+    again = f"{verification.recomputed:,} computed again to the same bits"
+    return f"identical: {verification.rows:,} of {verification.cells:,} cells done, {checked}, {again}"
+
+
+def boundary(problem: str, optimizer: str, beta1: float, regions: Sequence[tuple[float, float, str]]) -> None:
     """Between which β2 the iterates go where."""
     out.print(f"{optimizer} on {problem}, beta1 = {beta1:g}, small constant step size:")
-    for (low, high), end in zip(itertools.pairwise(edges), ends, strict=True):
+    for low, high, end in regions:
         out.print(Text.assemble(f"  {low:.8g} < beta2 < {high:.8g}  to the ", _said(Verdict(end))))
-    if len(edges) == 2:
+    if len(regions) == 1:
         out.print("  no critical beta2")

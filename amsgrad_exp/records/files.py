@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -19,23 +20,35 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file as a whole: write beside it, fsync, rename, fsync the directory.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Write a file anew, piece by piece, and replace it as a whole at the end: fsync, rename, fsync the directory.
 
     Raises:
         OSError: something of that failed; the file is then as it was, or as it was to be.
     """
     beside = path.with_name(f".{path.name}.new")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file as a whole; as `replacing`, with all of its content at hand."""
+    with replacing(path) as file:
+        file.write(content)
 
 
 # How long `locked` waits for a lock, which readers hold for as long as it takes to close a file.
