@@ -85,14 +85,24 @@ def compare(experiment: Experiment, out: Path | str = "logs", watch: Watch | Non
     return runs
 
 
-def sweep(grid: Sweep, out: Path | str = "sweeps", *, jobs: int | None = None, dask: str | None = None) -> Swept:
+def sweep(
+    plane: Sweep,
+    out: Path | str = "sweeps",
+    *,
+    jobs: int | None = None,
+    dask: str | None = None,
+    on_cells: Callable[[int, int], object] = lambda done, total: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_note: Callable[[str], object] = lambda note: None,
+) -> Swept:
     """Run an experiment over a grid, as ``amsgrad-exp sweep`` does.
 
     Args:
-        grid: what to run, such as ``Sweep.of(experiment, beta2="0.9:0.999:50")``.
+        plane: what to run, such as ``Sweep.of({"beta2": "0.9:0.999:50"}, optimizers=["adam"])``.
         out: a directory, made where it is missing.
-        jobs: how many threads; all cores without.
+        jobs: how many threads; as many as there are cores without.
         dask: the address of a Dask scheduler to compute on instead.
+        on_cells, should_stop, on_note: as for `amsgrad_exp.sweeps.run.sweep`.
 
     Returns:
         The sweep: ``swept.axes`` and ``swept.column("mean_x")`` are arrays.
@@ -102,4 +112,4 @@ def sweep(grid: Sweep, out: Path | str = "sweeps", *, jobs: int | None = None, d
         RunError, OSError: it could not be kept.
     """
     with workers(jobs, dask) as executor:
-        return sweeps.sweep(grid, Path(out), executor)
+        return sweeps.sweep(plane, Path(out), executor, on_cells=on_cells, should_stop=should_stop, on_note=on_note)

@@ -15,7 +15,7 @@ from hypothesis import settings
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("suite")
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+CommandLine = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
 
 
 @pytest.fixture
-def amsgrad_exp(tmp_path: Path) -> Run:
+def command_line(tmp_path: Path) -> CommandLine:
     """Run ``amsgrad-exp ARGUMENTS`` in an empty directory and return the finished process."""
 
     def run(
@@ -49,7 +49,7 @@ def amsgrad_exp(tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
     """The same without a process of its own, a second faster, for what does not depend on one."""
     from amsgrad_exp import cli
 

@@ -20,7 +20,7 @@ from amsgrad_exp.output import console
 from amsgrad_exp.output.figures import regret_and_iterate
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.trace import Trace
-from tests.conftest import Run
+from tests.conftest import CommandLine
 
 RUN_KEYS = [
     "optimizer",
@@ -43,8 +43,8 @@ RUN_KEYS = [
 ]
 
 
-def test_the_papers_experiment(amsgrad_exp: Run, tmp_path: Path) -> None:
-    done = amsgrad_exp("compare", "--json", "--expect", "adam=worst", "--expect", "amsgrad=optimum")
+def test_the_papers_experiment(command_line: CommandLine, tmp_path: Path) -> None:
+    done = command_line("compare", "--json", "--expect", "adam=worst", "--expect", "amsgrad=optimum")
     assert (done.returncode, done.stderr) == (0, "")
     document = json.loads(done.stdout)
     assert list(document) == ["schema", "runs"]
@@ -61,7 +61,7 @@ def test_the_papers_experiment(amsgrad_exp: Run, tmp_path: Path) -> None:
     assert {path.suffix for path in (tmp_path / "logs" / "synthetic").glob("compare-*")} == {".png", ".svg"}
 
 
-def test_tables_are_readable_at_eighty_columns_and_piped(in_process: Run) -> None:
+def test_tables_are_readable_at_eighty_columns_and_piped(in_process: CommandLine) -> None:
     done = in_process("compare", "--steps", "1e6", "--no-figure")
     assert done.returncode == 0
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
@@ -72,7 +72,7 @@ def test_tables_are_readable_at_eighty_columns_and_piped(in_process: Run) -> Non
     assert "derived from a repeated cycle" in one.stdout
 
 
-def test_an_expectation_that_is_not_met(in_process: Run) -> None:
+def test_an_expectation_that_is_not_met(in_process: CommandLine) -> None:
     done = in_process("compare", "--steps", "1e6", "--no-figure", "--expect", "adam=optimum")
     assert done.returncode == 3
     assert done.stderr == "amsgrad-exp: adam: expected optimum, came to worst\n"
@@ -87,7 +87,7 @@ optimizers: [{name: adam, beta2: 0.99}, {name: adam, beta2: 0.999}, {name: adam,
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_one_optimizer_stands_several_times_in_a_comparison(
-    columns: int, in_process: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    columns: int, in_process: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "twice.yaml").write_text(TWICE)
     monkeypatch.setattr(console.out, "width", columns)
@@ -101,13 +101,13 @@ def test_one_optimizer_stands_several_times_in_a_comparison(
     assert svg.stat().st_size > 10_000
 
 
-def test_a_label_without_room_goes_on_in_the_next_line(in_process: Run, tmp_path: Path) -> None:
+def test_a_label_without_room_goes_on_in_the_next_line(in_process: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "long.yaml").write_text("steps: 1000\noptimizers: [adam, {name: torch.optim.SGD, lr: 0.1}]\n")
     lines = in_process("compare", "--config", "long.yaml", "--no-figure").stdout.splitlines()
     assert [line.split("  ")[0] for line in lines[2:]] == ["adam,", "α = 0.01", "torch.optim.SGD,", "α = 0.1"]
 
 
-def test_the_document_has_labels_where_names_do_not_do(in_process: Run, tmp_path: Path) -> None:
+def test_the_document_has_labels_where_names_do_not_do(in_process: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "twice.yaml").write_text(TWICE)
     runs = json.loads(in_process("compare", "--config", "twice.yaml", "--json", "--no-figure").stdout)["runs"]
     assert [list(run) for run in runs] == [["label", *RUN_KEYS]] * 3
@@ -118,7 +118,7 @@ def test_the_document_has_labels_where_names_do_not_do(in_process: Run, tmp_path
     ]
 
 
-def test_expectations_are_of_labels_or_of_names_that_stand_once(in_process: Run, tmp_path: Path) -> None:
+def test_expectations_are_of_labels_or_of_names_that_stand_once(in_process: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "twice.yaml").write_text(TWICE.replace("]", ", {name: amsgrad, lr: 0.5}]"))
     compare = ["compare", "--config", "twice.yaml", "--no-figure", "--quiet"]
     refused = in_process(*compare, "--expect", "adam=worst")
@@ -141,7 +141,9 @@ def test_expectations_are_of_labels_or_of_names_that_stand_once(in_process: Run,
     ]
 
 
-def test_a_figure_of_runs_says_what_differs(in_process: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_of_runs_says_what_differs(
+    in_process: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of the same trial recorded twice, the runs; of the same run given twice, nothing."""
     drawn: list[list[str]] = []
 
@@ -212,19 +214,19 @@ def refused(done: subprocess.CompletedProcess[str], message: str, tmp_path: Path
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG)
 def test_wrong_input_is_one_line_and_nothing_written(
-    arguments: list[str], message: str, in_process: Run, tmp_path: Path
+    arguments: list[str], message: str, in_process: CommandLine, tmp_path: Path
 ) -> None:
     refused(in_process(*arguments), message, tmp_path)
 
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG[::10])
 def test_wrong_input_ends_the_process_with_status_two(
-    arguments: list[str], message: str, amsgrad_exp: Run, tmp_path: Path
+    arguments: list[str], message: str, command_line: CommandLine, tmp_path: Path
 ) -> None:
-    refused(amsgrad_exp(*arguments), message, tmp_path)
+    refused(command_line(*arguments), message, tmp_path)
 
 
-def test_run_picks_one_optimizer_of_a_file(in_process: Run, tmp_path: Path) -> None:
+def test_run_picks_one_optimizer_of_a_file(in_process: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "both.yaml").write_text("name: both\nsteps: 1000\noptimizers: [adam, {name: amsgrad, lr: 0.5}]\n")
     refused = in_process("run", "--config", "both.yaml")
     assert refused.returncode == 2
@@ -238,7 +240,7 @@ def test_run_picks_one_optimizer_of_a_file(in_process: Run, tmp_path: Path) -> N
         assert repeated[key] == run[key]
 
 
-def test_the_commands_on_recorded_runs(in_process: Run, tmp_path: Path) -> None:
+def test_the_commands_on_recorded_runs(in_process: CommandLine, tmp_path: Path) -> None:
     for optimizer in ("adam", "amsgrad"):
         in_process("run", "--optimizer", optimizer, "--steps", "2000", "--quiet")
     listed = in_process("list", "runs").stdout
@@ -257,7 +259,7 @@ def test_the_commands_on_recorded_runs(in_process: Run, tmp_path: Path) -> None:
     assert "in agreement: 2,000 points run again on the torch engine" in across.stdout
 
 
-def test_a_changed_digit_is_status_four_and_the_step(in_process: Run, tmp_path: Path) -> None:
+def test_a_changed_digit_is_status_four_and_the_step(in_process: CommandLine, tmp_path: Path) -> None:
     in_process("run", "--steps", "2000", "--log-every", "10", "--quiet")
     (path,) = tmp_path.glob("logs/*/*/trace.csv")
     lines = path.read_text().splitlines(keepends=True)
@@ -329,7 +331,7 @@ def test_a_second_interruption_stops_at_once(tmp_path: Path) -> None:
     assert resumed.returncode == 143
 
 
-def test_a_run_under_way_is_refused_to_others(in_process: Run, tmp_path: Path) -> None:
+def test_a_run_under_way_is_refused_to_others(in_process: CommandLine, tmp_path: Path) -> None:
     process = start(tmp_path, "run", *LONG)
     directory = wait_for_a_run(tmp_path)
     refused = in_process("resume", str(directory))
@@ -347,7 +349,7 @@ def test_two_runs_at_once_keep_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("out", ["/proc/nowhere", "file/below"])
-def test_an_output_directory_that_cannot_be_made(out: str, in_process: Run, tmp_path: Path) -> None:
+def test_an_output_directory_that_cannot_be_made(out: str, in_process: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = in_process("run", "--steps", "10", "--out", out)
     assert done.returncode == 1
@@ -368,15 +370,15 @@ def test_help_and_completion_import_nothing_heavy(tmp_path: Path) -> None:
     assert "compare" in done.stdout
 
 
-def test_version_and_lists(amsgrad_exp: Run, in_process: Run) -> None:
-    assert amsgrad_exp("--version").stdout.startswith("amsgrad-exp 0.")
+def test_version_and_lists(command_line: CommandLine, in_process: CommandLine) -> None:
+    assert command_line("--version").stdout.startswith("amsgrad-exp 0.")
     assert "inv-sqrt" in in_process("list", "schedules").stdout
     assert "theorem1" in in_process("list", "problems").stdout
-    assert "amsgrad_exp.optimizers.AMSGrad (compiled, torch)" in amsgrad_exp("list", "optimizers").stdout
+    assert "amsgrad_exp.optimizers.AMSGrad (compiled, torch)" in command_line("list", "optimizers").stdout
     assert "no runs under logs" in in_process("list", "runs").stderr
 
 
-def test_optimizers_beside_the_user_may_print_and_fail(amsgrad_exp: Run, tmp_path: Path) -> None:
+def test_optimizers_beside_the_user_may_print_and_fail(command_line: CommandLine, tmp_path: Path) -> None:
     """What one prints does not get into the document, and one that fails leaves the others."""
     (tmp_path / "mine.py").write_text(
         "import torch\nprint('imported')\n"
@@ -386,7 +388,7 @@ def test_optimizers_beside_the_user_may_print_and_fail(amsgrad_exp: Run, tmp_pat
         "    def step(self, closure=None):\n        raise SystemExit(0)\n"
     )
     names = ["adam", "mine.Bad", "mine.Loud", "amsgrad"]
-    done = amsgrad_exp("compare", *(f"--optimizer={name}" for name in names), *"--steps 100 --json".split())
+    done = command_line("compare", *(f"--optimizer={name}" for name in names), *"--steps 100 --json".split())
     assert done.returncode == 1
     assert [run["optimizer"] for run in json.loads(done.stdout)["runs"]] == ["adam", "mine.Loud", "amsgrad"]
     imported, failed, *steps = done.stderr.splitlines()
@@ -396,7 +398,7 @@ def test_optimizers_beside_the_user_may_print_and_fail(amsgrad_exp: Run, tmp_pat
 
 
 @pytest.mark.parametrize("out", ["a[/b]", "a:smile:", "with a space"])
-def test_a_directory_is_shown_as_it_is(out: str, in_process: Run) -> None:
+def test_a_directory_is_shown_as_it_is(out: str, in_process: CommandLine) -> None:
     done = in_process("run", "--steps", "100", "--out", out)
     assert done.returncode == 0
     assert out in done.stdout
@@ -424,7 +426,7 @@ def test_output_that_cannot_be_encoded_is_replaced(tmp_path: Path) -> None:
     assert b"Step size ?" in done.stdout
 
 
-def test_seeds(in_process: Run) -> None:
+def test_seeds(in_process: CommandLine) -> None:
     done = in_process(*"compare --problem stochastic --steps 20000 --seeds 9 --json".split())
     for run in json.loads(done.stdout)["runs"]:
         assert run["seeds"] == 9
@@ -436,7 +438,7 @@ def test_seeds(in_process: Run) -> None:
     assert in_process("verify", "last").returncode == 0
 
 
-def test_a_read_only_directory(small_disk: Path, in_process: Run) -> None:
+def test_a_read_only_directory(small_disk: Path, in_process: CommandLine) -> None:
     in_process("run", "--steps", "1000", "--out", str(small_disk), "--quiet")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     for arguments in (["run", "--steps", "1000"], ["sweep", "--grid", "lr=0.1,0.2", "--steps", "1000"]):
@@ -448,7 +450,7 @@ def test_a_read_only_directory(small_disk: Path, in_process: Run) -> None:
         assert in_process(*arguments, "--out", str(small_disk)).returncode == 0
 
 
-def test_a_disk_that_fills_up(small_disk: Path, in_process: Run, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up(small_disk: Path, in_process: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "logs").symlink_to(small_disk)
     process = start(tmp_path, *"run --problem stochastic --steps 2e9 --log-every 2e6 --optimizer amsgrad".split())
     wait_for_a_run(tmp_path)

@@ -17,19 +17,19 @@ from amsgrad_exp.cli import records
 from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.output import progress
 from amsgrad_exp.records import recorder
-from tests.conftest import Run
+from tests.conftest import CommandLine
 from tests.recorded import LONG, trial
 
 
-def test_resuming_a_complete_run_says_so_and_shows_its_result(amsgrad_exp: Run, tmp_path: Path) -> None:
+def test_resuming_a_complete_run_says_so_and_shows_its_result(command_line: CommandLine, tmp_path: Path) -> None:
     run = recorder.record(trial(steps=1000), tmp_path / "logs")
-    shown = amsgrad_exp("show", "last").stdout
-    done = amsgrad_exp("resume", "last")
+    shown = command_line("show", "last").stdout
+    done = command_line("resume", "last")
     assert done.returncode == 0
     assert done.stderr == f"{run.directory} is complete: there is nothing to resume\n"
     assert "R(T)/T" in done.stdout
     assert shown.startswith(done.stdout)
-    (document,) = json.loads(amsgrad_exp("resume", "last", "--json").stdout)["runs"]
+    (document,) = json.loads(command_line("resume", "last", "--json").stdout)["runs"]
     assert document == run.document()
 
 

@@ -19,7 +19,7 @@ import yaml
 from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.records import recorder, tracking
-from tests.conftest import Run
+from tests.conftest import CommandLine
 from tests.recorded import LONG, logged, trial
 
 RUN = ("run", "--steps", "20000", "--log-every", "100", "--json")
@@ -82,8 +82,8 @@ def only_run(tmp_path: Path, out: str = "logs") -> Path:
     return directory
 
 
-def test_labmls_files(amsgrad_exp: Run, tmp_path: Path) -> None:
-    done = amsgrad_exp(*RUN, "--out", "elsewhere/deep")
+def test_labmls_files(command_line: CommandLine, tmp_path: Path) -> None:
+    done = command_line(*RUN, "--out", "elsewhere/deep")
     assert (done.returncode, done.stderr) == (0, "")
     directory = only_run(tmp_path, "elsewhere/deep")
     assert json.loads(done.stdout)["runs"][0]["directory"] == str(directory)
@@ -104,8 +104,8 @@ def test_labmls_files(amsgrad_exp: Run, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere"]
 
 
-def test_nothing_of_labmls_is_printed(amsgrad_exp: Run) -> None:
-    done = amsgrad_exp("run", "--steps", "1000", "--quiet")
+def test_nothing_of_labmls_is_printed(command_line: CommandLine) -> None:
+    done = command_line("run", "--steps", "1000", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -132,10 +132,10 @@ def received(server: Server) -> dict[str, int]:
 
 @pytest.mark.parametrize("configured_by", ["environment", "file"])
 def test_points_go_to_a_labml_server(
-    amsgrad_exp: Run, tmp_path: Path, server: Server, configured_by: str, monkeypatch: pytest.MonkeyPatch
+    command_line: CommandLine, tmp_path: Path, server: Server, configured_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if configured_by == "environment":
-        done = amsgrad_exp(*RUN, env={"labml_app_url": server.url})
+        done = command_line(*RUN, env={"labml_app_url": server.url})
         assert (done.returncode, done.stderr) == (0, "")
     else:
         (tmp_path / "below").mkdir()
@@ -265,16 +265,16 @@ def test_checking_a_configuration_creates_nothing_and_takes_a_mended_one(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_labml_configuration_is_one_line(amsgrad_exp: Run, tmp_path: Path) -> None:
+def test_a_wrong_labml_configuration_is_one_line(command_line: CommandLine, tmp_path: Path) -> None:
     (tmp_path / ".labml.yaml").write_text("steps: [")
-    done = amsgrad_exp(*RUN)
+    done = command_line(*RUN)
     assert done.returncode == 2
     assert done.stderr.startswith("amsgrad-exp: labml's configuration: ")
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_home_that_cannot_be_written(amsgrad_exp: Run, tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_written(command_line: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = amsgrad_exp(*RUN, env={"HOME": str(tmp_path / "file" / "home")})
+    done = command_line(*RUN, env={"HOME": str(tmp_path / "file" / "home")})
     assert (done.returncode, done.stderr) == (0, "")
     assert len(logged(only_run(tmp_path))["x"]) == 200

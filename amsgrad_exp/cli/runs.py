@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shlex
 import sys
@@ -14,12 +13,11 @@ import typer
 
 from amsgrad_exp.cli.options import Json, Out, Quiet, with_experiment_options
 from amsgrad_exp.cli.signals import Interruption, interruptible, optimizers_print_to_stderr
-from amsgrad_exp.errors import ConfigError, NotAsExpected, RunFailed
+from amsgrad_exp.errors import ConfigError, NotAsExpected
 from amsgrad_exp.verdict import Verdict
 
 if TYPE_CHECKING:
     from amsgrad_exp.problems import Problem
-    from amsgrad_exp.records.recorder import OnNote
     from amsgrad_exp.records.run import Run
     from amsgrad_exp.spec.experiment import Trial
 
@@ -33,19 +31,20 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run one optimizer on one problem and say whether it converges."""
-    from amsgrad_exp.output import console
+    from amsgrad_exp import api
+    from amsgrad_exp.cli.watch import Onlooker
     from amsgrad_exp.spec.read import load_experiment
 
     if optimizer is None and experiment["path"] is None:
         optimizer = "adam"
     with optimizers_print_to_stderr():
-        trials = load_experiment(**experiment, optimizers=[optimizer] if optimizer else []).trials()
-    names = [trial.optimizer.label or trial.optimizer.name for trial in trials]
-    if len(trials) > 1:
+        loaded = load_experiment(**experiment, optimizers=[optimizer] if optimizer else [])
+    names = [settings.label or settings.name for settings in loaded.optimizers]
+    if len(names) > 1:
         how = "pick one with --optimizer" if len(set(names)) == len(names) else "label them to pick one"
         raise ConfigError(f"{experiment['path']} lists {', '.join(names)}: {how}, or use compare")
     with interruptible() as interruption:
-        recorded = _record(names[0], trials[0], out, interruption, console.note, quiet=quiet)
+        recorded = api.run(loaded, out, Onlooker(interruption, quiet=quiet, raising=True))
         report({names[0]: recorded}, interruption, as_json=as_json, quiet=quiet)
 
 
@@ -68,25 +67,24 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Run several optimizers on one problem, side by side; Adam and AMSGrad by default."""
-    from amsgrad_exp import engines
+    from amsgrad_exp import api
+    from amsgrad_exp.cli.watch import Onlooker
     from amsgrad_exp.output import console
     from amsgrad_exp.spec.labels import labels
     from amsgrad_exp.spec.read import load_experiment
 
     with optimizers_print_to_stderr():
         loaded = load_experiment(**experiment, optimizers=optimizer or [])
-        trials = dict(zip(labels(loaded.trials()), loaded.trials(), strict=True))
-        for trial in trials.values():
-            engines.build(trial)  # what cannot be built is refused before anything is run
-    expected = _expectations(expect or [], trials)
+    expected = _expectations(expect or [], dict(zip(labels(loaded.trials()), loaded.trials(), strict=True)))
     with interruptible() as interruption:
-        runs, failed = _record_all(trials, out, interruption, quiet=quiet)
+        watch = Onlooker(interruption, quiet=quiet)
+        runs = api.compare(loaded, out, watch)
         report(runs, interruption, as_json=as_json, quiet=quiet)
     if runs and not no_figure:
         files = _draw(runs, loaded.problem)
         if not (quiet or as_json):
             console.out.print("figure", *files, soft_wrap=True)
-    if failed:
+    if watch.failures:
         raise typer.Exit(1)
     wrong = _unmet(expected, runs)
     for message in wrong:
@@ -133,34 +131,6 @@ def _unmet(expected: Mapping[str, str], runs: Mapping[str, Run]) -> list[str]:
         for label, result in results.items()
         if result is not None and result.iterate != expected[label]
     ]
-
-
-def _record(label: str, trial: Trial, out: Path, interruption: Interruption, on_note: OnNote, *, quiet: bool) -> Run:
-    from amsgrad_exp.output import progress
-    from amsgrad_exp.records.recorder import record
-
-    with progress.progress(label, trial.steps, shown=not quiet) as update, optimizers_print_to_stderr():
-        return record(trial, out, update, interruption, on_note)
-
-
-def _record_all(
-    trials: Mapping[str, Trial], out: Path, interruption: Interruption, *, quiet: bool
-) -> tuple[dict[str, Run], bool]:
-    """Record one trial after the other; the runs by label, and whether an optimizer failed."""
-    from amsgrad_exp.output import console
-
-    runs, failed = {}, False
-    note_once = functools.cache(console.note)  # a dead labml server is mentioned once, not by each run
-    for label, trial in trials.items():
-        if interruption.signal:
-            console.note(f"not started: {label}")
-            continue
-        try:
-            runs[label] = _record(label, trial, out, interruption, note_once, quiet=quiet)
-        except RunFailed as failure:
-            console.error(f"{label}: {failure}")
-            failed = True
-    return runs, failed
 
 
 def _draw(runs: Mapping[str, Run], problem: Problem) -> list[Path]:

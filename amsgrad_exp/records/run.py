@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from amsgrad_exp.driver.result import Result
 from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
 from amsgrad_exp.records.files import in_use, sha256
 from amsgrad_exp.records.summary import Summary
@@ -47,6 +48,17 @@ class Run:
     @property
     def run_id(self) -> str:
         return self.directory.name
+
+    @property
+    def result(self) -> Result:
+        """What the run came to.
+
+        Raises:
+            RunError: it did not come to its end.
+        """
+        if self.summary.result is None:
+            raise RunError(f"{self.directory} is {self.status()}: it has no result")
+        return self.summary.result
 
     def document(self) -> dict[str, Any]:
         """What ``--json`` says of the run: its summary without what is about the record itself."""

@@ -18,6 +18,7 @@ from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.axis import MAX_CELLS, axis_values
+from amsgrad_exp.spec.complete import named
 from amsgrad_exp.spec.experiment import Experiment, Trial, to_yaml
 from amsgrad_exp.spec.explain import nearest
 from amsgrad_exp.spec.labels import labels
@@ -142,6 +143,33 @@ class Sweep:
     def __reduce__(self) -> tuple[Any, ...]:
         return Sweep, (self.data, self.grid)
 
+    @classmethod
+    def of(cls, grid: Mapping[str, Any], **experiment: Any) -> Sweep:
+        """A sweep over a grid of an experiment whose keys are as in YAML, complete.
+
+        ``Sweep.of({"beta2": "0.9:0.999:50"}, optimizers=["adam"], steps=1e6)``
+
+        Raises:
+            ConfigError: there can be no such sweep.
+        """
+        entries = [named(entry, "optimizers") for entry in experiment.get("optimizers", ["adam", "amsgrad"])]
+        problem = named(experiment.get("problem", "online"), "problem")
+        return cls({**experiment, "problem": problem, "optimizers": entries}, grid).complete()
+
+    def complete(self) -> Sweep:
+        """The same sweep, checked, that logs as many points a cell as a sweep does where nothing else is said.
+
+        Raises:
+            ConfigError: there can be no such sweep.
+        """
+        self.check_axes()
+        if "log_every" in self.data:
+            self.check()
+            return self
+        sweep = Sweep({**self.data, "log_every": max(1, self.example.steps // POINTS)}, self.grid)
+        sweep.check()
+        return sweep
+
     def check_axes(self) -> None:
         """Refuse axes of what is no setting or constant, and too many cells.
 
@@ -217,11 +245,7 @@ def load_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: A
         ConfigError: there can be no such sweep.
     """
     sweep = read_grid(path, grid=grid, **given)
-    sweep.check_axes()
-    if "log_every" not in sweep.data:
-        sweep = Sweep({**sweep.data, "log_every": max(1, sweep.example.steps // POINTS)}, sweep.grid)
-    sweep.check()
-    return sweep
+    return sweep.complete()
 
 
 def read_grid(path: Path | None = None, *, grid: Sequence[str] = (), **given: Any) -> Sweep:
