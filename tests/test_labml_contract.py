@@ -28,6 +28,7 @@ SIGNATURES = {
     ),
     "labml.experiment.configs": "(*args)",
     "labml.experiment.start": "(global_step=0)",
+    "labml.tracker.reset": "()",
     "labml.tracker.save": "(*args, **kwargs)",
     "labml.internal.app.AppTracker": "(app_track_url, params, *, timeout_seconds=15, daemon=False)",
     "labml.internal.app.AppTracker._check": "(self)",

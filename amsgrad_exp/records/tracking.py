@@ -170,6 +170,7 @@ class Tracker:
         check_configuration(out)
         with _configuration_explained():
             _prepare_home()
+            tracker.reset()  # of what an earlier run or sweep of this process has logged
         out.mkdir(parents=True, exist_ok=True)
         experiment.create(
             uuid=self.run_id,
