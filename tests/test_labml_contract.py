@@ -28,7 +28,6 @@ SIGNATURES = {
     ),
     "labml.experiment.configs": "(*args)",
     "labml.experiment.start": "(global_step=0)",
-    "labml.tracker.reset": "()",
     "labml.tracker.save": "(*args, **kwargs)",
     "labml.internal.app.AppTracker": "(app_track_url, params, *, timeout_seconds=15, daemon=False)",
     "labml.internal.app.AppTracker._check": "(self)",
@@ -79,7 +78,7 @@ ATTRIBUTES = {
         "app_configs.frequency",
         "app_configs.open_browser",
     ],
-    "labml.internal.tracker.tracker_singleton": ["is_indicators_updated"],
+    "labml.internal.tracker.tracker_singleton": ["indicators", "is_indicators_updated"],
 }
 RUN_PATHS = {"run_path": "", "pid_path": "run.pid", "log_file": "log.jsonl"}
 
