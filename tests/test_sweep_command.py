@@ -43,9 +43,9 @@ def test_a_plane(command_line: CommandLine, tmp_path: Path) -> None:
     assert rows(other) == kept
 
 
-def test_a_line_and_a_space(command_line: CommandLine) -> None:
-    assert "profile.png" in command_line("sweep", "--grid", "lr=log:0.001:0.1:5", "--steps", "1e5").stdout
-    table = command_line("sweep", *"--grid lr=0.1,0.2 --grid eps=0,1 --grid beta1=0,0.5 --steps 1e4".split())
+def test_a_line_and_a_space(in_process: CommandLine) -> None:
+    assert "profile.png" in in_process("sweep", "--grid", "lr=log:0.001:0.1:5", "--steps", "1e5").stdout
+    table = in_process("sweep", *"--grid lr=0.1,0.2 --grid eps=0,1 --grid beta1=0,0.5 --steps 1e4".split())
     assert table.stdout.count("adam") == 9
     assert all(len(row) <= 80 for row in table.stdout.splitlines() if "/" not in row)
 
@@ -61,31 +61,31 @@ def test_a_line_and_a_space(command_line: CommandLine) -> None:
         (["boundary", "--optimizer", "torch.optim.SGD"], "no steady state is known"),
     ],
 )
-def test_wrong_input(arguments: list[str], message: str, command_line: CommandLine, tmp_path: Path) -> None:
-    done = command_line(*arguments)
+def test_wrong_input(arguments: list[str], message: str, in_process: CommandLine, tmp_path: Path) -> None:
+    done = in_process(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_boundary_command(command_line: CommandLine) -> None:
-    done = command_line("boundary", "--beta1", "0.9")
+def test_the_boundary_command(in_process: CommandLine) -> None:
+    done = in_process("boundary", "--beta1", "0.9")
     assert "0.99951589 < beta2 < 0.9999999  to the optimum" in done.stdout
-    assert "no critical beta2" in command_line("boundary", "--optimizer", "amsgrad").stdout
+    assert "no critical beta2" in in_process("boundary", "--optimizer", "amsgrad").stdout
 
 
-def test_a_plane_whose_first_cell_cannot_be(command_line: CommandLine, tmp_path: Path) -> None:
+def test_a_plane_whose_first_cell_cannot_be(in_process: CommandLine, tmp_path: Path) -> None:
     """With period = 3, steep = 20 and shallow = −10 no point is better than another."""
     grid = "--optimizer adam --set period=3 --grid steep=20,21 --grid shallow=-10,-9 --steps 1000".split()
-    done = command_line("sweep", *grid)
+    done = in_process("sweep", *grid)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split("\n")[2].split() == ["adam", "3", "1"]
     (directory,) = tmp_path.glob("sweeps/*/*")
     assert "mean slope is 0" in rows(directory)[0]["failure"]
     (directory / "phase.png").unlink()
     change(directory, "DELETE FROM cells WHERE cell > 2")
-    again = command_line("resume", directory.name[:8])
+    again = in_process("resume", directory.name[:8])
     assert (again.returncode, again.stderr, again.stdout) == (0, "", done.stdout)
     assert (directory / "phase.png").is_file()
 
@@ -112,6 +112,7 @@ def test_colours_are_over_the_intervals_that_there_are(
         return []
 
     monkeypatch.setattr(picture, "phase_diagram", draw)
+    monkeypatch.setattr(picture, "boundary", lambda sweep, optimizer: None)
     sweep = load_sweep(grid=grid, constants=constants, optimizers=["adam"], steps=100)
     picture.draw(swept(sweep, tmp_path))
     assert tuple(drawn[-2:]) == interval
@@ -135,8 +136,8 @@ def test_a_wrong_labml_configuration_is_refused_before_anything_is_computed(
     assert (resumed.returncode, rows(directory)) == (2, [])
 
 
-def test_sweeps_are_listed_and_found_by_their_ids(command_line: CommandLine, tmp_path: Path) -> None:
-    none = command_line("list", "sweeps")
+def test_sweeps_are_listed_and_found_by_their_ids(in_process: CommandLine, tmp_path: Path) -> None:
+    none = in_process("list", "sweeps")
     assert (none.returncode, none.stdout, none.stderr) == (0, "", "no sweeps under sweeps\n")
     out = tmp_path / "sweeps"
     begun = swept(small(name="begun", steps=100), out, should_stop=lambda: True).directory
@@ -144,7 +145,7 @@ def test_sweeps_are_listed_and_found_by_their_ids(command_line: CommandLine, tmp
     os.utime(whole / "sweep.yaml", (1e9, 1e9))
     (out / "broken" / "one").mkdir(parents=True)
     (out / "broken" / "one" / "sweep.yaml").write_text("grid: [")
-    listed = command_line("list", "sweeps")
+    listed = in_process("list", "sweeps")
     assert listed.returncode == 0
     title, *lines = listed.stdout.splitlines()
     assert title.split() == ["sweep", "started", "experiment", "optimizers", "axes", "cells", "status"]
@@ -154,21 +155,21 @@ def test_sweeps_are_listed_and_found_by_their_ids(command_line: CommandLine, tmp
     assert said[1].endswith("begun adam, amsgrad beta2 6 × lr 5 0/60 interrupted")
     assert listed.stderr.count("\n") == 1
     assert "broken/one" in listed.stderr
-    assert command_line("list", "sweeps", "--out", str(out)).stdout == listed.stdout
-    assert command_line("resume", begun.name, "--quiet").returncode == 0
+    assert in_process("list", "sweeps", "--out", str(out)).stdout == listed.stdout
+    assert in_process("resume", begun.name, "--quiet").returncode == 0
     assert len(rows(begun)) == 60
-    assert "30 of 30 cells" in command_line("verify", whole.name, "--out", "sweeps").stdout
+    assert "30 of 30 cells" in in_process("verify", whole.name, "--out", "sweeps").stdout
 
 
-def test_an_id_that_begins_several(command_line: CommandLine, tmp_path: Path) -> None:
+def test_an_id_that_begins_several(in_process: CommandLine, tmp_path: Path) -> None:
     for name in ("abc1", "abc2"):
         (tmp_path / "sweeps" / "synthetic" / name).mkdir(parents=True)
         (tmp_path / "sweeps" / "synthetic" / name / "sweep.yaml").touch()
-    several = command_line("resume", "abc")
+    several = in_process("resume", "abc")
     assert (several.returncode, several.stderr.count("\n")) == (2, 1)
     assert "2 sweeps under sweeps have an id that begins with 'abc'" in several.stderr
     (tmp_path / "logs" / "synthetic" / "abc1").mkdir(parents=True)
     (tmp_path / "logs" / "synthetic" / "abc1" / "summary.json").touch()
-    both = command_line("verify", "abc1")
+    both = in_process("verify", "abc1")
     assert (both.returncode, both.stderr.count("\n")) == (2, 1)
     assert "begins the id of a run and of a sweep" in both.stderr

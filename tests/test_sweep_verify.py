@@ -96,22 +96,22 @@ def test_zero_has_no_sign_and_nan_is_none_in_the_store() -> None:
     assert checksum(kept) == checksum(as_kept({"failure": None, "steps_simulated": 3, "mean_x": None, "x": 0.0}))
 
 
-def test_the_command(command_line: CommandLine, copied: Path) -> None:
-    done = command_line("verify", str(copied))
+def test_the_command(in_process: CommandLine, copied: Path) -> None:
+    done = in_process("verify", str(copied))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
         "identical: 60 of 60 cells done, every row has its checksum, 32 computed again to the same bits\n"
     )
-    every = command_line("verify", str(copied), "--all", "--quiet")
+    every = in_process("verify", str(copied), "--all", "--quiet")
     assert (every.returncode, every.stdout, every.stderr) == (0, "", "")
     change(copied, "UPDATE cells SET regret = 0 WHERE cell = 59")
-    wrong = command_line("verify", str(copied))
+    wrong = in_process("verify", str(copied))
     assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (4, "", 1)
     assert wrong.stderr.startswith("amsgrad-exp: cell 59 (amsgrad, beta2 = 0.999, lr = 0.1): regret is ")
     (copied / "results.sqlite").write_bytes(b"nonsense" * 200)
-    damaged = command_line("verify", str(copied))
+    damaged = in_process("verify", str(copied))
     assert (damaged.returncode, damaged.stderr.count("\n")) == (4, 1)
-    refused = command_line("verify", str(copied), "--engine", "torch")
+    refused = in_process("verify", str(copied), "--engine", "torch")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "--engine is for runs, and this is a sweep" in refused.stderr
 
