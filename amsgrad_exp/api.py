@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
 
 from amsgrad_exp import engines
@@ -88,9 +89,8 @@ def compare(experiment: Experiment, out: Path | str = "logs", watch: Watch | Non
 def sweep(
     plane: Sweep,
     out: Path | str = "sweeps",
+    executor: Executor | None = None,
     *,
-    jobs: int | None = None,
-    dask: str | None = None,
     on_cells: Callable[[int, int], object] = lambda done, total: None,
     should_stop: Callable[[], bool] = lambda: False,
     on_note: Callable[[str], object] = lambda note: None,
@@ -100,16 +100,16 @@ def sweep(
     Args:
         plane: what to run, such as ``Sweep.of({"beta2": "0.9:0.999:50"}, optimizers=["adam"])``.
         out: a directory, made where it is missing.
-        jobs: how many threads; as many as there are cores without.
-        dask: the address of a Dask scheduler to compute on instead.
+        executor: where blocks of cells are computed, such as `amsgrad_exp.sweeps.workers.workers` makes of threads or of
+            a Dask cluster; without one, on threads, as many as there are cores.
         on_cells, should_stop, on_note: as for `amsgrad_exp.sweeps.run.sweep`.
 
     Returns:
         The sweep: ``swept.axes`` and ``swept.column("mean_x")`` are arrays.
 
     Raises:
-        ConfigError: the cluster cannot be reached, or labml's configuration is wrong.
+        ConfigError: labml's configuration is wrong.
         RunError, OSError: it could not be kept.
     """
-    with workers(jobs, dask) as executor:
-        return sweeps.sweep(plane, Path(out), executor, on_cells=on_cells, should_stop=should_stop, on_note=on_note)
+    with workers() if executor is None else contextlib.nullcontext(executor) as where:
+        return sweeps.sweep(plane, Path(out), where, on_cells=on_cells, should_stop=should_stop, on_note=on_note)

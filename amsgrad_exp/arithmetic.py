@@ -33,11 +33,6 @@ def sqrt(y: Any) -> Any:
     return y.sqrt() if hasattr(y, "sqrt") else np.sqrt(y)
 
 
-def sign(y: Any) -> Any:
-    """−1, 0 or 1, in y's dtype."""
-    return y.sign() if hasattr(y, "sign") else np.sign(y)
-
-
 def maximum(y: Any, z: Any) -> Any:
     """The larger of y and z, elementwise where y is a tensor."""
     if hasattr(y, "clamp"):

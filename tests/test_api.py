@@ -57,7 +57,7 @@ def test_a_failure_is_raised_and_a_run_that_failed_has_no_result(tmp_path: Path)
 
 def test_a_sweep_gives_arrays(tmp_path: Path) -> None:
     plane = Sweep.of({"beta2": [0.5, 0.99], "lr": "0.01,0.1,1"}, optimizers=["adam"], steps=20_000)
-    swept = amsgrad_exp.sweep(plane, tmp_path, jobs=1)
+    swept = amsgrad_exp.sweep(plane, tmp_path)
     assert swept.complete
     assert swept.axes["lr"].tolist() == [0.01, 0.1, 1.0]
     assert swept.column("mean_x").shape == (1, 2, 3)

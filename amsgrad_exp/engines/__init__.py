@@ -34,17 +34,15 @@ class Kind:
     Attributes:
         builder: the module whose ``build`` makes one for a trial; imported only then.
         refuses: why it cannot run a trial, or None.
-        exact: whether its bits are the same on every processor.
     """
 
     builder: str
     refuses: Callable[[Trial], str | None]
-    exact: bool
 
 
 ENGINES = {
-    "compiled": Kind("amsgrad_exp.engines.compiled", _no_rule, exact=True),
-    "torch": Kind("amsgrad_exp.engines.torch_loop", _many_seeds, exact=False),
+    "compiled": Kind("amsgrad_exp.engines.compiled", _no_rule),
+    "torch": Kind("amsgrad_exp.engines.torch_loop", _many_seeds),
 }
 """In order of preference."""
 

@@ -34,7 +34,6 @@ def _jitable(function: Callable[..., Any]) -> Callable[..., Any]:
 for _function in arithmetic.SCALARS:
     _jitable(_function)
 overload(arithmetic.sqrt)(lambda y: lambda y: np.sqrt(y))
-overload(arithmetic.sign)(lambda y: lambda y: np.sign(y))
 overload(arithmetic.maximum)(lambda y, z: lambda y, z: y if y > z else z)
 overload(arithmetic.minimum)(lambda y, z: lambda y, z: y if y < z else z)
 overload(arithmetic.number)(lambda y, like: _converter(like))
