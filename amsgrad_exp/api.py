@@ -100,7 +100,7 @@ def sweep(
     Args:
         plane: what to run, such as ``Sweep.of({"beta2": "0.9:0.999:50"}, optimizers=["adam"])``.
         out: a directory, made where it is missing.
-        executor: where blocks of cells are computed, such as `amsgrad_exp.sweeps.workers.workers` makes of threads or of
+        executor: where blocks of cells are computed, such as `sweeps.workers.workers` makes of threads or of
             a Dask cluster; without one, on threads, as many as there are cores.
         on_cells, should_stop, on_note: as for `amsgrad_exp.sweeps.run.sweep`.
 

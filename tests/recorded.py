@@ -14,6 +14,28 @@ from amsgrad_exp.spec.read import load_experiment
 LONG: dict[str, Any] = {"steps": 400_000, "schedule": "inv-sqrt", "log_every": 500}
 
 
+# What --json says of a run.
+RUN_KEYS = [
+    "optimizer",
+    "problem",
+    "schedule",
+    "engine",
+    "dtype",
+    "steps",
+    "steps_simulated",
+    "steps_derived",
+    "x",
+    "mean_x",
+    "total_regret",
+    "regret",
+    "regret_slope",
+    "iterate",
+    "regret_trend",
+    "seconds",
+    "directory",
+]
+
+
 def trial(optimizer: str = "amsgrad", **overrides: Any) -> Trial:
     (only,) = load_experiment(optimizers=[optimizer], **overrides).trials()
     return only
