@@ -98,12 +98,16 @@ class Results:
     def add(self, rows: Iterable[Row]) -> None:
         """Write some cells' rows, all or none."""
         names = (*self.columns, CHECKSUM) if self.checksums else self.columns
-        into, values = ", ".join(f'"{name}"' for name in names), ", ".join(f":{name}" for name in names)
+        into, marks = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
+        kept = [row | {CHECKSUM: checksum(row)} for row in map(as_kept, rows)]
+        # Many rows a statement: sqlite3 lets go of the GIL for each, and waits for it while other threads compute.
+        at_once = self._database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(names)
         with self._database:
-            self._database.executemany(
-                f"INSERT OR REPLACE INTO cells ({into}) VALUES ({values})",
-                (row | {CHECKSUM: checksum(row)} for row in map(as_kept, rows)),
-            )
+            for begin in range(0, len(kept), at_once):
+                some = kept[begin : begin + at_once]
+                tuples = ", ".join([f"({marks})"] * len(some))
+                values = [row[name] for row in some for name in names]
+                self._database.execute(f"INSERT OR REPLACE INTO cells ({into}) VALUES {tuples}", values)
 
     def rows(self) -> Iterator[Row]:
         """All rows, in the order of cells."""
