@@ -50,20 +50,45 @@ class Plan:
         return min(*ends, self.steps, self.tail if start < self.tail else self.steps)
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Where a run stands when it is found to repeat itself.
+
+    Attributes:
+        step: the number of steps done.
+        total_regret: R(step).
+        x_sum: the sum of iterates since it was last reset.
+    """
+
+    step: int
+    total_regret: float
+    x_sum: float
+
+    def tail_x_sum(self, plan: Plan) -> float:
+        """The sum of x_t over the steps done that belong to the last tenth of the run."""
+        return self.x_sum if self.step > plan.tail else 0.0
+
+
 def derive(engine: Engine, plan: Plan, log_every: int) -> Iterator[Chunk]:
     """The rest of a run whose engine repeats itself every ``plan.cycle`` steps, from one recorded cycle."""
-    start, state, x, total_regret = engine.step, engine.state, engine.x, engine.total_regret
-    tail = max(start, plan.tail)
-    tail_x_sum = engine.x_sum if start > plan.tail else 0.0
+    standing, state, x = Standing(engine.step, engine.total_regret, engine.x_sum), engine.state, engine.x
+    start = standing.step
     pieces: list[Trace] = []
     period = engine.problem.steps_per_period or plan.cycle
     while engine.step < start + plan.cycle:
         pieces.append(engine.advance(min(engine.step + min(period, plan.chunk), start + plan.cycle), log_every=1))
         if engine.step == start + period and engine.state == state:
             break
-        yield Chunk(Trace.empty(), start, x, total_regret, tail_x_sum, steps_simulated=start)
-    cycle = Trace.concatenate(pieces)
-    length = len(cycle)
+        yield Chunk(Trace.empty(), start, x, standing.total_regret, standing.tail_x_sum(plan), steps_simulated=start)
+    yield from extrapolate(standing, Trace.concatenate(pieces), plan, log_every, steps_simulated=engine.step)
+
+
+def extrapolate(
+    standing: Standing, cycle: Trace, plan: Plan, log_every: int, *, steps_simulated: int
+) -> Iterator[Chunk]:
+    """The rest of a run that from where it stands on repeats one cycle, of which every step was logged."""
+    start, total_regret, tail_x_sum = standing.step, standing.total_regret, standing.tail_x_sum(plan)
+    tail, length = max(start, plan.tail), len(cycle)
     losses = np.concatenate([[0.0], np.cumsum(cycle.loss)])  # sums over the first 0, 1, …, length steps of a cycle
     xs = np.concatenate([[0.0], np.cumsum(cycle.x)])
 
@@ -84,5 +109,5 @@ def derive(engine: Engine, plan: Plan, log_every: int) -> Iterator[Chunk]:
             x=float(cycle.x[position_done]),
             total_regret=float(total_regret + (cycles_done * losses[-1] + losses[position_done])),
             tail_x_sum=tail_x_sum + (x_sum_until(stop) - x_sum_until(tail) if stop > tail else 0.0),
-            steps_simulated=min(stop, engine.step),
+            steps_simulated=min(stop, steps_simulated),
         )

@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.driver.chunk import Chunk
-from amsgrad_exp.driver.fast_forward import Plan, derive
+from amsgrad_exp.driver.fast_forward import Plan, Standing, derive, extrapolate
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.trace import Trace
 
 if TYPE_CHECKING:
+    from amsgrad_exp.engines.lanes import Lanes
     from amsgrad_exp.spec.experiment import Trial
+
+MAX_RECORDED = 1_000_000  # steps of lanes of which every one is logged at once, 24 bytes each
 
 
 def drive_lanes(trials: Sequence[Trial]) -> Iterator[tuple[int, Trace, Chunk | RunFailed]]:
@@ -46,19 +49,18 @@ def drive_lanes(trials: Sequence[Trial]) -> Iterator[tuple[int, Trace, Chunk | R
         if leaving.any():
             gone = numbers[leaving]
             history = Trace.concatenate([points.lanes(np.searchsorted(who, gone)) for who, points in logged])
-            for position, lane in enumerate(np.flatnonzero(leaving)):
-                number = int(numbers[lane])
-                engine = CompiledEngine(trials[number], lanes.keep(np.array([lane])))
-                trace = history.lanes(position)
+            cycles = _one_period(lanes, np.flatnonzero(repeating), plan, lead.problem.steps_per_period)
+            for position, lane in enumerate(np.flatnonzero(leaving).tolist()):
+                number, trace, x = int(numbers[lane]), history.lanes(position), float(lanes.xs[lane])
+                total_regret, x_sum = lanes.totals[:, lane].tolist()
                 if failed[lane]:
-                    reason = f"x became {engine.x}, R(T) {engine.total_regret} by step {lanes.step - 1}"
+                    reason = f"x became {x}, R(T) {total_regret} by step {lanes.step - 1}"
                     yield number, trace, RunFailed(reason)
                 elif repeating[lane]:
-                    derived = list(derive(engine, plan, lead.log_every))
+                    derived = list(_derived(lanes, lane, cycles.get(lane), trials[number], plan))
                     yield number, Trace.concatenate([trace, *(chunk.trace for chunk in derived)]), derived[-1]
                 else:
-                    last = Chunk(trace, lanes.step, engine.x, engine.total_regret, engine.x_sum, lanes.step)
-                    yield number, trace, last
+                    yield number, trace, Chunk(trace, lanes.step, x, total_regret, x_sum, lanes.step)
         if leaving.all():
             return
         if leaving.any():
@@ -68,3 +70,24 @@ def drive_lanes(trials: Sequence[Trial]) -> Iterator[tuple[int, Trace, Chunk | R
         if lanes.step == plan.tail:
             lanes.reset_x_sum()
         logged.append((numbers, lanes.advance(plan.stop_after(lanes.step), lead.log_every)))
+
+
+def _one_period(lanes: Lanes, repeating: NDArray[np.int64], plan: Plan, period: int | None) -> dict[int, Trace]:
+    """Every step of the next period of those repeating lanes that are then where they were, all taken together."""
+    if period is None or period > plan.chunk or not 0 < period * len(repeating) <= MAX_RECORDED:
+        return {}
+    kept = lanes.keep(repeating)
+    state = kept.state
+    points = kept.advance(kept.step + period, log_every=1)
+    same = np.flatnonzero(kept.same_bits(state))
+    return {int(repeating[position]): points.lanes(int(position)) for position in same}
+
+
+def _derived(lanes: Lanes, lane: int, cycle: Trace | None, trial: Trial, plan: Plan) -> Iterator[Chunk]:
+    """The rest of a repeating lane's run, from a cycle that is recorded already, or from one of its own."""
+    from amsgrad_exp.engines.compiled import CompiledEngine
+
+    if cycle is None:
+        return derive(CompiledEngine(trial, lanes.keep(np.array([lane]))), plan, trial.log_every)
+    standing = Standing(lanes.step, *lanes.totals[:, lane].tolist())
+    return extrapolate(standing, cycle, plan, trial.log_every, steps_simulated=lanes.step + len(cycle))

@@ -116,7 +116,7 @@ class Lanes:
         if len(self._sequences) > 1:
             kept._lay_out()
         for name in ("_state", "_totals", "_carry", "_hypers", "_constants"):
-            setattr(kept, name, np.ascontiguousarray(getattr(self, name)[:, padded]))
+            setattr(kept, name, getattr(self, name).take(padded, axis=1))
         return kept
 
     def snapshot(self) -> tuple[int, Floats, NDArray[np.float64], NDArray[np.float64]]:
