@@ -52,6 +52,9 @@ WRONG = [
     (["run", "--lr", "nan"], "lr: must be a finite number"),
     (["run", "--lr", "fast"], "--lr"),
     (["run", "--optimizer", "amsgrd"], "did you mean amsgrad?"),
+    (["run", "--optimizer", ""], "unknown name ''"),
+    (["run", "--problem", "cycle", "--set", "slopes=1e308,1e308"], "the problem's constants are too large for float32"),
+    (["sweep", "--grid", "beta2=0.5,0.9", "--jobs", "100000"], "--jobs"),
     (["run", "--optimizer", "torch.optim.Nope"], "cannot be imported"),
     (["run", "--problem", "onlin"], "did you mean online?"),
     (["run", "--schedule", "cosine"], "unknown name 'cosine'"),
@@ -130,6 +133,9 @@ def test_the_commands_on_recorded_runs(in_process: CommandLine, tmp_path: Path) 
     drawn = in_process("plot", *(path.name for path in (tmp_path / "logs/synthetic").iterdir()), "--figure", "both")
     assert drawn.returncode == 0
     assert (tmp_path / "both.png").stat().st_size > 10_000
+    nowhere = in_process("verify", "last", "--engine", "gpu")
+    assert (nowhere.returncode, nowhere.stderr.count("\n")) == (2, 1)
+    assert "engine: must be 'auto', 'compiled' or 'torch', not 'gpu'" in nowhere.stderr
     same = in_process("verify", "last")
     assert (same.returncode, same.stdout) == (0, "identical: 2,000 points run again on the compiled engine\n")
     across = in_process("verify", "last", "--engine", "torch")
@@ -164,6 +170,15 @@ def test_help_and_completion_import_nothing_heavy(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "compare" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "status"), [(">&-", "run --steps 100 --json", 0), ("2>&-", "run --lr nan", 2)]
+)
+def test_a_stream_that_is_closed_changes_no_status(closed: str, arguments: str, status: int, tmp_path: Path) -> None:
+    shell = f"{sys.executable} -m amsgrad_exp {arguments} {closed}"
+    done = subprocess.run(shell, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
 
 
 def test_version_and_lists(command_line: CommandLine, in_process: CommandLine) -> None:

@@ -190,6 +190,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"optimizers": ["adam", "adam"]}, "^optimizer adam is listed twice"),
     ({"optimizers": [{"name": "adam", "label": "a"}] * 2}, "^optimizer a is listed twice"),
     ({"optimizers": [{"name": "adam", "label": ""}]}, "^label: string should have at least 1 character"),
+    ({"optimizers": [{"name": "adam", "label": "a\x1b[31mred"}]}, "^label: string should match pattern"),
     ({"optimizers": [{"name": "adam", "label": 3}]}, "^label: must be a valid string, not 3"),
     ({"optimizers": ["torch.optim.Nope"]}, "torch.optim.Nope cannot be imported"),
     ({"optimizers": ["torch.optim.SGD"], "engine": "compiled"}, "no rule for the compiled engine"),

@@ -82,6 +82,7 @@ def test_a_cycle_is_written_in_short() -> None:
         assert Cycle(slopes=text).slopes == slopes
     assert Cycle(slopes=(3, -1, -1)) == Cycle(slopes=["3", "-1x2"])
     assert Cycle(slopes=(74, *[-1] * 73)).model_dump()["slopes"] == "74.0,-1.0x73"
+    assert Cycle(slopes="1e308,1e308").mean_slope == 1e308
     assert Cycle(slopes=(2, -1)).coefficients(3, 8)[0].tolist() == [-1, 2, -1, 2, -1]
 
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amsgrad_exp import optimizers
 from amsgrad_exp.engines import build
 from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems import PROBLEMS, Problem
@@ -120,6 +121,16 @@ def test_the_torch_class_is_elementwise_and_follows_the_compiled_loop(optimizer:
         for one in optimizers:
             one.step()
     torch.testing.assert_close(together.flatten(), torch.cat([param.view(1) for param in apart]), rtol=0, atol=0)
+
+
+def test_every_optimizer_is_there_by_its_title() -> None:
+    for optimizer in OPTIMIZERS.values():
+        kind: Any = getattr(optimizers, optimizer.title)
+        assert issubclass(kind, torch.optim.Optimizer)
+        assert kind is import_optimizer(optimizer.path)
+    with pytest.raises(ValueError, match=r"^n: .*greater than or equal to 1, not 0$"):
+        shift: Any = import_optimizer("amsgrad_exp.optimizers.AdaShift")
+        shift([torch.nn.Parameter(torch.ones(1))], n=0)
 
 
 KNOWN = [(name, variant) for name, variant in EVERY if OPTIMIZERS[name].rule(OPTIMIZERS[name].options()).drift]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from amsgrad_exp.output import console
 from amsgrad_exp.spec.grid import load_sweep
 from amsgrad_exp.sweeps import picture
 from tests.conftest import CommandLine
@@ -136,7 +137,9 @@ def test_a_wrong_labml_configuration_is_refused_before_anything_is_computed(
     assert (resumed.returncode, rows(directory)) == (2, [])
 
 
-def test_sweeps_are_listed_and_found_by_their_ids(in_process: CommandLine, tmp_path: Path) -> None:
+def test_sweeps_are_listed_and_found_by_their_ids(
+    in_process: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     none = in_process("list", "sweeps")
     assert (none.returncode, none.stdout, none.stderr) == (0, "", "no sweeps under sweeps\n")
     out = tmp_path / "sweeps"
@@ -145,6 +148,9 @@ def test_sweeps_are_listed_and_found_by_their_ids(in_process: CommandLine, tmp_p
     os.utime(whole / "sweep.yaml", (1e9, 1e9))
     (out / "broken" / "one").mkdir(parents=True)
     (out / "broken" / "one" / "sweep.yaml").write_text("grid: [")
+    at_eighty = " ".join(in_process("list", "sweeps").stdout.split())
+    assert all(words in at_eighty for words in (whole.name[:8], "30/30", "completed", "0/60", "interrupted"))
+    monkeypatch.setattr(console.out, "width", 120)
     listed = in_process("list", "sweeps")
     assert listed.returncode == 0
     title, *lines = listed.stdout.splitlines()

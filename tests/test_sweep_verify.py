@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amsgrad_exp.errors import NotVerified, RunError
+from amsgrad_exp.errors import Damaged, NotVerified, RunError
 from amsgrad_exp.sweeps.run import Swept
 from amsgrad_exp.sweeps.store import RESULTS, as_kept, checksum
 from amsgrad_exp.sweeps.verify import Verification, verify
@@ -59,12 +59,19 @@ def test_a_changed_number_is_found_in_whichever_row(copied: Path, column: str) -
         ("UPDATE cells SET mean_x = NULL WHERE cell = 9", "cell 9 .*: mean_x is .*, and None in its row"),
         ("UPDATE cells SET lr = 0.5 WHERE cell = 9", r"cell 9 .*: lr is .*, and 0\.5 in its row"),
         ("UPDATE cells SET failure = 'none' WHERE cell = 9", "cell 9 .*: failure is None, and none in its row"),
+        ("DELETE FROM cells WHERE cell = 9", "cell 9 has no row, and had one when the sweep was complete"),
         ("UPDATE cells SET sha256 = NULL WHERE cell = 9", "cell 9 .*: the checksum is not that of the row"),
     ],
 )
 def test_a_changed_row_is_found(copied: Path, statement: str, message: str) -> None:
     change(copied, statement)
     with pytest.raises(NotVerified, match=message):
+        verified(copied)
+
+
+def test_a_database_that_does_not_say_whose_cells_it_holds(copied: Path) -> None:
+    change(copied, "DELETE FROM sweep")
+    with pytest.raises(Damaged, match="does not say which sweep's cells it holds"):
         verified(copied)
 
 

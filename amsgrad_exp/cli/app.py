@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -50,8 +51,10 @@ def _root(
 
 def run() -> int:
     """Run the command line; every error is one line on stderr and a documented exit status, which is returned."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before the process began
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for as long as the process runs
+        getattr(sys, name).reconfigure(errors="replace")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a home directory that cannot be written
     with contextlib.suppress(OSError):
         sys.path.append(str(Path.cwd()))  # where a user's own optimizer may be

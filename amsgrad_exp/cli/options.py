@@ -23,10 +23,10 @@ def _csv(export: str | None) -> str | None:
 Out = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
 OutOfKind = Annotated[Path | None, typer.Option("--out", help="Where runs, or sweeps, are kept: logs, or sweeps.")]
 Reference = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's directory, its id or the beginning of it, or 'last'.")
+    str, typer.Argument(metavar="RUN", help="A run's directory, its id or the beginning of it, or 'last' run.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Threads of a sweep; all cores by default.")]
+Jobs = Annotated[int | None, typer.Option(min=1, max=1024, help="Threads of a sweep; all cores by default.")]
 Dask = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Compute a sweep on this Dask scheduler.")]
 Export = Annotated[
     str | None, typer.Option(metavar="csv", callback=_csv, help="Write a sweep's rows as results.csv, too.")

@@ -38,7 +38,7 @@ def run(
     if optimizer is None and experiment["path"] is None:
         optimizer = "adam"
     with optimizers_print_to_stderr():
-        loaded = load_experiment(**experiment, optimizers=[optimizer] if optimizer else [])
+        loaded = load_experiment(**experiment, optimizers=[] if optimizer is None else [optimizer])
     names = [settings.label or settings.name for settings in loaded.optimizers]
     if len(names) > 1:
         how = "pick one with --optimizer" if len(set(names)) == len(names) else "label them to pick one"

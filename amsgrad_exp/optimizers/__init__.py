@@ -1,10 +1,12 @@
 """Optimizers as `torch.optim.Optimizer` classes, usable in any PyTorch program.
 
-Adam and AMSGrad are written out; every other optimizer of the registry has a class made of its rule, under its title:
-``from amsgrad_exp.optimizers import ADOPT``.
+Adam and AMSGrad are written out; every other optimizer of the registry is here under its title, as torch.optim's class
+where it has one, or else as one made of its rule: ``from amsgrad_exp.optimizers import ADOPT``.
 """
 
 from __future__ import annotations
+
+import pkgutil
 
 from amsgrad_exp.optimizers.adam import Adam
 from amsgrad_exp.optimizers.amsgrad import AMSGrad
@@ -21,3 +23,5 @@ for _optimizer in OPTIMIZERS.values():
             (RuleOptimizer,),
             {"optimizer": _optimizer, "__module__": __name__, "__doc__": f"{_optimizer.title} ({_optimizer.source})."},
         )
+    else:
+        globals().setdefault(_optimizer.title, pkgutil.resolve_name(_optimizer.torch))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
@@ -41,7 +42,11 @@ class RuleOptimizer(AdaptiveOptimizer):
         weight_decay: WeightDecay = WeightDecay(),
         **options: Any,
     ) -> None:
-        chosen = self.optimizer.options.model_validate(options).model_dump()
+        try:
+            chosen = self.optimizer.options.model_validate(options).model_dump()
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"{first['loc'][-1]}: {first['msg']}, not {first['input']!r}") from error
         super().__init__(params, lr, betas, eps, weight_decay, chosen)
 
     def _rule(self, group: Group) -> Rule:

@@ -224,7 +224,7 @@ def sweep_listing(sweeps: Sequence[Kept]) -> None:
     """Sweeps, a line each."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for title in ("sweep", "started", "experiment", "optimizers", "axes", "cells", "status"):
-        table.add_column(title, no_wrap=True, overflow="fold" if title in ("sweep", "cells", "status") else "ellipsis")
+        table.add_column(title, no_wrap=title in ("sweep", "started", "cells", "status"), overflow="fold")
     for kept in sweeps:
         table.add_row(
             kept.directory.name[:8],

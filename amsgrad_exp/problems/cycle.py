@@ -47,7 +47,8 @@ class Cycle(LinearProblem):
 
     @property
     def mean_slope(self) -> float:
-        return math.fsum(self.slopes) / len(self.slopes)
+        # In units of 2¹⁷, which is exact, no sum of at most `LONGEST` numbers overflows.
+        return math.fsum(slope * 2.0**-17 for slope in self.slopes) / len(self.slopes) * 2.0**17
 
     @property
     def largest_slope(self) -> float:

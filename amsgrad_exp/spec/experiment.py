@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from amsgrad_exp import engines
+from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.numbers import Integer
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.schedules import SCHEDULES
@@ -121,9 +122,12 @@ class Trial(Setup):
         """The same trial on another engine.
 
         Raises:
-            ValidationError: there is no such engine, or it cannot run this optimizer.
+            ConfigError: there is no such engine, or it cannot run this optimizer.
         """
-        return Trial.model_validate(dict(self) | {"engine": engine})
+        try:
+            return Trial.model_validate(dict(self) | {"engine": engine})
+        except ValidationError as error:
+            raise ConfigError(explain(error, Trial)) from error
 
     def experiment(self) -> Experiment:
         """The experiment of this trial alone."""

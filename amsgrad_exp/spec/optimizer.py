@@ -25,7 +25,7 @@ class OptimizerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    label: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    label: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
     lr: Annotated[Number, Field(gt=0)]
     beta1: Annotated[Number, Field(ge=0, lt=1)] | None = None
     beta2: Annotated[Number, Field(ge=0, lt=1)] | None = None

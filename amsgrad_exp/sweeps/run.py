@@ -167,6 +167,7 @@ def _fill(results: Results, sweep: Sweep, executor: Executor, on_cells: OnCells,
 def _conclude(tracker: Tracker, results: Results, complete: bool, on_note: OnNote) -> None:
     """End labml's experiment, with how many cells settle where."""
     if complete:
+        results.complete()
         counts = results.counts()
         tracker.save_values({f"{name}.{end}": number for name, by in counts.items() for end, number in by.items()})
     if trouble := tracker.close("completed" if complete else "interrupted"):

@@ -74,6 +74,8 @@ class Results:
             database.execute("CREATE TABLE IF NOT EXISTS sweep (yaml TEXT)")
             database.execute(f"CREATE TABLE IF NOT EXISTS cells ({declared})")
             known = database.execute("SELECT yaml FROM sweep").fetchone()
+            if known is None and len(self):
+                raise Damaged(f"{path} is damaged: it does not say which sweep's cells it holds")
             if known is None:
                 database.execute("INSERT INTO sweep VALUES (?)", (sweep.to_yaml(),))
         if known is not None and yaml.safe_load(known[0]) != yaml.safe_load(sweep.to_yaml()):
@@ -87,6 +89,16 @@ class Results:
     def __len__(self) -> int:
         (number,) = self._database.execute("SELECT count(*) FROM cells").fetchone()
         return int(number)
+
+    @property
+    def was_complete(self) -> bool:
+        """Whether every cell has had a row; sweeps of 0.1.0 do not know."""
+        (mark,) = self._database.execute("PRAGMA user_version").fetchone()
+        return bool(mark)
+
+    def complete(self) -> None:
+        """Note that every cell has a row."""
+        self._database.execute("PRAGMA user_version = 1")
 
     def done(self) -> NDArray[np.bool_]:
         """Which cells have a row."""

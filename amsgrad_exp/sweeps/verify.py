@@ -52,7 +52,8 @@ def verify(
         on_cells: called with how many rows have been checked and cells computed again, of how many.
 
     Raises:
-        NotVerified: a row is not what was written, or not what its cell comes to; the message names cell and column.
+        NotVerified: a row is not what was written, or not what its cell comes to, or is missing; the message names
+            cell and column.
         NoSuchRun: the directory is not a sweep.
         Damaged: its files do not belong together.
         RunError: no cell is done, or results.sqlite cannot be read.
@@ -61,6 +62,8 @@ def verify(
     with _results(directory, sweep) as results:
         done = results.done()
         rows = int(done.sum())
+        if results.was_complete and not done.all():
+            raise NotVerified(f"cell {int(np.argmin(done))} has no row, and had one when the sweep was complete")
         if every_cell or not results.checksums:
             again = done
         else:
