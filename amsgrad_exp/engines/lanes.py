@@ -222,9 +222,11 @@ class Lanes:
         schedule = self._schedule.scales(self.step, stop)
         if varying:
             shape = (stop - self.step, self._constants.shape[1])
-            scales, varied = np.empty((1, *shape)), np.empty((self._rule.number_of_coefficients, *shape))
-            make_coefficients(self._rule)(self._carry, self._hypers, schedule, self.step, scales, varied)
-            return sequence, scales.astype(self._dtype), varied.astype(self._dtype)
+            scales = np.empty((1, *shape), self._dtype)
+            varied = np.empty((self._rule.number_of_coefficients, *shape), self._dtype)
+            fill = make_coefficients(self._rule, width=_width(len(self)))
+            fill(self._carry, self._hypers, schedule, self.step, scales, varied)
+            return sequence, scales, varied
         if not self._settled:
             self._settle()
         scales = schedule[None].astype(self._dtype)

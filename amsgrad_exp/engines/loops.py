@@ -174,7 +174,8 @@ def make_loop(
     ) -> None:
         _ = version
         local, k, total = _tile(state, rows, width), _tile(constants, constant_rows, width), _tile(totals, 2, width)
-        for tile in range(0, state.shape[1], width):
+        for number in range(state.shape[1] // width):
+            tile = number * width  # so the compiler knows that no index is negative, and loads whole vectors
             for lane in range(width):
                 for row in range(kept):
                     local[row, lane] = state[row, tile + lane]
@@ -220,25 +221,51 @@ def make_loop(
     return compile_loop(loop)
 
 
+def _writer(count: int) -> Callable[..., Any]:
+    """(array, i, lane, values): put a tuple into ``count`` sequences at step i of a lane."""
+    if count == 0:
+        return _jitable(lambda array, i, lane, values: None)
+    before, last = _writer(count - 1), count - 1
+
+    def write(array: Any, i: int, lane: int, values: Any) -> None:
+        before(array, i, lane, values)
+        array[last, i, lane] = values[last]
+
+    return _jitable(write)
+
+
 @functools.cache
-def make_coefficients(rule: Rule) -> Callable[..., None]:
+def make_coefficients(rule: Rule, *, width: int) -> Callable[..., None]:
     """Compile the working out of a rule's coefficients, and of the step sizes they correct, in double precision.
 
     From ``schedule`` (steps,), α_t/α of steps from ``start`` on, it fills ``scales`` (1, steps, lanes) and ``varied``
     (coefficients, steps, lanes), and advances ``carry`` (carried, lanes); ``hypers`` is (hyper-parameters, lanes).
+    Lanes are taken in tiles of ``width``, as by `make_loop`'s.
     """
     coefficients, hyper, carried = _jitable(rule.coefficients), rule.hyper, len(rule.carry)
-    get_hyper, get_carry, put_carry = _getter(0, len(hyper._fields)), _getter(0, carried), _setter(0, carried)
-    put, version = _setter(0, rule.number_of_coefficients), sources()
+    count, version = len(hyper._fields), sources()
+    get_hyper, get_carry, put_carry = _getter(0, count), _getter(0, carried), _setter(0, carried)
+    write = _writer(rule.number_of_coefficients)
 
     def fill(carry: Any, hypers: Any, schedule: Any, start: int, scales: Any, varied: Any) -> None:
         _ = version
-        for i in range(len(schedule)):
-            for lane in range(carry.shape[1]):
-                h = hyper(*get_hyper(hypers, lane))
-                scale, c, new = coefficients(start + i, schedule[i], h, *get_carry(carry, lane))
-                put_carry(carry, lane, new)
-                scales[0, i, lane] = scale
-                put(varied[:, i], lane, c)
+        k, local = _tile(hypers, count, width), _tile(carry, carried, width)
+        for number in range(carry.shape[1] // width):
+            tile = number * width  # as in `make_loop`
+            for lane in range(width):
+                for row in range(count):
+                    k[row, lane] = hypers[row, tile + lane]
+                for row in range(carried):
+                    local[row, lane] = carry[row, tile + lane]
+            for i in range(len(schedule)):
+                for lane in range(width):
+                    h = hyper(*get_hyper(k, lane))
+                    scale, c, new = coefficients(start + i, schedule[i], h, *get_carry(local, lane))
+                    put_carry(local, lane, new)
+                    scales[0, i, tile + lane] = scale
+                    write(varied, i, tile + lane, c)
+            for lane in range(width):
+                for row in range(carried):
+                    carry[row, tile + lane] = local[row, lane]
 
     return compile_loop(fill)
