@@ -16,8 +16,9 @@ from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.problems.cycle import Cycle
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
-from amsgrad_exp.schedules import SCHEDULES, Constant, InverseSquareRoot
+from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.experiment import Trial
+from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.theory import drift
 from tests.references import REFERENCES, VARIANTS
 from tests.trials import make_trial
@@ -35,7 +36,7 @@ def in_python(trial: Trial, steps: int) -> tuple[list[Any], list[Any]]:
     rule, exact = rule_of(trial.optimizer), hyper_of(trial.optimizer)
     h = rule.hyper(*map(dtype, exact))
     low, high = map(dtype, trial.problem.interval)
-    scales = SCHEDULES[trial.schedule](1.0).scales(0, steps).tolist()
+    scales = schedule_of(trial).scales(0, steps).tolist()
     x, state, carry = dtype(trial.problem.start), tuple(map(dtype, rule.state.values())), rule.carry
     xs, states = [x], [state]
     for t, (column, scale) in enumerate(zip(trial.problem.coefficients(0, steps, trial.seed).T, scales, strict=True)):
