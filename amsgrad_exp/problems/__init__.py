@@ -17,7 +17,12 @@ NAMES = (
     "online",
     "stochastic",
     "theorem1",
-    "cycle",
+    "theorem2",
+    "theorem3",
+    "theorem6",
     "components",
+    "cycle",
 )
-PROBLEMS: dict[str, type[Problem]] = {name: importlib.import_module(f"{__name__}.{name}").PROBLEM for name in NAMES}
+PROBLEMS: dict[str, type[Problem]] = {
+    name: importlib.import_module(f"{__name__}.{name.replace('-', '_')}").PROBLEM for name in NAMES
+}
