@@ -20,6 +20,8 @@ NAMES = (
     "theorem2",
     "theorem3",
     "theorem6",
+    "adopt-toy",
+    "adopt-cycle",
     "components",
     "cycle",
 )
