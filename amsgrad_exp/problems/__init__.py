@@ -22,6 +22,8 @@ NAMES = (
     "theorem6",
     "adopt-toy",
     "adopt-cycle",
+    "adashift-sequential",
+    "adashift-stochastic",
     "components",
     "cycle",
 )
