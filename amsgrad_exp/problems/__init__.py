@@ -24,6 +24,7 @@ NAMES = (
     "adopt-cycle",
     "adashift-sequential",
     "adashift-stochastic",
+    "adabound-theorem1",
     "components",
     "cycle",
 )
