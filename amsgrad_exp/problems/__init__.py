@@ -26,6 +26,9 @@ NAMES = (
     "adashift-stochastic",
     "adabound-theorem1",
     "components",
+    "shi-boundary",
+    "shi-realizable",
+    "shi-nonrealizable",
     "cycle",
 )
 PROBLEMS: dict[str, type[Problem]] = {
