@@ -29,6 +29,7 @@ NAMES = (
     "shi-boundary",
     "shi-realizable",
     "shi-nonrealizable",
+    "bock-weiss",
     "cycle",
 )
 PROBLEMS: dict[str, type[Problem]] = {
