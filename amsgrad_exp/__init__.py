@@ -1,1 +1,32 @@
-"""Does an optimizer converge where it provably should? The experiment of Reddi, Kale and Kumar (2018)."""
+"""Does an optimizer converge where it provably should? The experiment of Reddi, Kale and Kumar (2018).
+
+``Experiment``, ``Sweep``, ``run``, ``compare`` and ``sweep`` do what the commands do; see `amsgrad_exp.api`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amsgrad_exp.api import compare, run, sweep
+    from amsgrad_exp.spec.experiment import Experiment
+    from amsgrad_exp.spec.grid import Sweep
+
+__all__ = ["Experiment", "Sweep", "compare", "run", "sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for only then: the command line minds Ctrl-C before anything heavy is imported."""
+    if name in ("compare", "run", "sweep"):
+        from amsgrad_exp import api
+
+        return getattr(api, name)
+    if name == "Experiment":
+        from amsgrad_exp.spec.experiment import Experiment
+
+        return Experiment
+    if name == "Sweep":
+        from amsgrad_exp.spec.grid import Sweep
+
+        return Sweep
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,7 @@ goes to the low end of the interval, where D < 0 to the high end.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,3 +96,18 @@ def critical_beta2(problem: Problem, optimizer: str, beta1: float, eps: float = 
     signs = np.sign(at(gaps))
     crossings = np.flatnonzero(signs[1:] * signs[:-1] < 0)
     return [1 - 10 ** brentq(at, gaps[i], gaps[i + 1], xtol=1e-12) for i in crossings]
+
+
+def regions(problem: Problem, optimizer: str, beta1: float, eps: float = 0.0) -> list[tuple[float, float, str]]:
+    """Where the iterates go for every β2 from 0 to `LARGEST_BETA2`.
+
+    Returns:
+        Ascending and without a gap: between which β2, and to which end, "optimum" or "worst".
+
+    Raises:
+        NoSteadyState: as for `drift`.
+    """
+    edges = [0.0, *critical_beta2(problem, optimizer, beta1, eps), LARGEST_BETA2]
+    middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
+    ends = destination(problem, drift(problem, optimizer, beta1, middles, eps)).tolist()
+    return [(low, high, end) for (low, high), end in zip(itertools.pairwise(edges), ends, strict=True)]

@@ -17,22 +17,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from amsgrad_exp.driver.drive import drive
-from amsgrad_exp.engines import OPTIMIZERS
 from amsgrad_exp.engines.compiled import CompiledEngine
 from amsgrad_exp.engines.lanes import Lanes
 from amsgrad_exp.engines.torch_loop import TorchEngine
 from amsgrad_exp.problems.online import Online
-from amsgrad_exp.schedules import Constant, InverseSquareRoot
+from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.schedules import Constant
+from amsgrad_exp.spec.experiment import Trial
+from amsgrad_exp.spec.read import load_experiment
 
 ROUNDS = 7
 STEPS = 10_000_000
@@ -56,9 +58,15 @@ def per_step(steps: int, work: Callable[[], object]) -> Timed:
     return timed
 
 
+def trial(schedule: str = "constant", lr: float = 0.01) -> Trial:
+    """AMSGrad on the online problem."""
+    (only,) = load_experiment(optimizers=["amsgrad"], schedule=schedule, settings={"lr": lr}).trials()
+    return only
+
+
 def compiled() -> Timed:
     def work() -> None:
-        engine = CompiledEngine("amsgrad", Online(), Constant(0.01), betas=BETAS, eps=1e-16)
+        engine = CompiledEngine(trial())
         for _ in drive(engine, STEPS, 1000, fast_forward=False):
             pass
 
@@ -142,7 +150,7 @@ def optax_scan(*, same_experiment: bool, lanes: int = 0) -> Timed | None:
             jax.block_until_ready((scan_lanes if lanes else scan)(slopes))
 
     with jax.enable_x64(same_experiment):
-        slopes = jnp.asarray(Online().slopes(0, steps), jnp.float32)
+        slopes = jnp.asarray(Online().coefficients(0, steps)[0], jnp.float32)
     return per_step(steps * max(lanes, 1), work)
 
 
@@ -151,14 +159,14 @@ def compiled_lanes(lanes: int, threads: int = 1) -> Timed:
 
     def batch() -> Lanes:
         rates = np.linspace(0.5, 1.5, lanes).tolist()
-        return Lanes(
-            [CompiledEngine("amsgrad", Online(), InverseSquareRoot(lr), betas=BETAS, eps=1e-16) for lr in rates]
-        )
+        return Lanes([trial("inv-sqrt", lr) for lr in rates])
 
     def timed() -> float:
-        advances = [joblib.delayed(batch().advance)(LANE_STEPS, 1000) for _ in range(threads)]
-        begun = time.perf_counter()
-        joblib.Parallel(n_jobs=threads, backend="threading")(advances)
+        batches = [batch() for _ in range(threads)]
+        with ThreadPoolExecutor(threads) as executor:
+            begun = time.perf_counter()
+            for _ in executor.map(lambda lanes: lanes.advance(LANE_STEPS, 1000), batches):
+                pass
         return (time.perf_counter() - begun) / (LANE_STEPS * lanes * threads)
 
     return timed
@@ -166,7 +174,7 @@ def compiled_lanes(lanes: int, threads: int = 1) -> Timed:
 
 def compiled_decaying() -> Timed:
     def work() -> None:
-        engine = CompiledEngine("amsgrad", Online(), InverseSquareRoot(1.0), betas=BETAS, eps=1e-16)
+        engine = CompiledEngine(trial("inv-sqrt", 1.0))
         for _ in drive(engine, STEPS, 1000):
             pass
 
@@ -282,7 +290,7 @@ def main() -> None:
             "plain C loop, cc -O3": plain_c(Path(folder)),
             "optax under lax.scan, the same experiment": optax_scan(same_experiment=True),
             "optax under lax.scan, float32 regret, no points": optax_scan(same_experiment=False),
-            "torch engine, AMSGrad of amsgrad_exp": literal(OPTIMIZERS["amsgrad"]),
+            "torch engine, AMSGrad of amsgrad_exp": literal(OPTIMIZERS["amsgrad"].path),
             "torch engine, Adam(amsgrad=True) of torch.optim": literal("torch.optim.Adam"),
             "bare loop, Adam(amsgrad=True) of torch.optim": bare_torch_loop(),
         }

@@ -91,7 +91,8 @@ def adopt(settings: OptimizerSettings) -> dict[str, Any]:
 
 def adashift(settings: OptimizerSettings) -> Callable[[float, float], float]:
     """Zhou et al. 2019, Algorithm 3: the paper's lines over the list of all gradients so far."""
-    beta1, beta2, eps, n = settings.beta1 or 0.0, settings.beta2 or 0.0, settings.eps or 0.0, settings.options["n"]
+    beta1, beta2, eps = settings.beta1 or 0.0, settings.beta2 or 0.0, settings.eps or 0.0
+    n: Any = settings.options["n"]
     gradients: list[float] = []
     v = 0.0
 

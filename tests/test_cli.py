@@ -16,7 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import Run
+from amsgrad_exp.output import console
+from amsgrad_exp.output.figures import regret_and_iterate
+from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.trace import Trace
+from tests.conftest import CommandLine
 
 RUN_KEYS = [
     "optimizer",
@@ -39,8 +43,8 @@ RUN_KEYS = [
 ]
 
 
-def test_the_papers_experiment(amsgrad_exp: Run, tmp_path: Path) -> None:
-    done = amsgrad_exp("compare", "--json", "--expect", "adam=worst", "--expect", "amsgrad=optimum")
+def test_the_papers_experiment(command_line: CommandLine, tmp_path: Path) -> None:
+    done = command_line("compare", "--json", "--expect", "adam=worst", "--expect", "amsgrad=optimum")
     assert (done.returncode, done.stderr) == (0, "")
     document = json.loads(done.stdout)
     assert list(document) == ["schema", "runs"]
@@ -57,64 +61,150 @@ def test_the_papers_experiment(amsgrad_exp: Run, tmp_path: Path) -> None:
     assert {path.suffix for path in (tmp_path / "logs" / "synthetic").glob("compare-*")} == {".png", ".svg"}
 
 
-def test_tables_are_readable_at_eighty_columns_and_piped(amsgrad_exp: Run) -> None:
-    done = amsgrad_exp("compare", "--steps", "1e6", "--no-figure")
+def test_tables_are_readable_at_eighty_columns_and_piped(in_process: CommandLine) -> None:
+    done = in_process("compare", "--steps", "1e6", "--no-figure")
     assert done.returncode == 0
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
     for word in ("adam", "amsgrad", "worst point", "optimum", "not vanishing"):
         assert word in done.stdout
     assert "\x1b" not in done.stdout
-    one = amsgrad_exp("run", "--steps", "1e6")
+    one = in_process("run", "--steps", "1e6")
     assert "derived from a repeated cycle" in one.stdout
 
 
-def test_an_expectation_that_is_not_met(amsgrad_exp: Run) -> None:
-    done = amsgrad_exp("compare", "--steps", "1e6", "--no-figure", "--expect", "adam=optimum")
+def test_an_expectation_that_is_not_met(in_process: CommandLine) -> None:
+    done = in_process("compare", "--steps", "1e6", "--no-figure", "--expect", "adam=optimum")
     assert done.returncode == 3
     assert done.stderr == "amsgrad-exp: adam: expected optimum, came to worst\n"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["run", "--steps", "0"], "steps: must be greater than or equal to 1"),
-        (["run", "--steps", "ten"], "steps: must be a valid integer"),
-        (["run", "--beta1", "1"], "beta1: must be less than 1"),
-        (["run", "--lr", "nan"], "lr: must be a finite number"),
-        (["run", "--lr", "fast"], "--lr"),
-        (["run", "--optimizer", "amsgrd"], "did you mean amsgrad?"),
-        (["run", "--optimizer", "torch.optim.Nope"], "cannot be imported"),
-        (["run", "--problem", "onlin"], "did you mean online?"),
-        (["run", "--schedule", "cosine"], "unknown name 'cosine'"),
-        (["run", "--engine", "gpu"], "engine: must be"),
-        (["run", "--set", "low=3"], "the interval [3, 1] is empty"),
-        (["run", "--set", "C=3"], "problem.C: unknown key"),
-        (["run", "--set", "period"], "--set takes NAME=VALUE"),
-        (["run", "--config", "missing.yaml"], "missing.yaml cannot be read"),
-        (["run", "--steps", "1e12", "--log-every", "1"], "log_every 1 would log"),
-        (["run", "--no-such-option"], "No such option"),
-        (["run", "--optimizer"], "requires an argument"),
-        (["run", "--steps", "5", "--log-every", "100"], "log_every must be at most steps"),
-        (["compare", "--optimizer", "adam", "--optimizer", "torch.optim.LBFGS", "--lr", "-1"], "lr: must be greater"),
-        (["plot", "last", "--figure", "."], "--figure takes a file's name"),
-        (["show", "x" * 5000], "no run under logs"),
-        (["compare", "--expect", "adam=left"], "--expect takes NAME=optimum"),
-        (["compare", "--expect", "sgd=worst"], "'sgd' is not compared"),
-        (["compare", "--optimizer", "adam", "--optimizer", "adam"], "listed twice"),
-        (["fly"], "No such command 'fly'"),
-        (["list", "planets"], "planets"),
-        (["show", "nothing"], "no run under logs"),
-        (["show", "last"], "there are no runs under logs"),
-        (["resume", "."], "is not a run"),
-        (["verify", "nothing"], "no run under logs"),
-        (["plot", "nothing"], "no run under logs"),
-        (["plot"], "Missing argument"),
-    ],
-)
-def test_wrong_input_is_one_line_and_nothing_written(
-    arguments: list[str], message: str, amsgrad_exp: Run, tmp_path: Path
+TWICE = """
+name: twice
+steps: 1000
+optimizers: [{name: adam, beta2: 0.99}, {name: adam, beta2: 0.999}, {name: adam, beta2: 0.9, label: short memory}]
+"""
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_one_optimizer_stands_several_times_in_a_comparison(
+    columns: int, in_process: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = amsgrad_exp(*arguments)
+    (tmp_path / "twice.yaml").write_text(TWICE)
+    monkeypatch.setattr(console.out, "width", columns)
+    done = in_process("compare", "--config", "twice.yaml")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    for label in ("adam, β2 = 0.99", "adam, β2 = 0.999", "short memory"):
+        assert sum(line.removeprefix("optimizer").strip().split("  ")[0] == label for line in lines) == 1
+    assert [line for line in lines if len(line) > columns and not line.startswith("figure ")] == []
+    (svg,) = tmp_path.glob("logs/twice/compare-*.svg")
+    assert svg.stat().st_size > 10_000
+
+
+def test_a_label_without_room_goes_on_in_the_next_line(in_process: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "long.yaml").write_text("steps: 1000\noptimizers: [adam, {name: torch.optim.SGD, lr: 0.1}]\n")
+    lines = in_process("compare", "--config", "long.yaml", "--no-figure").stdout.splitlines()
+    assert [line.split("  ")[0] for line in lines[2:]] == ["adam,", "α = 0.01", "torch.optim.SGD,", "α = 0.1"]
+
+
+def test_the_document_has_labels_where_names_do_not_do(in_process: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "twice.yaml").write_text(TWICE)
+    runs = json.loads(in_process("compare", "--config", "twice.yaml", "--json", "--no-figure").stdout)["runs"]
+    assert [list(run) for run in runs] == [["label", *RUN_KEYS]] * 3
+    assert [(run["label"], run["optimizer"]) for run in runs] == [
+        ("adam, β2 = 0.99", "adam"),
+        ("adam, β2 = 0.999", "adam"),
+        ("short memory", "adam"),
+    ]
+
+
+def test_expectations_are_of_labels_or_of_names_that_stand_once(in_process: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "twice.yaml").write_text(TWICE.replace("]", ", {name: amsgrad, lr: 0.5}]"))
+    compare = ["compare", "--config", "twice.yaml", "--no-figure", "--quiet"]
+    refused = in_process(*compare, "--expect", "adam=worst")
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "amsgrad-exp: Invalid value: --expect adam: 'adam' is compared 3 times: take 'adam, α = 0.01, β2 = 0.99' or "
+        "'adam, α = 0.01, β2 = 0.999' or 'short memory'\n"
+    )
+    twice = in_process(*compare, "--expect", "amsgrad=worst", "--expect", "amsgrad, α = 0.5, β2 = 0.99=worst")
+    assert (twice.returncode, twice.stderr.count("\n")) == (2, 1)
+    assert "is given twice" in twice.stderr
+    assert not (tmp_path / "logs").exists()
+    labels = ["amsgrad", "short memory", "adam, α = 0.01, β2 = 0.99"]
+    done = in_process(*compare, *(word for label in labels for word in ("--expect", f"{label}=away")))
+    assert done.returncode == 3
+    assert sorted(line.split(": expected away, came to ")[0] for line in done.stderr.splitlines()) == [
+        "amsgrad-exp: adam, α = 0.01, β2 = 0.99",
+        "amsgrad-exp: amsgrad, α = 0.5, β2 = 0.99",
+        "amsgrad-exp: short memory",
+    ]
+
+
+def test_a_figure_of_runs_says_what_differs(
+    in_process: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same trial recorded twice, the runs; of the same run given twice, nothing."""
+    drawn: list[list[str]] = []
+
+    def draw(path: Path, traces: dict[str, Trace], problem: Problem) -> list[Path]:
+        drawn.append(list(traces))
+        return regret_and_iterate(path, traces, problem)
+
+    monkeypatch.setattr("amsgrad_exp.output.figures.regret_and_iterate", draw)
+    for changed in (["--beta2", "0.99"], ["--beta2", "0.999"], ["--beta2", "0.999", "--problem", "stochastic"]):
+        assert in_process("run", "--steps", "1000", "--quiet", *changed).returncode == 0
+    first, second, third = sorted(path.name for path in tmp_path.glob("logs/synthetic/*"))
+    assert in_process("plot", first, second, second).returncode == 0
+    assert in_process("plot", first, second, third).returncode == 0
+    assert in_process("run", "--steps", "1000", "--quiet").returncode == 0
+    (fourth,) = {path.name for path in tmp_path.glob("logs/synthetic/*")} - {first, second, third}
+    assert in_process("plot", first, second, fourth).returncode == 0
+    assert drawn == [
+        ["adam, β2 = 0.99", "adam, β2 = 0.999"],
+        ["adam on online, β2 = 0.99", "adam on online, β2 = 0.999", "adam on stochastic, β2 = 0.999"],
+        [f"adam, β2 = 0.99 {first[:8]}", "adam, β2 = 0.999", f"adam, β2 = 0.99 {fourth[:8]}"],
+    ]
+
+
+WRONG = [
+    (["run", "--steps", "0"], "steps: must be greater than or equal to 1"),
+    (["run", "--steps", "ten"], "steps: must be a valid integer"),
+    (["run", "--beta1", "1"], "beta1: must be less than 1"),
+    (["run", "--lr", "nan"], "lr: must be a finite number"),
+    (["run", "--lr", "fast"], "--lr"),
+    (["run", "--optimizer", "amsgrd"], "did you mean amsgrad?"),
+    (["run", "--optimizer", "torch.optim.Nope"], "cannot be imported"),
+    (["run", "--problem", "onlin"], "did you mean online?"),
+    (["run", "--schedule", "cosine"], "unknown name 'cosine'"),
+    (["run", "--engine", "gpu"], "engine: must be"),
+    (["run", "--set", "low=3"], "the interval [3, 1] is empty"),
+    (["run", "--set", "C=3"], "problem.C: unknown key"),
+    (["run", "--set", "period"], "--set takes NAME=VALUE"),
+    (["run", "--set", "low=-3", "--set", "low=-2"], "--set low is given twice"),
+    (["run", "--config", "missing.yaml"], "missing.yaml cannot be read"),
+    (["run", "--steps", "1e12", "--log-every", "1"], "log_every 1 would log"),
+    (["run", "--no-such-option"], "No such option"),
+    (["run", "--optimizer"], "requires an argument"),
+    (["run", "--steps", "5", "--log-every", "100"], "log_every must be at most steps"),
+    (["compare", "--optimizer", "adam", "--optimizer", "torch.optim.LBFGS", "--lr", "-1"], "lr: must be greater"),
+    (["plot", "last", "--figure", "."], "--figure takes a file's name"),
+    (["show", "x" * 5000], "no run under logs"),
+    (["compare", "--expect", "adam=left"], "--expect takes LABEL=optimum, worst, between or away"),
+    (["compare", "--expect", "sgd=worst"], "'sgd' is not compared"),
+    (["compare", "--optimizer", "adam", "--optimizer", "adam"], "listed twice"),
+    (["fly"], "No such command 'fly'"),
+    (["list", "planets"], "planets"),
+    (["show", "nothing"], "no run under logs"),
+    (["show", "last"], "there are no runs under logs"),
+    (["resume", "."], "is not a run"),
+    (["verify", "nothing"], "no run under logs"),
+    (["plot", "nothing"], "no run under logs"),
+    (["plot"], "Missing argument"),
+]
+
+
+def refused(done: subprocess.CompletedProcess[str], message: str, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -122,51 +212,65 @@ def test_wrong_input_is_one_line_and_nothing_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_run_picks_one_optimizer_of_a_file(amsgrad_exp: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("arguments", "message"), WRONG)
+def test_wrong_input_is_one_line_and_nothing_written(
+    arguments: list[str], message: str, in_process: CommandLine, tmp_path: Path
+) -> None:
+    refused(in_process(*arguments), message, tmp_path)
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG[::10])
+def test_wrong_input_ends_the_process_with_status_two(
+    arguments: list[str], message: str, command_line: CommandLine, tmp_path: Path
+) -> None:
+    refused(command_line(*arguments), message, tmp_path)
+
+
+def test_run_picks_one_optimizer_of_a_file(in_process: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "both.yaml").write_text("name: both\nsteps: 1000\noptimizers: [adam, {name: amsgrad, lr: 0.5}]\n")
-    refused = amsgrad_exp("run", "--config", "both.yaml")
+    refused = in_process("run", "--config", "both.yaml")
     assert refused.returncode == 2
     assert "lists adam, amsgrad: pick one with --optimizer" in refused.stderr
-    done = amsgrad_exp("run", "--config", "both.yaml", "--optimizer", "amsgrad", "--json")
+    done = in_process("run", "--config", "both.yaml", "--optimizer", "amsgrad", "--json")
     (run,) = json.loads(done.stdout)["runs"]
     assert run["optimizer"] == "amsgrad"
-    again = amsgrad_exp("run", "--config", f"{run['directory']}/experiment.yaml", "--json")
+    again = in_process("run", "--config", f"{run['directory']}/experiment.yaml", "--json")
     (repeated,) = json.loads(again.stdout)["runs"]
     for key in set(RUN_KEYS) - {"seconds", "directory"}:
         assert repeated[key] == run[key]
 
 
-def test_the_commands_on_recorded_runs(amsgrad_exp: Run, tmp_path: Path) -> None:
+def test_the_commands_on_recorded_runs(in_process: CommandLine, tmp_path: Path) -> None:
     for optimizer in ("adam", "amsgrad"):
-        amsgrad_exp("run", "--optimizer", optimizer, "--steps", "2000", "--quiet")
-    listed = amsgrad_exp("list", "runs").stdout
+        in_process("run", "--optimizer", optimizer, "--steps", "2000", "--quiet")
+    listed = in_process("list", "runs").stdout
     assert listed.count("completed") == 2
-    shown = amsgrad_exp("show", "last")
+    shown = in_process("show", "last")
     assert "steps: 2000" in shown.stdout
     assert "R(t)/t" in shown.stdout
     assert all(len(line) <= 80 for line in shown.stdout.splitlines())
-    drawn = amsgrad_exp("plot", *(path.name for path in (tmp_path / "logs/synthetic").iterdir()), "--figure", "both")
+    drawn = in_process("plot", *(path.name for path in (tmp_path / "logs/synthetic").iterdir()), "--figure", "both")
     assert drawn.returncode == 0
     assert (tmp_path / "both.png").stat().st_size > 10_000
-    same = amsgrad_exp("verify", "last")
+    same = in_process("verify", "last")
     assert (same.returncode, same.stdout) == (0, "identical: 2,000 points run again on the compiled engine\n")
-    across = amsgrad_exp("verify", "last", "--engine", "torch")
+    across = in_process("verify", "last", "--engine", "torch")
     assert across.returncode == 0
     assert "in agreement: 2,000 points run again on the torch engine" in across.stdout
 
 
-def test_a_changed_digit_is_status_four_and_the_step(amsgrad_exp: Run, tmp_path: Path) -> None:
-    amsgrad_exp("run", "--steps", "2000", "--log-every", "10", "--quiet")
+def test_a_changed_digit_is_status_four_and_the_step(in_process: CommandLine, tmp_path: Path) -> None:
+    in_process("run", "--steps", "2000", "--log-every", "10", "--quiet")
     (path,) = tmp_path.glob("logs/*/*/trace.csv")
     lines = path.read_text().splitlines(keepends=True)
     step, loss, x, regret = lines[50].split(",")
     lines[50] = ",".join([step, loss, x, regret.replace(regret[3], "1" if regret[3] != "1" else "2", 1)])
     path.write_text("".join(lines))
-    done = amsgrad_exp("verify", "last")
+    done = in_process("verify", "last")
     assert done.returncode == 4
     assert done.stderr.startswith("amsgrad-exp: different from step 499 on: largest differences loss 0, x 0, regret ")
     path.write_text("".join(lines)[:-3])
-    cut = amsgrad_exp("verify", "last")
+    cut = in_process("verify", "last")
     assert cut.returncode == 4
     assert "trace.csv is damaged" in cut.stderr
 
@@ -196,9 +300,9 @@ LONG = ("--problem", "stochastic", "--steps", "1e10", "--log-every", "1e5")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("command", ["run", "compare"])
-def test_an_interruption_says_how_to_go_on(number: int, status: int, command: str, tmp_path: Path) -> None:
-    process = start(tmp_path, command, *LONG)
+@pytest.mark.parametrize("subcommand", ["run", "compare"])
+def test_an_interruption_says_how_to_go_on(number: int, status: int, subcommand: str, tmp_path: Path) -> None:
+    process = start(tmp_path, subcommand, *LONG)
     directory = wait_for_a_run(tmp_path)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=30)
@@ -206,7 +310,7 @@ def test_an_interruption_says_how_to_go_on(number: int, status: int, command: st
     assert stdout == ""
     *others, last = stderr.splitlines()
     assert last == f"interrupted: go on with amsgrad-exp resume {directory}"
-    assert others == ([] if command == "run" else ["not started: amsgrad"])
+    assert others == ([] if subcommand == "run" else ["not started: amsgrad"])
     assert json.loads((directory / "summary.json").read_text())["status"] == "interrupted"
     assert (directory / "checkpoint").exists()
     assert len(list((tmp_path / "logs" / "synthetic").iterdir())) == 1
@@ -227,10 +331,10 @@ def test_a_second_interruption_stops_at_once(tmp_path: Path) -> None:
     assert resumed.returncode == 143
 
 
-def test_a_run_under_way_is_refused_to_others(amsgrad_exp: Run, tmp_path: Path) -> None:
+def test_a_run_under_way_is_refused_to_others(in_process: CommandLine, tmp_path: Path) -> None:
     process = start(tmp_path, "run", *LONG)
     directory = wait_for_a_run(tmp_path)
-    refused = amsgrad_exp("resume", str(directory))
+    refused = in_process("resume", str(directory))
     process.terminate()
     process.communicate(timeout=30)
     assert refused.returncode == 1
@@ -238,16 +342,16 @@ def test_a_run_under_way_is_refused_to_others(amsgrad_exp: Run, tmp_path: Path) 
 
 
 def test_two_runs_at_once_keep_apart(tmp_path: Path) -> None:
-    processes = [start(tmp_path, "run", "--steps", "1e6", "--json") for _ in range(4)]
+    processes = [start(tmp_path, "run", "--steps", "1e6", "--json") for _ in range(3)]
     documents = [json.loads(process.communicate(timeout=120)[0])["runs"][0] for process in processes]
-    assert len({document["directory"] for document in documents}) == 4
+    assert len({document["directory"] for document in documents}) == 3
     assert len({document["total_regret"] for document in documents}) == 1
 
 
 @pytest.mark.parametrize("out", ["/proc/nowhere", "file/below"])
-def test_an_output_directory_that_cannot_be_made(out: str, amsgrad_exp: Run, tmp_path: Path) -> None:
+def test_an_output_directory_that_cannot_be_made(out: str, in_process: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = amsgrad_exp("run", "--steps", "10", "--out", out)
+    done = in_process("run", "--steps", "10", "--out", out)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert out.split("/")[1 if out.startswith("/") else 0] in done.stderr
@@ -266,73 +370,87 @@ def test_help_and_completion_import_nothing_heavy(tmp_path: Path) -> None:
     assert "compare" in done.stdout
 
 
-def test_version_and_lists(amsgrad_exp: Run) -> None:
-    assert amsgrad_exp("--version").stdout.startswith("amsgrad-exp 0.")
-    assert "inv-sqrt" in amsgrad_exp("list", "schedules").stdout
-    assert "theorem1" in amsgrad_exp("list", "problems").stdout
-    assert "amsgrad_exp.optimizers.AMSGrad (compiled, torch)" in amsgrad_exp("list", "optimizers").stdout
-    assert "no runs under logs" in amsgrad_exp("list", "runs").stderr
+def test_version_and_lists(command_line: CommandLine, in_process: CommandLine) -> None:
+    assert command_line("--version").stdout.startswith("amsgrad-exp 0.")
+    assert "inv-sqrt" in in_process("list", "schedules").stdout
+    assert "theorem1" in in_process("list", "problems").stdout
+    assert "amsgrad_exp.optimizers.AMSGrad (compiled, torch)" in command_line("list", "optimizers").stdout
+    assert "no runs under logs" in in_process("list", "runs").stderr
 
 
-def test_what_an_optimizer_prints_does_not_get_into_the_document(amsgrad_exp: Run, tmp_path: Path) -> None:
-    (tmp_path / "loud.py").write_text(
+def test_optimizers_beside_the_user_may_print_and_fail(command_line: CommandLine, tmp_path: Path) -> None:
+    """What one prints does not get into the document, and one that fails leaves the others."""
+    (tmp_path / "mine.py").write_text(
         "import torch\nprint('imported')\n"
         "class Loud(torch.optim.SGD):\n"
         "    def step(self, closure=None):\n        print('step')\n        super().step()\n"
+        "class Bad(torch.optim.SGD):\n"
+        "    def step(self, closure=None):\n        raise SystemExit(0)\n"
     )
-    done = amsgrad_exp("run", "--optimizer", "loud.Loud", "--steps", "100", "--json")
-    assert json.loads(done.stdout)["runs"][0]["steps"] == 100
-    assert done.stderr.count("step") == 100
-
-
-def test_one_failing_optimizer_leaves_the_others(amsgrad_exp: Run, tmp_path: Path) -> None:
-    (tmp_path / "bad.py").write_text(
-        "import torch\nclass Bad(torch.optim.SGD):\n    def step(self, closure=None):\n        raise SystemExit(0)\n"
-    )
-    done = amsgrad_exp(*"compare --optimizer adam --optimizer bad.Bad --optimizer amsgrad --steps 1000 --json".split())
+    names = ["adam", "mine.Bad", "mine.Loud", "amsgrad"]
+    done = command_line("compare", *(f"--optimizer={name}" for name in names), *"--steps 100 --json".split())
     assert done.returncode == 1
-    assert [run["optimizer"] for run in json.loads(done.stdout)["runs"]] == ["adam", "amsgrad"]
-    assert done.stderr == "amsgrad-exp: bad.Bad: the optimizer raised SystemExit at step 0: 0\n"
+    assert [run["optimizer"] for run in json.loads(done.stdout)["runs"]] == ["adam", "mine.Loud", "amsgrad"]
+    imported, failed, *steps = done.stderr.splitlines()
+    assert imported == "imported"
+    assert failed == "amsgrad-exp: mine.Bad: the optimizer raised SystemExit at step 0: 0"
+    assert steps == ["step"] * 100
 
 
 @pytest.mark.parametrize("out", ["a[/b]", "a:smile:", "with a space"])
-def test_a_directory_is_shown_as_it_is(out: str, amsgrad_exp: Run) -> None:
-    done = amsgrad_exp("run", "--steps", "100", "--out", out)
+def test_a_directory_is_shown_as_it_is(out: str, in_process: CommandLine) -> None:
+    done = in_process("run", "--steps", "100", "--out", out)
     assert done.returncode == 0
     assert out in done.stdout
 
 
-def test_output_that_cannot_be_encoded_is_replaced(amsgrad_exp: Run) -> None:
-    for arguments in (["run", "--help"], ["list", "problems"], ["run", "--steps", "1000"], ["show", "last"]):
-        done = amsgrad_exp(*arguments, env={"PYTHONIOENCODING": "ascii"})
-        assert (done.returncode, done.stderr) == (0, "")
+def test_output_that_cannot_be_encoded_is_replaced(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from amsgrad_exp import cli\n"
+        "for arguments in ('run --help', 'list problems', 'run --steps 1000', 'show last'):\n"
+        "    sys.argv = ['amsgrad-exp', *arguments.split()]\n"
+        "    try: cli.main()\n"
+        "    except SystemExit as ended: assert not ended.code, arguments\n"
+        "    print('done')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.splitlines().count(b"done") == 4
+    assert b"Step size ?" in done.stdout
 
 
-def test_seeds(amsgrad_exp: Run) -> None:
-    done = amsgrad_exp(*"compare --problem stochastic --steps 20000 --seeds 9 --json".split())
+def test_seeds(in_process: CommandLine) -> None:
+    done = in_process(*"compare --problem stochastic --steps 20000 --seeds 9 --json".split())
     for run in json.loads(done.stdout)["runs"]:
         assert run["seeds"] == 9
         assert run["mean_x_halfwidth"] > 0
         assert run["regret_halfwidth"] > 0
-    shown = amsgrad_exp("show", "last").stdout
+    shown = in_process("show", "last").stdout
     assert "mean over 9 seeds" in shown
     assert "±" in shown
-    assert amsgrad_exp("verify", "last").returncode == 0
+    assert in_process("verify", "last").returncode == 0
 
 
-def test_a_read_only_directory(small_disk: Path, amsgrad_exp: Run) -> None:
-    amsgrad_exp("run", "--steps", "1000", "--out", str(small_disk), "--quiet")
+def test_a_read_only_directory(small_disk: Path, in_process: CommandLine) -> None:
+    in_process("run", "--steps", "1000", "--out", str(small_disk), "--quiet")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     for arguments in (["run", "--steps", "1000"], ["sweep", "--grid", "lr=0.1,0.2", "--steps", "1000"]):
-        done = amsgrad_exp(*arguments, "--out", str(small_disk))
+        done = in_process(*arguments, "--out", str(small_disk))
         assert done.returncode == 1
         assert len(done.stderr.splitlines()) == 1
         assert "Read-only file system" in done.stderr
     for arguments in (["show", "last"], ["verify", "last"], ["list", "runs"]):
-        assert amsgrad_exp(*arguments, "--out", str(small_disk)).returncode == 0
+        assert in_process(*arguments, "--out", str(small_disk)).returncode == 0
 
 
-def test_a_disk_that_fills_up(small_disk: Path, amsgrad_exp: Run, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up(small_disk: Path, in_process: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "logs").symlink_to(small_disk)
     process = start(tmp_path, *"run --problem stochastic --steps 2e9 --log-every 2e6 --optimizer amsgrad".split())
     wait_for_a_run(tmp_path)
@@ -343,7 +461,7 @@ def test_a_disk_that_fills_up(small_disk: Path, amsgrad_exp: Run, tmp_path: Path
     assert process.returncode == 1
     assert stderr == "amsgrad-exp: No space left on device\n"
     (small_disk / "filler").unlink()
-    assert amsgrad_exp("verify", "last").returncode == 0
+    assert in_process("verify", "last").returncode == 0
 
 
 def test_a_directory_deleted_in_the_middle(tmp_path: Path) -> None:
@@ -356,18 +474,15 @@ def test_a_directory_deleted_in_the_middle(tmp_path: Path) -> None:
     assert "No such file or directory" in stderr
 
 
-def test_an_optimizer_beside_the_user(amsgrad_exp: Run, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("import torch\nclass Mine(torch.optim.SGD):\n    pass\n")
-    done = amsgrad_exp("run", "--optimizer", "mine.Mine", "--steps", "1000", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["runs"][0]["optimizer"] == "mine.Mine"
-
-
-def on_a_terminal(arguments: list[str], tmp_path: Path, columns: int) -> str:
-    """Everything a command writes to a terminal of so many columns."""
+def on_a_terminal(arguments: list[str], tmp_path: Path, columns: int = 80, shown_after: float = 0.0) -> str:
+    """Everything a command writes to a terminal of so many columns, with a bar after so many seconds of a run."""
     parent, child = pty.openpty()
     env = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm-256color"}
-    command = [sys.executable, "-m", "amsgrad_exp", *arguments]
+    program = (
+        f"from amsgrad_exp import cli\nfrom amsgrad_exp.output import progress\n"
+        f"progress.RUN_SHOWN_AFTER = {shown_after}\ncli.main()\n"
+    )
+    command = [sys.executable, "-c", program, *arguments]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=child, stderr=child, env=env)
     os.close(child)
     seen = b""
@@ -379,18 +494,28 @@ def on_a_terminal(arguments: list[str], tmp_path: Path, columns: int) -> str:
         if not part:
             break
         seen += part
-    process.wait()
+    assert process.wait() == 0, seen
     os.close(parent)
     return seen.decode()
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_progress_shows_on_a_terminal(columns: int, tmp_path: Path) -> None:
-    seen = on_a_terminal(["run", "--problem", "stochastic", "--steps", "1e8"], tmp_path, columns)
-    assert "adam" in seen
-    assert columns == 40 or ("steps/s" in seen and "R(T)/T" in seen)
-    short = on_a_terminal(["run", "--steps", "1000"], tmp_path, columns)
-    assert "steps/s" not in short
+    (tmp_path / "labelled.yaml").write_text("problem: stochastic\noptimizers: [{name: adam, label: 'mine [/b]'}]\n")
+    seen = on_a_terminal("run --config labelled.yaml --steps 2e6".split(), tmp_path, columns)
+    bar, table = seen.split("optimizer", 1)
+    assert "mine [/b]" in table
+    assert "mine" in bar
+    assert columns == 40 or ("mine [/b]" in bar and "steps/s" in bar and "R(T)/T" in bar)
+
+
+def test_a_short_run_shows_no_progress(tmp_path: Path) -> None:
+    assert "steps/s" not in on_a_terminal(["run", "--steps", "1000"], tmp_path, shown_after=60)
+
+
+def test_a_sweep_shows_its_progress_from_the_start(tmp_path: Path) -> None:
+    seen = on_a_terminal("sweep --grid lr=0.1,0.2 --steps 1000 --no-figure".split(), tmp_path)
+    assert "0/4 cells" in seen
 
 
 words = st.one_of(

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,10 +85,41 @@ def test_options_override_the_file_and_the_file_the_defaults(tmp_path: Path) -> 
     assert load_experiment(path, problem="theorem1").problem == Theorem1(C=5)
 
 
+def test_one_optimizer_may_stand_several_times(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "optimizers: [{name: adam, beta2: 0.9}, {name: adam, label: long}, {name: adam, label: '1', lr: 1}, amsgrad]\n",
+    )
+    assert [settings.label for settings in load_experiment(path).optimizers] == [None, "long", "1", None]
+    (longest,) = load_experiment(path, optimizers=["long"]).optimizers
+    assert (longest.name, longest.label, longest.beta2) == ("adam", "long", 0.99)
+    both = load_experiment(path, optimizers=["adam", "amsgrad"])
+    assert [settings.name for settings in both.optimizers] == ["adam", "adam", "adam", "amsgrad"]
+    assert resolve(yaml.safe_load(both.to_yaml())) == both
+
+
 @pytest.mark.parametrize("text", ["10_000_000", "1e7", "10000000", "1.0e7", "0.1e8"])
 def test_step_counts_as_people_write_them(text: str, tmp_path: Path) -> None:
     assert load_experiment(steps=text).steps == 10**7
     assert load_experiment(written(tmp_path, f"steps: {text}")).steps == 10**7
+
+
+def test_an_optimizers_own_settings_come_from_its_options(tmp_path: Path) -> None:
+    (shift,) = load_experiment(optimizers=["adashift"], options={"n": "3"}).optimizers
+    assert (shift.options, shift.optimized_update) == ({"n": 3}, None)
+    assert load_experiment(optimizers=["adashift"]).optimizers[0].options == {"n": 10}
+    path = written(tmp_path, "optimizers: [{name: adopt, options: {clip: false}}]")
+    assert load_experiment(path).optimizers[0].options == {"clip": False}
+    assert load_experiment(path, options={"clip": "true"}).optimizers[0].options == {"clip": True}
+    for options, message in (
+        ({"n": "0"}, "^adashift.options.n: must be greater than or equal to 1"),
+        ({"m": "1"}, "^adashift.options.m: unknown key"),
+        ({"n": "[1"}, "^option n: .* is no value"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_experiment(optimizers=["adashift"], options=options)
+    with pytest.raises(ConfigError, match="optimized_update of adam is no option"):
+        load_experiment(optimizers=["adam"], options={"optimized_update": "false"})
 
 
 def test_settings_left_empty_are_settings_left_out() -> None:
@@ -105,13 +135,8 @@ def test_what_an_optimizer_takes_is_read_off_its_constructor() -> None:
     assert settings.arguments == {"eps": 1e-16, "betas": [0.5, 0.5]}
     with pytest.raises(ConfigError, match="given beta1, and betas in its options"):
         resolve({"optimizers": [{**given, "beta1": 0.9}]})
-    (settings,) = resolve({"optimizers": ["tests.test_config.Anything"]}).optimizers
+    (settings,) = resolve({"optimizers": ["tests.optimizers.Anything"]}).optimizers
     assert (settings.lr, settings.arguments) == (0.01, {})
-
-
-class Anything(torch.optim.SGD):
-    def __init__(self, params: Any, **options: Any) -> None:
-        super().__init__(params, **options)
 
 
 def test_a_file_that_never_ends(tmp_path: Path) -> None:
@@ -170,6 +195,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"optimizers": [3]}, "^optimizers: a name, or a mapping with a name"),
     ({"optimizers": ["adm"]}, r"^optimizers: unknown name 'adm', did you mean adam\?"),
     ({"optimizers": ["adam", "adam"]}, "^optimizer adam is listed twice"),
+    ({"optimizers": [{"name": "adam", "label": "a"}] * 2}, "^optimizer a is listed twice"),
+    ({"optimizers": [{"name": "adam", "label": ""}]}, "^label: string should have at least 1 character"),
+    ({"optimizers": [{"name": "adam", "label": 3}]}, "^label: must be a valid string, not 3"),
     ({"optimizers": ["torch.optim.Nope"]}, "torch.optim.Nope cannot be imported"),
     ({"optimizers": ["torch.optim.SGD"], "engine": "compiled"}, "no rule for the compiled engine"),
     ({"optimizers": [{"name": "torch.optim.SGD", "beta1": 0.5}]}, "takes no betas, so beta1 cannot be set"),

@@ -10,14 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.rules import OPTIMIZERS
-from tests.test_tracking import logged
-
-KILLS = int(os.environ.get("AMSGRAD_EXP_KILLS", "30"))
+from tests.recorded import logged, trial
 
 # A checkpoint after nearly every chunk, so that kills land within the writing of one.
 PROGRAM = """
@@ -27,13 +27,16 @@ recorder.CHECKPOINT_SECONDS = 0.02
 cli.main()
 """
 
-EXPERIMENTS = [
-    "--engine compiled --no-fast-forward --steps 1e8 --log-every 20011",
-    "--engine compiled --dtype float64 --schedule inv-sqrt --steps 5e7 --log-every 9973",
-    "--engine compiled --problem stochastic --steps 3e7 --log-every 9973 --seed 4",
-    "--engine compiled --steps 1e7 --log-every 300",
-    "--engine torch --problem theorem1 --dtype float64 --steps 12000 --log-every 3",
-]
+EXPERIMENTS: dict[str, dict[str, Any]] = {
+    "every step simulated": {"steps": 10**8, "log_every": 20_011, "fast_forward": False},
+    "decaying": {"dtype": "float64", "schedule": "inv-sqrt", "steps": 5 * 10**7, "log_every": 9973},
+    "derived": {"steps": 10**7, "log_every": 1000},
+    "stochastic": {"problem": "stochastic", "steps": 3 * 10**7, "log_every": 9973, "seed": 4},
+    "torch": {"engine": "torch", "problem": "theorem1", "dtype": "float64", "steps": 12_000, "log_every": 3},
+}
+SOAK = os.environ.get("AMSGRAD_EXP_KILLS")
+CHOSEN = list(EXPERIMENTS) if SOAK else ["every step simulated", "decaying", "derived"]
+KILLS = -(-int(SOAK or "9") // len(CHOSEN))  # of each experiment
 
 
 def start(*arguments: str) -> subprocess.Popen[bytes]:
@@ -53,31 +56,30 @@ def kill(process: subprocess.Popen[bytes], out: Path, seconds: float) -> bool:
     _, stderr = process.communicate()
     assert process.returncode in (0, -signal.SIGKILL), stderr
     (run,) = runs.list_runs(out)
+    assert run.status() in ("killed", "completed")
     return run.summary.status != "completed"
 
 
-@pytest.mark.parametrize("options", EXPERIMENTS)
-def test_killed_and_resumed_runs_are_the_same_bytes(options: str, tmp_path: Path) -> None:
-    chance = random.Random(options)
-    arguments = ["run", "--optimizer", chance.choice(sorted(OPTIMIZERS)), *options.split()]
-    start(*arguments, "--steps", "1000", "--out", str(tmp_path / "compiling")).communicate()
-    whole = start(*arguments, "--out", str(tmp_path / "whole"))
-    _, stderr = whole.communicate()
-    assert whole.returncode == 0, stderr
-    (expected,) = runs.list_runs(tmp_path / "whole")
-    wanted = -(-KILLS // len(EXPERIMENTS))
+@pytest.mark.parametrize("name", CHOSEN)
+def test_killed_and_resumed_runs_are_the_same_bytes(name: str, tmp_path: Path) -> None:
+    chance = random.Random(name)
+    optimizer = chance.choice(sorted(OPTIMIZERS))
+    killed = trial(optimizer, **EXPERIMENTS[name])
+    recorder.record(trial(optimizer, **EXPERIMENTS[name] | {"steps": 1000, "log_every": 1000}), tmp_path / "compiling")
+    expected = recorder.record(killed, tmp_path / "whole")
+    (tmp_path / "killed.yaml").write_text(killed.to_yaml())
     kills = attempt = 0
-    while kills < wanted:
+    while kills < KILLS:
         attempt += 1
         out = tmp_path / f"attempt {attempt}"
-        process = start(*arguments, "--out", str(out))
-        while kills < wanted and kill(process, out, chance.uniform(0, expected.summary.seconds)):
+        process = start("run", "--config", str(tmp_path / "killed.yaml"), "--out", str(out))
+        while kills < KILLS and kill(process, out, chance.uniform(0, expected.summary.seconds)):
             kills += 1
             process = start("resume", "last", "--out", str(out))
         _, stderr = process.communicate()
         assert process.returncode in (0, -signal.SIGKILL), stderr
         (run,) = runs.list_runs(out)
         assert run.summary.status == "completed"
-        assert (run.directory / "trace.csv").read_bytes() == (expected.directory / "trace.csv").read_bytes()
+        assert run.trace_bytes() == expected.trace_bytes()
         assert logged(run.directory) == logged(expected.directory)
         assert run.summary.result == expected.summary.result

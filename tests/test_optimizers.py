@@ -95,7 +95,8 @@ def test_amsgrad_off_is_adam_for_all_or_for_one_group() -> None:
     plain = train(Adam(reference, lr=0.1), reference, seed=3)
     off = train(AMSGrad(params, lr=0.1, amsgrad=False), params, seed=3)
     assert all(torch.equal(a, b) for a, b in zip(plain, off, strict=True))
-    optimizer = AMSGrad([{"params": other[:1]}, {"params": other[1:], "amsgrad": False}], lr=0.1)
+    separate: list[dict[str, Any]] = [{"params": other[:1]}, {"params": other[1:], "amsgrad": False}]
+    optimizer = AMSGrad(separate, lr=0.1)
     mixed = train(optimizer, other, seed=3)
     assert not torch.equal(mixed[0], plain[0])
     assert torch.equal(mixed[1], plain[1])
@@ -165,7 +166,7 @@ def test_closure_is_evaluated_with_gradients(kind: type[Adam]) -> None:
     def closure() -> float:
         optimizer.zero_grad()
         loss = (param**2).sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
     assert optimizer.step(closure) == 9.0

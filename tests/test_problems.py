@@ -79,8 +79,8 @@ def test_a_problem_is_read_back_from_what_is_written(problem: Problem) -> None:
 
 def test_a_cycle_is_written_in_short() -> None:
     for text, slopes in (("74,-1x73", (74, *[-1] * 73)), ("1.9, -1 x 2", (1.9, -1, -1)), ("3", (3,))):
-        assert Cycle(slopes=text).slopes == slopes  # type: ignore[arg-type]
-    assert Cycle(slopes=(3, -1, -1)) == Cycle(slopes=["3", "-1x2"])  # type: ignore[arg-type]
+        assert Cycle(slopes=text).slopes == slopes
+    assert Cycle(slopes=(3, -1, -1)) == Cycle(slopes=["3", "-1x2"])
     assert Cycle(slopes=(74, *[-1] * 73)).model_dump()["slopes"] == "74.0,-1.0x73"
     assert Cycle(slopes=(2, -1)).coefficients(3, 8)[0].tolist() == [-1, 2, -1, 2, -1]
 

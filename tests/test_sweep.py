@@ -1,9 +1,8 @@
-"""Sweeps: their grids, their rows, and what survives a kill, a cluster and a lost worker."""
+"""Sweeps: their rows, their store, and what survives an interruption and a kill."""
 
 from __future__ import annotations
 
 import csv
-import json
 import os
 import random
 import signal
@@ -11,141 +10,124 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import tracemalloc
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from distributed import Client
 
 from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.engines import build
 from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, RunError
-from amsgrad_exp.spec.grid import Sweep, load_sweep
-from amsgrad_exp.sweeps.plane import boundary
-from amsgrad_exp.sweeps.run import make_directory, read_sweep, run_block, run_sweep
-from amsgrad_exp.sweeps.store import RESULTS, Results
+from amsgrad_exp.spec.grid import load_sweep
+from amsgrad_exp.sweeps import compute, run, store
+from amsgrad_exp.sweeps.block import run_block
+from amsgrad_exp.sweeps.run import read_sweep
+from amsgrad_exp.sweeps.store import RESULTS, open_results
 from amsgrad_exp.sweeps.workers import workers
-from amsgrad_exp.theory import critical_beta2
 from amsgrad_exp.trace import Trace
-from tests.conftest import Run
-from tests.test_tracking import logged
+from tests.recorded import logged
+from tests.sweeping import PLANE, change, resumed, rows, small, swept
 
-CONFIGS = Path(__file__).parent.parent / "configs"
-
-
-def rows(directory: Path) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(directory / "results.sqlite")) as database:
-        return database.execute("SELECT * FROM cells ORDER BY cell").fetchall()
-
-
-def small(**given: Any) -> Sweep:
-    given = {"grid": ["beta2=0.9:0.999:6", "lr=log:0.001:0.1:5"], "steps": 20_000} | given
-    return load_sweep(**given)
-
-
-def test_the_values_of_an_axis() -> None:
-    axes = load_sweep(grid=["lr=log:0.01:1:3", "beta1=0:0.9:4", "beta2=log1m:0.9:0.999:3", "eps=1e-8,0.1"]).axes
-    assert axes["lr"] == pytest.approx((0.01, 0.1, 1.0))
-    assert axes["beta1"] == pytest.approx((0.0, 0.3, 0.6, 0.9))
-    assert axes["beta2"] == pytest.approx((0.9, 0.99, 0.999))
-    assert axes["eps"] == (1e-8, 0.1)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"grid": []}, "at least one axis is needed"),
-        ({"grid": ["beta2"]}, "--grid takes NAME=VALUES"),
-        ({"grid": ["beta2=0.9:0.99"]}, "beta2 takes start:stop:count"),
-        ({"grid": ["beta2=0.9:0.99:0"]}, "beta2 takes start:stop:count"),
-        ({"grid": ["beta2=0.9:0.99:1000000000000"]}, "beta2 takes at most 10,000,000 values"),
-        ({"grid": ["beta2=0:0.9:4000", "beta1=0:0.9:4000"]}, "32,000,000 cells are more than a sweep takes"),
-        ({"grid": ["beta2=0.9,0.99"], "steps": 10_000_000, "log_every": 10}, "log_every 10 .* take at least 100"),
-        ({"grid": ["beta2=cubic:0.9:0.99:3"]}, "beta2 takes start:stop:count"),
-        ({"grid": ["beta2=a,b"]}, "beta2 takes start:stop:count"),
-        ({"grid": ["lr=inf:1:3"]}, "lr takes start:stop:count"),
-        ({"grid": ["lr=log:-1:1:3"]}, "lr takes start:stop:count"),
-        ({"grid": ["lr=0.1,0.2", "lr=0.3"]}, "--grid lr is given twice"),
-        ({"grid": ["lr=0.1,0.2"], "engine": "torch"}, "a sweep needs the compiled engine, not 'torch'"),
-        ({"grid": ["beta2=log:0:1:3"]}, "beta2 takes start:stop:count"),
-        ({"grid": ["beta2=0.9:1:3"]}, "beta2: must be less than 1"),
-        ({"grid": ["beta3=0.9:1:3"]}, r"unknown setting 'beta3', did you mean beta"),
-        ({"grid": ["C=3,4"]}, "unknown setting 'C'"),
-        ({"grid": ["period=2:3:3"]}, "period: must be a valid integer"),
-        ({"grid": ["lr=0.1,0.2"], "optimizers": ["torch.optim.SGD"]}, "needs the compiled engine"),
-        ({"grid": ["lr=0.1,0.2"], "problem": "stochastic", "seeds": 3}, "one seed a cell"),
-    ],
-)
-def test_a_grid_that_cannot_be(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message) as caught:
-        load_sweep(**given)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_shipped_configurations(path: Path) -> None:
-    if "grid:" in path.read_text():
-        sweep = load_sweep(path)
-        assert len(sweep.axes) in (1, 2)
-        assert sweep.trial(len(sweep) - 1).name == path.stem
+KILLS = -(-int(os.environ.get("AMSGRAD_EXP_KILLS", "30")) // 10)
 
 
 @pytest.mark.parametrize(
     "given",
     [
-        {},
+        {"grid": ["beta2=0.9:0.999:3", "lr=log:0.001:0.1:4"]},
         {"problem": "theorem1", "grid": ["C=2.5:9:4", "beta2=0.1:0.9:3"], "optimizers": ["adam"]},
         {"problem": "stochastic", "grid": ["probability=0.01,0.02", "lr=0.1,0.01"], "schedule": "inv-sqrt"},
-        {"grid": ["period=7,101,50", "beta2=0.5,0.99"]},
+        {"grid": ["period=7,101,50", "phase=1,8", "beta2=0.5,0.99"], "optimizers": ["amsgrad"]},
     ],
     ids=str,
 )
 def test_a_cell_is_the_single_run(given: dict[str, Any]) -> None:
+    """Every row belongs to its cell, whatever the order of cells and whichever of them cannot be."""
     sweep = small(**given)
-    seen = {}
-    for cells in sweep.blocks(np.zeros(len(sweep), bool)):
-        seen.update({row[0]: row for row in run_block(sweep, cells)})
+    cells = random.Random(5).sample(range(len(sweep)), len(sweep))
+    seen = {row["cell"]: row for row in run_block(sweep, cells)}
     assert sorted(seen) == list(range(len(sweep)))
     for cell in range(len(sweep)):
+        optimizer, values = sweep.values(cell)
+        identity = {"cell": cell, "optimizer": optimizer, **values}
+        if values.get("phase", 0) >= values.get("period", 101):
+            with pytest.raises(ConfigError) as impossible:
+                sweep.trial(cell)
+            assert seen[cell] == {**identity, **dict.fromkeys(RESULTS), "failure": str(impossible.value)}
+            continue
         trial = sweep.trial(cell)
         chunks = list(drive(build(trial), trial.steps, trial.log_every))
         result = summarize(trial.problem, Trace.concatenate([chunk.trace for chunk in chunks]), chunks[-1])
-        optimizer, values = sweep.values(cell)
-        expected = [getattr(result, name) for name in RESULTS]
-        assert seen[cell] == (cell, optimizer, *values.values(), *expected, None)
+        assert seen[cell] == {**identity, **{name: getattr(result, name) for name in RESULTS}, "failure": None}
         for name, value in values.items():
             assert value in (getattr(trial.optimizer, name, None), getattr(trial.problem, name, None))
 
 
-def test_theorem_1s_natural_beta2_follows_c() -> None:
-    sweep = load_sweep(problem="theorem1", grid=["C=3,10"], optimizers=["adam"])
-    assert [sweep.trial(cell).optimizer.beta2 for cell in (0, 1)] == [1 / 10, 1 / 101]
-
-
-def test_a_cell_that_cannot_be_is_a_row_that_says_so(tmp_path: Path) -> None:
-    sweep = load_sweep(grid=["period=5,3", "phase=4,1"], steps=1000, optimizers=["adam"], constants={"steep": 90})
-    directory = make_directory(sweep, tmp_path)
-    assert run_sweep(directory)
-    failures = [row[-1] for row in rows(directory)]
+def test_cells_that_cannot_be_or_fail_are_rows_that_say_so(tmp_path: Path) -> None:
+    constants = {"steep": 90}
+    impossible = load_sweep(grid=["period=5,3", "phase=4,1"], steps=1000, optimizers=["adam"], constants=constants)
+    failures = [row["failure"] for row in rows(swept(impossible, tmp_path).directory)]
     assert failures == [None, "problem: phase must be less than period (3), not 4", None, None]
+    undefined = load_sweep(grid=["eps=0,0.1"], steps=1000, optimizers=["adam"], constants={"shallow": 0})
+    result = swept(undefined, tmp_path)
+    assert [row["failure"] is None for row in rows(result.directory)] == [False, True]
+    assert np.isnan(result.column("mean_x")).tolist() == [[True, False]]
+    assert result.column("iterate").tolist() == [[None, "between"]]
 
 
 def test_a_sweep_resumes_where_it_stopped_and_has_the_same_rows(tmp_path: Path) -> None:
     sweep = load_sweep(grid=["beta1=0:0.9:40", "beta2=0.5:0.99:30"], steps=5000, optimizers=["adam"])
-    whole, parts = make_directory(sweep, tmp_path), make_directory(sweep, tmp_path)
-    assert run_sweep(whole)
+    whole = swept(sweep, tmp_path)
     seen: list[int] = []
-    assert not run_sweep(parts, on_cells=lambda done, total: seen.append(done), should_stop=lambda: True)
-    assert 0 < len(rows(parts)) < len(sweep)
-    with workers(2):
-        assert run_sweep(parts, on_cells=lambda done, total: seen.append(done))
+    parts = swept(sweep, tmp_path, on_cells=lambda done, total: seen.append(done), should_stop=lambda: len(seen) > 1)
+    assert (whole.complete, parts.complete) == (True, False)
+    done = len(rows(parts.directory))
+    assert 0 < done < len(sweep)
+    assert np.isnan(parts.column("mean_x")).sum() == len(sweep) - done
+    assert resumed(parts.directory, on_cells=lambda done, total: seen.append(done)).complete
     assert seen == sorted(seen)
-    assert rows(parts) == rows(whole)
-    assert read_sweep(parts).to_yaml() == sweep.to_yaml()
+    assert rows(parts.directory) == rows(whole.directory)
+    assert np.array_equal(parts.column("mean_x"), whole.column("mean_x"))
+    assert whole.column("regret").shape == (1, len(whole.axes["beta1"]), len(whole.axes["beta2"]))
+    assert read_sweep(parts.directory).to_yaml() == sweep.to_yaml()
+
+
+def test_any_executor_will_do_and_few_blocks_are_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(ThreadPoolExecutor):
+        submitted = 0
+
+        def submit(self, *arguments: Any) -> Any:  # type: ignore[override]
+            self.submitted += 1
+            assert self.submitted - len(arrived) <= compute.IN_FLIGHT
+            return super().submit(*arguments)
+
+    arrived: list[int] = []
+    monkeypatch.setattr(compute, "IN_FLIGHT", 3)
+    sweep = load_sweep(grid=["beta1=0:0.9:50", "beta2=0.5:0.99:50"], steps=100, optimizers=["adam"])
+    with Counting(2) as executor:
+        result = run.sweep(sweep, tmp_path, executor, on_cells=lambda done, total: arrived.append(done))
+    assert result.complete
+    assert executor.submitted == len(arrived) - 1 == 10
+
+
+def test_an_error_in_a_block_ends_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*arguments: Any) -> None:
+        raise MemoryError("no more of it")
+
+    monkeypatch.setattr(compute, "run_block", failing)
+    with pytest.raises(MemoryError, match="no more of it"):
+        swept(small(), tmp_path)
+
+
+def test_warnings_of_others_are_heard_during_a_sweep(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="from elsewhere"):
+        swept(small(steps=100), tmp_path, on_cells=lambda done, total: warnings.warn("from elsewhere", stacklevel=1))
 
 
 @pytest.mark.parametrize(
@@ -157,290 +139,150 @@ def test_a_sweep_resumes_where_it_stopped_and_has_the_same_rows(tmp_path: Path) 
     ],
 )
 def test_a_database_that_was_changed(statement: str, message: str, tmp_path: Path) -> None:
-    directory = make_directory(small(), tmp_path)
-    run_sweep(directory)
-    with closing(sqlite3.connect(directory / "results.sqlite")) as database, database:
-        database.execute(statement)
+    directory = swept(small(steps=100), tmp_path).directory
+    change(directory, statement)
     with pytest.raises(Damaged, match=message):
-        run_sweep(directory)
+        resumed(directory)
 
 
-def test_a_database_that_cannot_be_written(tmp_path: Path) -> None:
-    directory = make_directory(small(), tmp_path)
+def test_a_database_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "BUSY_SECONDS", 0.1)
+    directory = swept(small(steps=100), tmp_path).directory
+    (directory / "results.sqlite").unlink()
     (directory / "results.sqlite").mkdir()
     with pytest.raises(RunError, match=r"results\.sqlite: unable to open database file"):
-        run_sweep(directory)
+        resumed(directory)
     (directory / "results.sqlite").rmdir()
     with closing(sqlite3.connect(directory / "results.sqlite")) as database:
         database.execute("BEGIN EXCLUSIVE")
         with pytest.raises(RunError, match=r"results\.sqlite: database is locked"):
-            run_sweep(directory)
+            resumed(directory)
 
 
 def test_a_damaged_page(tmp_path: Path) -> None:
-    directory = make_directory(small(grid=["beta2=0.9:0.999:600"], steps=100), tmp_path)
-    run_sweep(directory)
+    directory = swept(small(grid=["beta2=0.9:0.999:600"], steps=100), tmp_path).directory
     content = bytearray((directory / "results.sqlite").read_bytes())
     content[4096 * 3 : 4096 * 4] = random.Random(1).randbytes(4096)
     (directory / "results.sqlite").write_bytes(content)
-    with pytest.raises(Damaged, match=r"results\.sqlite is damaged"):
-        run_sweep(directory)
-        rows(directory)
+    with (
+        pytest.raises(Damaged, match=r"results\.sqlite is damaged"),
+        open_results(directory, read_sweep(directory)) as it,
+    ):
+        list(it.rows())
 
 
 def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
-    directory = make_directory(small(), tmp_path)
-    run_sweep(directory)
+    directory = swept(small(steps=100), tmp_path).directory
     (directory / "sweep.yaml").write_text(small(steps=30_000).to_yaml())
     with pytest.raises(Damaged, match="of another sweep"):
-        run_sweep(directory)
+        resumed(directory)
     (directory / "results.sqlite").write_bytes(b"nonsense" * 200)
     with pytest.raises(Damaged, match=r"results\.sqlite is damaged"):
-        run_sweep(directory)
+        resumed(directory)
     (directory / "sweep.yaml").write_text("steps: [")
     with pytest.raises(Damaged, match=r"sweep\.yaml is damaged"):
-        run_sweep(directory)
+        resumed(directory)
     with pytest.raises(NoSuchRun, match="is not a sweep"):
-        run_sweep(tmp_path)
-
-
-def test_the_command(amsgrad_exp: Run, tmp_path: Path) -> None:
-    done = amsgrad_exp(
-        "sweep", "--grid", "beta1=0:0.9:5", "--grid", "beta2=0.9,0.99,0.9999", "--steps", "1e6", "--export", "csv"
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    (directory,) = (tmp_path / "sweeps" / "synthetic").iterdir()
-    assert {"results.sqlite", "results.csv", "phase.png", "phase.svg", "sweep.yaml"} <= {
-        path.name for path in directory.iterdir()
-    }
-    with (directory / "results.csv").open() as file:
-        exported = list(csv.DictReader(file))
-    assert [float(row["mean_x"]) for row in exported] == [row[7] for row in rows(directory)]
-    assert [row["iterate"] for row in exported if row["beta2"] == "0.9999" and row["optimizer"] == "adam"] == [
-        "optimum"
-    ] * 5
-    assert "15" in done.stdout
-    assert logged(directory) == {"adam.optimum": [(0, 5.0)], "adam.worst": [(0, 10.0)], "amsgrad.optimum": [(0, 15.0)]}
-    again = amsgrad_exp("sweep", "--config", str(directory / "sweep.yaml"), "--quiet", "--no-figure")
-    assert (again.returncode, again.stdout) == (0, "")
-    other = next(path for path in (tmp_path / "sweeps" / "synthetic").iterdir() if path != directory)
-    assert rows(other) == rows(directory)
-    line = amsgrad_exp("sweep", "--grid", "lr=log:0.001:0.1:5", "--steps", "1e5")
-    assert "profile.png" in line.stdout
-    table = amsgrad_exp("sweep", *"--grid lr=0.1,0.2 --grid eps=0,1 --grid beta1=0,0.5 --steps 1e4".split())
-    assert table.stdout.count("adam") == 9
-    assert all(len(row) <= 80 for row in table.stdout.splitlines() if "/" not in row)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["sweep"], "at least one axis"),
-        (["sweep", "--grid", "beta2=1:2:3"], "beta2: must be less than 1"),
-        (["sweep", "--grid", "beta2=0.5,0.9", "--export", "xlsx"], "--export takes csv"),
-        (["sweep", "--grid", "beta2=0.5,0.9", "--jobs", "0"], "--jobs"),
-        (["boundary", "--problem", "stochastic"], "not periodic"),
-        (["boundary", "--optimizer", "torch.optim.SGD"], "no steady state is known"),
-    ],
-)
-def test_wrong_input(arguments: list[str], message: str, amsgrad_exp: Run, tmp_path: Path) -> None:
-    done = amsgrad_exp(*arguments)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_boundary_command(amsgrad_exp: Run) -> None:
-    done = amsgrad_exp("boundary", "--beta1", "0.9")
-    assert "0.99951589 < beta2 < 0.9999999  to the optimum" in done.stdout
-    assert "no critical beta2" in amsgrad_exp("boundary", "--optimizer", "amsgrad").stdout
-
-
-def test_the_boundary_of_a_plane() -> None:
-    sweep = load_sweep(grid=["beta1=0:0.95:5", "beta2=log1m:0.5:0.99999:9"], optimizers=["adam"])
-    mesh = boundary(sweep, "adam")
-    assert mesh is not None
-    beta1, beta2, drifts = mesh
-    for column in (0, 30, 59):
-        (critical,) = critical_beta2(sweep.trial(0).problem, "adam", beta1[column], 1e-16)
-        assert np.array_equal(drifts[:, column] > 0, beta2 > critical)
-    plane = load_sweep(problem="theorem1", grid=["C=2.1:9:4", "beta2=0.1:0.9:3"], optimizers=["adam"])
-    assert boundary(plane, "adam") is not None
-    noisy = load_sweep(problem="stochastic", grid=["lr=0.1,0.2", "beta2=0.1:0.9:3"], optimizers=["adam"])
-    assert boundary(noisy, "adam") is None
-
-
-PLANE = (
-    "--grid beta1=0:0.9:60 --grid beta2=0.5:0.99:60 --optimizer adam --schedule inv-sqrt --no-figure --quiet".split()
-)
-
-
-def command(*arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "amsgrad_exp", *arguments])
-
-
-def test_ten_kills(tmp_path: Path) -> None:
-    """A sweep killed ten times with SIGKILL and resumed has the rows of one that was never killed."""
-    plane = [*PLANE, "--steps", "3e5"]
-    began = time.monotonic()
-    assert command("sweep", *plane, "--out", str(tmp_path / "whole")).wait() == 0
-    duration = time.monotonic() - began
-    (whole,) = (tmp_path / "whole" / "synthetic").iterdir()
-    chance = random.Random(4)
-    kills = 0
-    process = command("sweep", *plane, "--out", str(tmp_path / "parts"))
-    while kills < 10:
-        time.sleep(chance.uniform(0.6, 0.3 * duration + 0.8))
-        found = list((tmp_path / "parts").glob("synthetic/*/results.sqlite"))
-        if not found and process.poll() is None:
-            continue
-        kills += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process = command("resume", str(found[0].parent), "--quiet")
-    assert process.wait() == 0
-    (parts,) = (tmp_path / "parts" / "synthetic").iterdir()
-    assert rows(parts) == rows(whole)
-
-
-def test_interrupted(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "amsgrad_exp", "sweep", *PLANE, "--steps", "3e6", "--out", str(tmp_path)],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not list(tmp_path.glob("*/*/results.sqlite")):
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    (directory,) = tmp_path.glob("*/*")
-    assert (process.returncode, stderr) == (130, f"interrupted: go on with amsgrad-exp resume {directory}\n")
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A real Dask scheduler and two worker processes on the loopback."""
-    info = tmp_path / "scheduler.json"
-    where = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
-    scheduler = subprocess.Popen(
-        [*dask, "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(info)],
-        **where,  # type: ignore[call-overload]
-    )
-    while not info.exists():
-        assert scheduler.poll() is None
-        time.sleep(0.1)
-    time.sleep(0.2)
-    address = json.loads(info.read_text())["address"]
-    options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, *options]
-    workers = [subprocess.Popen(worker, **where) for _ in range(2)]  # type: ignore[call-overload]
-    yield address, workers
-    for process in (*workers, scheduler):
-        process.kill()
-        process.wait()
-
-
-def test_a_cluster_that_loses_a_worker(
-    cluster: tuple[str, list[subprocess.Popen[bytes]]], amsgrad_exp: Run, tmp_path: Path
-) -> None:
-    address, workers = cluster
-    plane = [*PLANE, "--steps", "1e6"]
-    assert amsgrad_exp("sweep", *plane, "--out", "local").returncode == 0
-    process = subprocess.Popen(
-        [sys.executable, "-m", "amsgrad_exp", "sweep", *plane, "--dask", address, "--out", "remote"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    found: list[Path] = []
-    while process.poll() is None and not (found and 0 < len(rows(found[0].parent)) < 3000):
-        time.sleep(0.05)
-        found = list(tmp_path.glob("remote/*/*/results.sqlite"))
-    workers[0].kill()
-    _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 0, stderr
-    (local,), (remote,) = ((tmp_path / name / "synthetic").iterdir() for name in ("local", "remote"))
-    assert rows(remote) == rows(local)
-    assert len(rows(remote)) == 3600
-
-
-def test_a_cluster_that_is_not_there(amsgrad_exp: Run) -> None:
-    done = amsgrad_exp("sweep", *PLANE, "--steps", "10", "--dask", "tcp://127.0.0.1:9")
-    assert done.returncode == 2
-    assert done.stderr == "amsgrad-exp: --dask tcp://127.0.0.1:9: no scheduler answers there\n"
-
-
-def test_a_cluster_of_one_thread_computes(cluster: tuple[str, list[subprocess.Popen[bytes]]], amsgrad_exp: Run) -> None:
-    address, workers = cluster
-    workers[1].kill()
-    workers[1].wait()
-    assert amsgrad_exp("sweep", *PLANE, "--steps", "10", "--dask", address).returncode == 0
-    with Client(address) as client:  # type: ignore[no-untyped-call]
-        (log,) = client.run(lambda dask_worker: str(list(dask_worker.state.log))).values()
-    assert log.count("executing") >= 15
-
-
-def test_a_worker_of_another_version_is_refused(
-    cluster: tuple[str, list[subprocess.Popen[bytes]]], amsgrad_exp: Run, tmp_path: Path
-) -> None:
-    address, workers = cluster
-    older = (
-        "import runpy; from importlib import metadata; version = metadata.version; "
-        "metadata.version = lambda name: '0.0.1' if name == 'amsgrad-exp' else version(name); "
-        "runpy.run_module('distributed.cli.dask_worker', run_name='__main__')"
-    )
-    command = [sys.executable, "-c", older, address, "--no-nanny", "--no-dashboard"]
-    with Client(address) as client:  # type: ignore[no-untyped-call]
-        workers.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        client.wait_for_workers(3)  # type: ignore[no-untyped-call]
-    refused = amsgrad_exp("sweep", *PLANE, "--steps", "10", "--dask", address, "--out", "refused")
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert "amsgrad-exp 0.1.0 is needed" in refused.stderr
-    assert refused.stderr.endswith("has 0.0.1\n")
-    assert not (tmp_path / "refused").exists()
-
-
-def test_a_lost_cluster(cluster: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path) -> None:
-    address, _ = cluster
-    process = subprocess.Popen(
-        [sys.executable, "-m", "amsgrad_exp", "sweep", *PLANE, "--steps", "1e7", "--dask", address, "--out", "lost"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not list(tmp_path.glob("lost/*/*/results.sqlite")):
-        time.sleep(0.05)
-    time.sleep(1)
-    with Client(address) as client:  # type: ignore[no-untyped-call]
-        client.shutdown()  # type: ignore[no-untyped-call]
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert stderr.startswith(f"amsgrad-exp: --dask {address}: the cluster was lost (")
-    assert stderr.count("\n") == 1
+        resumed(tmp_path)
 
 
 def test_two_processes_on_one_sweep(tmp_path: Path) -> None:
-    directory = make_directory(small(), tmp_path)
+    directory = swept(small(steps=100), tmp_path, should_stop=lambda: True).directory
     refusals: list[str] = []
 
     def try_again(done: int, total: int) -> None:
         if not refusals:
             with pytest.raises(RunError) as caught:
-                run_sweep(directory)
+                resumed(directory)
             refusals.append(str(caught.value))
 
-    run_sweep(directory, on_cells=try_again)
+    resumed(directory, on_cells=try_again)
     assert f"in use by process {os.getpid()}" in refusals[0]
 
 
 def test_results_know_what_is_done(tmp_path: Path) -> None:
-    sweep = small()
-    directory = make_directory(sweep, tmp_path)
-    with closing(Results(directory, sweep)) as results:
+    sweep = small(steps=100)
+    with open_results(tmp_path, sweep) as results:
         results.add(run_block(sweep, [3, 4]))
         assert np.flatnonzero(results.done()).tolist() == [3, 4]
         assert {cell for block in sweep.blocks(results.done()) for cell in block} == set(range(len(sweep))) - {3, 4}
+
+
+def test_an_export_takes_no_more_memory_than_a_row(tmp_path: Path) -> None:
+    sweep = load_sweep(grid=["lr=0.001:0.1:10000"], steps=10, optimizers=["adam"])
+    (row,) = run_block(sweep, [0])
+    with open_results(tmp_path, sweep) as results:
+        results.add(row | {"cell": cell} for cell in range(len(sweep)))
+        tracemalloc.start()
+        results.export_csv(tmp_path / "results.csv")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert most < 300_000 < (tmp_path / "results.csv").stat().st_size
+    with (tmp_path / "results.csv").open(newline="") as file:
+        assert sum(1 for _ in csv.DictReader(file)) == len(sweep)
+
+
+def test_an_export_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "results.csv").write_text("old")
+    with open_results(tmp_path, small(steps=100)) as results:
+        monkeypatch.setattr(results, "rows", lambda: iter([{"no such column": 1}]))
+        with pytest.raises(ValueError, match="no such column"):
+            results.export_csv(tmp_path / "results.csv")
+    assert (tmp_path / "results.csv").read_text() == "old"
+    assert not list(tmp_path.glob(".*.new"))
+
+
+def command(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", "amsgrad_exp", *arguments], stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_results(out: Path) -> Path:
+    while not (databases := list(out.glob("*/*/results.sqlite"))):
+        time.sleep(0.02)
+    return databases[0].parent
+
+
+def test_killed_and_resumed_sweeps_have_the_same_rows(tmp_path: Path) -> None:
+    plane = [*PLANE, "--steps", "3e5"]
+    began = time.monotonic()
+    process = command("sweep", *plane, "--out", str(tmp_path / "whole"))
+    _, stderr = process.communicate()
+    assert (process.returncode, stderr) == (0, "")
+    duration = time.monotonic() - began
+    whole = wait_for_results(tmp_path / "whole")
+    chance = random.Random(4)
+    kills = attempt = 0
+    while kills < KILLS:
+        attempt += 1
+        out = tmp_path / f"attempt {attempt}"
+        process = command("sweep", *plane, "--out", str(out))
+        directory = wait_for_results(out)
+        while kills < KILLS and len(rows(directory)) < len(rows(whole)):
+            time.sleep(chance.uniform(0, duration / 4))
+            kills += process.poll() is None
+            process.kill()
+            process.communicate()
+            process = command("resume", str(directory), "--quiet")
+        _, stderr = process.communicate()
+        assert (process.returncode, stderr) == (0, "")
+        assert rows(directory) == rows(whole)
+        assert logged(directory) == logged(whole)
+
+
+def test_interrupted_at_once(tmp_path: Path) -> None:
+    """A block of these takes minutes, and is not waited for."""
+    process = command("sweep", *PLANE, "--steps", "1e9", "--out", str(tmp_path))
+    directory = wait_for_results(tmp_path)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stderr) == (130, f"interrupted: go on with amsgrad-exp resume {directory}\n")
+
+
+def test_threads_hand_on_what_is_raised_and_drop_what_has_not_begun() -> None:
+    with workers(1) as executor:
+        with pytest.raises(ZeroDivisionError):
+            executor.submit(lambda: 1 / 0).result()
+        assert list(executor.map(abs, [-1, 2])) == [1, 2]
+        executor.submit(time.sleep, 0.2)
+        late = executor.submit(abs, -3)
+    assert late.cancelled()

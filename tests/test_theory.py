@@ -15,7 +15,7 @@ from amsgrad_exp.problems.stochastic import Stochastic
 from amsgrad_exp.problems.theorem1 import Theorem1
 from amsgrad_exp.rules.base import steady_state
 from amsgrad_exp.spec.grid import LANES, load_sweep
-from amsgrad_exp.sweeps.run import run_block
+from amsgrad_exp.sweeps.block import run_block
 from amsgrad_exp.theory import critical_beta2, destination, drift
 
 # Away from the boundary: cells where |D| is at least this part of the sum of |terms of D|.
@@ -113,7 +113,7 @@ def test_simulation_and_theory_agree_outside_the_margin(optimizer: str, grid: li
     mean_x = np.full(len(sweep), np.nan)
     for cells in sweep.blocks(np.zeros(len(sweep), bool)):
         assert len(cells) <= LANES
-        for cell, *_, in_row in ((row[0], row[4], row[7]) for row in run_block(sweep, cells)):
-            mean_x[cell] = in_row
+        for row in run_block(sweep, cells):
+            mean_x[row["cell"]] = row["mean_x"]
     simulated = np.where(mean_x.reshape(beta1.shape) < 0, "optimum", "worst")
     assert np.array_equal(simulated[outside], destination(Online(), drifts)[outside])

@@ -6,12 +6,12 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    pass
+RUNS = Path("logs")
+SWEEPS = Path("sweeps")
 
 
 def _csv(export: str | None) -> str | None:
@@ -21,27 +21,16 @@ def _csv(export: str | None) -> str | None:
 
 
 Out = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
-
-
+OutOfKind = Annotated[Path | None, typer.Option("--out", help="Where runs, or sweeps, are kept: logs, or sweeps.")]
 Reference = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's directory, its id or the beginning of it, or 'last'.")
 ]
-
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-
-
 Jobs = Annotated[int | None, typer.Option(min=1, help="Threads of a sweep; all cores by default.")]
-
-
 Dask = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Compute a sweep on this Dask scheduler.")]
-
-
 Export = Annotated[
     str | None, typer.Option(metavar="csv", callback=_csv, help="Write a sweep's rows as results.csv, too.")
 ]
-
-
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
@@ -56,6 +45,9 @@ def experiment_options(
     beta1: Annotated[float | None, typer.Option(help="Decay rate of the first moment.")] = None,
     beta2: Annotated[float | None, typer.Option(help="Decay rate of the second moment.")] = None,
     eps: Annotated[float | None, typer.Option(help="Added to the root of the second moment.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An optimizer's own setting, such as n of adashift.")
+    ] = None,
     schedule: Annotated[str | None, typer.Option(help="Step-size schedule, see 'list schedules'.")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, compiled or torch.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
@@ -65,17 +57,12 @@ def experiment_options(
     no_fast_forward: Annotated[bool, typer.Option("--no-fast-forward", help="Simulate every step.")] = False,
 ) -> dict[str, Any]:
     """The options that `run` and `compare` share, as arguments of `load_experiment`."""
-    constants = {}
-    for assignment in set_ or []:
-        name, equals, value = assignment.partition("=")
-        if not (name and equals):
-            raise typer.BadParameter(f"--set takes NAME=VALUE, not {assignment!r}")
-        constants[name] = value
     settings = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps}
     return {
         "path": config,
         "settings": {name: value for name, value in settings.items() if value is not None},
-        "constants": constants,
+        "options": _assigned("--option", option or []),
+        "constants": _assigned("--set", set_ or []),
         "problem": problem,
         "steps": steps,
         "schedule": schedule,
@@ -88,20 +75,38 @@ def experiment_options(
     }
 
 
-def with_experiment_options(command: Callable[..., None], only: Sequence[str] = ()) -> Callable[..., None]:
-    """Add the shared options, or only some, to a command, which gets what they come to as ``experiment``."""
+def _assigned(option: str, assignments: Sequence[str]) -> dict[str, str]:
+    """Values by name, each given once, as ``NAME=VALUE``."""
+    values: dict[str, str] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(f"{option} takes NAME=VALUE, not {assignment!r}")
+        if name in values:
+            raise typer.BadParameter(f"{option} {name} is given twice")
+        values[name] = value
+    return values
+
+
+def with_experiment_options(*only: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator that adds the shared options, or only these, to a command.
+
+    The command gets what they come to as its first argument, and Typer its other parameters followed by theirs.
+    """
     known = inspect.signature(experiment_options, eval_str=True).parameters
-    shared = {name: known[name] for name in only or known}
-    own = {
-        name: it for name, it in inspect.signature(command, eval_str=True).parameters.items() if name != "experiment"
-    }
+    shared = [known[name] for name in only or known]
 
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        given = {name: values.pop(name) for name in shared}
-        command(experiment_options(**given), **values)
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        _, *own = inspect.signature(command, eval_str=True).parameters.values()
 
-    parameters = [it.replace(kind=inspect.Parameter.KEYWORD_ONLY) for it in (*own.values(), *shared.values())]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {it.name: it.annotation for it in parameters}
-    return run
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            chosen = {option.name: values.pop(option.name) for option in shared}
+            command(experiment_options(**chosen), **values)
+
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *shared)]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate

@@ -8,22 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from amsgrad_exp.cli import sweeps
+from amsgrad_exp.cli.options import RUNS, SWEEPS, Dask, Export, Jobs, Json, Out, OutOfKind, Quiet, Reference
+from amsgrad_exp.cli.runs import report
+from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
 from amsgrad_exp.errors import NotVerified
 
 if TYPE_CHECKING:
-    pass
-from amsgrad_exp.cli.options import (
-    Dask,
-    Export,
-    Jobs,
-    Json,
-    Out,
-    Quiet,
-    Reference,
-)
-from amsgrad_exp.cli.runs import report
-from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
-from amsgrad_exp.cli.sweeps import complete
+    from amsgrad_exp.driver.chunk import Chunk
 
 
 def resume(
@@ -31,55 +23,71 @@ def resume(
     jobs: Jobs = None,
     dask: Dask = None,
     export: Export = None,
-    out: Out = Path("logs"),
+    out: OutOfKind = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Go on with an interrupted run or sweep, to the same result as if it had never been interrupted."""
-    from amsgrad_exp.output import progress
+    from amsgrad_exp.output import console, progress
     from amsgrad_exp.records import recorder
     from amsgrad_exp.records import run as runs
+    from amsgrad_exp.spec.labels import labels
 
-    directory = runs.find_directory(reference, out)
-    if (directory / "sweep.yaml").is_file():
-        from amsgrad_exp.sweeps.workers import workers
-
+    if directory := sweeps.directory_of(reference, out):
         if as_json:
             raise typer.BadParameter("--json is for runs, and this is a sweep: take --export csv")
-        with workers(jobs or -1, dask):
-            complete(directory, export, figure=True, quiet=quiet)
+        sweeps.resume(directory, jobs, dask, export, quiet=quiet)
         return
     if jobs or dask or export:
         raise typer.BadParameter("--jobs, --dask and --export are for sweeps, and this is a run")
-    found = runs.read_run(directory)
+    run = runs.find_run(reference, out or RUNS)
+    (label,) = labels([run.trial])
     with (
         interruptible() as interruption,
-        progress.progress(found.summary.optimizer, found.summary.steps, shown=not quiet) as update,
+        progress.progress(label, run.summary.steps, shown=not quiet) as update,
         optimizers_print_to_stderr(),
     ):
-        recorded = recorder.resume(found, update, interruption)
-    report({recorded.run.summary.optimizer: recorded}, interruption, as_json=as_json, quiet=quiet)
+        run = recorder.resume(run, update, interruption, console.note)
+    report({label: run}, interruption, as_json=as_json, quiet=quiet)
 
 
 def verify(
     reference: Reference,
     engine: Annotated[str | None, typer.Option(help="Run it again on this engine: compiled or torch.")] = None,
-    out: Out = Path("logs"),
+    every_cell: Annotated[bool, typer.Option("--all", help="Compute every cell of a sweep, not some.")] = False,
+    out: OutOfKind = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run a recorded experiment again and compare every logged point; exit with 4 where they differ."""
+    """Run a recorded experiment again and compare every logged point; exit with 4 where they differ.
+
+    Of a sweep, check every row and compute some of the cells again.
+    """
     from amsgrad_exp.errors import Damaged
     from amsgrad_exp.output import console, progress
     from amsgrad_exp.records import run as runs
     from amsgrad_exp.records import verify as verifying
 
+    if directory := sweeps.directory_of(reference, out):
+        if engine:
+            raise typer.BadParameter("--engine is for runs, and this is a sweep")
+        sweeps.verify(directory, every_cell=every_cell, quiet=quiet)
+        return
+    if every_cell:
+        raise typer.BadParameter("--all is for sweeps, and this is a run")
     try:
-        found = runs.find_run(reference, out)
+        run = runs.find_run(reference, out or RUNS)
         with (
-            progress.progress(f"verifying {found.summary.optimizer}", found.summary.steps, shown=not quiet) as update,
+            interruptible() as interruption,
+            progress.progress(f"verifying {run.summary.optimizer}", run.summary.steps, shown=not quiet) as update,
             optimizers_print_to_stderr(),
         ):
-            verification = verifying.verify(found, engine, update)
+
+            def update_or_stop(chunk: Chunk) -> None:
+                update(chunk)
+                if interruption.signal:
+                    raise typer.Exit(128 + interruption.signal)
+
+            verification = verifying.verify(run, engine, update_or_stop)
     except Damaged as error:
         raise NotVerified(str(error)) from error
     if verification.first_step is not None:
@@ -93,11 +101,11 @@ def show(reference: Reference, out: Out = Path("logs")) -> None:
     from amsgrad_exp.output import console
     from amsgrad_exp.records import run as runs
 
-    found = runs.find_run(reference, out)
-    trace = found.read_trace()
-    console.run_table(found)
+    run = runs.find_run(reference, out)
+    trace = run.trace
+    console.run_table(run)
     console.out.print()
-    console.out.print(found.trial.to_yaml().rstrip(), markup=False, style="dim")
+    console.out.print(run.trial.to_yaml().rstrip(), markup=False, style="dim")
     console.out.print()
     console.plot(trace)
 
@@ -112,32 +120,33 @@ def plot(
     from amsgrad_exp.output import console
     from amsgrad_exp.output.figures import regret_and_iterate
     from amsgrad_exp.records import run as runs
+    from amsgrad_exp.spec.labels import labels
 
     if not figure.name:
         raise typer.BadParameter(f"--figure takes a file's name, not {str(figure)!r}")
-    found = [runs.find_run(reference, out) for reference in references]
-    problems = [it.trial.problem for it in found]
-    if len({(problem.optimum, problem.low, problem.high) for problem in problems}) > 1:
+    drawn = list({run.directory: run for run in (runs.find_run(reference, out) for reference in references)}.values())
+    problems = [run.trial.problem for run in drawn]
+    if len({(problem.optimum, problem.interval) for problem in problems}) > 1:
         raise ConfigError("these runs are of problems with different optima or intervals: draw them apart")
-    names = [it.summary.optimizer for it in found]
-    labels = [
-        name if names.count(name) == 1 else f"{name} {it.run_id[:8]}" for name, it in zip(names, found, strict=True)
-    ]
-    traces = {label: it.read_trace() for label, it in zip(labels, found, strict=True)}
+    try:
+        names = labels([run.trial for run in drawn], [run.run_id[:8] for run in drawn])
+    except ValueError as error:
+        raise ConfigError(f"these runs cannot be told apart: {error}") from error
+    traces = {name: run.trace for name, run in zip(names, drawn, strict=True)}
     for label, trace in traces.items():
         if not len(trace):
             raise ConfigError(f"{label} has no logged points yet: there is nothing to draw")
-    console.out.print("figure", *regret_and_iterate(figure, traces, found[0].trial.problem), soft_wrap=True)
+    console.out.print("figure", *regret_and_iterate(figure, traces, problems[0]), soft_wrap=True)
 
 
-KINDS = ("problems", "optimizers", "schedules", "runs")
+KINDS = ("problems", "optimizers", "schedules", "runs", "sweeps")
 
 
 def list_(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=", ".join(KINDS), autocompletion=lambda: KINDS)],
-    out: Out = Path("logs"),
+    out: OutOfKind = None,
 ) -> None:
-    """List problems, optimizers, schedules or the runs that are there."""
+    """List problems, optimizers, schedules, or the runs or sweeps that are there."""
     from amsgrad_exp.output import console
     from amsgrad_exp.problems import PROBLEMS
     from amsgrad_exp.records import run as runs
@@ -147,12 +156,14 @@ def list_(
 
     if kind not in KINDS:
         raise typer.BadParameter(f"there is no list of {kind!r}, {nearest(kind, KINDS)}")
+    if kind == "sweeps":
+        sweeps.list_sweeps(out or SWEEPS)
+        return
     if kind == "runs":
-        found = runs.list_runs(out, console.note)
-        if not found:
-            console.note(f"no runs under {out}")
+        if recorded := runs.list_runs(out or RUNS, console.note):
+            console.run_listing(recorded)
         else:
-            console.run_listing(found)
+            console.note(f"no runs under {out or RUNS}")
         return
     if kind == "optimizers":
         entries = {
@@ -161,5 +172,5 @@ def list_(
         entries["import.path"] = "any torch.optim.Optimizer class, such as torch.optim.NAdam (torch)"
     else:
         registry = PROBLEMS if kind == "problems" else SCHEDULES
-        entries = {name: (inspect.getdoc(it) or "").splitlines()[0] for name, it in registry.items()}
+        entries = {name: (inspect.getdoc(entry) or "").splitlines()[0] for name, entry in registry.items()}
     console.listing(kind, entries)

@@ -5,27 +5,24 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amsgrad_exp.errors import NotAsExpected
+from amsgrad_exp.cli.options import Json, Out, Quiet, with_experiment_options
+from amsgrad_exp.cli.signals import Interruption, interruptible, optimizers_print_to_stderr
+from amsgrad_exp.errors import ConfigError, NotAsExpected
 from amsgrad_exp.verdict import Verdict
 
 if TYPE_CHECKING:
-    from amsgrad_exp.records.recorder import Recorded
+    from amsgrad_exp.problems import Problem
+    from amsgrad_exp.records.run import Run
     from amsgrad_exp.spec.experiment import Trial
-from amsgrad_exp.cli.options import (
-    Json,
-    Out,
-    Quiet,
-    with_experiment_options,
-)
-from amsgrad_exp.cli.signals import Interruption, interruptible, optimizers_print_to_stderr
 
 
-@with_experiment_options
+@with_experiment_options()
 def run(
     experiment: dict[str, Any],
     optimizer: Annotated[str | None, typer.Option(help="A name, see 'list optimizers', or an import path.")] = None,
@@ -34,24 +31,24 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run one optimizer on one problem and say whether it converges."""
-    from amsgrad_exp.errors import ConfigError
-    from amsgrad_exp.spec.labels import labels
+    from amsgrad_exp import api
+    from amsgrad_exp.cli.watch import Onlooker
     from amsgrad_exp.spec.read import load_experiment
 
     if optimizer is None and experiment["path"] is None:
         optimizer = "adam"
     with optimizers_print_to_stderr():
         loaded = load_experiment(**experiment, optimizers=[optimizer] if optimizer else [])
-    trials = loaded.trials()
-    if len(trials) > 1:
-        names = ", ".join(labels(trials))
-        raise ConfigError(f"{experiment['path']} lists {names}: pick one with --optimizer, or use compare")
+    names = [settings.label or settings.name for settings in loaded.optimizers]
+    if len(names) > 1:
+        how = "pick one with --optimizer" if len(set(names)) == len(names) else "label them to pick one"
+        raise ConfigError(f"{experiment['path']} lists {', '.join(names)}: {how}, or use compare")
     with interruptible() as interruption:
-        recorded = _record(trials[0], out, interruption, quiet=quiet)
-        report({recorded.run.summary.optimizer: recorded}, interruption, as_json=as_json, quiet=quiet)
+        recorded = api.run(loaded, out, Onlooker(interruption, quiet=quiet, raising=True))
+        report({names[0]: recorded}, interruption, as_json=as_json, quiet=quiet)
 
 
-@with_experiment_options
+@with_experiment_options()
 def compare(
     experiment: dict[str, Any],
     optimizer: Annotated[
@@ -59,7 +56,10 @@ def compare(
     ] = None,
     expect: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=WHERE", help="Exit with 3 unless NAME settles at optimum, worst or between."),
+        typer.Option(
+            metavar="LABEL=WHERE",
+            help=f"Exit with 3 unless that optimizer, by its label or its name, settles at {', '.join(Verdict)}.",
+        ),
     ] = None,
     no_figure: Annotated[bool, typer.Option("--no-figure", help="Write no figure.")] = False,
     out: Out = Path("logs"),
@@ -67,92 +67,102 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Run several optimizers on one problem, side by side; Adam and AMSGrad by default."""
-    from amsgrad_exp import engines
-    from amsgrad_exp.errors import RunFailed
+    from amsgrad_exp import api
+    from amsgrad_exp.cli.watch import Onlooker
     from amsgrad_exp.output import console
     from amsgrad_exp.spec.labels import labels
     from amsgrad_exp.spec.read import load_experiment
 
     with optimizers_print_to_stderr():
         loaded = load_experiment(**experiment, optimizers=optimizer or [])
-        trials = dict(zip(labels(loaded.trials()), loaded.trials(), strict=True))
-        for trial in trials.values():
-            engines.build(trial)  # what cannot be built is refused before anything is run
-    expected = _expectations(expect or [], list(trials))
+    expected = _expectations(expect or [], dict(zip(labels(loaded.trials()), loaded.trials(), strict=True)))
     with interruptible() as interruption:
-        recorded, failed = {}, False
-        for label, trial in trials.items():
-            if interruption.signal:
-                console.note(f"not started: {label}")
-                continue
-            try:
-                recorded[label] = _record(trial, out, interruption, quiet=quiet)
-            except RunFailed as failure:
-                console.error(f"{label}: {failure}")
-                failed = True
-        report(recorded, interruption, as_json=as_json, quiet=quiet)
-    runs = {label: each.run for label, each in recorded.items()}
+        watch = Onlooker(interruption, quiet=quiet)
+        runs = api.compare(loaded, out, watch)
+        report(runs, interruption, as_json=as_json, quiet=quiet)
     if runs and not no_figure:
-        from amsgrad_exp.output.figures import regret_and_iterate
-
-        traces = {label: each.trace for label, each in recorded.items()}
-        first = next(iter(runs.values()))
-        path = first.directory.with_name(f"compare-{first.run_id}")
-        files = regret_and_iterate(path, traces, loaded.problem)
+        files = _draw(runs, loaded.problem)
         if not (quiet or as_json):
             console.out.print("figure", *files, soft_wrap=True)
-    if failed:
+    if watch.failures:
         raise typer.Exit(1)
-    results = {label: it.summary.result for label, it in runs.items() if it.summary.result is not None}
-    wrong = {label: it.iterate for label, it in results.items() if expected.get(label, it.iterate) != it.iterate}
-    for label, iterate in wrong.items():
-        console.error(f"{label}: expected {expected[label]}, came to {iterate}")
+    wrong = _unmet(expected, runs)
+    for message in wrong:
+        console.error(message)
     if wrong:
         raise typer.Exit(NotAsExpected.status)
 
 
-def _expectations(expect: list[str], names: list[str]) -> dict[str, str]:
-    from amsgrad_exp.spec.explain import nearest
-
-    expected = {}
-    for assignment in expect:
+def _expectations(assignments: Sequence[str], trials: Mapping[str, Trial]) -> dict[str, str]:
+    """Where each label of a comparison is expected to settle."""
+    *others, last = Verdict
+    expected: dict[str, str] = {}
+    for assignment in assignments:
         name, _, where = assignment.rpartition("=")
         if where not in list(Verdict):
-            raise typer.BadParameter(f"--expect takes NAME=optimum, worst or between, not {assignment!r}")
-        if name not in names:
-            raise typer.BadParameter(f"--expect {assignment}: {name!r} is not compared, {nearest(name, names)}")
-        if name in expected:
+            raise typer.BadParameter(f"--expect takes LABEL={', '.join(others)} or {last}, not {assignment!r}")
+        label = _labelled(name, trials)
+        if label in expected:
             raise typer.BadParameter(f"--expect {name} is given twice")
-        expected[name] = where
+        expected[label] = where
     return expected
 
 
-def _record(trial: Trial, out: Path, interruption: Interruption, *, quiet: bool) -> Recorded:
-    from amsgrad_exp.output import progress
-    from amsgrad_exp.records.recorder import record
+def _labelled(name: str, trials: Mapping[str, Trial]) -> str:
+    """The label, of a comparison's, that is this one or is of the only optimizer of this name."""
+    from amsgrad_exp.spec.explain import nearest
 
-    with progress.progress(trial.optimizer.name, trial.steps, shown=not quiet) as update, optimizers_print_to_stderr():
-        return record(trial, out, update, interruption)
+    if name in trials:
+        return name
+    matching = [label for label, trial in trials.items() if trial.optimizer.name == name]
+    if not matching:
+        raise typer.BadParameter(f"--expect {name}: {name!r} is not compared, {nearest(name, trials)}")
+    if len(matching) > 1:
+        choices = " or ".join(map(repr, matching))
+        raise typer.BadParameter(f"--expect {name}: {name!r} is compared {len(matching)} times: take {choices}")
+    return matching[0]
 
 
-def report(recorded: dict[str, Recorded], interruption: Interruption, *, as_json: bool, quiet: bool) -> None:
-    """Say what came out and what went wrong on the way; exit where a run was interrupted."""
+def _unmet(expected: Mapping[str, str], runs: Mapping[str, Run]) -> list[str]:
+    """A line for each label that did not settle where it was expected to."""
+    results = {label: run.summary.result for label, run in runs.items() if label in expected}
+    return [
+        f"{label}: expected {expected[label]}, came to {result.iterate}"
+        for label, result in results.items()
+        if result is not None and result.iterate != expected[label]
+    ]
+
+
+def _draw(runs: Mapping[str, Run], problem: Problem) -> list[Path]:
+    from amsgrad_exp.output.figures import regret_and_iterate
+
+    first = next(iter(runs.values()))
+    traces = {label: run.trace for label, run in runs.items()}
+    return regret_and_iterate(first.directory.with_name(f"compare-{first.run_id}"), traces, problem)
+
+
+def report(runs: Mapping[str, Run], interruption: Interruption, *, as_json: bool, quiet: bool) -> None:
+    """Say what came out; exit where a run was interrupted."""
     from amsgrad_exp.output import console
 
-    for trouble in dict.fromkeys(each.trouble for each in recorded.values() if each.trouble):
-        console.note(trouble)
-    runs = [each.run for each in recorded.values()]
-    interrupted = [it for it in runs if it.summary.status == "interrupted"]
-    completed = {label: it.run for label, it in recorded.items() if it.run.summary.status == "completed"}
+    interrupted = [run.directory for run in runs.values() if run.summary.status == "interrupted"]
+    completed = {label: run for label, run in runs.items() if run.summary.status == "completed"}
     if as_json and not interrupted:
-        document = {"schema": 1, "runs": [it.document() for it in completed.values()]}
+        document = {"schema": 1, "runs": [_described(label, run) for label, run in completed.items()]}
         sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
     elif completed and not (quiet or as_json):
-        if len(runs) == 1:
-            console.run_table(runs[0])
-        else:
+        if len(runs) > 1:
             console.comparison(completed)
-    for it in interrupted:
-        console.note(f"interrupted: go on with amsgrad-exp resume {shlex.quote(str(it.directory))}")
+        else:
+            for label, run in completed.items():
+                console.run_table(run, label)
+    for directory in interrupted:
+        console.note(f"interrupted: go on with amsgrad-exp resume {shlex.quote(str(directory))}")
     if interruption.signal:
         raise typer.Exit(128 + interruption.signal)
+
+
+def _described(label: str, run: Run) -> dict[str, Any]:
+    """A run's document, with its label where that says more than the optimizer's name."""
+    labelled = {} if label == run.summary.optimizer else {"label": label}
+    return labelled | run.document()

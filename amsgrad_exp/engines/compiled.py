@@ -45,14 +45,14 @@ class CompiledEngine(Engine):
         return self._lanes.state.tobytes()
 
     def advance(self, stop: int, log_every: int) -> Trace:
-        before = self._lanes.copy()
+        before = self._lanes.snapshot()
         trace = self._lanes.advance(stop, log_every)
         if not math.isfinite(self.x):
-            every_x = before.copy().advance(stop, log_every=1).x
-            failed = np.flatnonzero(~np.isfinite(every_x))
-            last = before.step + int(failed[0]) if len(failed) else stop
-            self._lanes = before
-            trace = before.advance(last, log_every)
+            self._lanes.restore(before)
+            failed = np.flatnonzero(~np.isfinite(self._lanes.advance(stop, log_every=1).x))
+            self._lanes.restore(before)
+            last = self.step + int(failed[0]) if len(failed) else stop
+            trace = self._lanes.advance(last, log_every)
             self.failure = f"x became {self.x} at step {last - 1}"
         self._follow()
         return trace.lanes(0)

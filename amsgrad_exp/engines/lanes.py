@@ -119,9 +119,15 @@ class Lanes:
             setattr(kept, name, np.ascontiguousarray(getattr(self, name)[:, padded]))
         return kept
 
-    def copy(self) -> Lanes:
-        """The same runs, from here on independent."""
-        return self.keep(np.arange(len(self)))
+    def snapshot(self) -> tuple[int, Floats, NDArray[np.float64], NDArray[np.float64]]:
+        """Where every lane stands, for `restore`."""
+        return self.step, self._state.copy(), self._totals.copy(), self._carry.copy()
+
+    def restore(self, snapshot: tuple[int, Floats, NDArray[np.float64], NDArray[np.float64]]) -> None:
+        """Go back to a snapshot."""
+        self.step, state, totals, carry = snapshot
+        self._state, self._totals, self._carry = state.copy(), totals.copy(), carry.copy()
+        self._settled = False
 
     def save(self, lane: int) -> dict[str, Any]:
         """One lane's step, sums and state, in JSON's types."""
@@ -151,7 +157,7 @@ class Lanes:
     def advance(self, stop: int, log_every: int) -> Trace:
         """Take the steps up to, not including, ``stop``; return what is to be logged, columns of (points, lanes)."""
         shared, width = len(self._sequences) == 1, self._constants.shape[1]
-        pieces = [Trace.empty((0, len(self)))]
+        pieces = []
         while self.step < stop:
             drawn_to = stop if shared else min(stop, self.step + max(1, MAX_DRAWN // width))
             drawn = None if shared else np.array([self._drawn(*sequence, drawn_to) for sequence in self._sequences])
@@ -163,7 +169,7 @@ class Lanes:
                 rows = None if drawn is None else drawn[:, :, self.step - began : end - began]
                 sequence = None if rows is None else np.ascontiguousarray(rows.transpose(1, 2, 0)[:, :, self._which])
                 pieces.append(self._take(end, log_every, sequence, varying=varying))
-        return Trace.concatenate(pieces)
+        return pieces[0] if len(pieces) == 1 else Trace.concatenate([Trace.empty((0, len(self))), *pieces])
 
     def _drawn(self, problem: Any, seed: int, stop: int) -> Floats:
         coefficients: Floats = problem.coefficients(self.step, stop, seed).astype(self._dtype)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -16,7 +17,9 @@ from amsgrad_exp.records.run import Run
 from amsgrad_exp.records.summary import Summary
 from amsgrad_exp.records.verify import Verification
 from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.sweeps.find import Kept
 from amsgrad_exp.sweeps.store import Results
+from amsgrad_exp.sweeps.verify import Verification as Verified
 from amsgrad_exp.trace import Trace
 from amsgrad_exp.verdict import WORDS, Trend, Verdict
 
@@ -34,13 +37,13 @@ def note(message: str) -> None:
     err.print(Text(message), soft_wrap=True)
 
 
-def run_table(run: Run) -> None:
-    """What one run came to, a line a fact."""
+def run_table(run: Run, label: str | None = None) -> None:
+    """What one run came to, a line a fact; its optimizer is called by a label where there is one."""
     summary = run.summary
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
-    table.add_row("optimizer", Text(summary.optimizer))
+    table.add_row("optimizer", Text(label or run.trial.optimizer.label or summary.optimizer))
     table.add_row("problem", _setting(summary))
     table.add_row("engine", f"{summary.engine}, {summary.dtype}")
     for name, value in _facts(run):
@@ -52,7 +55,7 @@ def run_table(run: Run) -> None:
 def _facts(run: Run) -> list[tuple[str, Text]]:
     summary, result = run.summary, run.summary.result
     if result is None:
-        return [("status", Text(f"{run.status}{f': {summary.reason}' if summary.reason else ''}", "yellow"))]
+        return [("status", Text(f"{run.status()}{f': {summary.reason}' if summary.reason else ''}", "yellow"))]
     mean_x, regret = (
         f"{result.mean_x:+.6f}{_interval(result.mean_x_halfwidth)}",
         f"{result.regret:.6g}{_interval(result.regret_halfwidth)}",
@@ -89,10 +92,18 @@ def _slope(result: Result) -> str:
 def comparison(runs: Mapping[str, Run]) -> None:
     """Completed runs by label, side by side, or, where that has no room, one below the other."""
     if out.width < 66:
-        for run in runs.values():
-            run_table(run)
+        for label, run in runs.items():
+            run_table(run, label)
         return
     out.print(_setting(next(iter(runs.values())).summary), soft_wrap=True)
+    table = _side_by_side(runs, ", ")
+    if Measurement.get(out, out.options.update(max_width=1000), table).maximum > out.width:
+        table = _side_by_side(runs, ",\n")
+    out.print(table)
+
+
+def _side_by_side(runs: Mapping[str, Run], separator: str) -> Table:
+    """A row for each run, and between the facts of its label a separator."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("optimizer", overflow="fold")
     table.add_column("mean x", justify="right", no_wrap=True)
@@ -104,7 +115,7 @@ def comparison(runs: Mapping[str, Run]) -> None:
     for label, run in runs.items():
         if (result := run.summary.result) is not None:
             table.add_row(
-                label,
+                Text(label.replace(", ", separator)),
                 f"{result.mean_x:+.4f}{_interval(result.mean_x_halfwidth)}",
                 _said(result.iterate),
                 f"{result.regret:.4g}{_interval(result.regret_halfwidth)}",
@@ -112,7 +123,7 @@ def comparison(runs: Mapping[str, Run]) -> None:
                 _said(result.regret_trend),
                 f"{run.summary.seconds:.2f} s",
             )
-    out.print(table)
+    return table
 
 
 def listing(title: str, entries: Mapping[str, str]) -> None:
@@ -136,8 +147,8 @@ def run_listing(runs: Sequence[Run]) -> None:
             run.run_id[:8],
             f"{summary.started.astimezone():%m-%d %H:%M}",
             run.trial.name,
-            summary.optimizer,
-            run.status,
+            run.trial.optimizer.label or summary.optimizer,
+            run.status(),
             summary.result.iterate if summary.result else "",
             summary.result.regret_trend if summary.result else "",
         )
@@ -153,10 +164,10 @@ def describe(verification: Verification) -> str:
     if verification.first_step is not None:
         return f"different from step {verification.first_step} on: largest differences {largest}{changed}"
     if verification.tolerance == 0:
-        return f"identical: {points} run again on the {verification.engine} engine"
+        return f"identical: {points} run again on the {verification.engine} engine{changed}"
     return (
         f"in agreement: {points} run again on the {verification.engine} engine, largest differences {largest}; "
-        f"allowed are {verification.tolerance:g} of each column's largest number"
+        f"allowed are {verification.tolerance:g} of each column's largest number{changed}"
     )
 
 
@@ -202,20 +213,42 @@ def sweep_table(sweep: Sweep, results: Results, counts: Mapping[str, Mapping[str
     for column in shown:
         cells.add_column(column, overflow="fold")
     for row in itertools.islice(results.rows(), ROWS_SHOWN):
-        by_name = dict(zip(results.columns, row, strict=True))
-        cells.add_row(
-            *(f"{value:.4g}" if isinstance(value := by_name[column], float) else str(value) for column in shown)
-        )
+        cells.add_row(*(f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name]) for name in shown))
     out.print()
     out.print(cells)
     if len(sweep) > ROWS_SHOWN:
         out.print(f"… and {len(sweep) - ROWS_SHOWN:,} more: --export csv writes them all")
 
 
-def boundary(problem: str, optimizer: str, beta1: float, edges: Sequence[float], ends: Sequence[str]) -> None:
+def sweep_listing(sweeps: Sequence[Kept]) -> None:
+    """Sweeps, a line each."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for title in ("sweep", "started", "experiment", "optimizers", "axes", "cells", "status"):
+        table.add_column(title, no_wrap=True, overflow="fold" if title in ("sweep", "cells", "status") else "ellipsis")
+    for kept in sweeps:
+        table.add_row(
+            kept.directory.name[:8],
+            f"{kept.begun.astimezone():%m-%d %H:%M}",
+            kept.sweep.name,
+            ", ".join(kept.sweep.optimizers),
+            " × ".join(f"{name} {len(values)}" for name, values in kept.sweep.axes.items()),
+            f"{kept.done:,}/{len(kept.sweep):,}",
+            kept.status,
+        )
+    out.print(table)
+
+
+def describe_sweep(verification: Verified) -> str:
+    """One line on a sweep that holds what its cells come to."""
+    checked = "every row has its checksum" if verification.checksums else "rows of 0.1.0, without checksums"
+    again = f"{verification.recomputed:,} computed again to the same bits"
+    return f"identical: {verification.rows:,} of {verification.cells:,} cells done, {checked}, {again}"
+
+
+def boundary(problem: str, optimizer: str, beta1: float, regions: Sequence[tuple[float, float, str]]) -> None:
     """Between which β2 the iterates go where."""
     out.print(f"{optimizer} on {problem}, beta1 = {beta1:g}, small constant step size:")
-    for (low, high), end in zip(itertools.pairwise(edges), ends, strict=True):
+    for low, high, end in regions:
         out.print(Text.assemble(f"  {low:.8g} < beta2 < {high:.8g}  to the ", _said(Verdict(end))))
-    if len(edges) == 2:
+    if len(regions) == 1:
         out.print("  no critical beta2")

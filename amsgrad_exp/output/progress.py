@@ -1,4 +1,4 @@
-"""Progress bars."""
+"""A progress bar, of a run or of a sweep."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from amsgrad_exp.driver.chunk import Chunk
-from amsgrad_exp.output.console import (
-    err,
-)
+from amsgrad_exp.output.console import err
 
-PROGRESS_AFTER_SECONDS = 0.5
+RUN_SHOWN_AFTER = 0.5  # seconds
 REFRESH_SECONDS = 0.1
+UNITS = ("", "k", "M", "G")
 
 
 @contextlib.contextmanager
@@ -29,36 +29,49 @@ def progress(label: str, steps: int, *, shown: bool) -> Iterator[Callable[[Chunk
     Yields:
         What to call with each chunk.
     """
+    with _bar("steps", after=RUN_SHOWN_AFTER, shown=shown) as update:
+        yield lambda chunk: update(
+            label, chunk.step, steps, f"x {chunk.x:+.3f}  R(T)/T {chunk.total_regret / chunk.step:.3g}"
+        )
+
+
+@contextlib.contextmanager
+def cell_progress(*, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for a sweep, on a terminal; yields what to call with the cells done and their number."""
+    with _bar("cells", after=0.0, shown=shown) as update:
+        yield lambda done, total: update(f"{done:,}/{total:,} cells", done, total, "")
+
+
+@contextlib.contextmanager
+def _bar(unit: str, *, after: float, shown: bool) -> Iterator[Callable[[str, int, int, str], None]]:
+    """A bar that appears some seconds after its first update: a description, how much of what is done, and a remark."""
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         BarColumn(bar_width=None),
         TaskProgressColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[point]}"),
+        TextColumn("{task.fields[remark]}"),
         console=err,
         transient=True,
         auto_refresh=False,
         expand=True,
     )
-    task = bar.add_task(label, total=steps, rate="", point="")
+    task = bar.add_task("", rate="", remark="")
     first: tuple[float, int] | None = None
     refreshed = 0.0
 
-    def update(chunk: Chunk) -> None:
+    def update(description: str, done: int, total: int, remark: str) -> None:
         nonlocal first, refreshed
         now = time.monotonic()
-        first = first or (now, chunk.step)
+        first = first or (now, done)
         elapsed = now - first[0]
-        if not (shown and err.is_terminal) or elapsed < PROGRESS_AFTER_SECONDS or now - refreshed < REFRESH_SECONDS:
+        if not (shown and err.is_terminal) or elapsed < after or now - refreshed < REFRESH_SECONDS:
             return
         bar.start()
         refreshed = now
-        rate = (chunk.step - first[1]) / elapsed
-        regret = chunk.total_regret / chunk.step
-        bar.update(
-            task, completed=chunk.step, rate=f"{_short(rate)} steps/s", point=f"x {chunk.x:+.3f}  R(T)/T {regret:.3g}"
-        )
+        rate = f"{_short((done - first[1]) / elapsed)} {unit}/s" if elapsed else ""
+        bar.update(task, description=description, completed=done, total=total, rate=rate, remark=remark)
         bar.refresh()
 
     try:
@@ -69,42 +82,8 @@ def progress(label: str, steps: int, *, shown: bool) -> Iterator[Callable[[Chunk
 
 
 def _short(number: float) -> str:
-    for unit in ("", "k", "M", "G"):
+    for unit in UNITS:
         if number < 1000:
             return f"{number:.3g}{unit}"
         number /= 1000
     return f"{number:.3g}T"
-
-
-@contextlib.contextmanager
-def cell_progress(*, shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for a sweep, on a terminal; yields what to call with the cells done and their number."""
-    bar = Progress(
-        TextColumn("{task.completed:,}/{task.total:,} cells"),
-        BarColumn(bar_width=None),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(compact=True),
-        console=err,
-        transient=True,
-        expand=True,
-    )
-    begun = time.monotonic()
-    at_first: int | None = None
-
-    def update(done: int, total: int) -> None:
-        nonlocal at_first
-        if not (shown and err.is_terminal):
-            return
-        if at_first is None:
-            at_first = done
-            bar.add_task("", total=total, rate="")
-            bar.start()
-        rate = (done - at_first) / max(time.monotonic() - begun, 1e-9)
-        bar.update(bar.task_ids[0], completed=done, rate=f"{_short(rate)} cells/s")
-
-    try:
-        yield update
-    finally:
-        if bar.live.is_started:
-            bar.stop()

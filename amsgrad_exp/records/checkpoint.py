@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from amsgrad_exp.errors import Damaged, NoSuchRun
@@ -19,7 +19,7 @@ class Checkpoint:
         step: the number of steps done.
         seconds: the wall time they took.
         trace_bytes, trace_sha256: how much of trace.csv belongs to them, and its SHA-256.
-        reference: `Chunk.reference` where the engine was saved, in hexadecimal digits, or None.
+        reference: `Chunk.reference` where the engine was saved.
         engine: what `Engine.save` returned, at this step or, while steps are being derived, before.
     """
 
@@ -27,15 +27,25 @@ class Checkpoint:
     seconds: float
     trace_bytes: int
     trace_sha256: str
-    reference: str | None
+    reference: bytes | None
     engine: bytes
+
+    @classmethod
+    def start(cls, engine: bytes) -> Checkpoint:
+        """Where a run begins, from what `Engine.save` returns there."""
+        return cls(step=0, seconds=0.0, trace_bytes=0, trace_sha256=sha256(b""), reference=None, engine=engine)
 
     def write(self, directory: Path) -> None:
         """Replace the directory's checkpoint, keeping the one before it."""
-        fields = {"schema": SCHEMA} | asdict(self)
-        body = (
-            json.dumps({key: value for key, value in fields.items() if key != "engine"}).encode() + b"\n" + self.engine
-        )
+        header = {
+            "schema": SCHEMA,
+            "step": self.step,
+            "seconds": self.seconds,
+            "trace_bytes": self.trace_bytes,
+            "trace_sha256": self.trace_sha256,
+            "reference": None if self.reference is None else self.reference.hex(),
+        }
+        body = json.dumps(header).encode() + b"\n" + self.engine
         path = directory / "checkpoint"
         if path.exists():
             path.replace(directory / "checkpoint.previous")
@@ -56,11 +66,16 @@ class Checkpoint:
         fields = json.loads(header)
         if fields.pop("schema") > SCHEMA:
             raise NoSuchRun(f"{path} was written by a newer version of amsgrad-exp")
-        return cls(engine=engine, **fields)
+        reference = fields.pop("reference")
+        return cls(engine=engine, reference=None if reference is None else bytes.fromhex(reference), **fields)
 
 
-def last_checkpoint(directory: Path) -> tuple[Checkpoint | None, str | None]:
-    """The newest checkpoint that can be believed, and one line on those that cannot."""
+def last_checkpoint(directory: Path) -> tuple[Checkpoint | None, bytes, str | None]:
+    """The newest checkpoint that can be believed, the part of trace.csv before it, and what is wrong with newer ones.
+
+    Returns:
+        The checkpoint or None, the bytes, and one line or None.
+    """
     trouble = None
     trace = (directory / "trace.csv").read_bytes() if (directory / "trace.csv").exists() else b""
     for name in ("checkpoint", "checkpoint.previous"):
@@ -71,7 +86,8 @@ def last_checkpoint(directory: Path) -> tuple[Checkpoint | None, str | None]:
         except Damaged as error:
             trouble = f"{error}; going on from before it"
             continue
-        if sha256(trace[: checkpoint.trace_bytes]) == checkpoint.trace_sha256:
-            return checkpoint, trouble
+        kept = trace[: checkpoint.trace_bytes]
+        if sha256(kept) == checkpoint.trace_sha256:
+            return checkpoint, kept, trouble
         trouble = f"{directory / 'trace.csv'} is not what it was at the last checkpoint; going on from before"
-    return None, trouble
+    return None, b"", trouble

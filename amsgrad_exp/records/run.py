@@ -13,13 +13,15 @@ Nothing in it is ever executed. Files other than the trace are replaced as a who
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from amsgrad_exp.driver.result import Result
 from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
-from amsgrad_exp.records.files import locked, sha256
+from amsgrad_exp.records.files import in_use, sha256
 from amsgrad_exp.records.summary import Summary
 from amsgrad_exp.records.trace_csv import parse_trace
 from amsgrad_exp.spec.experiment import Trial
@@ -29,15 +31,34 @@ from amsgrad_exp.trace import Trace
 
 @dataclass(frozen=True)
 class Run:
-    """A recorded run, as it is on disk: read, never executed."""
+    """A recorded run, as it is on disk: read, never executed.
+
+    Attributes:
+        directory: with the run's files.
+        trial: what was run.
+        summary: how far it came and what came out.
+        logged: its points where they are in memory, so that `trace` need not read them; else None.
+    """
 
     directory: Path
     trial: Trial
     summary: Summary
+    logged: Trace | None = field(default=None, repr=False, compare=False)
 
     @property
     def run_id(self) -> str:
         return self.directory.name
+
+    @property
+    def result(self) -> Result:
+        """What the run came to.
+
+        Raises:
+            RunError: it did not come to its end.
+        """
+        if self.summary.result is None:
+            raise RunError(f"{self.directory} is {self.status()}: it has no result")
+        return self.summary.result
 
     def document(self) -> dict[str, Any]:
         """What ``--json`` says of the run: its summary without what is about the record itself."""
@@ -47,20 +68,21 @@ class Run:
         said = {name: value for name, value in self.summary.model_dump().items() if name not in left_out}
         return said | {"directory": str(self.directory)}
 
-    @property
     def status(self) -> str:
-        """The summary's status; "killed" where it says "running" and no process is at it."""
-        if self.summary.status == "running":
-            with contextlib.suppress(RunError, OSError), locked(self.directory):
-                return "killed"
+        """Ask the disk: the summary's status, or "killed" where it says "running" and no process is at it."""
+        if self.summary.status == "running" and not in_use(self.directory):
+            return "killed"
         return self.summary.status
 
-    def read_trace(self) -> Trace:
+    @functools.cached_property
+    def trace(self) -> Trace:
         """All logged points; of a run that did not end by itself, those that are whole.
 
         Raises:
             Damaged: trace.csv is not what was written.
         """
+        if self.logged is not None:
+            return self.logged
         content = self.trace_bytes()
         if not self.trusts(content):
             raise Damaged(f"{self.directory / 'trace.csv'} is damaged: it is not what was recorded")
@@ -139,7 +161,7 @@ def find_directory(reference: str, out: Path) -> Path:
         runs = list_runs(out)
         if not runs:
             raise NoSuchRun(f"there are no runs under {out}")
-        return runs[-1].directory
+        return runs[-1].directory.resolve()
     found = [path for path in sorted(out.glob("*/*")) if path.is_dir() and path.name.startswith(reference)]
     if len(found) != 1:
         how_many = "no run" if not found else f"{len(found)} runs"

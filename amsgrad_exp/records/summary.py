@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import importlib.metadata
 import json
 import platform
 import subprocess
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -22,42 +24,83 @@ from pydantic import (
     model_validator,
 )
 
+from amsgrad_exp import engines
 from amsgrad_exp.driver.result import Result
 from amsgrad_exp.errors import Damaged, NoSuchRun
 from amsgrad_exp.records.files import sha256, write_atomically
 
+if TYPE_CHECKING:
+    from amsgrad_exp.spec.experiment import Trial
+
 SCHEMA = 1
+PACKAGE = Path(__file__).parent.parent
 RESULT_FIELDS = tuple(field.name for field in fields(Result))
 PACKAGES = ("amsgrad-exp", "labml", "llvmlite", "numba", "numpy", "torch")
 
 
 class Origin(BaseModel):
-    """What the bits of a run may depend on: versions of Python and packages, platform, the checkout's git commit."""
+    """What the bits of a run may depend on.
+
+    Attributes:
+        versions: of Python and of packages, by name.
+        platform: operating system, processor and C library.
+        git_commit: of the checkout, with "-dirty" after it where tracked files are not as committed; None without one.
+        code: SHA-256 of the package's own source files; None in records of 0.1.0, which did not know it.
+    """
 
     versions: dict[str, str]
     platform: str
     git_commit: str | None
+    code: str | None = None
 
-    def facts(self) -> dict[str, str | None]:
-        """All of them by name."""
-        return {**self.versions, "platform": self.platform, "git commit": self.git_commit}
+    def facts(self) -> dict[str, str]:
+        """Each fact in a word, by name."""
+        code = self.code[:12] if self.code else "unknown"
+        return {**self.versions, "platform": self.platform, "git commit": self.git_commit or "none", "code": code}
+
+    def differences(self, other: Origin) -> list[tuple[str, str, str]]:
+        """The facts that differ: name, here, in the other."""
+        ours, theirs = self.facts(), other.facts()
+        return [
+            (name, ours.get(name, "none"), theirs.get(name, "none"))
+            for name in sorted(ours | theirs)
+            if ours.get(name) != theirs.get(name)
+        ]
 
     @classmethod
     def here(cls) -> Origin:
-        """Those of this process."""
+        """The origin of what this process records."""
         versions = {"python": platform.python_version()}
         for package in PACKAGES:
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
                 versions[package] = importlib.metadata.version(package)
-        commit = None
-        checkout = Path(__file__).parent.parent
-        if (checkout / ".git").exists():
-            with contextlib.suppress(OSError):
-                answer = subprocess.run(
-                    ["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=False
-                )
-                commit = answer.stdout.strip() or None
-        return cls(versions=versions, platform=platform.platform(), git_commit=commit)
+        return cls(versions=versions, platform=platform.platform(), git_commit=_commit(), code=_code())
+
+
+def _commit() -> str | None:
+    checkout = PACKAGE.parent
+    if not (checkout / ".git").exists():
+        return None
+    # Without optional locks, or asking would write to the checkout's index.
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    try:
+        answer = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    prefix, lines = "# branch.oid ", answer.stdout.splitlines()
+    commit = next((line.removeprefix(prefix) for line in lines if line.startswith(prefix)), None)
+    dirty = any(not line.startswith("#") for line in lines)
+    return f"{commit}-dirty" if dirty else commit
+
+
+@functools.cache
+def _code() -> str:
+    """What was read once stays: a module that is edited later is not the one that runs."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(PACKAGE).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 class Summary(BaseModel):
@@ -67,7 +110,7 @@ class Summary(BaseModel):
     wall time of the loop with its recording, over all the sessions that a run took.
     """
 
-    model_config = ConfigDict(populate_by_name=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     status: Literal["running", "interrupted", "completed", "failed"]
@@ -101,6 +144,23 @@ class Summary(BaseModel):
         for name, value in handler(self).items():
             spread |= (value or dict.fromkeys(RESULT_FIELDS)) if name == "result" else {name: value}
         return spread
+
+    @classmethod
+    def first(cls, trial: Trial) -> Summary:
+        """That of a run that begins now."""
+        return cls(
+            status="running",
+            optimizer=trial.optimizer.name,
+            problem=trial.problem.name,
+            schedule=trial.schedule,
+            engine=engines.choose(trial),
+            dtype=trial.dtype,
+            steps=trial.steps,
+            seeds=trial.seeds,
+            started=datetime.now(UTC),
+            experiment_sha256=sha256(trial.to_yaml().encode()),
+            sessions=[Origin.here()],
+        )
 
     def changed(self, **changes: Any) -> Summary:
         """The same summary but for some fields.

@@ -21,16 +21,18 @@ from typing import Any
 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
     # On import labml wraps the write methods of sys.stdout and sys.stderr, to copy all that is printed.
     import labml.internal.app.logs
+    import labml.internal.lab
     import labml.internal.logger
-    from labml import experiment, lab, tracker
+    from labml import experiment, tracker
     from labml.internal.app import AppTracker, Packet, _AppTrackThread
     from labml.internal.app.experiment import AppExperiment
     from labml.internal.computer import configs as labml_computer
     from labml.internal.experiment import experiment_singleton
-    from labml.internal.lab import lab_singleton
+    from labml.internal.lab import Lab, get_app_url_for_handle, lab_singleton
     from labml.internal.logger import Logger
     from labml.internal.tracker import tracker_singleton
     from labml.internal.tracker.writers import app, file
+    from labml.internal.util import yaml_load
 
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.trace import Trace
@@ -44,7 +46,30 @@ class _Silent(Logger):  # type: ignore[misc]
         pass
 
 
-labml.internal.logger._internal = _Silent()
+def check_configuration(out: Path) -> None:
+    """Read labml's configuration for what is to be tracked under ``out``, and create nothing.
+
+    Raises:
+        ConfigError: labml's configuration (.labml.yaml, ~/.labml/configs.yaml, labml_app_url) is wrong.
+    """
+    labml.internal.logger._internal = _Silent()
+    place = str(out.resolve())
+    with _configuration_explained():
+        # A new one every time: labml's own reads the .labml.yaml of a folder once, and believes it when it was wrong.
+        configured = Lab(Path.cwd())  # where labml looks for .labml.yaml, upwards
+        configured.set_configurations({"path": place, "experiments_path": place})
+        of_the_computer = Path.home() / labml_computer.CONFIGS_FOLDER / "configs.yaml"
+        if of_the_computer.is_file():
+            get_app_url_for_handle("", base_url=(yaml_load(of_the_computer.read_text()) or {}).get("app_url"))
+    labml.internal.lab._internal = configured
+
+
+@contextlib.contextmanager
+def _configuration_explained() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever reading somebody's configuration raises
+        raise ConfigError(f"labml's configuration: {' '.join(str(error).split())}") from error
 
 
 class _SendingThread(_AppTrackThread):  # type: ignore[misc]
@@ -91,7 +116,10 @@ class _Server(AppTracker):  # type: ignore[misc]
 
 
 class _WritingThread(file.FileWriterThread):  # type: ignore[misc]
-    """labml's log-writing thread, which keeps an error for the run to raise instead of printing a traceback."""
+    """labml's log-writing thread, which keeps an error for the run to raise instead of printing a traceback.
+
+    `experiment.create` with ``writers={"file"}`` would start labml's own, which does print it and is no daemon.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -134,17 +162,14 @@ class Tracker:
             logged: the points of that run so far. A server has had them, and is not sent them again.
 
         Raises:
-            ConfigError: labml's configuration (.labml.yaml, labml_app_url) is wrong.
+            ConfigError: as `check_configuration`.
             OSError: the run's directory cannot be written.
         """
         self.run_id = run_id or experiment.generate_uuid()
         self._server: _Server | None = None
-        try:
-            lab_singleton().set_path(str(Path.cwd()))  # where labml looks for .labml.yaml, upwards
-            lab.configure({"path": str(out.resolve()), "experiments_path": str(out.resolve())})
+        check_configuration(out)
+        with _configuration_explained():
             _prepare_home()
-        except Exception as error:  # whatever reading somebody's configuration raises
-            raise ConfigError(f"labml's configuration: {' '.join(str(error).split())}") from error
         out.mkdir(parents=True, exist_ok=True)
         experiment.create(
             uuid=self.run_id,
@@ -160,10 +185,7 @@ class Tracker:
             stale.unlink(missing_ok=True)
         experiment.configs(dict(settings))
         experiment.start()
-        self._file = file.Writer(run.log_file)
-        self._file.thread = _WritingThread(run.log_file)
-        tracker_singleton().add_writer(self._file)
-        tracker_singleton().is_indicators_updated = True  # what an earlier run set up is new to this one's writers
+        self._file = _log_writer(run.log_file)
         if logged is not None:
             self.save(logged)
         self._connect()
@@ -215,6 +237,16 @@ class Tracker:
         if self._file.thread.error is not None:
             raise self._file.thread.error
         return trouble
+
+
+def _log_writer(path: Path) -> file.Writer:
+    writer = file.Writer(path)
+    writer.thread = _WritingThread(path)
+    singleton = tracker_singleton()
+    singleton.add_writer(writer)
+    singleton.indicators = {}  # without those of an earlier run or sweep of this process
+    singleton.is_indicators_updated = True
+    return writer
 
 
 def _prepare_home() -> None:

@@ -13,6 +13,7 @@ from amsgrad_exp.records.recorder import OnChunk
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.records.summary import Origin
 from amsgrad_exp.records.trace_csv import format_rows, parse_trace
+from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.trace import Trace
 
 
@@ -26,7 +27,7 @@ class Verification:
         tolerance: how far apart the numbers may be, as a part of the column's scale; 0 asks for identical bits.
         differences: the largest difference in each of loss, x and regret.
         first_step: the first logged step at which they are further apart than they may be, or None.
-        changed: what differs between now and then in versions, platform and commit: name, then, now.
+        changed: what differs between then and now in versions, platform, commit and code: name, then, now.
     """
 
     engine: str
@@ -57,38 +58,34 @@ def verify(run: Run, engine_name: str | None = None, on_chunk: OnChunk = lambda 
     content = run.trace_bytes()
     recorded = parse_trace(content)
     trial = run.trial if engine_name is None else run.trial.on_engine(engine_name)
-    engine = engines.build(trial)
     name = engines.choose(trial)
-    complete = run.summary.status == "completed"
-    traces = [Trace.empty()]
-    points = 0
-    try:
-        for chunk in drive(engine, trial.steps, trial.log_every, fast_forward=trial.fast_forward):
-            traces.append(chunk.trace)
-            points += len(chunk.trace)
-            on_chunk(chunk)
-            if not complete and points >= len(recorded):
-                break
-    except RunFailed:
-        if complete:
-            raise
-    again = Trace.concatenate(traces)
-    if not complete:
-        again = again.rows(slice(len(recorded)))
+    again = _run_again(trial, None if run.summary.status == "completed" else len(recorded), on_chunk)
     tolerance = 0.0 if name == run.summary.engine else CROSS_ENGINE_TOLERANCE[trial.dtype]
     differences, first_step = _compare(recorded, again, tolerance)
     if first_step is None and tolerance == 0:
         first_step = _first_line_apart(content, format_rows(again, header=True), recorded)
     if first_step is None and not run.trusts(content):
         first_step = (int(recorded.step[-1]) if len(recorded) else -1) + trial.log_every
-    now = Origin.here().facts()
-    changed = dict.fromkeys(
-        (what, session.facts().get(what) or "none", now.get(what) or "none")
-        for session in run.summary.sessions
-        for what in sorted(session.facts() | now)
-        if session.facts().get(what) != now.get(what)
-    )
+    now = Origin.here()
+    changed = dict.fromkeys(change for session in run.summary.sessions for change in session.differences(now))
     return Verification(name, len(recorded), tolerance, differences, first_step, list(changed))
+
+
+def _run_again(trial: Trial, points: int | None, on_chunk: OnChunk) -> Trace:
+    """All points of a trial, or its first so many, or those before it fails."""
+    traces = [Trace.empty()]
+    logged = 0
+    try:
+        for chunk in drive(engines.build(trial), trial.steps, trial.log_every, fast_forward=trial.fast_forward):
+            traces.append(chunk.trace)
+            logged += len(chunk.trace)
+            on_chunk(chunk)
+            if points is not None and logged >= points:
+                break
+    except RunFailed:
+        if points is None:
+            raise
+    return Trace.concatenate(traces).rows(slice(points))
 
 
 def _first_line_apart(content: bytes, expected: bytes, recorded: Trace) -> int | None:

@@ -1,13 +1,15 @@
-"""An experiment over a grid of settings: axes, cells, the experiment of a cell."""
+"""An experiment over a grid of settings: axes, cells, the trial of a cell."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +17,23 @@ from numpy.typing import NDArray
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import OPTIMIZERS
-from amsgrad_exp.spec.experiment import Trial, to_yaml
+from amsgrad_exp.spec.axis import MAX_CELLS, axis_values
+from amsgrad_exp.spec.complete import named
+from amsgrad_exp.spec.experiment import Experiment, Trial, to_yaml
 from amsgrad_exp.spec.explain import nearest
+from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.read import read_experiment, resolve, resolve_trial
 
 LANES = 256
 POINTS = 1000  # logged in a cell, unless the experiment says otherwise
 MAX_POINTS = 100_000  # logged in a cell: those of all lanes are kept in memory, 24 bytes each
-MAX_CELLS = 10_000_000
 SETTINGS = ("lr", "beta1", "beta2", "eps")
+DECAY_RATES = ("beta1", "beta2")
+
+Values = Mapping[str, float]
+"""A value on each axis, by name."""
+
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
@@ -32,31 +42,57 @@ class Sweep:
 
     Attributes:
         data: the experiment, as it is written in YAML.
-        grid: for each axis, a setting of the optimizers or a constant of the problem, its values:
-            ``start:stop:count``, ``log:start:stop:count`` (evenly spaced in the logarithm), ``log1m:start:stop:count``
-            (in the logarithm of one minus the value, for β near 1), or a list.
+        grid: for each axis, a setting of the optimizers or a constant of the problem, its values as `axis_values` takes
+            them.
     """
 
     data: Mapping[str, Any]
     grid: Mapping[str, Any]
 
+    @property
+    def name(self) -> str:
+        """Of the experiment, and of the folder the sweep goes to."""
+        return str(self.data.get("name", Experiment.model_fields["name"].default))
+
     @cached_property
     def axes(self) -> dict[str, tuple[float, ...]]:
         """The values of each axis, ascending, each once."""
-        return {name: _axis(name, values) for name, values in self.grid.items()}
+        return {name: axis_values(name, written) for name, written in self.grid.items()}
+
+    @cached_property
+    def constants(self) -> dict[str, type]:
+        """The problem's constants that an axis can be of, by name: ``int`` where only whole numbers will do."""
+        problem = PROBLEMS.get(self.data["problem"]["name"])
+        kinds: dict[str, Any] = {name: it.annotation for name, it in problem.model_fields.items()} if problem else {}
+        return {name: kind for name, kind in kinds.items() if kind in (int, float)}
+
+    @cached_property
+    def example(self) -> Experiment:
+        """The experiment at one point of the grid where it can be, for what all its points share.
+
+        Raises:
+            ConfigError: there is no such point.
+        """
+
+        def build(values: Values) -> Experiment:
+            return resolve(self._at(self.data["optimizers"], values))
+
+        return _first_possible(build, (values for pair in self._pairs() for values in pair))
 
     @cached_property
     def optimizers(self) -> tuple[str, ...]:
-        """The names of the optimizers, slowest to vary in the order of cells."""
-        return tuple(entry["name"] for entry in self.data["optimizers"])
+        """The optimizers, slowest to vary in the order of cells: by name, or by label where a name stands twice."""
+        trials = self.example.trials()
+        names = [trial.optimizer.label or trial.optimizer.name for trial in trials]
+        return tuple(names if len(set(names)) == len(names) else labels(trials))
 
     def __len__(self) -> int:
-        return len(self.optimizers) * math.prod(len(values) for values in self.axes.values())
+        return math.prod(self.shape)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Optimizers, then the axes in order; cells are numbered in C order."""
-        return len(self.optimizers), *(len(values) for values in self.axes.values())
+        return len(self.data["optimizers"]), *(len(values) for values in self.axes.values())
 
     def values(self, cell: int) -> tuple[str, dict[str, float]]:
         """The optimizer of a cell, and its value on each axis."""
@@ -73,41 +109,74 @@ class Sweep:
         optimizer, values = self.values(cell)
         return self.at(optimizer, values)
 
-    def at(self, optimizer: str, values: Mapping[str, float]) -> Trial:
+    def at(self, optimizer: str, values: Values) -> Trial:
         """The trial of one optimizer with these values on the axes.
 
         Raises:
             ConfigError: there can be no such trial.
         """
+        entry = self.data["optimizers"][self.optimizers.index(optimizer)]
+        return resolve_trial(self._at([entry], values))
+
+    def representatives(self) -> Iterator[Trial]:
+        """Trials that stand for all: those that can be, with every value of every axis, the others at either end."""
+        return self._possible(values for pair in self._pairs() for values in pair)
+
+    def _possible(self, points: Iterable[Values]) -> Iterator[Trial]:
+        for values in points:
+            with contextlib.suppress(ConfigError):
+                yield self.at(self.optimizers[0], values)
+
+    def _at(self, optimizers: Sequence[Mapping[str, Any]], values: Values) -> dict[str, Any]:
         settings = {name: value for name, value in values.items() if name in SETTINGS}
         constants = {name: value for name, value in values.items() if name not in SETTINGS}
-        (entry,) = (entry for entry in self.data["optimizers"] if entry["name"] == optimizer)
-        changed = {"problem": {**self.data["problem"], **constants}, "optimizers": [{**entry, **settings}]}
-        return resolve_trial({**self.data, **changed})
+        problem = {**self.data["problem"], **constants}
+        return {**self.data, "problem": problem, "optimizers": [{**entry, **settings} for entry in optimizers]}
+
+    def _pairs(self, *names: str) -> Iterator[list[Values]]:
+        """For every value of these axes, or of all, the points that have it, the other axes at either of their ends."""
+        corners = [{name: values[at] for name, values in self.axes.items()} for at in (0, -1)]
+        for name in names or self.axes:
+            for value in self.axes[name]:
+                yield [{**corner, name: value} for corner in corners]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Sweep, (self.data, self.grid)
 
-    def _try(self, optimizer: str, choices: Sequence[Mapping[str, float]]) -> None:
-        """Raise why the first choice cannot be, unless another one can."""
-        errors = []
-        for values in choices:
-            try:
-                self.at(optimizer, values)
-            except ConfigError as error:
-                errors.append(error)
-            else:
-                return
-        raise errors[0]
+    @classmethod
+    def of(cls, grid: Mapping[str, Any], **experiment: Any) -> Sweep:
+        """A sweep over a grid of an experiment whose keys are as in YAML, complete.
 
-    def check(self) -> None:
-        """Try every optimizer, and every value of every axis with the others at either of their ends.
+        ``Sweep.of({"beta2": "0.9:0.999:50"}, optimizers=["adam"], steps=1e6)``
 
         Raises:
-            ConfigError: a value or a name is impossible.
+            ConfigError: there can be no such sweep.
         """
-        kind = PROBLEMS.get(self.data["problem"]["name"])
-        known = [*SETTINGS, *(name for name in (kind.model_fields if kind else ()) if name != "name")]
+        entries = [named(entry, "optimizers") for entry in experiment.get("optimizers", ["adam", "amsgrad"])]
+        problem = named(experiment.get("problem", "online"), "problem")
+        return cls({**experiment, "problem": problem, "optimizers": entries}, grid).complete()
+
+    def complete(self) -> Sweep:
+        """The same sweep, checked, that logs as many points a cell as a sweep does where nothing else is said.
+
+        Raises:
+            ConfigError: there can be no such sweep.
+        """
+        self.check_axes()
+        if "log_every" in self.data:
+            self.check()
+            return self
+        sweep = Sweep({**self.data, "log_every": max(1, self.example.steps // POINTS)}, self.grid)
+        sweep.check()
+        return sweep
+
+    def check_axes(self) -> None:
+        """Refuse axes of what is no setting or constant, and too many cells.
+
+        Raises:
+            ConfigError: one of these.
+        """
+        known = [*SETTINGS, *self.constants]
         for name in self.axes:
             if name not in known:
                 raise ConfigError(f"grid: unknown setting {name!r}, {nearest(name, known)}")
@@ -115,36 +184,47 @@ class Sweep:
             raise ConfigError("grid: at least one axis is needed, such as --grid beta2=0.9:0.999:50")
         if len(self) > MAX_CELLS:
             raise ConfigError(f"grid: {len(self):,} cells are more than a sweep takes, {MAX_CELLS:,}")
-        corners = [{name: values[at] for name, values in self.axes.items()} for at in (0, -1)]
-        experiment = resolve(self.data)
-        if experiment.engine == "torch":
+
+    def check(self) -> None:
+        """Try every optimizer, and every value of every axis with the others at either of their ends.
+
+        Raises:
+            ConfigError: a value or a name is impossible.
+        """
+        self.check_axes()
+        if self.example.engine == "torch":
             raise ConfigError("engine: a sweep needs the compiled engine, not 'torch'")
-        if experiment.seeds > 1:
+        if self.example.seeds > 1:
             raise ConfigError("seeds: a sweep takes one seed a cell")
-        if experiment.steps // experiment.log_every > MAX_POINTS:
+        if self.example.steps // self.example.log_every > MAX_POINTS:
             raise ConfigError(
-                f"log_every {experiment.log_every} is too small for a sweep: take at least "
-                f"{-(-experiment.steps // MAX_POINTS)}"
+                f"log_every {self.example.log_every} is too small for a sweep: take at least "
+                f"{-(-self.example.steps // MAX_POINTS)}"
             )
-        for optimizer in self.optimizers:
-            if optimizer not in OPTIMIZERS:
-                raise ConfigError(f"optimizer {optimizer} has no rule, and a sweep needs the compiled engine")
-            for name, values in self.axes.items():
-                for value in values:
-                    self._try(optimizer, [{**corner, name: value} for corner in corners])
+        for optimizer, entry in zip(self.optimizers, self.data["optimizers"], strict=True):
+            if entry["name"] not in OPTIMIZERS:
+                raise ConfigError(f"optimizer {entry['name']} has no rule, and a sweep needs the compiled engine")
+            for pair in self._pairs():
+                _first_possible(functools.partial(self.at, optimizer), pair)
+
+    @cached_property
+    def _period_axes(self) -> list[str]:
+        """The axes along which the problem's period changes: runs of different periods are no lanes of one loop."""
+        whole = [name for name in self.axes if self.constants.get(name) is int]
+        return [name for name in whole if any(map(self._differ_in_period, zip(*self._pairs(name), strict=True)))]
+
+    def _differ_in_period(self, points: Iterable[Values]) -> bool:
+        return len({trial.problem.steps_per_period for trial in self._possible(points)}) > 1
 
     def blocks(self, done: NDArray[np.bool_]) -> Iterator[list[int]]:
         """The cells still to do, in blocks of lanes that can be advanced together and take about as long."""
-        keys = []
         cells = np.flatnonzero(~done)
-        indices = np.unravel_index(cells, self.shape)
-        betas = np.zeros((2, len(cells)))
-        for position, (name, values) in enumerate(self.axes.items(), start=1):
-            if name in ("beta1", "beta2"):
-                betas[("beta1", "beta2").index(name)] = np.array(values)[indices[position]]
-            elif name == "period":
-                keys.append(indices[position])
-        order = np.lexsort((betas.max(axis=0), *keys, indices[0]))
+        optimizer, *positions = np.unravel_index(cells, self.shape)
+        at = dict(zip(self.axes, positions, strict=True))
+        slowest = np.zeros(len(cells))  # to forget where it began: the larger a decay rate, the later a state repeats
+        for name in set(DECAY_RATES) & set(at):
+            slowest = np.maximum(slowest, np.array(self.axes[name])[at[name]])
+        order = np.lexsort((slowest, *(at[name] for name in self._period_axes), optimizer))
         for begin in range(0, len(order), LANES):
             yield cells[order[begin : begin + LANES]].tolist()
 
@@ -154,7 +234,7 @@ class Sweep:
 
 
 def load_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: Any) -> Sweep:
-    """Read a sweep: an experiment with a ``grid``; an axis given here replaces the file's.
+    """Read, complete and check a sweep: an experiment with a ``grid``; an axis given here replaces the file's.
 
     Args:
         path: a YAML file, or None for the reference experiment.
@@ -164,10 +244,22 @@ def load_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: A
     Raises:
         ConfigError: there can be no such sweep.
     """
+    sweep = read_grid(path, grid=grid, **given)
+    return sweep.complete()
+
+
+def read_grid(path: Path | None = None, *, grid: Sequence[str] = (), **given: Any) -> Sweep:
+    """A sweep as it is written, neither completed nor checked; the arguments are `load_sweep`'s.
+
+    Raises:
+        ConfigError: it does not have the form of a sweep.
+    """
     data = read_experiment(path, **given)
     axes = data.pop("grid", None) or {}
-    if not isinstance(axes, dict):
+    if not isinstance(axes, dict) or not all(isinstance(name, str) for name in axes):
         raise ConfigError(f"grid: a mapping of settings to their values is needed, not {axes!r}")
+    if not isinstance(data.get("optimizers", []), list):
+        raise ConfigError(f"optimizers must be a list, not {data['optimizers']!r}")
     given_axes: dict[str, str] = {}
     for assignment in grid:
         name, equals, values = assignment.partition("=")
@@ -176,42 +268,15 @@ def load_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: A
         if name in given_axes:
             raise ConfigError(f"--grid {name} is given twice")
         given_axes[name] = values
-    if not isinstance(data.get("optimizers", []), list):
-        raise ConfigError(f"optimizers must be a list, not {data['optimizers']!r}")
-    steps = resolve(data).steps
-    data.setdefault("log_every", max(1, steps // POINTS))
-    sweep = Sweep(data, axes | given_axes)
-    sweep.check()
-    return sweep
+    return Sweep(data, axes | given_axes)
 
 
-def _axis(name: str, values: Any) -> tuple[float, ...]:
-    try:
-        if isinstance(values, str) and ":" in values:
-            *kind, start, stop, count = values.split(":")
-            first, last, number = float(start), float(stop), int(count)
-            if number < 1 or kind not in ([], ["log"], ["log1m"]):
-                raise ValueError
-            if number > MAX_CELLS:
-                raise ConfigError(f"grid: {name} takes at most {MAX_CELLS:,} values, not {number:,}")
-            with np.errstate(all="ignore"):
-                if kind == ["log"]:
-                    numbers = np.geomspace(first, last, number)
-                elif kind == ["log1m"]:
-                    numbers = 1 - np.geomspace(1 - first, 1 - last, number)
-                else:
-                    numbers = np.linspace(first, last, number)
-        else:
-            numbers = np.array([float(value) for value in (values.split(",") if isinstance(values, str) else values)])
-        if not np.all(np.isfinite(numbers)):
-            raise ValueError
-    except ConfigError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"grid: {name} takes start:stop:count, log:start:stop:count, log1m:start:stop:count or a list, "
-            f"not {values!r}{'' if isinstance(values, str | list) else ' (in YAML, write it in quotes)'}"
-        ) from error
-    if not len(numbers):
-        raise ConfigError(f"grid: {name} has no values")
-    return tuple(np.unique(numbers).tolist())
+def _first_possible(build: Callable[[Values], Built], points: Iterable[Values]) -> Built:
+    """What is built at the first point where it can be; where there is none, raise why it cannot be at the first."""
+    errors = []
+    for values in points:
+        try:
+            return build(values)
+        except ConfigError as error:
+            errors.append(error)
+    raise errors[0]

@@ -9,39 +9,111 @@ if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
 
 SYMBOLS = {"lr": "α", "beta1": "β1", "beta2": "β2", "eps": "ε"}
-MOST_SAID = 3  # differences in a label
+MOST_SAID = 3  # differences in a label, but for those without which two would be the same
+LONGEST_VALUE = 24  # characters
+
+Field = tuple[str, str]  # whose it is, and its name: ("optimizer", "lr"), ("theorem1", "C")
 
 
-def labels(trials: Sequence[Trial]) -> list[str]:
-    """A label for each trial: its own, or its optimizer's name and what differs among trials of that name.
+def labels(trials: Sequence[Trial], ids: Sequence[str] | None = None) -> list[str]:
+    """A distinct label for each trial: its own, or its optimizer's name and what differs, such as "adam, β2 = 0.99".
+
+    The problem, the optimizer's settings, the problem's constants and the schedule are said where they differ among
+    the trials, with "…" for those after the third; steps, seeds and the like only where nothing else differs.
+
+    Args:
+        trials: what is to be told apart.
+        ids: of the runs they were recorded as, to follow labels that would be the same.
 
     Raises:
-        ValueError: two trials have the same label, or do not differ.
+        ValueError: two labels are the same, with their ids.
     """
-    facts = [_facts(trial) for trial in trials]
-    said = []
-    for trial, own in zip(trials, facts, strict=True):
-        alike = [
-            other
-            for peer, other in zip(trials, facts, strict=True)
-            if (peer.optimizer.name, peer.optimizer.label) == (trial.optimizer.name, None)
+    names = [trial.optimizer.label or trial.optimizer.name for trial in trials]
+    if len(names) == 1:  # as for every cell of a sweep
+        return names
+    unique = [bool(trial.optimizer.label) and names.count(name) == 1 for trial, name in zip(trials, names, strict=True)]
+    if len({trial.problem.name for trial in trials}) > 1:
+        names = [
+            name if final else f"{name} on {trial.problem.name}"
+            for trial, name, final in zip(trials, names, unique, strict=True)
         ]
-        differing = [name for name in own if any(other.get(name) != own[name] for other in alike)]
-        words = [f"{SYMBOLS.get(name, name)} = {_short(own[name])}" for name in differing[:MOST_SAID]]
-        said.append(trial.optimizer.label or ", ".join([trial.optimizer.name, *words]))
+    fields = _written([_fields(trial) for trial in trials])
+    said = [
+        name if final else ", ".join([name, *_words(number, names, fields)])
+        for number, (name, final) in enumerate(zip(names, unique, strict=True))
+    ]
+    if ids is not None:
+        said = [f"{label} {run}" if said.count(label) > 1 else label for label, run in zip(said, ids, strict=True)]
     for label in said:
         if said.count(label) > 1:
             raise ValueError(f"optimizer {label} is listed twice")
     return said
 
 
-def _facts(trial: Trial) -> dict[str, Any]:
-    """Everything that may differ, by name: the optimizer's settings, the problem and its constants, the rest."""
-    settings = trial.optimizer.model_dump(exclude={"name", "label", "options"})
-    others = trial.model_dump(include={"schedule", "steps", "dtype", "engine", "seed", "seeds"})
-    problem: Mapping[str, Any] = trial.problem.model_dump(exclude={"name"})
-    return settings | trial.optimizer.options | {"problem": trial.problem.name} | dict(problem) | others
+def _words(number: int, names: Sequence[str], fields: Sequence[Mapping[Field, str]]) -> list[str]:
+    """What to say of one trial after its name: its fields that differ, as "β2 = 0.99"."""
+    own = fields[number]
+    namesakes = [fields[other] for other, name in enumerate(names) if name == names[number] and other != number]
+    differing = [
+        field
+        for field in own
+        if field[0] != "trial"
+        and (
+            any(other.get(field, own[field]) != own[field] for other in fields)
+            or any(field not in other for other in namesakes)
+        )
+    ]
+    said = differing[:MOST_SAID]
+    alike = [other for other in namesakes if all(other.get(field) == own[field] for field in said)]
+    for field in own:
+        if any(other.get(field) != own[field] for other in alike):
+            said.append(field)
+            alike = [other for other in alike if other.get(field) == own[field]]
+    words = [f"{SYMBOLS.get(name, name)} = {own[owner, name]}" for owner, name in said]
+    return [*words, "…"] if set(differing) - set(said) else words
 
 
-def _short(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _fields(trial: Trial) -> dict[Field, Any]:
+    """Everything in which a trial may differ from others, the most telling first."""
+    optimizer = trial.optimizer.model_dump(exclude={"name", "label", "options"}, exclude_none=True)
+    owners: dict[str, Mapping[str, Any]] = {
+        "optimizer": optimizer,
+        "options": dict(sorted(trial.optimizer.options.items())),
+        trial.problem.name: trial.problem.model_dump(exclude={"name"}),
+        "schedule": {"schedule": trial.schedule},
+        "trial": {"optimizer": trial.optimizer.name} | trial.model_dump(exclude={"optimizer", "problem", "schedule"}),
+    }
+    return {(owner, name): value for owner, values in owners.items() for name, value in values.items()}
+
+
+def _written(fields: Sequence[Mapping[Field, Any]]) -> list[dict[Field, str]]:
+    """The same fields with their values written, different ones differently."""
+    columns: dict[Field, dict[str, Any]] = {}
+    for values in fields:
+        for field, value in values.items():
+            columns.setdefault(field, {})[repr(value)] = value
+    texts = {
+        field: dict(zip(column, _told_apart(list(column.values())), strict=True)) for field, column in columns.items()
+    }
+    return [{field: texts[field][repr(value)] for field, value in values.items()} for values in fields]
+
+
+def _told_apart(values: Sequence[Any]) -> list[str]:
+    """Different values as different texts, with no more digits than that takes."""
+    for digits in (6, 12, 17):
+        texts = [_short(value, digits) for value in values]
+        if len(set(texts)) == len(texts) and not any(map(_looks_whole, values, texts)):
+            return texts
+    return [f"{text} #{number}" if texts.count(text) > 1 else text for number, text in enumerate(texts, start=1)]
+
+
+def _looks_whole(value: object, text: str) -> bool:
+    """Whether a number such as 1 − 10⁻⁹ was rounded to a whole one."""
+    return isinstance(value, float) and float(text).is_integer() and not value.is_integer()
+
+
+def _short(value: object, digits: int) -> str:
+    if isinstance(value, float):
+        return f"{value:.{digits}g}"
+    text = " ".join(str(value).split())
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.errors import ConfigError, NoSteadyState
+from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.spec.grid import SETTINGS, Sweep
 from amsgrad_exp.theory import drift
 
@@ -17,35 +17,38 @@ def boundary(sweep: Sweep, optimizer: str) -> tuple[NDArray[np.float64], ...] | 
 
     Args:
         sweep: with two axes.
-        optimizer: one of its optimizers.
+        optimizer: the label of one of its optimizers.
 
     Returns:
         The first axis, the second, and the drift at (second, first), float64 of shapes (points,), (points,) and
-        (points, points), with a mesh of 200 points, or 50 where both axes change the problem; None where no steady
-        state is known.
+        (points, points), with a mesh of 200 points, or 50 where both axes change the problem; NaN where there is no
+        such problem or no steady state is known, and None where that is so everywhere.
     """
     points = 200 if set(sweep.axes) & set(SETTINGS) else 50
     (name_x, values_x), (name_y, values_y) = sweep.axes.items()
-    mesh_x, mesh_y = (_refined(values, points, name) for name, values in ((name_x, values_x), (name_y, values_y)))
+    mesh_x, mesh_y = (
+        _refined(values, points, whole=sweep.constants.get(name) is int)
+        for name, values in ((name_x, values_x), (name_y, values_y))
+    )
     mesh: dict[str, NDArray[np.float64]] = dict(zip((name_x, name_y), np.meshgrid(mesh_x, mesh_y), strict=True))
-    drifts = np.empty((points, points))
+    drifts = np.full((points, points), np.nan)
     constants = np.stack([mesh[name] for name in mesh if name not in SETTINGS] or [np.zeros((points, points))])
-    try:
-        for combination in np.unique(constants.reshape(len(constants), -1), axis=1).T:
-            where = np.all(constants == combination[:, None, None], axis=0)
-            at = {name: float(mesh[name][where][0]) for name in mesh}
-            settings = sweep.at(optimizer, at).optimizer
+    for combination in np.unique(constants.reshape(len(constants), -1), axis=1).T:
+        where = np.all(constants == combination[:, None, None], axis=0)
+        try:
+            trial = sweep.at(optimizer, {name: float(mesh[name][where][0]) for name in mesh})
             beta1, beta2, eps = (
-                mesh[name][where] if name in mesh else getattr(settings, name) for name in ("beta1", "beta2", "eps")
+                mesh[name][where] if name in mesh else getattr(trial.optimizer, name)
+                for name in ("beta1", "beta2", "eps")
             )
-            drifts[where] = drift(sweep.at(optimizer, at).problem, optimizer, beta1, beta2, eps)
-    except (NoSteadyState, ConfigError):
-        return None
-    return mesh_x, mesh_y, drifts
+            drifts[where] = drift(trial.problem, trial.optimizer.name, beta1, beta2, eps)
+        except ConfigError:  # a problem that cannot be, or without a steady state
+            continue
+    return None if np.isnan(drifts).all() else (mesh_x, mesh_y, drifts)
 
 
-def _refined(values: Sequence[float], points: int, name: str) -> NDArray[np.float64]:
+def _refined(values: Sequence[float], points: int, *, whole: bool) -> NDArray[np.float64]:
     """A finer axis over the same range, spaced as its values are; whole constants stay whole."""
     at = np.linspace(0, len(values) - 1, points)
     refined = np.interp(at, np.arange(len(values)), values)
-    return np.round(refined) if name in ("period", "phase") else refined
+    return np.round(refined) if whole else refined

@@ -1,103 +1,123 @@
 """Whole planes: an experiment over a grid of settings, a row a cell, on one machine or a cluster.
 
 ``<out>/<name>/<id>/`` holds ``sweep.yaml``, which repeats the sweep, ``results.sqlite``, whose table ``cells`` has a
-row for each cell that is done, and the picture. Cells are computed in blocks, as lanes of one compiled loop; a block's
-rows are written in one transaction, so a sweep that was killed has whole blocks and lacks the others.
+row for each cell that is done, labml's files, and the picture. Cells are computed in blocks, as lanes of one compiled
+loop; a block's rows are written in one transaction, so a sweep that was killed has whole blocks and lacks the others.
 """
 
 from __future__ import annotations
 
 import contextlib
-import uuid
-import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import joblib
+import numpy as np
+from numpy.typing import NDArray
 
-from amsgrad_exp.driver.lanes import drive_lanes
-from amsgrad_exp.driver.result import Result, summarize
-from amsgrad_exp.engines.lanes import alike
-from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, RunFailed
+from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun
 from amsgrad_exp.records.files import locked, write_atomically
-from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.grid import Sweep, load_sweep
-from amsgrad_exp.sweeps.store import RESULTS, Row, open_results
+from amsgrad_exp.sweeps.compute import ShouldStop, computed
+from amsgrad_exp.sweeps.store import Results, open_results
+
+if TYPE_CHECKING:
+    from amsgrad_exp.records.tracking import Tracker
+
+OnCells = Callable[[int, int], object]
+OnNote = Callable[[str], object]
 
 
-def run_block(sweep: Sweep, cells: Sequence[int]) -> list[Row]:
-    """The rows of some cells: cell, optimizer, the axes' values, `Result`'s fields, and why a cell failed or None."""
-    rows: dict[int, Row] = {}
-    trials: dict[int, Trial] = {}
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that was run, up to its end or to where it was interrupted.
 
-    def row(cell: int, result: Result | None, failure: str | None) -> None:
-        optimizer, values = sweep.values(cell)
-        results = [getattr(result, name) if result else None for name in RESULTS]
-        rows[cell] = (cell, optimizer, *values.values(), *results, failure)
+    Attributes:
+        directory: where it is kept.
+        sweep: what was run.
+        complete: whether all cells are done.
+    """
 
-    for cell in cells:
-        try:
-            trials[cell] = sweep.trial(cell)
-        except ConfigError as error:
-            row(cell, None, str(error))
+    directory: Path
+    sweep: Sweep
+    complete: bool
 
-    groups: dict[Hashable, list[int]] = {}
-    for cell, trial in trials.items():
-        groups.setdefault(alike(trial), []).append(cell)
-    for together in groups.values():
-        for number, trace, last in drive_lanes([trials[cell] for cell in together]):
-            cell = together[number]
-            if isinstance(last, RunFailed):
-                row(cell, None, str(last))
-            else:
-                row(cell, summarize(trials[cell].problem, trace, last), None)
-    return list(rows.values())
+    @property
+    def axes(self) -> dict[str, NDArray[np.float64]]:
+        """The values of each axis, float64 of shape (values,)."""
+        return {name: np.array(values) for name, values in self.sweep.axes.items()}
 
+    def column(self, name: str) -> NDArray[Any]:
+        """One of `Result`'s fields over the grid, of shape (optimizers, first axis, …); None or NaN where none is.
 
-def make_directory(sweep: Sweep, out: Path) -> Path:
-    """A new directory for a sweep, with its sweep.yaml."""
-    name = sweep.data.get("name", "synthetic")
-    directory: Path = out.resolve() / name / uuid.uuid1().hex
-    directory.mkdir(parents=True)
-    write_atomically(directory / "sweep.yaml", sweep.to_yaml().encode())
-    return directory
+        Raises:
+            RunError: it cannot be read.
+        """
+        with self.results() as results:
+            return results.column(name)
+
+    def results(self) -> contextlib.AbstractContextManager[Results]:
+        """Its rows; see `open_results`."""
+        return open_results(self.directory, self.sweep)
 
 
-def run_sweep(
-    directory: Path,
+def sweep(
+    loaded: Sweep,
+    out: Path,
+    executor: Executor,
     *,
-    on_cells: Callable[[int, int], object] = lambda done, total: None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> bool:
-    """Compute every cell of a sweep that has no row yet, on the `workers` there are; only blocks in flight are kept.
+    on_cells: OnCells = lambda done, total: None,
+    should_stop: ShouldStop = lambda: False,
+    on_note: OnNote = lambda note: None,
+) -> Swept:
+    """Run a sweep, tracked by labml and kept under ``out``; only blocks in flight are kept in memory.
 
     Args:
-        directory: with a sweep.yaml.
+        loaded: what to run.
+        out: a directory, made where it is missing.
+        executor: where blocks of cells are computed; `workers` makes one.
         on_cells: called with how many cells are done, of how many.
-        should_stop: asked after every block; True leaves the rest, and blocks under way, for another time.
-
-    Returns:
-        Whether all cells are done.
+        should_stop: asked several times a second; True leaves the rest, and blocks under way, to `resume`.
+        on_note: called with a line on a labml server that did not take everything.
 
     Raises:
-        Damaged: the directory's files do not belong together.
-        RunError: another process is at it.
+        ConfigError: labml's configuration is wrong; nothing was written.
+        RunError, OSError: the sweep could not be kept.
     """
-    sweep = read_sweep(directory)
-    with locked(directory), open_results(directory, sweep) as results:
-        done = results.done()
-        finished = int(done.sum())
-        on_cells(finished, len(sweep))
-        parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1)
-        blocks = (joblib.delayed(run_block)(sweep, cells) for cells in sweep.blocks(done))
-        with warnings.catch_warnings(action="ignore"), contextlib.closing(parallel(blocks)) as computed:
-            for rows in computed:
-                results.add(rows)
-                finished += len(rows)
-                on_cells(finished, len(sweep))
-                if should_stop():
-                    break
-        return finished == len(sweep)
+    with _tracked(loaded, out, loaded.name) as tracker:
+        directory = tracker.directory
+        write_atomically(directory / "sweep.yaml", loaded.to_yaml().encode())
+        with locked(directory), open_results(directory, loaded) as results:
+            complete = _fill(results, loaded, executor, on_cells, should_stop)
+            _conclude(tracker, results, complete, on_note)
+    return Swept(directory, loaded, complete)
+
+
+def resume(
+    directory: Path,
+    executor: Executor,
+    *,
+    on_cells: OnCells = lambda done, total: None,
+    should_stop: ShouldStop = lambda: False,
+    on_note: OnNote = lambda note: None,
+) -> Swept:
+    """Compute every cell of a sweep that has no row yet; the arguments are `sweep`'s.
+
+    Raises:
+        ConfigError: labml's configuration is wrong.
+        NoSuchRun: the directory is not a sweep.
+        Damaged: its files do not belong together.
+        RunError: another process is at it, or it cannot be written.
+    """
+    loaded = read_sweep(directory)
+    with locked(directory), open_results(directory, loaded) as results:
+        place = directory.resolve().parent
+        with _tracked(loaded, place.parent, place.name, run_id=directory.name) as tracker:
+            complete = _fill(results, loaded, executor, on_cells, should_stop)
+            _conclude(tracker, results, complete, on_note)
+    return Swept(directory, loaded, complete)
 
 
 def read_sweep(directory: Path) -> Sweep:
@@ -114,3 +134,40 @@ def read_sweep(directory: Path) -> Sweep:
         return load_sweep(path)
     except ConfigError as error:
         raise Damaged(f"{path} is damaged: {error}") from error
+
+
+@contextlib.contextmanager
+def _tracked(sweep: Sweep, out: Path, name: str, run_id: str | None = None) -> Iterator[Tracker]:
+    """A sweep as a labml experiment, whose end is for `_conclude` to say."""
+    from amsgrad_exp.records.tracking import Tracker
+
+    settings = {**sweep.data, "grid": dict(sweep.grid)}
+    tracker = Tracker(out, name, ", ".join(sweep.optimizers), settings, run_id=run_id)
+    try:
+        yield tracker
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            tracker.close("failed", str(error))
+        raise
+
+
+def _fill(results: Results, sweep: Sweep, executor: Executor, on_cells: OnCells, should_stop: ShouldStop) -> bool:
+    """Compute the cells that have no row; whether all of them were."""
+    done = results.done()
+    finished = int(done.sum())
+    on_cells(finished, len(sweep))
+    with contextlib.closing(computed(sweep, sweep.blocks(done), executor, should_stop)) as blocks:
+        for rows in blocks:
+            results.add(rows)
+            finished += len(rows)
+            on_cells(finished, len(sweep))
+    return finished == len(sweep)
+
+
+def _conclude(tracker: Tracker, results: Results, complete: bool, on_note: OnNote) -> None:
+    """End labml's experiment, with how many cells settle where."""
+    if complete:
+        counts = results.counts()
+        tracker.save_values({f"{name}.{end}": number for name, by in counts.items() for end, number in by.items()})
+    if trouble := tracker.close("completed" if complete else "interrupted"):
+        on_note(trouble)

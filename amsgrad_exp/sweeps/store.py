@@ -5,54 +5,88 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
+import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+import typing
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from amsgrad_exp.driver.result import Result
 from amsgrad_exp.errors import Damaged, RunError
-from amsgrad_exp.records.files import write_atomically
+from amsgrad_exp.records.files import replacing, sha256
 from amsgrad_exp.spec.grid import Sweep
 
-Row = tuple[Any, ...]
+Row = dict[str, Any]
 
 RESULTS = tuple(field.name for field in fields(Result) if not field.name.endswith("_halfwidth"))
+CHECKSUM = "sha256"  # of the other columns; 0.1.0 wrote none
+BUSY_SECONDS = 5.0  # that another process may keep the database to itself
+SQL_TYPES = {int: "INTEGER", float: "REAL", float | None: "REAL"}  # of all else: TEXT
+
+
+def _result_types() -> dict[str, str]:
+    kinds = typing.get_type_hints(Result)
+    return {name: SQL_TYPES.get(kinds[name], "TEXT") for name in RESULTS}
+
+
+def as_kept(row: Row) -> Row:
+    """A row as SQLite gives it back: it knows neither NaN nor the sign of a zero."""
+    return {
+        name: (None if math.isnan(value) else value + 0.0) if isinstance(value, float) else value
+        for name, value in row.items()
+    }
+
+
+def checksum(row: Row) -> str:
+    """The SHA-256 of a row's values by name."""
+    return sha256(json.dumps(row, sort_keys=True).encode())
 
 
 class Results:
-    """A sweep's results.sqlite; see `open_results`."""
+    """A sweep's results.sqlite; see `open_results`.
 
-    def __init__(self, directory: Path, sweep: Sweep) -> None:
-        """Open it, or make it.
+    Attributes:
+        columns: of a row, but for its checksum.
+        checksums: whether its rows have one.
+    """
+
+    def __init__(self, path: Path, sweep: Sweep) -> None:
+        """Open it, and make what is missing of its tables.
 
         Raises:
-            Damaged: it holds another sweep's cells.
+            Damaged: they hold another sweep's cells.
         """
+        self._database = database = sqlite3.connect(path, timeout=BUSY_SECONDS)
         self._sweep = sweep
-        self.columns = ("cell", "optimizer", *sweep.axes, *RESULTS, "failure")
-        types = {"cell": "INTEGER PRIMARY KEY", "steps_simulated": "INTEGER", "steps_derived": "INTEGER"}
-        texts = ("optimizer", "iterate", "regret_trend", "failure")
-        declared = ", ".join(
-            f'"{name}" {types.get(name, "TEXT" if name in texts else "REAL")}' for name in self.columns
-        )
-        self._database = sqlite3.connect(directory / "results.sqlite")
-        with self._database:
-            self._database.execute("CREATE TABLE IF NOT EXISTS sweep (yaml TEXT)")
-            self._database.execute(f"CREATE TABLE IF NOT EXISTS cells ({declared})")
-            known = self._database.execute("SELECT yaml FROM sweep").fetchone()
+        axes = dict.fromkeys(sweep.axes, "REAL")
+        types = {"cell": "INTEGER PRIMARY KEY", "optimizer": "TEXT", **axes, **_result_types(), "failure": "TEXT"}
+        self.columns = tuple(types)
+        self._selected = ", ".join(f'"{name}"' for name in self.columns)
+        declared = ", ".join(f'"{name}" {kind}' for name, kind in (types | {CHECKSUM: "TEXT"}).items())
+        with database:
+            database.execute("CREATE TABLE IF NOT EXISTS sweep (yaml TEXT)")
+            database.execute(f"CREATE TABLE IF NOT EXISTS cells ({declared})")
+            known = database.execute("SELECT yaml FROM sweep").fetchone()
             if known is None:
-                self._database.execute("INSERT INTO sweep VALUES (?)", (sweep.to_yaml(),))
-        if known is not None and known[0] != sweep.to_yaml():
-            raise Damaged(f"{directory / 'sweep.yaml'} is damaged: results.sqlite is of another sweep")
-        found = self._database.execute("SELECT name FROM pragma_table_info('cells')").fetchall()
-        beyond = self._database.execute("SELECT count(*) FROM cells WHERE cell NOT BETWEEN 0 AND ?", (len(sweep) - 1,))
-        if [name for (name,) in found] != list(self.columns) or beyond.fetchone() != (0,):
-            raise Damaged(f"{directory / 'results.sqlite'} is damaged: its table is not this sweep's")
+                database.execute("INSERT INTO sweep VALUES (?)", (sweep.to_yaml(),))
+        if known is not None and yaml.safe_load(known[0]) != yaml.safe_load(sweep.to_yaml()):
+            raise Damaged(f"{path.with_name('sweep.yaml')} is damaged: results.sqlite is of another sweep")
+        present = {name for (name,) in database.execute("SELECT name FROM pragma_table_info('cells')")}
+        self.checksums = CHECKSUM in present
+        beyond = database.execute("SELECT count(*) FROM cells WHERE cell NOT BETWEEN 0 AND ?", (len(sweep) - 1,))
+        if present - {CHECKSUM} != set(self.columns) or beyond.fetchone() != (0,):
+            raise Damaged(f"{path} is damaged: its table is not this sweep's")
+
+    def __len__(self) -> int:
+        (number,) = self._database.execute("SELECT count(*) FROM cells").fetchone()
+        return int(number)
 
     def done(self) -> NDArray[np.bool_]:
         """Which cells have a row."""
@@ -61,22 +95,41 @@ class Results:
             done[cell] = True
         return done
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Iterable[Row]) -> None:
         """Write some cells' rows, all or none."""
-        marks = ", ".join("?" * len(self.columns))
+        names = (*self.columns, CHECKSUM) if self.checksums else self.columns
+        into, values = ", ".join(f'"{name}"' for name in names), ", ".join(f":{name}" for name in names)
         with self._database:
-            self._database.executemany(f"INSERT OR REPLACE INTO cells VALUES ({marks})", rows)
+            self._database.executemany(
+                f"INSERT OR REPLACE INTO cells ({into}) VALUES ({values})",
+                (row | {CHECKSUM: checksum(row)} for row in map(as_kept, rows)),
+            )
 
     def rows(self) -> Iterator[Row]:
         """All rows, in the order of cells."""
-        yield from self._database.execute("SELECT * FROM cells ORDER BY cell")
+        for values in self._database.execute(f"SELECT {self._selected} FROM cells ORDER BY cell"):
+            yield dict(zip(self.columns, values, strict=True))
+
+    def row(self, cell: int) -> Row:
+        """The row of a cell that is done."""
+        values = self._database.execute(f"SELECT {self._selected} FROM cells WHERE cell = ?", (cell,)).fetchone()
+        return dict(zip(self.columns, values, strict=True))
+
+    def checked_rows(self) -> Iterator[tuple[Row, bool]]:
+        """All rows, in the order of cells, and whether each is what was written, as far as checksums say."""
+        kept = f'"{CHECKSUM}"' if self.checksums else "NULL"
+        for *values, written in self._database.execute(f"SELECT {self._selected}, {kept} FROM cells ORDER BY cell"):
+            row = dict(zip(self.columns, values, strict=True))
+            yield row, not self.checksums or written == checksum(row)
 
     def column(self, name: str) -> NDArray[Any]:
         """One result over the grid, of the sweep's shape; None or NaN where a cell has none."""
-        values = [value for (value,) in self._database.execute(f'SELECT "{name}" FROM cells ORDER BY cell')]
-        return np.array(values, object if name in ("iterate", "regret_trend") else np.float64).reshape(
-            self._sweep.shape
-        )
+        values = self._database.execute(f'SELECT cell, "{name}" FROM cells')
+        text = name in ("optimizer", "failure") or _result_types().get(name) == "TEXT"
+        column = np.full(len(self._sweep), None if text else np.nan, object if text else np.float64)
+        for cell, value in values:
+            column[cell] = value
+        return column.reshape(self._sweep.shape)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """For each optimizer, how many cells settle where, or failed."""
@@ -88,11 +141,12 @@ class Results:
 
     def export_csv(self, path: Path) -> None:
         """All rows as CSV, with a header."""
-        content = io.StringIO()
-        writer = csv.writer(content)
-        writer.writerow(self.columns)
-        writer.writerows(self.rows())
-        write_atomically(path, content.getvalue().encode())
+        with replacing(path) as file:
+            text = io.TextIOWrapper(file, "utf-8", newline="")
+            writer = csv.DictWriter(text, self.columns)
+            writer.writeheader()
+            writer.writerows(self.rows())
+            text.detach()
 
     def close(self) -> None:
         self._database.close()
@@ -108,7 +162,7 @@ def open_results(directory: Path, sweep: Sweep) -> Iterator[Results]:
     """
     path = directory / "results.sqlite"
     try:
-        with contextlib.closing(Results(directory, sweep)) as results:
+        with contextlib.closing(Results(path, sweep)) as results:
             yield results
     except sqlite3.OperationalError as error:
         raise RunError(f"{path}: {error}") from error

@@ -1,33 +1,82 @@
-"""Where a sweep computes: in threads here, or on a Dask cluster."""
+"""Where a sweep computes: on threads here, or on a Dask cluster."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-
-import joblib
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from typing import Any
 
 from amsgrad_exp.errors import ConfigError
 
 
+class Threads(Executor):
+    """Threads that a process can end without: those of a `ThreadPoolExecutor` would finish their blocks first."""
+
+    def __init__(self, number: int) -> None:
+        self._tasks: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(number)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._tasks.put((future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        while cancel_futures and not self._tasks.empty():
+            with contextlib.suppress(queue.Empty):
+                if task := self._tasks.get_nowait():
+                    task[0].cancel()
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads if wait else ():
+            thread.join()
+
+    def _work(self) -> None:
+        while task := self._tasks.get():
+            future, call = task
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(call())
+            except BaseException as error:
+                future.set_exception(error)
+
+
 @contextlib.contextmanager
-def workers(jobs: int = -1, dask: str | None = None) -> Iterator[None]:
-    """Where `run_sweep` computes: in threads here, whose loops run without the GIL, or on an existing Dask cluster.
+def workers(jobs: int | None = None, dask: str | None = None) -> Iterator[Executor]:
+    """An executor for `sweep`: threads here, whose loops run without the GIL, or an existing Dask cluster.
+
+    What is still under way in the end is not waited for.
 
     Args:
-        jobs: how many threads; −1 for all cores.
+        jobs: how many threads; None for as many as there are cores.
         dask: the address of a Dask scheduler to compute on instead.
 
     Raises:
-        ConfigError: the cluster cannot be reached.
+        ConfigError: no scheduler answers, or distributed is not installed.
+        RunError: the cluster has no workers, or workers without this version of amsgrad-exp, or was lost.
     """
     if dask is None:
-        with joblib.parallel_config(backend="threading", n_jobs=jobs):
-            yield
+        threads = Threads(jobs or _cores())
+        try:
+            yield threads
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
         return
     try:
         from amsgrad_exp.sweeps.cluster import connected
     except ImportError as error:
         raise ConfigError("--dask needs the cluster extra of amsgrad-exp: pip install distributed") from error
-    with connected(dask):
-        yield
+    with connected(dask) as executor:
+        yield executor
+
+
+def _cores() -> int:
+    """Those that this process may use, where the platform says."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

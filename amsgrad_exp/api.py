@@ -1,0 +1,115 @@
+"""The Python door: what the commands do, without a command line. `amsgrad_exp` itself offers it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from amsgrad_exp import engines
+from amsgrad_exp.driver.chunk import Chunk
+from amsgrad_exp.errors import ConfigError, RunFailed
+from amsgrad_exp.records.recorder import record
+from amsgrad_exp.records.run import Run
+from amsgrad_exp.spec.experiment import Experiment, Trial
+from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.spec.labels import labels
+from amsgrad_exp.sweeps import run as sweeps
+from amsgrad_exp.sweeps.run import Swept
+from amsgrad_exp.sweeps.workers import workers
+
+
+class Watch:
+    """Who looks on while runs are under way; this one looks away, and lets an optimizer's failure be raised."""
+
+    def running(self, label: str, trial: Trial) -> contextlib.AbstractContextManager[Callable[[Chunk], object]]:
+        """Around one run; what it yields is called with every chunk once it is recorded."""
+        return contextlib.nullcontext(lambda chunk: None)
+
+    def should_stop(self) -> bool:
+        """Asked after every chunk; True ends a run as interrupted, to be resumed, and starts no other."""
+        return False
+
+    def note(self, line: str) -> None:
+        """A line on what went wrong and stopped nothing."""
+
+    def failed(self, label: str, failure: RunFailed) -> None:
+        """An optimizer failed in the middle; its run is recorded as far as it came.
+
+        Raises:
+            RunFailed: to go no further.
+        """
+        raise failure
+
+
+def run(experiment: Experiment, out: Path | str = "logs", watch: Watch | None = None) -> Run:
+    """Run an experiment of one optimizer, recorded under ``out`` as by ``amsgrad-exp run``.
+
+    Returns:
+        The run: ``run.trace`` has its logged points as arrays, ``run.result`` what it came to.
+
+    Raises:
+        ConfigError: there are several optimizers, or the run cannot be.
+        RunFailed: the optimizer failed in the middle; what came before is recorded.
+        RunError, OSError: it could not be recorded.
+    """
+    if len(experiment.optimizers) > 1:
+        raise ConfigError(f"run takes one optimizer, not {len(experiment.optimizers)}: take compare")
+    (recorded,) = compare(experiment, out, watch).values()
+    return recorded
+
+
+def compare(experiment: Experiment, out: Path | str = "logs", watch: Watch | None = None) -> dict[str, Run]:
+    """Run every optimizer of an experiment, as ``amsgrad-exp compare`` does.
+
+    Returns:
+        The runs by label, in order, without those that failed or were not started.
+
+    Raises:
+        As `run`.
+    """
+    watch = watch or Watch()
+    trials = experiment.trials()
+    for trial in trials:
+        engines.build(trial)  # what cannot be built is refused before anything is run
+    runs: dict[str, Run] = {}
+    for label, trial in zip(labels(trials), trials, strict=True):
+        if watch.should_stop():
+            watch.note(f"not started: {label}")
+            continue
+        try:
+            with watch.running(label, trial) as on_chunk:
+                runs[label] = record(trial, Path(out), on_chunk, watch.should_stop, watch.note)
+        except RunFailed as failure:
+            watch.failed(label, failure)
+    return runs
+
+
+def sweep(
+    plane: Sweep,
+    out: Path | str = "sweeps",
+    *,
+    jobs: int | None = None,
+    dask: str | None = None,
+    on_cells: Callable[[int, int], object] = lambda done, total: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_note: Callable[[str], object] = lambda note: None,
+) -> Swept:
+    """Run an experiment over a grid, as ``amsgrad-exp sweep`` does.
+
+    Args:
+        plane: what to run, such as ``Sweep.of({"beta2": "0.9:0.999:50"}, optimizers=["adam"])``.
+        out: a directory, made where it is missing.
+        jobs: how many threads; as many as there are cores without.
+        dask: the address of a Dask scheduler to compute on instead.
+        on_cells, should_stop, on_note: as for `amsgrad_exp.sweeps.run.sweep`.
+
+    Returns:
+        The sweep: ``swept.axes`` and ``swept.column("mean_x")`` are arrays.
+
+    Raises:
+        ConfigError: the cluster cannot be reached, or labml's configuration is wrong.
+        RunError, OSError: it could not be kept.
+    """
+    with workers(jobs, dask) as executor:
+        return sweeps.sweep(plane, Path(out), executor, on_cells=on_cells, should_stop=should_stop, on_note=on_note)

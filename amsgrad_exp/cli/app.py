@@ -1,0 +1,77 @@
+"""The commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from amsgrad_exp.cli import records, runs, sweeps
+from amsgrad_exp.errors import Refusal
+
+app = typer.Typer(
+    help="Does an optimizer converge where it provably should? The experiment of Reddi, Kale and Kumar (2018).",
+    epilog="Exit status: 0 done, 1 failed, 2 wrong input, 3 not as expected, 4 not verified, 130 or 143 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "run": runs.run,
+    "compare": runs.compare,
+    "sweep": sweeps.sweep,
+    "boundary": sweeps.boundary,
+    "resume": records.resume,
+    "verify": records.verify,
+    "show": records.show,
+    "plot": records.plot,
+    "list": records.list_,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        import importlib.metadata
+
+        typer.echo(f"amsgrad-exp {importlib.metadata.version('amsgrad-exp')}")
+        raise typer.Exit
+
+
+def run() -> int:
+    """Run the command line; every error is one line on stderr and a documented exit status, which is returned."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a home directory that cannot be written
+    with contextlib.suppress(OSError):
+        sys.path.append(str(Path.cwd()))  # where a user's own optimizer may be
+    try:
+        status: int = app(standalone_mode=False)
+    except typer.TyperException as error:
+        status = _fail(error.format_message(), error.exit_code) if error.format_message() else error.exit_code
+    except MemoryError as error:
+        status = _fail(f"out of memory: {error}" if str(error) else "out of memory", 1)
+    except (typer.Abort, KeyboardInterrupt):
+        status = 128 + signal.SIGINT
+    except OSError as error:
+        status = _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 1)
+    except Refusal as error:
+        status = _fail(str(error), error.status)
+    return status
+
+
+def _fail(message: str, status: int) -> int:
+    from amsgrad_exp.output import console
+
+    console.error(message)
+    return status

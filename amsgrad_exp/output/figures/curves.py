@@ -1,0 +1,153 @@
+"""Average regret and iterate, along time or along a setting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from amsgrad_exp.output.figures.style import COLOURS, DASHES, STYLE, save, set_axis
+from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.trace import Trace
+
+LONGEST_NAME_INSIDE = 36  # characters that a legend has room for beside the lines
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line in each of two panels, and the halfwidths of the bands about it where there are any; float64 (n,)."""
+
+    at: NDArray[Any]
+    regret: NDArray[np.float64]
+    iterate: NDArray[np.float64]
+    regret_halfwidth: NDArray[np.float64] | None = None
+    iterate_halfwidth: NDArray[np.float64] | None = None
+
+
+def regret_and_iterate(path: Path, traces: Mapping[str, Trace], problem: Problem) -> list[Path]:
+    """The paper's Figure 1: average regret and iterate against t, a line for each trace.
+
+    Args:
+        path: without a suffix; ``.png`` and ``.svg`` are added.
+        traces: by the name to show in the legend.
+        problem: whose interval and optimum are marked.
+
+    Returns:
+        The files written.
+    """
+    shown = {name: trace.spread(1000) for name, trace in traces.items()}
+    curves = {
+        name: Curve(trace.step + 1, trace.regret, trace.x, trace.regret_halfwidth, trace.x_halfwidth)
+        for name, trace in shown.items()
+    }
+    with matplotlib.rc_context(STYLE):
+        figure, regret, iterate = _panels()
+        for axes in (regret, iterate):
+            axes.set_xscale("log")
+            axes.set_xlabel("step $t$")
+        _draw(figure, regret, iterate, curves)
+        regret.set_ylabel("average regret $R(t)/t$")
+        iterate.set_ylabel("iterate $x_t$")
+        _mark_optimum(iterate, problem)
+        return save(figure, path)
+
+
+def profile(path: Path, name: str, values: Sequence[float], columns: Mapping[str, Mapping[str, Any]]) -> list[Path]:
+    """Average regret and mean iterate along one axis, a line for each optimizer.
+
+    Args:
+        path: without a suffix; ``.png`` and ``.svg`` are added.
+        name, values: the axis.
+        columns: by optimizer, the arrays ``regret`` and ``mean_x``, float64 of the axis's length; NaN where a cell
+            failed.
+
+    Returns:
+        The files written.
+    """
+    at = np.asarray(values)
+    curves = {optimizer: Curve(at, column["regret"], column["mean_x"]) for optimizer, column in columns.items()}
+    with matplotlib.rc_context(STYLE):
+        figure, regret, iterate = _panels()
+        for axes in (regret, iterate):
+            set_axis(axes.xaxis, axes.set_xscale, name, values)
+        _draw(figure, regret, iterate, curves)
+        regret.set_ylabel("average regret $R(T)/T$")
+        iterate.set_ylabel("mean iterate over the last tenth")
+        return save(figure, path)
+
+
+def _panels() -> tuple[Figure, Axes, Axes]:
+    """A figure of two panels, the left one for regrets and the right one for iterates."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    regret, iterate = figure.subplots(1, 2)
+    return figure, regret, iterate
+
+
+def _draw(figure: Figure, regret: Axes, iterate: Axes, curves: Mapping[str, Curve]) -> None:
+    """Draw the curves, and a legend; the regrets on a logarithmic axis where all are positive and far apart."""
+    lines = []
+    for number, curve in enumerate(curves.values()):
+        colour, dashes = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+        for axes, mean, halfwidth in (
+            (iterate, curve.iterate, curve.iterate_halfwidth),
+            (regret, curve.regret, curve.regret_halfwidth),
+        ):
+            (line,) = axes.plot(curve.at, mean, color=colour, linestyle=dashes)
+            alone = _alone(mean)
+            axes.plot(curve.at[alone], mean[alone], color=colour, linestyle="", marker="o", markersize=4)
+            if halfwidth is not None:
+                axes.fill_between(curve.at, mean - halfwidth, mean + halfwidth, color=colour, alpha=0.2, linewidth=0)
+        lines.append(line)
+    regrets = np.concatenate([curve.regret for curve in curves.values()])
+    regrets = regrets[np.isfinite(regrets)]
+    if len(regrets) and regrets.min() > 0 and regrets.max() > 10 * regrets.min():
+        regret.set_yscale("log")
+    elif np.all(regrets >= 0):
+        regret.set_ylim(bottom=0)
+    else:
+        regret.axhline(0, color="0.4", linewidth=0.8)
+    _legend(figure, regret, dict(zip(curves, lines, strict=True)))
+
+
+def _alone(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where a number has none on either side, so that no line shows it."""
+    there = np.concatenate([[False], np.isfinite(numbers), [False]])
+    alone: NDArray[np.bool_] = there[1:-1] & ~there[:-2] & ~there[2:]
+    return alone
+
+
+def _legend(figure: Figure, axes: Axes, lines: Mapping[str, Line2D]) -> None:
+    """Name the lines in the axes, or below them where names are long."""
+    numbers = [str(number) for number in range(len(lines))]  # a name that begins with "_" would be left out
+    if max(map(len, lines)) <= LONGEST_NAME_INSIDE:
+        legend = axes.legend(lines.values(), numbers)
+    else:
+        legend = figure.legend(lines.values(), numbers, loc="outside lower center")
+    for text, name in zip(legend.get_texts(), lines, strict=True):
+        text.set_text(name)
+        text.set_parse_math(False)
+
+
+def _mark_optimum(axes: Axes, problem: Problem) -> None:
+    """A line at x*; and the whole interval, where it is bounded."""
+    low, high = problem.interval
+    axes.axhline(problem.optimum, color="0.4", linewidth=0.8, linestyle=":")
+    axes.annotate(
+        rf"$x^* = {problem.optimum:g}$",
+        (0.02, problem.optimum),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, -12 if problem.optimum == high else 4),
+        textcoords="offset points",
+        color="0.3",
+    )
+    if np.isfinite(high - low):
+        margin = 0.08 * (high - low)
+        axes.set_ylim(low - margin, high + margin)

@@ -1,0 +1,71 @@
+"""The sweeps that are there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from amsgrad_exp.errors import ConfigError, NoSuchRun, Refusal
+from amsgrad_exp.records.files import in_use
+from amsgrad_exp.spec.grid import Sweep, read_grid
+from amsgrad_exp.sweeps.store import open_results
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A sweep on disk.
+
+    Attributes:
+        directory: where it is kept; named by its id.
+        sweep: what it computes.
+        begun: when, UTC.
+        done: how many of its cells have a row.
+        status: "completed", "running" while a process is at it, else "interrupted".
+    """
+
+    directory: Path
+    sweep: Sweep
+    begun: datetime
+    done: int
+    status: str
+
+
+def list_sweeps(out: Path, on_unreadable: Callable[[str], object] = lambda reason: None) -> list[Kept]:
+    """All sweeps under ``out``, oldest first; why one cannot be read is handed to ``on_unreadable``."""
+    sweeps = []
+    for path in out.glob("*/*/sweep.yaml"):
+        try:
+            sweeps.append(_kept(path.parent))
+        except (Refusal, OSError) as error:
+            on_unreadable(f"{path.parent}: {error}" if isinstance(error, ConfigError) else str(error))
+    return sorted(sweeps, key=lambda kept: kept.begun)
+
+
+def _kept(directory: Path) -> Kept:
+    path = directory / "sweep.yaml"
+    sweep = read_grid(path)
+    begun = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    done = 0
+    if (directory / "results.sqlite").is_file():
+        with open_results(directory, sweep) as results:
+            done = len(results)
+    interrupted = "running" if in_use(directory) else "interrupted"
+    return Kept(directory, sweep, begun, done, "completed" if done == len(sweep) else interrupted)
+
+
+def find_sweep(reference: str, out: Path) -> Path | None:
+    """The directory of a sweep, named by itself, or by an id or the beginning of one under ``out``; or None.
+
+    Raises:
+        NoSuchRun: several sweeps under ``out`` have such an id.
+    """
+    with contextlib.suppress(OSError):  # what is too long for a path is no sweep either
+        if Path(reference).is_dir():
+            return Path(reference).resolve() if (Path(reference) / "sweep.yaml").is_file() else None
+    sweeps = [path.parent for path in out.glob("*/*/sweep.yaml") if path.parent.name.startswith(reference)]
+    if len(sweeps) > 1:
+        raise NoSuchRun(f"{len(sweeps)} sweeps under {out} have an id that begins with {reference!r}: see list sweeps")
+    return sweeps[0].resolve() if sweeps else None

@@ -1,0 +1,112 @@
+"""Check the rows of a sweep, and compute some of its cells again."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from amsgrad_exp.errors import NotVerified, RunError
+from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.sweeps.block import run_block
+from amsgrad_exp.sweeps.compute import computed
+from amsgrad_exp.sweeps.run import OnCells, read_sweep
+from amsgrad_exp.sweeps.store import Results, Row, as_kept, open_results
+
+SAMPLE = 32  # cells computed again, unless all are
+ROWS_SAID = 1000  # how often the progress of checking rows is said
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A sweep that was found to hold what its cells come to.
+
+    Attributes:
+        cells: how many cells the sweep has.
+        rows: how many of them are done, each with a row that was checked.
+        recomputed: how many were computed again and had the same bits.
+        checksums: whether the rows have any; those of 0.1.0 have none.
+    """
+
+    cells: int
+    rows: int
+    recomputed: int
+    checksums: bool
+
+
+def verify(
+    directory: Path, executor: Executor, *, every_cell: bool = False, on_cells: OnCells = lambda done, total: None
+) -> Verification:
+    """Check every row's checksum, compute some cells again and compare their results bit for bit.
+
+    Args:
+        directory: of a sweep, complete or as far as it came.
+        executor: where cells are computed; `workers` makes one.
+        every_cell: compute every cell again that is done, not only `SAMPLE` of them, the same each time; so it is in
+            any case where rows have no checksums.
+        on_cells: called with how many rows have been checked and cells computed again, of how many.
+
+    Raises:
+        NotVerified: a row is not what was written, or not what its cell comes to; the message names cell and column.
+        NoSuchRun: the directory is not a sweep.
+        Damaged: its files do not belong together.
+        RunError: no cell is done, or results.sqlite cannot be read.
+    """
+    sweep = read_sweep(directory)
+    with _results(directory, sweep) as results:
+        done = results.done()
+        rows = int(done.sum())
+        if every_cell or not results.checksums:
+            again = done
+        else:
+            again = np.zeros_like(done)
+            again[random.Random(0).sample(np.flatnonzero(done).tolist(), min(SAMPLE, rows))] = True
+        total = rows + int(again.sum())
+        for number, (row, trusted) in enumerate(results.checked_rows()):
+            if not trusted:
+                _compare(sweep, row, *run_block(sweep, [row["cell"]]))
+                raise NotVerified(f"{_named(row, sweep)}: the checksum is not that of the row")
+            if number % ROWS_SAID == 0:
+                on_cells(number, total)
+        finished = rows
+        on_cells(finished, total)
+        with contextlib.closing(computed(sweep, sweep.blocks(~again), executor)) as blocks:
+            for block in blocks:
+                for row in block:
+                    _compare(sweep, results.row(row["cell"]), row)
+                finished += len(block)
+                on_cells(finished, total)
+        return Verification(len(sweep), rows, finished - rows, results.checksums)
+
+
+@contextlib.contextmanager
+def _results(directory: Path, sweep: Sweep) -> Iterator[Results]:
+    """The rows of a sweep that has some."""
+    if (directory / "results.sqlite").is_file():
+        with open_results(directory, sweep) as results:
+            if len(results):
+                yield results
+                return
+    raise RunError(f"{directory} has no results yet: there is nothing to verify")
+
+
+def _compare(sweep: Sweep, kept: Row, again: Row) -> None:
+    """Refuse a row that is not what its cell comes to. Why a cell failed may be said in other words."""
+    for name, value in as_kept(again).items():
+        same = (kept[name] is None) == (value is None) if name == "failure" else kept[name] == value
+        if not same:
+            raise NotVerified(f"{_named(again, sweep)}: {name} is {_said(value)}, and {_said(kept[name])} in its row")
+
+
+def _named(row: Row, sweep: Sweep) -> str:
+    at = ", ".join(f"{name} = {row[name]:g}" for name in sweep.axes)
+    return f"cell {row['cell']} ({row['optimizer']}, {at})"
+
+
+def _said(value: object) -> str:
+    return repr(value) if isinstance(value, float) else str(value)

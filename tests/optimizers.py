@@ -1,0 +1,68 @@
+"""Optimizers as somebody might write them: what they keep, what they take and how they fail; named by import path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim.optimizer import ParamsT
+
+Closure = Callable[[], float]
+
+
+class Accumulating(torch.optim.Optimizer):
+    """Keeps a float64 sum and an integer beside a float32 parameter."""
+
+    def __init__(self, params: ParamsT, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        for param in self.param_groups[0]["params"]:
+            state = self.state[param]
+            if not state:
+                state["sum"] = torch.zeros(1, dtype=torch.float64)
+                state["count"] = torch.zeros(1, dtype=torch.int64)
+            state["sum"] += param.grad.double() / 3
+            state["count"] += 1
+            with torch.no_grad():
+                param.sub_(self.param_groups[0]["lr"] * (state["sum"] / state["count"]).float())
+
+
+class Faulty(torch.optim.Optimizer):
+    """Raises, or returns NaN, at its tenth step."""
+
+    def __init__(self, params: ParamsT, lr: float, raises: bool = True) -> None:
+        super().__init__(params, {"lr": lr})
+        self.raises = raises
+        self.steps = 0
+
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        self.steps += 1
+        if self.steps == 10 and self.raises:
+            raise ZeroDivisionError("by zero")
+        with torch.no_grad():
+            for param in self.param_groups[0]["params"]:
+                param.add_(float("nan") if self.steps == 10 else 0.01)
+
+
+class NeedsMore(torch.optim.SGD):
+    """Cannot be built with a learning rate alone."""
+
+    def __init__(self, params: ParamsT, lr: float, more: int) -> None:
+        super().__init__(params, lr)
+
+
+class Anything(torch.optim.SGD):
+    """Takes any argument, and says of none that it does."""
+
+    def __init__(self, params: ParamsT, **options: Any) -> None:
+        super().__init__(params, **options)
+
+
+class Unsaveable(torch.optim.SGD):
+    """Keeps what cannot be saved, from its first step on."""
+
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        self.param_groups[0]["how"] = lambda: None
+        super().step()

@@ -1,0 +1,45 @@
+"""Runs to look at: trials, interruptions, and what is in a run's directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from amsgrad_exp.driver.chunk import Chunk
+from amsgrad_exp.spec.experiment import Trial
+from amsgrad_exp.spec.read import load_experiment
+
+# Never fast-forwarded, so that it has chunks to be interrupted between; few points, since labml's log takes its time.
+LONG: dict[str, Any] = {"steps": 400_000, "schedule": "inv-sqrt", "log_every": 500}
+
+
+def trial(optimizer: str = "amsgrad", **overrides: Any) -> Trial:
+    (only,) = load_experiment(optimizers=[optimizer], **overrides).trials()
+    return only
+
+
+def interrupt_after(chunks: int) -> tuple[Any, Any]:
+    """What to hand to `record` for it to be interrupted after so many chunks."""
+    seen: list[Chunk] = []
+    return seen.append, lambda: len(seen) >= chunks
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+def logged(directory: Path) -> dict[str, list[tuple[int, float]]]:
+    """labml's log of a run: the points of each indicator."""
+    points: dict[str, list[tuple[int, float]]] = {}
+    for line in (directory / "log.jsonl").read_text().splitlines():
+        for name, values in json.loads(line)["track"].items():
+            points.setdefault(name, []).extend((step, value[0]) for step, value in values)
+    return points
+
+
+def change_line(path: Path, number: int, old: str, new: str) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    assert old in lines[number]
+    lines[number] = lines[number].replace(old, new, 1)
+    path.write_text("".join(lines))

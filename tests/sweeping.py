@@ -1,0 +1,45 @@
+"""Sweeps small enough to be run in a test, and what they leave."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from amsgrad_exp.spec.grid import Sweep, load_sweep
+from amsgrad_exp.sweeps import run
+from amsgrad_exp.sweeps.run import Swept
+from amsgrad_exp.sweeps.workers import workers
+
+PLANE = (
+    "--grid beta1=0:0.9:60 --grid beta2=0.5:0.99:60 --optimizer adam --schedule inv-sqrt --no-figure --quiet".split()
+)
+
+
+def small(**given: Any) -> Sweep:
+    arguments: dict[str, Any] = {"grid": ["beta2=0.9:0.999:6", "lr=log:0.001:0.1:5"], "steps": 20_000} | given
+    return load_sweep(**arguments)
+
+
+def swept(sweep: Sweep, out: Path, **watched: Any) -> Swept:
+    with workers(2) as executor:
+        return run.sweep(sweep, out, executor, **watched)
+
+
+def resumed(directory: Path, **watched: Any) -> Swept:
+    with workers(2) as executor:
+        return run.resume(directory, executor, **watched)
+
+
+def rows(directory: Path) -> list[dict[str, Any]]:
+    with closing(sqlite3.connect(directory / "results.sqlite")) as database:
+        database.row_factory = sqlite3.Row
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'cells'").fetchall():
+            return []  # it has only just been made
+        return [dict(row) for row in database.execute("SELECT * FROM cells ORDER BY cell")]
+
+
+def change(directory: Path, statement: str) -> None:
+    with closing(sqlite3.connect(directory / "results.sqlite")) as database, database:
+        database.execute(statement)

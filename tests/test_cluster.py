@@ -1,0 +1,210 @@
+"""Sweeps on a real Dask cluster: workers that die, join late or are of another version, and clusters that are lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from distributed import Client
+
+from tests.sweeping import PLANE, rows
+
+# Blocks of few cells, so that there are many.
+PROGRAM = """
+from amsgrad_exp import cli
+from amsgrad_exp.spec import grid
+from amsgrad_exp.sweeps import cluster
+grid.LANES = 32
+{before}
+cli.main()
+"""
+
+OLDER = """
+import runpy
+from importlib import metadata
+version = metadata.version
+metadata.version = lambda name: "0.0.1" if name == "amsgrad-exp" else version(name)
+runpy.run_module("distributed.cli.dask_worker", run_name="__main__")
+"""
+
+
+class Cluster:
+    """A scheduler on the loopback, without workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+        info = folder / "scheduler.json"
+        dask = ["-m", "distributed.cli.dask_scheduler", "--no-dashboard", "--scheduler-file", str(info)]
+        self.scheduler = self.start(*dask, "--host", "127.0.0.1", "--port", "0")
+        while not info.exists() or not info.read_text():
+            assert self.scheduler.poll() is None
+            time.sleep(0.05)
+        self.address: str = json.loads(info.read_text())["address"]
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        quiet = subprocess.DEVNULL
+        environment = {**os.environ, "HOME": str(self.folder)}
+        process = subprocess.Popen(
+            [sys.executable, *arguments], cwd=self.folder, env=environment, stdout=quiet, stderr=quiet
+        )
+        self.processes.append(process)
+        return process
+
+    def add_worker(self, *program: str) -> subprocess.Popen[bytes]:
+        options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
+        program = program or ("-m", "distributed.cli.dask_worker")
+        return self.start(*program, self.address, *options)
+
+    def executed(self) -> list[int]:
+        """How many tasks each worker has begun."""
+        with Client(self.address) as client:  # type: ignore[no-untyped-call]
+            logs = client.run(lambda dask_worker: str(list(dask_worker.state.log)))
+        return [log.count("'executing'") for log in logs.values()]
+
+    def end(self, processes: list[subprocess.Popen[bytes]]) -> None:
+        for process in processes:
+            process.kill()
+            process.wait()
+            self.processes.remove(process)
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    started = Cluster(tmp_path_factory.mktemp("dask"))
+    yield started
+    started.end(list(started.processes))
+
+
+@pytest.fixture
+def shared(scheduler: Cluster) -> Iterator[Cluster]:
+    """The module's scheduler, which no test may end; its workers are each test's own."""
+    yield scheduler
+    scheduler.end([process for process in scheduler.processes if process is not scheduler.scheduler])
+    with Client(scheduler.address) as client:  # type: ignore[no-untyped-call]
+        while client.nthreads():
+            time.sleep(0.05)
+
+
+Sweeping = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Iterator[Sweeping]:
+    """Start a sweep of 113 blocks, changed by some Python beforehand."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, before: str = "") -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", PROGRAM.format(before=before), "sweep", *PLANE, *arguments]
+        environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def wait_for_rows(out: Path, process: subprocess.Popen[str]) -> Path:
+    """The directory of a sweep under way, once some cells are done."""
+    while process.poll() is None:
+        time.sleep(0.02)
+        for database in out.glob("*/*/results.sqlite"):
+            if rows(database.parent):
+                return database.parent
+    raise AssertionError(process.communicate()[1])
+
+
+def test_workers_that_join_late_and_workers_that_die(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
+    first = shared.add_worker()
+    local = sweep("--steps", "1e6", "--out", "local", before="grid.LANES = 256")
+    local.communicate()
+    process = sweep("--steps", "1e6", "--dask", shared.address, "--out", "remote")
+    remote = wait_for_rows(tmp_path / "remote", process)
+    shared.add_worker()
+    while len(shared.executed()) < 2 or min(shared.executed()) == 0:
+        assert process.poll() is None, "the late worker was given nothing to do"
+    assert len(rows(remote)) < 3600
+    first.kill()
+    _, stderr = process.communicate(timeout=120)
+    assert (process.returncode, stderr) == (0, "")
+    (whole,) = (tmp_path / "local" / "synthetic").iterdir()
+    assert rows(remote) == rows(whole)
+    assert len(rows(remote)) == 3600
+
+
+def test_a_cluster_of_one_thread_computes(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
+    shared.add_worker()
+    process = sweep("--steps", "10", "--dask", shared.address)
+    _, stderr = process.communicate()
+    assert (process.returncode, stderr) == (0, "")
+    assert shared.executed()[0] >= 113
+
+
+def test_an_interrupted_sweep_does_not_wait_for_the_cluster(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
+    shared.add_worker()
+    process = sweep("--steps", "1e7", "--dask", shared.address)
+    directory = wait_for_rows(tmp_path / "sweeps", process)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stderr) == (130, f"interrupted: go on with amsgrad-exp resume {directory}\n")
+    assert len(rows(directory)) % 32 == 0
+
+
+def test_a_worker_of_another_version_is_refused(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
+    shared.add_worker()
+    shared.add_worker("-c", OLDER)
+    with Client(shared.address) as client:  # type: ignore[no-untyped-call]
+        client.wait_for_workers(2)
+    process = sweep("--steps", "10", "--dask", shared.address)
+    _, stderr = process.communicate()
+    assert (process.returncode, stderr.count("\n")) == (1, 1)
+    assert f"amsgrad-exp {version('amsgrad-exp')} is needed" in stderr
+    assert stderr.endswith("has 0.0.1\n")
+    assert not (tmp_path / "sweeps").exists()
+
+
+def test_a_cluster_without_workers(shared: Cluster, sweep: Sweeping) -> None:
+    process = sweep("--dask", shared.address, before="cluster.WORKERS_SECONDS = 0.2")
+    _, stderr = process.communicate()
+    expected = f"amsgrad-exp: --dask {shared.address}: no workers within 0.2 seconds\n"
+    assert (process.returncode, stderr) == (1, expected)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://"])
+def test_a_cluster_that_is_not_there(address: str, sweep: Sweeping, tmp_path: Path) -> None:
+    process = sweep("--dask", address, before="cluster.CONNECT_SECONDS = 0.2")
+    _, stderr = process.communicate()
+    assert (process.returncode, stderr) == (2, f"amsgrad-exp: --dask {address}: no scheduler answers there\n")
+    assert not (tmp_path / "sweeps").exists()
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster of one worker for a test to end."""
+    started = Cluster(tmp_path)
+    started.add_worker()
+    yield started
+    started.end(list(started.processes))
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_lost_cluster(mortal: Cluster, sweep: Sweeping, tmp_path: Path, end: signal.Signals) -> None:
+    process = sweep("--steps", "1e7", "--dask", mortal.address)
+    wait_for_rows(tmp_path / "sweeps", process)
+    mortal.scheduler.send_signal(end)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stderr.startswith(f"amsgrad-exp: --dask {mortal.address}: the cluster was lost (")
+    assert stderr.count("\n") == 1

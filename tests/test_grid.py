@@ -1,0 +1,170 @@
+"""Grids: their axes, their cells, and what they refuse."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pytest
+from pydantic import Field
+
+from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.numbers import Integer
+from amsgrad_exp.problems import PROBLEMS
+from amsgrad_exp.problems.online import Online
+from amsgrad_exp.spec.grid import LANES, load_sweep
+from amsgrad_exp.sweeps.plane import boundary
+from amsgrad_exp.theory import critical_beta2, regions
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+def test_the_values_of_an_axis() -> None:
+    axes = load_sweep(grid=["lr=log:0.01:1:3", "beta1=0:0.9:4", "beta2=log1m:0.9:0.999:3", "eps=1e-8,0.1"]).axes
+    assert axes["lr"] == pytest.approx((0.01, 0.1, 1.0))
+    assert axes["beta1"] == pytest.approx((0.0, 0.3, 0.6, 0.9))
+    assert axes["beta2"] == pytest.approx((0.9, 0.99, 0.999))
+    assert axes["eps"] == (1e-8, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"grid": []}, "at least one axis is needed"),
+        ({"grid": ["beta2"]}, "--grid takes NAME=VALUES"),
+        ({"grid": ["beta2=0.9:0.99"]}, "beta2 takes start:stop:count"),
+        ({"grid": ["beta2=0.9:0.99:0"]}, "beta2 takes start:stop:count"),
+        ({"grid": ["beta2=0.9:0.99:1000000000000"]}, "beta2 takes at most 10,000,000 values"),
+        ({"grid": ["beta2=0:0.9:4000", "beta1=0:0.9:4000"]}, "32,000,000 cells are more than a sweep takes"),
+        ({"grid": ["beta2=0.9,0.99"], "steps": 10_000_000, "log_every": 10}, "log_every 10 .* take at least 100"),
+        ({"grid": ["beta2=cubic:0.9:0.99:3"]}, "beta2 takes start:stop:count"),
+        ({"grid": ["beta2=a,b"]}, "beta2 takes start:stop:count"),
+        ({"grid": ["lr=inf:1:3"]}, "lr takes start:stop:count"),
+        ({"grid": ["lr=log:-1:1:3"]}, "lr takes start:stop:count"),
+        ({"grid": ["lr=0.1,0.2", "lr=0.3"]}, "--grid lr is given twice"),
+        ({"grid": ["lr=0.1,0.2"], "engine": "torch"}, "a sweep needs the compiled engine, not 'torch'"),
+        ({"grid": ["beta2=log:0:1:3"]}, "beta2 takes start:stop:count"),
+        ({"grid": ["beta2=0.9:1:3"]}, "beta2: must be less than 1"),
+        ({"grid": ["beta3=0.9:1:3"]}, r"unknown setting 'beta3', did you mean beta"),
+        ({"grid": ["C=3,4"]}, "unknown setting 'C'"),
+        ({"grid": ["name=3,4"]}, "unknown setting 'name'"),
+        ({"grid": ["period=2:3:3"]}, "period: must be a valid integer"),
+        ({"grid": ["lr=0.1,0.2"], "optimizers": ["torch.optim.SGD"]}, "needs the compiled engine"),
+        ({"grid": ["lr=0.1,0.2"], "optimizers": ["adam", "adam"]}, "optimizer adam is listed twice"),
+        ({"grid": ["lr=0.1,0.2"], "problem": "stochastic", "seeds": 3}, "one seed a cell"),
+        ({"grid": ["steep=1000"], "constants": {"shallow": -10}}, "the mean slope is 0"),
+    ],
+)
+def test_a_grid_that_cannot_be(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_sweep(**given)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("grid", ["grid: 3", "grid: {5: [1, 2]}", "grid: {lr: {a: 1}}", "grid: {lr: 0:1:3:4:5}"])
+def test_a_file_whose_grid_cannot_be(grid: str, tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(grid)
+    with pytest.raises(ConfigError, match="grid: ") as caught:
+        load_sweep(tmp_path / "sweep.yaml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in sorted(CONFIGS.glob("*.yaml")) if "grid:" in path.read_text()], ids=lambda path: path.stem
+)
+def test_the_shipped_sweeps(path: Path) -> None:
+    sweep = load_sweep(path)
+    assert len(sweep.axes) in (1, 2)
+    assert sweep.trial(len(sweep) - 1).name == path.stem
+
+
+def test_theorem_1s_natural_beta2_follows_c() -> None:
+    sweep = load_sweep(problem="theorem1", grid=["C=3,10"], optimizers=["adam"])
+    assert [sweep.trial(cell).optimizer.beta2 for cell in (0, 1)] == [1 / 10, 1 / 101]
+
+
+def test_a_grid_around_an_experiment_that_cannot_be_by_itself() -> None:
+    """With steep = 1000 the mean slope is 0 for the default shallow, which no cell has."""
+    sweep = load_sweep(grid=["shallow=-9,-8"], constants={"steep": 1000}, steps=100_000)
+    assert [sweep.trial(cell).problem.shallow for cell in (0, 1)] == [-9, -8]  # type: ignore[attr-defined]
+    assert sweep.data["log_every"] == 100
+
+
+def test_one_optimizer_twice_with_different_settings(tmp_path: Path) -> None:
+    (tmp_path / "two.yaml").write_text(
+        "optimizers: [{name: adam, eps: 0.1}, {name: adam, eps: 0.2, label: softer}]\ngrid: {lr: '0.1,0.2'}\n"
+    )
+    sweep = load_sweep(tmp_path / "two.yaml")
+    assert sweep.optimizers == ("adam", "softer")
+    assert [(sweep.values(cell)[0], sweep.trial(cell).optimizer.eps) for cell in (1, 2)] == [
+        ("adam", 0.1),
+        ("softer", 0.2),
+    ]
+
+
+def test_a_sweep_travels_to_a_worker_as_it_is_written() -> None:
+    sweep = load_sweep(grid=["beta1=0:0.9:40"])
+    assert sweep.trial(3) == pickle.loads(pickle.dumps(sweep)).trial(3)
+    assert len(pickle.dumps(sweep)) < 1000
+
+
+def test_lanes_of_a_block_have_one_period() -> None:
+    sweep = load_sweep(grid=["period=100,101,103", "phase=0:49:50", "beta2=0.5:0.9:9"], optimizers=["adam"])
+    blocks = list(sweep.blocks(np.zeros(len(sweep), bool)))
+    assert sorted(cell for cells in blocks for cell in cells) == list(range(len(sweep)))
+    several = [cells for cells in blocks if len({sweep.values(cell)[1]["period"] for cell in cells}) > 1]
+    assert len(several) <= 2
+    assert all(len(cells) == LANES for cells in blocks[:-1])
+
+
+class Late(Online):
+    """A problem of somebody else's, with a whole constant that no module of the package has heard of."""
+
+    name: Literal["late"] = "late"  # type: ignore[assignment]
+    delay: Annotated[Integer, Field(ge=0, le=99)] = 0
+
+    def coefficients(self, start: int, stop: int, seed: int = 0) -> Any:
+        return super().coefficients(start + self.delay, stop + self.delay, seed)
+
+
+def test_a_new_whole_constant_has_its_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROBLEMS, "late", Late)
+    sweep = load_sweep(problem="late", grid=["delay=0,7,30", "steep=900:990:5"], optimizers=["adam"])
+    plane = boundary(sweep, "adam")
+    assert plane is not None
+    delay, _, drifts = plane
+    assert np.array_equal(delay, np.round(delay))
+    assert np.isfinite(drifts).all()
+    with pytest.raises(ConfigError, match="delay: must be a valid integer"):
+        load_sweep(problem="late", grid=["delay=0,0.5"])
+
+
+def test_the_boundary_of_a_plane() -> None:
+    sweep = load_sweep(grid=["beta1=0:0.95:5", "beta2=log1m:0.5:0.99999:9"], optimizers=["adam"])
+    plane = boundary(sweep, "adam")
+    assert plane is not None
+    beta1, beta2, drifts = plane
+    for column in (0, 30, 59):
+        (critical,) = critical_beta2(sweep.trial(0).problem, "adam", beta1[column], 1e-16)
+        assert np.array_equal(drifts[:, column] > 0, beta2 > critical)
+    theorem1 = load_sweep(problem="theorem1", grid=["C=2.1:9:4", "beta2=0.1:0.9:3"], optimizers=["adam"])
+    assert boundary(theorem1, "adam") is not None
+    noisy = load_sweep(problem="stochastic", grid=["lr=0.1,0.2", "beta2=0.1:0.9:3"], optimizers=["adam"])
+    assert boundary(noisy, "adam") is None
+
+
+def test_the_boundary_of_a_plane_that_is_in_part_impossible() -> None:
+    sweep = load_sweep(grid=["period=3:101:99", "phase=0:100:101"], optimizers=["adam"])
+    plane = boundary(sweep, "adam")
+    assert plane is not None
+    period, phase, drifts = plane
+    assert np.array_equal(np.isnan(drifts), phase[:, None] >= period)
+
+
+def test_regions_follow_one_another() -> None:
+    (low, critical, worst), (again, high, optimum) = regions(Online(), "adam", 0.9)
+    assert (low, worst, optimum) == (0.0, "worst", "optimum")
+    assert [critical] == critical_beta2(Online(), "adam", 0.9) == [again]
+    assert regions(Online(), "amsgrad", 0.9) == [(0.0, high, "optimum")]

@@ -1,0 +1,55 @@
+"""resume and verify as commands."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from amsgrad_exp.cli import records
+from amsgrad_exp.driver.chunk import Chunk
+from amsgrad_exp.output import progress
+from amsgrad_exp.records import recorder
+from tests.conftest import CommandLine
+from tests.recorded import LONG, trial
+
+
+def test_resuming_a_complete_run_says_so_and_shows_its_result(command_line: CommandLine, tmp_path: Path) -> None:
+    run = recorder.record(trial(steps=1000), tmp_path / "logs")
+    shown = command_line("show", "last").stdout
+    done = command_line("resume", "last")
+    assert done.returncode == 0
+    assert done.stderr == f"{run.directory} is complete: there is nothing to resume\n"
+    assert "R(T)/T" in done.stdout
+    assert shown.startswith(done.stdout)
+    (document,) = json.loads(command_line("resume", "last", "--json").stdout)["runs"]
+    assert document == run.document()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_verify_is_interrupted_in_the_middle(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorder.record(trial(**LONG), tmp_path)
+    chunks: list[Chunk] = []
+
+    @contextlib.contextmanager
+    def signalling(*_: Any, shown: bool) -> Iterator[Any]:
+        def interrupt(chunk: Chunk) -> None:
+            chunks.append(chunk)
+            os.kill(os.getpid(), number)
+
+        yield interrupt
+
+    monkeypatch.setattr(progress, "progress", signalling)
+    with pytest.raises(typer.Exit) as ended:
+        records.verify("last", out=tmp_path)
+    assert (ended.value.exit_code, len(chunks)) == (128 + number, 1)
+    assert capsys.readouterr().out == ""

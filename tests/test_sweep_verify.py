@@ -1,0 +1,134 @@
+"""Sweeps verified: by their rows' checksums, and by computing cells again; and sweeps of 0.1.0."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from amsgrad_exp.errors import NotVerified, RunError
+from amsgrad_exp.sweeps.run import Swept
+from amsgrad_exp.sweeps.store import RESULTS, as_kept, checksum
+from amsgrad_exp.sweeps.verify import Verification, verify
+from amsgrad_exp.sweeps.workers import workers
+from tests.conftest import CommandLine
+from tests.sweeping import change, resumed, rows, small, swept
+
+OLD = Path(__file__).parent / "data" / "0.1.0" / "sweeps"
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    return swept(small(steps=2000), tmp_path_factory.mktemp("sound"))
+
+
+@pytest.fixture
+def copied(sound: Swept, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound.directory, tmp_path / sound.directory.name))
+
+
+def verified(directory: Path, *, every_cell: bool = False) -> Verification:
+    with workers(2) as executor:
+        return verify(directory, executor, every_cell=every_cell)
+
+
+def test_a_sound_sweep(sound: Swept) -> None:
+    said: list[tuple[int, int]] = []
+    with workers(1) as executor:
+        some = verify(sound.directory, executor, on_cells=lambda done, total: said.append((done, total)))
+    assert some == Verification(cells=60, rows=60, recomputed=32, checksums=True)
+    assert (said[0], said[-1]) == ((0, 92), (92, 92))
+    assert verified(sound.directory, every_cell=True).recomputed == 60
+
+
+@pytest.mark.parametrize("column", [name for name in RESULTS if name not in ("iterate", "regret_trend")])
+def test_a_changed_number_is_found_in_whichever_row(copied: Path, column: str) -> None:
+    row = next(row for row in rows(copied)[7:] if row[column] is not None)
+    least = row[column] + 1 if isinstance(row[column], int) else np.nextafter(row[column], np.inf)
+    change(copied, f'UPDATE cells SET "{column}" = {float(least)!r} WHERE cell = {row["cell"]}')
+    with pytest.raises(NotVerified, match=rf"^cell {row['cell']} \(.*lr = .*\): {column} is .*, and .* in its row$"):
+        verified(copied)
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE cells SET iterate = 'away' WHERE cell = 9", "cell 9 .*: iterate is .*, and away in its row"),
+        ("UPDATE cells SET mean_x = NULL WHERE cell = 9", "cell 9 .*: mean_x is .*, and None in its row"),
+        ("UPDATE cells SET lr = 0.5 WHERE cell = 9", r"cell 9 .*: lr is .*, and 0\.5 in its row"),
+        ("UPDATE cells SET failure = 'none' WHERE cell = 9", "cell 9 .*: failure is None, and none in its row"),
+        ("UPDATE cells SET sha256 = NULL WHERE cell = 9", "cell 9 .*: the checksum is not that of the row"),
+    ],
+)
+def test_a_changed_row_is_found(copied: Path, statement: str, message: str) -> None:
+    change(copied, statement)
+    with pytest.raises(NotVerified, match=message):
+        verified(copied)
+
+
+def test_numbers_that_never_came_out_are_found_though_their_checksums_are_right(copied: Path) -> None:
+    for row in rows(copied):
+        del row["sha256"]
+        forged = as_kept(row | {"regret": row["regret"] + 1})
+        change(
+            copied,
+            f"UPDATE cells SET regret = {forged['regret']!r}, sha256 = '{checksum(forged)}' WHERE cell = {row['cell']}",
+        )
+    with pytest.raises(NotVerified, match=r"^cell \d+ .*: regret is"):
+        verified(copied)
+
+
+def test_a_sweep_without_results(tmp_path: Path) -> None:
+    directory = swept(small(steps=100), tmp_path, should_stop=lambda: True).directory
+    with pytest.raises(RunError, match="has no results yet"):
+        verified(directory)
+    (directory / "results.sqlite").unlink()
+    with pytest.raises(RunError, match="has no results yet"):
+        verified(directory)
+    assert not (directory / "results.sqlite").exists()
+
+
+def test_zero_has_no_sign_and_nan_is_none_in_the_store() -> None:
+    kept = as_kept({"x": -0.0, "mean_x": float("nan"), "steps_simulated": 3, "failure": None})
+    assert kept == {"x": 0.0, "mean_x": None, "steps_simulated": 3, "failure": None}
+    assert checksum(kept) == checksum(as_kept({"failure": None, "steps_simulated": 3, "mean_x": None, "x": 0.0}))
+
+
+def test_the_command(command_line: CommandLine, copied: Path) -> None:
+    done = command_line("verify", str(copied))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "identical: 60 of 60 cells done, every row has its checksum, 32 computed again to the same bits\n"
+    )
+    every = command_line("verify", str(copied), "--all", "--quiet")
+    assert (every.returncode, every.stdout, every.stderr) == (0, "", "")
+    change(copied, "UPDATE cells SET regret = 0 WHERE cell = 59")
+    wrong = command_line("verify", str(copied))
+    assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (4, "", 1)
+    assert wrong.stderr.startswith("amsgrad-exp: cell 59 (amsgrad, beta2 = 0.999, lr = 0.1): regret is ")
+    (copied / "results.sqlite").write_bytes(b"nonsense" * 200)
+    damaged = command_line("verify", str(copied))
+    assert (damaged.returncode, damaged.stderr.count("\n")) == (4, 1)
+    refused = command_line("verify", str(copied), "--engine", "torch")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "--engine is for runs, and this is a sweep" in refused.stderr
+
+
+def test_a_sweep_of_0_1_0_is_verified_by_computing_it_again(tmp_path: Path) -> None:
+    (old,) = (OLD / "whole").iterdir()
+    copied = Path(shutil.copytree(old, tmp_path / old.name))
+    assert verified(copied) == Verification(cells=400, rows=400, recomputed=400, checksums=False)
+    change(copied, "UPDATE cells SET mean_x = mean_x + 1e-9 WHERE cell = 323")
+    with pytest.raises(NotVerified, match=r"^cell 323 .*: mean_x is 0\.\d+, and 0\.\d+ in its row$"):
+        verified(copied)
+
+
+def test_a_sweep_of_0_1_0_is_resumed(tmp_path: Path) -> None:
+    (whole,), (parts,) = ((OLD / name).iterdir() for name in ("whole", "parts"))
+    copied = Path(shutil.copytree(parts, tmp_path / parts.name))
+    assert len(rows(copied)) == 256
+    assert resumed(copied).complete
+    assert rows(copied) == rows(whole)
+    assert verified(copied).recomputed == 400
