@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from amsgrad_exp.problems import PROBLEMS
+from amsgrad_exp.problems.adabound_theorem1 import AdaboundTheorem1
 from amsgrad_exp.problems.base import LinearProblem, Problem
 from amsgrad_exp.problems.cycle import Cycle
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.problems.stochastic import Stochastic
 from amsgrad_exp.problems.theorem1 import Theorem1
+from amsgrad_exp.problems.theorem2 import Theorem2
+from amsgrad_exp.problems.theorem3 import Theorem3
 from amsgrad_exp.verdict import Verdict
 
 CONSTANTS: dict[str, dict[str, Any]] = {"cycle": {"slopes": "74,-1x73"}}
@@ -109,7 +112,7 @@ def test_the_slopes_of_the_literature() -> None:
         drawn = PROBLEMS[name].model_validate({}).coefficients(0, 100_000, seed=1)[0]
         assert set(drawn.tolist()) == {steep, shallow}
         assert np.mean(drawn == steep) == pytest.approx(probability, abs=4 * (probability / 100_000) ** 0.5)
-    assert np.array_equal(Stochastic().coefficients(0, 10**4) / 10, PROBLEMS["theorem3"]().coefficients(0, 10**4))
+    assert np.array_equal(Stochastic().coefficients(0, 10**4) / 10, Theorem3().coefficients(0, 10**4))
 
 
 def test_unconstrained_slopes_are_judged_by_how_far_x_goes_down() -> None:
@@ -196,7 +199,7 @@ def test_the_theorems_settings_satisfy_its_conditions() -> None:
 
 
 def test_the_settings_of_theorem_2_satisfy_its_conditions() -> None:
-    C, settings = PROBLEMS["theorem2"]().C, PROBLEMS["theorem2"]().natural_settings  # type: ignore[attr-defined]
+    C, settings = Theorem2().C, Theorem2().natural_settings
     beta1, beta2 = float(settings["beta1"]), float(settings["beta2"])
     gamma = beta1 / beta2**0.5
     assert C % 2 == 0
@@ -207,6 +210,6 @@ def test_the_settings_of_theorem_2_satisfy_its_conditions() -> None:
 
 
 def test_the_settings_of_adabounds_theorem_1_satisfy_its_condition() -> None:
-    problem = PROBLEMS["adabound-theorem1"]()
-    C, beta2 = problem.C, float(problem.natural_settings["beta2"])  # type: ignore[attr-defined]
+    problem = AdaboundTheorem1()
+    C, beta2 = problem.C, float(problem.natural_settings["beta2"])
     assert 5 * beta2 ** (C - 2) <= (1 - beta2) / (4 - beta2) < 5 * beta2 ** (C - 3)
