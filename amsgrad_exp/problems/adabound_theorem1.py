@@ -40,7 +40,7 @@ class AdaboundTheorem1(LinearProblem):
 
     @property
     def natural_settings(self) -> dict[str, float | str]:
-        return {"lr": 0.5, "beta1": 0.0, "beta2": 0.99, "schedule": "inv-sqrt"}
+        return {"lr": 1.0, "beta1": 0.0, "beta2": 0.99, "schedule": "inv-sqrt"}
 
     def coefficients(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
         first, second = (steep_once(start, stop, self.C, phase, slope, 0.0) for phase, slope in ((0, -1.0), (1, 2.0)))

@@ -48,7 +48,7 @@ class Theorem2(SteepEveryC):
 
     @property
     def natural_settings(self) -> dict[str, float | str]:
-        return {"lr": 0.5, "beta1": 0.9, "beta2": 0.99, "schedule": "inv-sqrt"}
+        return {"lr": 0.4, "beta1": 0.9, "beta2": 0.99, "schedule": "inv-sqrt"}
 
 
 PROBLEM = Theorem2

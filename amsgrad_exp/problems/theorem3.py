@@ -45,7 +45,7 @@ class Theorem3(RarelyC):
 
     @property
     def natural_settings(self) -> dict[str, float | str]:
-        return {"lr": 0.5, "beta1": 0.9, "beta2": 0.99, "schedule": "inv-sqrt"}
+        return {"lr": 1.0, "beta1": 0.9, "beta2": 0.99, "schedule": "inv-sqrt"}
 
 
 PROBLEM = Theorem3
