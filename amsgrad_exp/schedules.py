@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from amsgrad_exp.numbers import Integer, Number
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,9 @@ class Schedule(ABC):
         constant: whether α_t is the same at every step, a condition of fast-forwarding.
     """
 
-    lr: float
     constant: ClassVar[bool]
+
+    lr: float
 
     @abstractmethod
     def scales(self, start: int, stop: int) -> NDArray[np.float64]:
@@ -31,22 +35,34 @@ class Schedule(ABC):
         return self.lr * self.scales(start, stop)
 
 
+@dataclass(frozen=True)
 class Constant(Schedule):
     """α_t = α, as in the reference experiment."""
 
-    constant = True
+    constant: ClassVar[bool] = True
 
     def scales(self, start: int, stop: int) -> NDArray[np.float64]:
         return np.ones(stop - start)
 
 
+@dataclass(frozen=True)
 class InverseSquareRoot(Schedule):
-    """α_t = α/√(t+1): the paper's α/√t, whose t counts from 1 (Theorems 1 and 4)."""
+    """α_t = α/√(1 + c·⌊t/every⌋): with c = 1 and every = 1 the paper's α/√t, whose t counts from 1 (Theorems 1 and 4).
 
-    constant = False
+    Attributes:
+        c: how fast step sizes fall; α_t is 1/√2 of α where c·t is 1.
+        every: how many steps in a row have the same size.
+    """
+
+    constant: ClassVar[bool] = False
+
+    c: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
+    every: Annotated[Integer, Field(ge=1, le=10**9)] = 1
 
     def scales(self, start: int, stop: int) -> NDArray[np.float64]:
-        return 1 / np.sqrt(np.arange(start + 1, stop + 1, dtype=np.float64))
+        t = np.arange(start, stop)
+        scales: NDArray[np.float64] = 1 / np.sqrt(1 + self.c * (t if self.every == 1 else t // self.every))
+        return scales
 
 
 SCHEDULES: dict[str, type[Schedule]] = {"constant": Constant, "inv-sqrt": InverseSquareRoot}

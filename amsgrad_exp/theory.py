@@ -77,7 +77,7 @@ def drift(
 
 def destination(problem: Problem, drift: ArrayLike) -> NDArray[np.str_]:
     """Where a drift takes the iterates: "optimum" or "worst", of the drift's shape."""
-    end = np.where(np.asarray(drift) > 0, *problem.interval)
+    end = np.where(np.asarray(drift) > 0, *problem.comparators)
     return np.where(end == problem.optimum, "optimum", "worst")
 
 

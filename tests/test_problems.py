@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from amsgrad_exp.problems import PROBLEMS
+from amsgrad_exp.problems.adabound_theorem1 import AdaboundTheorem1
 from amsgrad_exp.problems.base import LinearProblem, Problem
 from amsgrad_exp.problems.cycle import Cycle
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.problems.stochastic import Stochastic
 from amsgrad_exp.problems.theorem1 import Theorem1
+from amsgrad_exp.problems.theorem2 import Theorem2
+from amsgrad_exp.problems.theorem3 import Theorem3
 from amsgrad_exp.verdict import Verdict
 
 CONSTANTS: dict[str, dict[str, Any]] = {"cycle": {"slopes": "74,-1x73"}}
@@ -59,7 +62,7 @@ def test_no_point_has_a_smaller_mean_loss_than_the_optimum(problem: Problem) -> 
     """Over a period, or over so many random steps that chance is smaller than what is told apart."""
     steps = problem.steps_per_period or 4_000_000
     numbers, times = np.unique(problem.coefficients(0, steps, seed=7), axis=1, return_counts=True)
-    low, high = (max(-4.0, problem.interval[0]), min(4.0, problem.interval[1]))
+    low, high = (max(-4.0, problem.comparators[0]), min(4.0, problem.comparators[1]))
 
     def mean_loss(x: float) -> float:
         return float(
@@ -67,7 +70,7 @@ def test_no_point_has_a_smaller_mean_loss_than_the_optimum(problem: Problem) -> 
         )
 
     assert all(mean_loss(x) > mean_loss(problem.optimum) for x in np.linspace(low, high, 9) if x != problem.optimum)
-    assert problem.interval[0] <= problem.optimum <= problem.interval[1]
+    assert problem.comparators[0] <= problem.optimum <= problem.comparators[1]
     assert problem.interval[0] <= problem.start <= problem.interval[1]
     assert problem.verdict(problem.optimum) is Verdict.OPTIMUM
 
@@ -92,6 +95,42 @@ def test_on_a_problem_without_ends_the_verdict_is_by_distance() -> None:
     assert {x: problem.verdict(x) for x in verdicts} == verdicts
 
 
+def test_the_slopes_of_the_literature() -> None:
+    """Of t = 1, 2, … in the papers."""
+    slopes = {
+        "theorem2": ({"C": 4}, [4, -1, -1, -1, 4, -1]),
+        "theorem6": ({"C": 4, "epsilon": 0.01}, [4, -1, -1, 4, -1, -1]),
+        "adopt-cycle": ({}, [1.9, -1, -1, 1.9, -1, -1]),
+        "adashift-sequential": ({"C": 5, "d": 4}, [5, -1, -1, -1, 5, -1]),
+        "adabound-theorem1": ({"C": 4}, [-1, 2, 0, 0, -1, 2]),
+        "shi-boundary": ({"C": 3}, [3, -1, -1, 3, -1, -1]),
+    }
+    for name, (constants, expected) in slopes.items():
+        problem = PROBLEMS[name].model_validate(constants)
+        assert problem.coefficients(0, 6)[0].tolist() == expected, name
+    chances = {"theorem3": (101, -1, 0.01), "adashift-stochastic": (101, -1, 0.01), "adopt-toy": (2500, -50, 0.02)}
+    for name, (steep, shallow, probability) in chances.items():
+        drawn = PROBLEMS[name].model_validate({}).coefficients(0, 100_000, seed=1)[0]
+        assert set(drawn.tolist()) == {steep, shallow}
+        assert np.mean(drawn == steep) == pytest.approx(probability, abs=4 * (probability / 100_000) ** 0.5)
+    assert np.array_equal(Stochastic().coefficients(0, 10**4) / 10, Theorem3().coefficients(0, 10**4))
+
+
+def test_unconstrained_slopes_are_judged_by_how_far_x_goes_down() -> None:
+    for name in ("adashift-sequential", "adashift-stochastic"):
+        problem = PROBLEMS[name].model_validate({})
+        verdicts = {-7.0: "optimum", -0.9: "optimum", -0.8: "between", 0.8: "between", 0.9: "away", 50.0: "away"}
+        assert {x: problem.verdict(x) for x in verdicts} == verdicts
+        assert (problem.interval, problem.comparators) == ((-np.inf, np.inf), (-1, 1))
+
+
+def test_a_run_that_starts_at_the_optimum_is_judged_by_what_pulls_at_it() -> None:
+    problem = PROBLEMS["shi-nonrealizable"].model_validate({})
+    assert problem.start == problem.optimum == 0
+    verdicts = {0.0: "optimum", -4.9: "optimum", 5.1: "between", -99.0: "between", 101.0: "away"}
+    assert {x: problem.verdict(x) for x in verdicts} == verdicts
+
+
 def test_stochastic_slopes_follow_the_seed_and_the_probability() -> None:
     problem = Stochastic(probability=0.25)
     slopes = problem.coefficients(0, 100_000, seed=1)[0]
@@ -102,13 +141,14 @@ def test_stochastic_slopes_follow_the_seed_and_the_probability() -> None:
 
 @pytest.mark.parametrize("problem", LINEAR, ids=repr)
 def test_mean_slope_and_optimum(problem: LinearProblem) -> None:
-    steps = (problem.steps_per_period or 1) * 200_000
+    steps = problem.steps_per_period or 200_000
     spread = 5 * np.std(problem.coefficients(0, 1000)[0]) / steps**0.5 if problem.steps_per_period is None else 1e-12
     assert np.mean(problem.coefficients(0, steps, seed=5)[0]) == pytest.approx(
         problem.mean_slope, abs=spread, rel=1e-12
     )
-    assert sorted([problem.optimum, problem.worst]) == [-1.0, 1.0]
-    assert problem.verdict(problem.worst) is Verdict.WORST
+    assert sorted([problem.optimum, problem.worst]) == [problem.low, problem.high]
+    assert problem.verdict(problem.worst) is (Verdict.WORST if np.isfinite(problem.interval[0]) else Verdict.AWAY)
+    assert problem.verdict((problem.optimum + problem.worst) / 2) is Verdict.BETWEEN
 
 
 def test_the_optimum_follows_the_mean_slope() -> None:
@@ -138,6 +178,12 @@ def test_the_optimum_follows_the_mean_slope() -> None:
         (Cycle, {"slopes": "1,nan"}, "finite number"),
         (Cycle, {}, "Field required"),
         (Theorem1, {"c": 3}, "not permitted"),
+        (PROBLEMS["theorem2"], {"C": 2.5}, "valid integer"),
+        (PROBLEMS["theorem3"], {"delta": 0}, "greater than 0"),
+        (PROBLEMS["adopt-cycle"], {"steep": 2}, "less than 2"),
+        (PROBLEMS["adashift-sequential"], {"C": 100}, "mean slope is 0"),
+        (PROBLEMS["bock-weiss"], {"start_at": 0}, "nothing ever moves x"),
+        (PROBLEMS["shi-realizable"], {"start_at": 0}, "nothing ever moves x"),
     ],
 )
 def test_impossible_constants_are_refused(kind: type[Problem], constants: dict[str, float], message: str) -> None:
@@ -151,3 +197,20 @@ def test_the_theorems_settings_satisfy_its_conditions() -> None:
         assert settings["beta1"] == 0
         assert settings["beta2"] == 1 / (1 + C**2)
         assert 0 < float(settings["lr"]) < (1 - float(settings["beta2"])) ** 0.5
+
+
+def test_the_settings_of_theorem_2_satisfy_its_conditions() -> None:
+    C, settings = Theorem2().C, Theorem2().natural_settings
+    beta1, beta2 = float(settings["beta1"]), float(settings["beta2"])
+    gamma = beta1 / beta2**0.5
+    assert C % 2 == 0
+    assert (1 - beta1) * beta1 ** (C - 1) * C <= 1 - beta1 ** (C - 1)
+    assert beta2 ** ((C - 2) / 2) * C**2 <= 1 < beta2 ** ((C - 4) / 2) * (C - 2) ** 2
+    sum_of_gammas = 1 + gamma * (1 - gamma ** (C - 1)) / (1 - gamma)
+    assert 3 * (1 - beta1) / (2 * (1 - beta2) ** 0.5) * sum_of_gammas + beta1 ** (C / 2 - 1) / (1 - beta1) < C / 3
+
+
+def test_the_settings_of_adabounds_theorem_1_satisfy_its_condition() -> None:
+    problem = AdaboundTheorem1()
+    C, beta2 = problem.C, float(problem.natural_settings["beta2"])
+    assert 5 * beta2 ** (C - 2) <= (1 - beta2) / (4 - beta2) < 5 * beta2 ** (C - 3)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from amsgrad_exp import theory
 from amsgrad_exp.errors import NoSteadyState
+from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.problems.stochastic import Stochastic
 from amsgrad_exp.problems.theorem1 import Theorem1
@@ -54,6 +55,12 @@ def test_amsgrad_never_fails() -> None:
     for problem in (Online(), Theorem1(C=2.01), Online(steep=-1010, shallow=10)):
         assert np.all(destination(problem, drift(problem, "amsgrad", beta1, beta2)) == "optimum")
         assert critical_beta2(problem, "amsgrad", 0.9) == []
+
+
+def test_the_destination_without_ends_is_the_better_of_the_two_directions() -> None:
+    problem = PROBLEMS["adashift-sequential"].model_validate({})
+    assert destination(problem, drift(problem, "adashift", 0.0, 0.999, options={"n": 1})) == "optimum"
+    assert destination(problem, drift(problem, "adam", 0.0, 0.999)) == "worst"
 
 
 def test_the_critical_beta2_of_the_papers_problem_lies_between_the_defaults() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from amsgrad_exp.engines import build
@@ -18,7 +19,8 @@ def make_trial(optimizer: str, problem: Problem, schedule: Schedule, **changed: 
     entry = {"name": optimizer, "lr": schedule.lr, "beta1": beta1, "beta2": beta2, "eps": changed.pop("eps", 1e-16)}
     entry |= {name: changed.pop(name) for name in ("optimized_update", "options") if name in changed}
     (kind,) = (name for name, kind in SCHEDULES.items() if isinstance(schedule, kind))
-    (trial,) = resolve({"problem": problem, "schedule": kind, "optimizers": [entry], **changed}).trials()
+    written = {"name": kind} | {field.name: getattr(schedule, field.name) for field in fields(schedule)[1:]}
+    (trial,) = resolve({"problem": problem, "schedule": written, "optimizers": [entry], **changed}).trials()
     return trial
 
 

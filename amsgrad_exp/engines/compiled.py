@@ -10,7 +10,7 @@ import numpy as np
 
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.engines.lanes import Lanes
-from amsgrad_exp.schedules import SCHEDULES
+from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import Trace
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class CompiledEngine(Engine):
     chunk_steps = 65_536
 
     def __init__(self, trial: Trial, lanes: Lanes | None = None) -> None:
-        super().__init__(trial.problem, SCHEDULES[trial.schedule](trial.optimizer.lr), trial.seed)
+        super().__init__(trial.problem, schedule_of(trial), trial.seed)
         self._lanes = lanes or Lanes([trial])
         self._follow()
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from amsgrad_exp.engines.loops import TILE, make_coefficients, make_loop
 from amsgrad_exp.rules import hyper_of, rule_of
-from amsgrad_exp.schedules import SCHEDULES
+from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import Trace, logged_steps
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Lanes:
         self._trials = list(trials)
         self._dtype = np.dtype(lead.dtype)
         self._rule = rule_of(lead.optimizer)
-        self._schedule = SCHEDULES[lead.schedule](1.0)
+        self._schedule = schedule_of(lead)
         self._settled = False
         self._repeated: tuple[tuple[int, int], tuple[Floats, Floats]] | None = None
         padded = [*trials, *[trials[-1]] * (-len(trials) % _width(len(trials)))]

@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.engines.lanes import Lanes
-from amsgrad_exp.schedules import SCHEDULES
+from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import Trace
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class SeedsEngine(Engine):
     chunk_steps = 8192
 
     def __init__(self, trial: Trial) -> None:
-        super().__init__(trial.problem, SCHEDULES[trial.schedule](trial.optimizer.lr), trial.seed)
+        super().__init__(trial.problem, schedule_of(trial), trial.seed)
         seeds = range(trial.seed, trial.seed + trial.seeds)
         self._lanes = Lanes([trial.model_copy(update={"seed": seed, "seeds": 1}) for seed in seeds])
 

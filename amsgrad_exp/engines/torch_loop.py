@@ -17,7 +17,8 @@ from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.rules import OPTIMIZERS
-from amsgrad_exp.schedules import SCHEDULES, Schedule
+from amsgrad_exp.schedules import Schedule
+from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import Trace, logged_steps
 
 if TYPE_CHECKING:
@@ -159,10 +160,9 @@ def build(trial: Trial) -> Engine:
     settings = trial.optimizer
     known = OPTIMIZERS.get(settings.name)
     path = known.path if known else settings.name
-    schedule = SCHEDULES[trial.schedule](settings.lr)
     try:
         return TorchEngine(
-            path, trial.problem, schedule, arguments=settings.arguments, dtype=trial.dtype, seed=trial.seed
+            path, trial.problem, schedule_of(trial), arguments=settings.arguments, dtype=trial.dtype, seed=trial.seed
         )
     except ValueError as error:
         raise ConfigError(str(error).splitlines()[0]) from error

@@ -17,7 +17,21 @@ NAMES = (
     "online",
     "stochastic",
     "theorem1",
-    "cycle",
+    "theorem2",
+    "theorem3",
+    "theorem6",
+    "adopt-toy",
+    "adopt-cycle",
+    "adashift-sequential",
+    "adashift-stochastic",
+    "adabound-theorem1",
     "components",
+    "shi-boundary",
+    "shi-realizable",
+    "shi-nonrealizable",
+    "bock-weiss",
+    "cycle",
 )
-PROBLEMS: dict[str, type[Problem]] = {name: importlib.import_module(f"{__name__}.{name}").PROBLEM for name in NAMES}
+PROBLEMS: dict[str, type[Problem]] = {
+    name: importlib.import_module(f"{__name__}.{name.replace('-', '_')}").PROBLEM for name in NAMES
+}

@@ -57,12 +57,17 @@ class Problem(BaseModel):
     @property
     @abstractmethod
     def optimum(self) -> float:
-        """x*, the minimizer of the mean loss."""
+        """x*, the minimizer of the mean loss over `comparators`."""
 
     @property
     def interval(self) -> tuple[float, float]:
         """The ends to which x is clamped after every step; infinite where it is not."""
         return -math.inf, math.inf
+
+    @property
+    def comparators(self) -> tuple[float, float]:
+        """The ends of the interval whose best point regret is measured against: that of x."""
+        return self.interval
 
     @property
     def start(self) -> float:
@@ -72,18 +77,23 @@ class Problem(BaseModel):
 
     @property
     def natural_settings(self) -> dict[str, float | str]:
-        """Defaults of the optimizer's settings and the schedule that belong to this problem."""
+        """Defaults of the optimizer's settings and the schedule, as the problem's source states them."""
         return {}
+
+    @property
+    def distance(self) -> float:
+        """What is far from x*, where x has no ends: as far as where a run begins."""
+        return abs(self.start - self.optimum)
 
     def verdict(self, x: float) -> Verdict:
         """Where an iterate, or the mean of many, is, on a problem without ends.
 
-        At the optimum within 5 % of the distance from x* to where the run began; away beyond that distance.
+        At the optimum within 5 % of `distance` from x*; away beyond that distance.
         """
-        distance, began = abs(x - self.optimum), abs(self.start - self.optimum)
-        if distance <= 0.05 * began:
+        off = abs(x - self.optimum)
+        if off <= 0.05 * self.distance:
             return Verdict.OPTIMUM
-        return Verdict.BETWEEN if distance <= began else Verdict.AWAY
+        return Verdict.BETWEEN if off <= self.distance else Verdict.AWAY
 
 
 class LinearProblem(Problem):

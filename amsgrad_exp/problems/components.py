@@ -45,6 +45,11 @@ class Components(Problem):
         return s * (x + number(2.0, x))
 
     @property
+    def natural_settings(self) -> dict[str, float | str]:
+        """The step sizes of the paper's plots; its betas are what it varies."""
+        return {"lr": 0.1, "schedule": "inv-sqrt"}
+
+    @property
     def largest_slope(self) -> float:
         return 1 + (self.n - 1) * self.a
 

@@ -13,6 +13,14 @@ from amsgrad_exp.problems.base import LinearProblem
 from amsgrad_exp.problems.random import words
 
 
+def steep_at_random(
+    start: int, stop: int, seed: int, probability: float, steep: float, shallow: float
+) -> NDArray[np.float64]:
+    """Slopes of steps start ≤ t < stop, of shape (1, stop - start): steep where word t is below the probability."""
+    lucky = words(start, stop, seed) < np.uint64(probability * 2.0**64)
+    return np.where(lucky, steep, shallow)[None]
+
+
 class Stochastic(LinearProblem):
     """The paper's stochastic experiment: steep with a small probability, else shallow (Section 5, Figure 1).
 
@@ -36,8 +44,7 @@ class Stochastic(LinearProblem):
         return max(abs(self.steep), abs(self.shallow))
 
     def coefficients(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
-        steep = words(start, stop, seed) < np.uint64(self.probability * 2.0**64)
-        return np.where(steep, self.steep, self.shallow)[None]
+        return steep_at_random(start, stop, seed, self.probability, self.steep, self.shallow)
 
 
 PROBLEM = Stochastic

@@ -9,13 +9,13 @@ import numpy as np
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     InstanceOf,
     SerializeAsAny,
     ValidationError,
     ValidationInfo,
-    field_validator,
     model_validator,
 )
 
@@ -23,11 +23,11 @@ from amsgrad_exp import engines
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.numbers import Integer
 from amsgrad_exp.problems import Problem
-from amsgrad_exp.schedules import SCHEDULES
 from amsgrad_exp.spec.complete import complete
-from amsgrad_exp.spec.explain import explain, nearest
+from amsgrad_exp.spec.explain import explain
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.optimizer import OptimizerSettings
+from amsgrad_exp.spec.schedule import written
 
 MAX_STEPS = 10**18
 MAX_POINTS = 10_000_000
@@ -40,7 +40,7 @@ class Setup(BaseModel):
     Attributes:
         name: of the labml experiment, and of the folder its runs go to.
         problem: one of `PROBLEMS` with its constants.
-        schedule: a name in `SCHEDULES`; α of each optimizer's step sizes is its ``lr``.
+        schedule: of step sizes whose α is each optimizer's ``lr``, as `spec.schedule.written` returns it.
         steps: T ≥ 1.
         log_every: a point is logged where (t + 1) mod log_every = 0.
         engine: a name in `engines.ENGINES`, or "auto" for the first that can run the trial.
@@ -54,7 +54,7 @@ class Setup(BaseModel):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=100)] = "synthetic"
     problem: SerializeAsAny[InstanceOf[Problem]]
-    schedule: str
+    schedule: Annotated[str, BeforeValidator(written)]
     steps: Annotated[Integer, Field(ge=1, le=MAX_STEPS)]
     log_every: Annotated[Integer, Field(ge=1, le=MAX_STEPS)]
     engine: Literal["auto", "compiled", "torch"] = "auto"
@@ -62,13 +62,6 @@ class Setup(BaseModel):
     seed: Annotated[Integer, Field(ge=0, le=2**63)] = 0
     seeds: Annotated[Integer, Field(ge=1, le=10_000)] = 1
     fast_forward: bool = True
-
-    @field_validator("schedule")
-    @classmethod
-    def _schedule_is_known(cls, schedule: str) -> str:
-        if schedule not in SCHEDULES:
-            raise ValueError(f"unknown name {schedule!r}, {nearest(schedule, SCHEDULES)}")
-        return schedule
 
     @model_validator(mode="after")
     def _seeds_make_a_difference(self) -> Self:

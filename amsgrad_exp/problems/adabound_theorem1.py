@@ -1,0 +1,50 @@
+"""The problem of AdaBound's Theorem 1 (Luo et al. 2019, arXiv 1902.09843, Appendix A)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from amsgrad_exp.numbers import Integer, Number
+from amsgrad_exp.problems.base import LinearProblem
+from amsgrad_exp.problems.online import steep_once
+
+
+class AdaboundTheorem1(LinearProblem):
+    """The problem of AdaBound's Theorem 1: two slopes in every C, the second the larger (Luo et al. 2019).
+
+    f_t(x) = −x if t mod C = 0, 2·x if t mod C = 1 (the paper's t, which counts from 1, mod C = 1 and 2), 0 otherwise,
+    on [−2, 2]; x* = −2. The theorem has β1 = 0 and 5·β2^(C−2) ≤ (1 − β2)/(4 − β2): by the time of a new −1, v has
+    forgotten the 2, and Adam steps further up than down. C = 730 meets that for β2 = 0.99.
+    """
+
+    name: Literal["adabound-theorem1"] = "adabound-theorem1"
+    low: Number = -2.0
+    high: Number = 2.0
+    C: Annotated[Integer, Field(ge=3, le=10**6)] = 730
+
+    @property
+    def mean_slope(self) -> float:
+        return 1 / self.C
+
+    @property
+    def largest_slope(self) -> float:
+        return 2.0
+
+    @property
+    def steps_per_period(self) -> int:
+        return self.C
+
+    @property
+    def natural_settings(self) -> dict[str, float | str]:
+        return {"lr": 1.0, "beta1": 0.0, "beta2": 0.99, "schedule": "inv-sqrt"}
+
+    def coefficients(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
+        first, second = (steep_once(start, stop, self.C, phase, slope, 0.0) for phase, slope in ((0, -1.0), (1, 2.0)))
+        return first + second
+
+
+PROBLEM = AdaboundTheorem1

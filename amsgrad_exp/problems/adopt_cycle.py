@@ -1,0 +1,43 @@
+"""The cycle on which a reviewer of ADOPT showed that it fails online (ICLR 2024 submissions, OpenReview)."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from amsgrad_exp.numbers import Number
+from amsgrad_exp.problems.base import LinearProblem
+from amsgrad_exp.problems.online import steep_once
+
+
+class AdoptCycle(LinearProblem):
+    """A reviewer's cycle of slopes, 1.9, −1, −1, on which ADOPT at β1 = β2 = 0 goes to the worst point (OpenReview).
+
+    f_t(x) = steep·x if t mod 3 = 0, −x otherwise, on [−1, 1]; x* = +1 for steep < 2. ADOPT divides a slope by the one
+    before, so that x moves by −α·(steep − 1/steep − 1) in a cycle, down for steep > (1 + √5)/2.
+    """
+
+    name: Literal["adopt-cycle"] = "adopt-cycle"
+    steep: Annotated[Number, Field(gt=0, lt=2)] = 1.9
+    steps_per_period: ClassVar[int] = 3
+
+    @property
+    def mean_slope(self) -> float:
+        return (self.steep - 2) / 3
+
+    @property
+    def largest_slope(self) -> float:
+        return max(self.steep, 1.0)
+
+    @property
+    def natural_settings(self) -> dict[str, float | str]:
+        return {"beta1": 0.0, "beta2": 0.0}
+
+    def coefficients(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
+        return steep_once(start, stop, 3, 0, self.steep, -1.0)
+
+
+PROBLEM = AdoptCycle

@@ -1,0 +1,30 @@
+"""The problem on which Shi et al. 2021 map where RMSprop converges (ICLR 2021, Figure 1)."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from amsgrad_exp.numbers import Integer
+from amsgrad_exp.problems.theorem2 import SteepEveryC
+
+
+class ShiBoundary(SteepEveryC):
+    """The problem over whose (C, β2) plane Shi et al. 2021 map where RMSprop converges (Figure 1).
+
+    f_t(x) = C·x if t mod C = 0 (the paper's t, which counts from 1, mod C = 1), −x otherwise, on [−1, 1]; x* = −1.
+    α_t = 1/√t and β1 = 0, from x = 1. The authors' program starts from v = 100·C, which no optimizer here does: it only
+    makes the first steps, some 1/(1 − β2) of them, small.
+    """
+
+    name: Literal["shi-boundary"] = "shi-boundary"
+    C: Annotated[Integer, Field(ge=2, le=10**6)] = 10
+    start: ClassVar[float] = 1.0
+
+    @property
+    def natural_settings(self) -> dict[str, float | str]:
+        return {"lr": 1.0, "beta1": 0.0, "beta2": 0.9, "schedule": "inv-sqrt"}
+
+
+PROBLEM = ShiBoundary

@@ -1,0 +1,72 @@
+"""A schedule as it is written: a name, and after a colon its constants, such as inv-sqrt:c=0.01,every=10."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from amsgrad_exp.schedules import SCHEDULES, Schedule
+from amsgrad_exp.spec.explain import nearest, short
+
+if TYPE_CHECKING:
+    from amsgrad_exp.spec.experiment import Trial
+
+
+def written(given: Any) -> Any:
+    """A schedule's text, the same one for all that mean the same, from a text or from a mapping with a name.
+
+    Constants at their defaults are left out, so that a schedule without others is its name. What is neither text nor
+    mapping is handed on.
+
+    Raises:
+        ValueError: there is no such schedule.
+    """
+    if not isinstance(given, str | Mapping):
+        return given
+    name, constants = _apart(given)
+    schedule = _build(name, constants, lr=1.0)
+    said = [
+        f"{field.name}={getattr(schedule, field.name)!r}"
+        for field in fields(schedule)
+        if field.name != "lr" and getattr(schedule, field.name) != field.default
+    ]
+    return ":".join([name, ",".join(said)]) if said else name
+
+
+def schedule_of(trial: Trial) -> Schedule:
+    """The step sizes of a trial."""
+    return _build(*_apart(trial.schedule), lr=trial.optimizer.lr)
+
+
+def _apart(given: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    if isinstance(given, Mapping):
+        if not isinstance(given.get("name"), str):
+            raise ValueError(f"a name, or a mapping with a name, is needed, not {short(given)}")
+        return given["name"], {str(constant): value for constant, value in given.items() if constant != "name"}
+    name, colon, text = given.partition(":")
+    constants = {}
+    for assignment in text.split(",") if colon else ():
+        constant, equals, value = assignment.partition("=")
+        if not (constant.strip() and equals):
+            raise ValueError(f"{name} takes NAME=VALUE after its colon, not {assignment!r}")
+        constants[constant.strip()] = value
+    return name, constants
+
+
+def _build(name: str, constants: Mapping[str, Any], *, lr: float) -> Schedule:
+    if name not in SCHEDULES:
+        raise ValueError(f"unknown name {name!r}, {nearest(name, SCHEDULES)}")
+    known = [field.name for field in fields(SCHEDULES[name]) if field.name != "lr"]
+    for constant in constants:
+        if constant not in known:
+            said = f"no {constant}, {nearest(constant, known)}" if known else f"no constants, so no {constant}"
+            raise ValueError(f"{name} takes {said}")
+    try:
+        return SCHEDULES[name](lr=lr, **constants)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        raise ValueError(f"{first['loc'][0]} of {name}: {message}, not {short(first['input'])}") from error
