@@ -15,7 +15,7 @@ from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.problems.cycle import Cycle
 from amsgrad_exp.problems.online import Online
-from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
+from amsgrad_exp.rules import OPTIMIZERS, arguments_of, hyper_of, rule_of
 from amsgrad_exp.schedules import SCHEDULES, Constant, InverseSquareRoot
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.theory import drift
@@ -24,6 +24,7 @@ from tests.trials import make_trial
 
 EVERY = [(name, variant) for name in OPTIMIZERS for variant in [{}, *VARIANTS.get(name, [])]]
 STEPS = 400
+TOLERANCES = {"float64": 1e-12, "float32": 1e-3}  # of x on [−1, 1], in which an optimizer may differ from another code
 
 every_optimizer = pytest.mark.parametrize(("optimizer", "variant"), EVERY, ids=str)
 CYCLE = Cycle(slopes=(5.0, -1.0, -1.0, 2.0, -3.0, 0.5))
@@ -41,33 +42,48 @@ def in_python(trial: Trial, steps: int) -> tuple[list[Any], list[Any]]:
     for t, (column, scale) in enumerate(zip(trial.problem.coefficients(0, steps, trial.seed).T, scales, strict=True)):
         scale, c, carry = rule.coefficients(t, scale, exact, *carry)
         g = trial.problem.slope(x, *map(dtype, column))
-        move, state = rule.update(g, h.lr * dtype(scale), tuple(map(dtype, c)), h, *state)
+        seen = (x,) if rule.sees_x else ()
+        move, state = rule.update(g, h.lr * dtype(scale), tuple(map(dtype, c)), h, *seen, *state)
         x = min(max(x - move, low), high)
         xs.append(x)
         states.append(state)
     return xs, states
 
 
-@every_optimizer
-@settings(max_examples=6)
-@given(
-    problem=st.sampled_from(
-        [Online(), CYCLE, *(kind(name=name) for name, kind in PROBLEMS.items() if name != "cycle")]
-    ),
-    schedule=st.sampled_from([Constant(0.01), InverseSquareRoot(0.5)]),
-    dtype=st.sampled_from(["float32", "float64"]),
-    betas=st.sampled_from([(0.9, 0.99), (0.0, 0.0), (0.5, 0.999)]),
-)
-def test_the_compiled_loop_does_what_the_rule_does_in_python_bit_for_bit(
-    optimizer: str, variant: dict[str, Any], problem: Problem, schedule: Any, dtype: str, betas: tuple[float, float]
-) -> None:
-    trial = make_trial(optimizer, problem, schedule, dtype=dtype, betas=betas, eps=1e-8, **variant)
+def assert_the_compiled_loop_is_the_rule(trial: Trial) -> None:
+    dtype = trial.dtype
     xs, states = in_python(trial, STEPS)
     engine = build(trial)
     trace = engine.advance(STEPS, 1)
     assert trace.x.astype(dtype).tobytes() == np.array(xs[:-1], dtype).tobytes()
     assert engine.state == np.array([xs[-1], *states[-1]], dtype).tobytes()
     assert all(isinstance(number, np.dtype(dtype).type) for number in (xs[-1], *states[-1]))
+
+
+@every_optimizer
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_compiled_loop_does_what_the_rule_does_in_python_bit_for_bit(
+    optimizer: str, variant: dict[str, Any], dtype: str
+) -> None:
+    """In float32 over the step at which corrections by β = 0.5 and 0.9 have settled, which is compiled apart."""
+    if dtype == "float32":
+        trial = make_trial(optimizer, Online(), Constant(0.01), dtype=dtype, betas=(0.5, 0.9), eps=1e-8, **variant)
+    else:
+        trial = make_trial(optimizer, CYCLE, InverseSquareRoot(0.5), dtype=dtype, eps=1e-8, **variant)
+    assert_the_compiled_loop_is_the_rule(trial)
+
+
+@pytest.mark.parametrize("problem", [kind(name=name) for name, kind in PROBLEMS.items() if name != "cycle"], ids=repr)
+@settings(max_examples=6)
+@given(
+    schedule=st.sampled_from([Constant(0.01), InverseSquareRoot(0.5)]),
+    dtype=st.sampled_from(["float32", "float64"]),
+    betas=st.sampled_from([(0.9, 0.99), (0.0, 0.0), (0.5, 0.999)]),
+)
+def test_the_compiled_loop_does_what_every_problem_does_in_python_bit_for_bit(
+    problem: Problem, schedule: Any, dtype: str, betas: tuple[float, float]
+) -> None:
+    assert_the_compiled_loop_is_the_rule(make_trial("adam", problem, schedule, dtype=dtype, betas=betas, eps=1e-8))
 
 
 @every_optimizer
@@ -79,11 +95,10 @@ def test_every_rule_follows_an_independent_implementation(
 ) -> None:
     trial = make_trial(optimizer, problem, schedule, dtype="float64", betas=betas, eps=1e-8, **variant)
     expected = REFERENCES[optimizer](problem, schedule.step_sizes(0, STEPS).tolist(), trial.optimizer)
-    engine = build(trial)
-    np.testing.assert_allclose(engine.advance(STEPS, 1).x, expected[:-1], rtol=0, atol=1e-12)
-    assert engine.x == pytest.approx(expected[-1], abs=1e-12)
-    single = build(trial.model_copy(update={"dtype": "float32"}))
-    np.testing.assert_allclose(single.advance(STEPS, 1).x, expected[:-1], rtol=0, atol=1e-3)
+    for dtype, tolerance in TOLERANCES.items():
+        engine = build(trial.model_copy(update={"dtype": dtype}))
+        trace = engine.advance(STEPS, 1)
+        np.testing.assert_allclose([*trace.x, engine.x], expected, rtol=0, atol=tolerance)
 
 
 @every_optimizer
@@ -110,7 +125,7 @@ def test_the_torch_class_is_elementwise_and_follows_the_compiled_loop(optimizer:
     generator = torch.Generator().manual_seed(1)
     together = torch.nn.Parameter(torch.randn(2, 3, dtype=torch.float64, generator=generator))
     apart = [torch.nn.Parameter(number.detach().clone()) for number in together.flatten()]
-    arguments = {"lr": 0.01, **trial.optimizer.arguments}
+    arguments = {"lr": 0.01, **arguments_of(trial.optimizer)}
     optimizers = kind([together], **arguments), kind(apart, **arguments)
     for _ in range(25):
         gradient = torch.randn(2, 3, dtype=torch.float64, generator=generator)
@@ -122,7 +137,11 @@ def test_the_torch_class_is_elementwise_and_follows_the_compiled_loop(optimizer:
     torch.testing.assert_close(together.flatten(), torch.cat([param.view(1) for param in apart]), rtol=0, atol=0)
 
 
-KNOWN = [(name, variant) for name, variant in EVERY if OPTIMIZERS[name].rule(OPTIMIZERS[name].options()).drift]
+KNOWN = [
+    (name, variant)
+    for name, variant in EVERY
+    if rule_of(make_trial(name, CYCLE, Constant(1.0), **variant).optimizer).drift is not None
+]
 
 
 @pytest.mark.parametrize(("optimizer", "variant"), KNOWN, ids=str)
@@ -131,14 +150,14 @@ KNOWN = [(name, variant) for name, variant in EVERY if OPTIMIZERS[name].rule(OPT
 def test_the_drift_is_what_the_rule_comes_to_move_by(
     optimizer: str, variant: dict[str, Any], betas: tuple[float, float], slopes: tuple[float, ...]
 ) -> None:
-    """The moves of one period, added up, after two hundred, at t ≥ 10⁹: no growing bound binds there."""
+    """The moves of one period, added up, after two hundred, at t ≥ 10¹⁵: no growing bound binds there."""
     problem = Cycle(slopes=slopes)
     trial = make_trial(optimizer, problem, Constant(1.0), betas=betas, eps=1e-8, **variant)
     rule, h = rule_of(trial.optimizer), hyper_of(trial.optimizer)
     state, carry = tuple(rule.state.values()), rule.carry
     moved = 0.0
     for t in range(200 * len(slopes)):
-        scale, c, carry = rule.coefficients(t + 10**9, 1.0, h, *carry)
+        scale, c, carry = rule.coefficients(t + 10**15, 1.0, h, *carry)
         move, state = rule.update(slopes[t % len(slopes)], scale, c, h, *state)
         moved = move + (moved if t % len(slopes) else 0.0)
     options = trial.optimizer.options

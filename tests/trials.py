@@ -7,16 +7,25 @@ from typing import Any
 from amsgrad_exp.engines import build
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.problems import Problem
+from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import SCHEDULES, Schedule
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import resolve
 
 
 def make_trial(optimizer: str, problem: Problem, schedule: Schedule, **changed: Any) -> Trial:
-    """A trial of 10⁷ steps; ``betas``, ``eps`` and other settings of the optimizer, or keys of the trial, as named."""
+    """A trial of 10⁷ steps; ``betas``, ``eps`` and other settings of the optimizer, or keys of the trial, as named.
+
+    A registered optimizer is given only those of β1, β2 and ε that it has.
+    """
     beta1, beta2 = changed.pop("betas", (0.9, 0.99))
-    entry = {"name": optimizer, "lr": schedule.lr, "beta1": beta1, "beta2": beta2, "eps": changed.pop("eps", 1e-16)}
-    entry |= {name: changed.pop(name) for name in ("optimized_update", "options") if name in changed}
+    common: dict[str, Any] = {"beta1": beta1, "beta2": beta2, "eps": changed.pop("eps", 1e-16)}
+    own = {name: changed.pop(name) for name in ("optimized_update", "options") if name in changed}
+    if optimizer in OPTIMIZERS:
+        known = OPTIMIZERS[optimizer]
+        takes = known.rule(known.options(**own.get("options", {}))).settings
+        common = {name: value for name, value in common.items() if name in takes}
+    entry: dict[str, Any] = {"name": optimizer, "lr": schedule.lr, **common, **own}
     (kind,) = (name for name, kind in SCHEDULES.items() if isinstance(schedule, kind))
     (trial,) = resolve({"problem": problem, "schedule": kind, "optimizers": [entry], **changed}).trials()
     return trial

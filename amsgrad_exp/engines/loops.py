@@ -156,7 +156,8 @@ def make_loop(
     kept, loss_row, before_row = 1 + slots, 1 + slots, 2 + slots
     of_rule = rule.number_of_coefficients
     rows, constant_rows = 3 + slots, 3 + count + of_rule
-    get_state, put_state, get_hyper = _getter(1, slots), _setter(1, slots), _getter(0, count)
+    get_state = _getter(0, kept) if rule.sees_x else _getter(1, slots)
+    put_state, get_hyper = _setter(1, slots), _getter(0, count)
     get_coefficients, read, read_coefficients = _getter(3 + count, of_rule), _reader(per_step), _reader(of_rule)
     read_scale, loss, slope, version = _reader(1), _jitable(loss), _jitable(slope), sources()
 

@@ -16,7 +16,7 @@ from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems.base import Problem
-from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.rules import OPTIMIZERS, arguments_of
 from amsgrad_exp.schedules import SCHEDULES, Schedule
 from amsgrad_exp.trace import Trace, logged_steps
 
@@ -162,7 +162,7 @@ def build(trial: Trial) -> Engine:
     schedule = SCHEDULES[trial.schedule](settings.lr)
     try:
         return TorchEngine(
-            path, trial.problem, schedule, arguments=settings.arguments, dtype=trial.dtype, seed=trial.seed
+            path, trial.problem, schedule, arguments=arguments_of(settings), dtype=trial.dtype, seed=trial.seed
         )
     except ValueError as error:
         raise ConfigError(str(error).splitlines()[0]) from error
