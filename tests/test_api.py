@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 import amsgrad_exp
 from amsgrad_exp.errors import ConfigError, RunError, RunFailed
@@ -61,6 +62,13 @@ def test_a_sweep_gives_arrays(tmp_path: Path) -> None:
     assert swept.axes["lr"].tolist() == [0.01, 0.1, 1.0]
     assert swept.column("mean_x").shape == (1, 2, 3)
     assert np.isfinite(swept.column("regret").astype(float)).all()
+
+
+def test_a_run_after_a_sweep_logs_what_a_run_logs(tmp_path: Path) -> None:
+    amsgrad_exp.sweep(Sweep.of({"lr": [0.1]}, optimizers=["adam"], steps=1000), tmp_path / "sweeps")
+    run = amsgrad_exp.run(resolve({"optimizers": ["adam"], "steps": 1000}), tmp_path / "logs")
+    logged = yaml.safe_load((run.directory / "indicators.yaml").read_text())["indicators"]
+    assert set(logged) == {"loss", "x", "regret"}
 
 
 def test_nothing_heavy_is_imported_until_it_is_asked_for() -> None:

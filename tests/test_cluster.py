@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from distributed import Client
@@ -180,6 +181,21 @@ def test_a_cluster_without_workers(shared: Cluster, sweep: Sweeping) -> None:
     _, stderr = process.communicate()
     expected = f"amsgrad-exp: --dask {shared.address}: no workers within 0.2 seconds\n"
     assert (process.returncode, stderr) == (1, expected)
+
+
+def test_a_wait_for_workers_is_interrupted_at_once(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
+    def clients(dask_scheduler: Any) -> int:
+        return len(dask_scheduler.clients)
+
+    with Client(shared.address) as client:  # type: ignore[no-untyped-call]
+        before = client.run_on_scheduler(clients)
+        process = sweep("--dask", shared.address, before="cluster.WORKERS_SECONDS = 1000")
+        while client.run_on_scheduler(clients) == before:
+            time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (130, "")
+    assert not (tmp_path / "sweeps").exists()
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://"])

@@ -104,6 +104,24 @@ def test_step_counts_as_people_write_them(text: str, tmp_path: Path) -> None:
     assert load_experiment(written(tmp_path, f"steps: {text}")).steps == 10**7
 
 
+def test_an_optimizers_own_settings_come_from_its_options(tmp_path: Path) -> None:
+    (shift,) = load_experiment(optimizers=["adashift"], options={"n": "3"}).optimizers
+    assert (shift.options, shift.optimized_update) == ({"n": 3}, None)
+    assert load_experiment(optimizers=["adashift"]).optimizers[0].options == {"n": 10}
+    path = written(tmp_path, "optimizers: [{name: adopt, options: {clip: false}}]")
+    assert load_experiment(path).optimizers[0].options == {"clip": False}
+    assert load_experiment(path, options={"clip": "true"}).optimizers[0].options == {"clip": True}
+    for options, message in (
+        ({"n": "0"}, "^adashift.options.n: must be greater than or equal to 1"),
+        ({"m": "1"}, "^adashift.options.m: unknown key"),
+        ({"n": "[1"}, "^option n: .* is no value"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_experiment(optimizers=["adashift"], options=options)
+    with pytest.raises(ConfigError, match="optimized_update of adam is no option"):
+        load_experiment(optimizers=["adam"], options={"optimized_update": "false"})
+
+
 def test_settings_left_empty_are_settings_left_out() -> None:
     (settings,) = resolve({"optimizers": [{"name": "adam", "beta1": None, "eps": None}]}).optimizers
     assert (settings.beta1, settings.eps) == (0.9, 1e-16)

@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -115,29 +114,11 @@ def test_any_chunking_and_any_saving_gives_the_same_bits(
     assert (engine.step, engine.total_regret, engine.x_sum) == (whole.step, whole.total_regret, whole.x_sum)
 
 
-class Accumulating(torch.optim.Optimizer):
-    """Keeps a float64 sum and an integer beside a float32 parameter."""
-
-    def __init__(self, params: object, lr: float) -> None:
-        super().__init__(params, {"lr": lr})  # type: ignore[arg-type]
-
-    def step(self, closure: object = None) -> None:  # type: ignore[override]
-        for param in self.param_groups[0]["params"]:
-            state = self.state[param]
-            if not state:
-                state["sum"] = torch.zeros(1, dtype=torch.float64)
-                state["count"] = torch.zeros(1, dtype=torch.int64)
-            state["sum"] += param.grad.double() / 3
-            state["count"] += 1
-            with torch.no_grad():
-                param.sub_(self.param_groups[0]["lr"] * (state["sum"] / state["count"]).float())
-
-
 TORCHS = ["Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("path", ["tests.test_engines.Accumulating", *(f"torch.optim.{name}" for name in TORCHS)])
+@pytest.mark.parametrize("path", ["tests.optimizers.Accumulating", *(f"torch.optim.{name}" for name in TORCHS)])
 def test_any_optimizer_goes_on_from_where_it_was_saved(path: str, dtype: str) -> None:
     def fresh() -> Engine:
         (trial,) = load_experiment(optimizers=[path], dtype=dtype).trials()
@@ -182,29 +163,12 @@ def test_compiled_engine_stops_where_x_is_no_longer_finite() -> None:
     assert later.failure == "x became nan at step 1"
 
 
-class Faulty(torch.optim.Optimizer):
-    """Raises, or returns NaN, at its tenth step."""
-
-    def __init__(self, params: object, lr: float, raises: bool = True) -> None:
-        super().__init__(params, {"lr": lr})  # type: ignore[arg-type]
-        self.raises = raises
-        self.steps = 0
-
-    def step(self, closure: object = None) -> None:  # type: ignore[override]
-        self.steps += 1
-        if self.steps == 10 and self.raises:
-            raise ZeroDivisionError("by zero")
-        with torch.no_grad():
-            for param in self.param_groups[0]["params"]:
-                param.add_(float("nan") if self.steps == 10 else 0.01)
-
-
 @pytest.mark.parametrize(
     ("raises", "points", "failure"),
     [(True, 10, "the optimizer raised ZeroDivisionError at step 9: by zero"), (False, 10, "x became nan at step 9")],
 )
 def test_torch_engine_stops_where_the_optimizer_fails(raises: bool, points: int, failure: str) -> None:
-    engine = TorchEngine("tests.test_engines.Faulty", Online(), Constant(0.01), arguments={"raises": raises})
+    engine = TorchEngine("tests.optimizers.Faulty", Online(), Constant(0.01), arguments={"raises": raises})
     trace = engine.advance(100, 1)
     assert engine.failure == failure
     assert len(trace) == points
@@ -239,14 +203,9 @@ def test_any_optimizer_of_torch_runs(name: str) -> None:
 
 
 def test_an_optimizer_that_cannot_be_built_is_refused() -> None:
-    experiment = load_experiment(optimizers=["tests.test_engines.NeedsMore"])
+    experiment = load_experiment(optimizers=["tests.optimizers.NeedsMore"])
     with pytest.raises(ConfigError, match=r"NeedsMore cannot be built: .*missing 1 required"):
         build(experiment.trials()[0])
-
-
-class NeedsMore(torch.optim.SGD):
-    def __init__(self, params: object, lr: float, more: int) -> None:
-        super().__init__(params, lr)  # type: ignore[arg-type]
 
 
 def test_torchs_own_adam_is_ours() -> None:

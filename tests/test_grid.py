@@ -16,7 +16,7 @@ from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.spec.grid import LANES, load_sweep
 from amsgrad_exp.sweeps.plane import boundary
-from amsgrad_exp.theory import critical_beta2, regions
+from amsgrad_exp.theory import critical_beta2, drift, regions
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -153,6 +153,18 @@ def test_the_boundary_of_a_plane() -> None:
     assert boundary(theorem1, "adam") is not None
     noisy = load_sweep(problem="stochastic", grid=["lr=0.1,0.2", "beta2=0.1:0.9:3"], optimizers=["adam"])
     assert boundary(noisy, "adam") is None
+
+
+def test_the_boundary_of_an_optimizer_with_options(tmp_path: Path) -> None:
+    (tmp_path / "shift.yaml").write_text(
+        "optimizers: [{name: adashift, options: {n: 3}}]\ngrid: {beta1: '0:0.9:3', beta2: '0.5:0.9:3'}\n"
+    )
+    plane = boundary(load_sweep(tmp_path / "shift.yaml"), "adashift")
+    assert plane is not None
+    beta1, beta2, drifts = plane
+    mesh = np.meshgrid(beta1, beta2)
+    assert np.array_equal(drifts, drift(Online(), "adashift", *mesh, 1e-16, {"n": 3}))
+    assert not np.array_equal(drifts, drift(Online(), "adashift", *mesh, 1e-16))
 
 
 def test_the_boundary_of_a_plane_that_is_in_part_impossible() -> None:

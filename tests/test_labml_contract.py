@@ -78,7 +78,7 @@ ATTRIBUTES = {
         "app_configs.frequency",
         "app_configs.open_browser",
     ],
-    "labml.internal.tracker.tracker_singleton": ["is_indicators_updated"],
+    "labml.internal.tracker.tracker_singleton": ["indicators", "is_indicators_updated"],
 }
 RUN_PATHS = {"run_path": "", "pid_path": "run.pid", "log_file": "log.jsonl"}
 

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+import amsgrad_exp
 from amsgrad_exp.cli import records as commands
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records import verify as verifying
 from amsgrad_exp.records.checkpoint import Checkpoint
+from amsgrad_exp.records.files import sha256
+from amsgrad_exp.spec.read import resolve
 
 LOGS = Path(__file__).parent / "data" / "0.1.0" / "logs"
 STATUS = {
@@ -97,3 +100,19 @@ def test_a_reference_that_0_1_0_wrote_is_still_compared_with(copy: runs.Run) -> 
     resumed = recorder.resume(copy)
     assert resumed.summary.result is not None
     assert resumed.summary.result.steps_simulated < checkpoint.step + 60_600
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "regret", "digest"),
+    [
+        ("adam", 0.4979360423110008, "724477edef5426b4f5656eb34c0918ae0f75d75d42d1e61c06554ad42af50cab"),
+        ("amsgrad", 0.33002762526583673, "fa350b547fac0d64c9812f83463807874f11f89f37ec88eda60ae6f028b99852"),
+    ],
+)
+def test_the_reference_experiment_is_the_bytes_it_was(
+    optimizer: str, regret: float, digest: str, tmp_path: Path
+) -> None:
+    """trace.csv at 10⁷ steps, as 0.1.0 wrote it."""
+    run = amsgrad_exp.run(resolve({"optimizers": [optimizer]}), tmp_path)
+    assert run.result.regret == regret
+    assert sha256(run.trace_bytes()) == digest

@@ -39,7 +39,7 @@ def test_the_other_engine_verifies_within_the_tolerance(optimizer: str, dtype: s
     verification = verifying.verify(run, "torch")
     assert verification.tolerance == verifying.CROSS_ENGINE_TOLERANCE[dtype]
     assert verification.first_step is None
-    assert max(verification.differences.values()) > 0
+    assert verification.engine == "torch"
 
 
 def test_an_interrupted_run_verifies_as_far_as_it_came(tmp_path: Path) -> None:

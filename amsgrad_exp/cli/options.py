@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +45,9 @@ def experiment_options(
     beta1: Annotated[float | None, typer.Option(help="Decay rate of the first moment.")] = None,
     beta2: Annotated[float | None, typer.Option(help="Decay rate of the second moment.")] = None,
     eps: Annotated[float | None, typer.Option(help="Added to the root of the second moment.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An optimizer's own setting, such as n of adashift.")
+    ] = None,
     schedule: Annotated[str | None, typer.Option(help="Step-size schedule, see 'list schedules'.")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, compiled or torch.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
@@ -54,19 +57,12 @@ def experiment_options(
     no_fast_forward: Annotated[bool, typer.Option("--no-fast-forward", help="Simulate every step.")] = False,
 ) -> dict[str, Any]:
     """The options that `run` and `compare` share, as arguments of `load_experiment`."""
-    constants = {}
-    for assignment in set_ or []:
-        name, equals, value = assignment.partition("=")
-        if not (name and equals):
-            raise typer.BadParameter(f"--set takes NAME=VALUE, not {assignment!r}")
-        if name in constants:
-            raise typer.BadParameter(f"--set {name} is given twice")
-        constants[name] = value
     settings = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps}
     return {
         "path": config,
         "settings": {name: value for name, value in settings.items() if value is not None},
-        "constants": constants,
+        "options": _assigned("--option", option or []),
+        "constants": _assigned("--set", set_ or []),
         "problem": problem,
         "steps": steps,
         "schedule": schedule,
@@ -77,6 +73,19 @@ def experiment_options(
         "seeds": seeds,
         "fast_forward": False if no_fast_forward else None,
     }
+
+
+def _assigned(option: str, assignments: Sequence[str]) -> dict[str, str]:
+    """Values by name, each given once, as ``NAME=VALUE``."""
+    values: dict[str, str] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(f"{option} takes NAME=VALUE, not {assignment!r}")
+        if name in values:
+            raise typer.BadParameter(f"{option} {name} is given twice")
+        values[name] = value
+    return values
 
 
 def with_experiment_options(*only: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

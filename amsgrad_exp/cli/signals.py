@@ -7,10 +7,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 def optimizers_print_to_stderr() -> contextlib.AbstractContextManager[object]:

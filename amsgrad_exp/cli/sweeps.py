@@ -36,12 +36,13 @@ def sweep(
     quiet: Quiet = False,
 ) -> None:
     """Run an experiment over a grid of settings, and draw where the iterates settle."""
-    from amsgrad_exp import api
     from amsgrad_exp.spec.grid import load_sweep
+    from amsgrad_exp.sweeps import run
+    from amsgrad_exp.sweeps.workers import workers
 
     loaded = load_sweep(**experiment, grid=grid or [], optimizers=optimizer or [])
-    compute = functools.partial(api.sweep, loaded, out, jobs=jobs, dask=dask)
-    complete(compute, export, figure=not no_figure, quiet=quiet)
+    with workers(jobs, dask) as executor:  # not in `complete`: Ctrl-C ends a wait for workers at once
+        complete(functools.partial(run.sweep, loaded, out, executor), export, figure=not no_figure, quiet=quiet)
 
 
 def directory_of(reference: str, out: Path | None) -> Path | None:

@@ -242,8 +242,10 @@ class Tracker:
 def _log_writer(path: Path) -> file.Writer:
     writer = file.Writer(path)
     writer.thread = _WritingThread(path)
-    tracker_singleton().add_writer(writer)
-    tracker_singleton().is_indicators_updated = True  # what an earlier run set up is new to this one's writers
+    singleton = tracker_singleton()
+    singleton.add_writer(writer)
+    singleton.indicators = {}  # without those of an earlier run or sweep of this process
+    singleton.is_indicators_updated = True
     return writer
 
 

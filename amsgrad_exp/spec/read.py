@@ -59,6 +59,7 @@ def read_experiment(
     *,
     optimizers: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
+    options: Mapping[str, str] | None = None,
     constants: Mapping[str, Any] | None = None,
     **overrides: Any,
 ) -> dict[str, Any]:
@@ -68,6 +69,7 @@ def read_experiment(
         path: a YAML file; without one, the reference experiment.
         optimizers: names or labels to run instead of all of the file's; what the file has keeps its settings there.
         settings: settings of every optimizer, such as lr.
+        options: own settings of every optimizer, each as YAML writes it.
         constants: constants of the problem.
         overrides: top-level keys; None leaves the file's value.
 
@@ -92,8 +94,25 @@ def read_experiment(
                 for name in optimizers
                 for entry in [each for each in entries if name in (each["name"], each.get("label"))] or [{"name": name}]
             ]
-        data["optimizers"] = [entry | dict(settings or {}) for entry in entries]
+        if options:
+            settings = {**(settings or {}), "options": {name: _value(name, text) for name, text in options.items()}}
+        data["optimizers"] = [_with_settings(entry, settings or {}) for entry in entries]
     return data
+
+
+def _with_settings(entry: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """An optimizer's entry with these settings on top, its options one by one."""
+    changed = entry | dict(settings)
+    if isinstance(entry.get("options"), dict) and "options" in settings:
+        changed["options"] = entry["options"] | settings["options"]
+    return changed
+
+
+def _value(name: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"option {name}: {text!r} is no value that YAML knows") from error
 
 
 def load_experiment(path: Path | None = None, **given: Any) -> Experiment:

@@ -41,7 +41,7 @@ def boundary(sweep: Sweep, optimizer: str) -> tuple[NDArray[np.float64], ...] | 
                 mesh[name][where] if name in mesh else getattr(trial.optimizer, name)
                 for name in ("beta1", "beta2", "eps")
             )
-            drifts[where] = drift(trial.problem, trial.optimizer.name, beta1, beta2, eps)
+            drifts[where] = drift(trial.problem, trial.optimizer.name, beta1, beta2, eps, trial.optimizer.options)
         except ConfigError:  # a problem that cannot be, or without a steady state
             continue
     return None if np.isnan(drifts).all() else (mesh_x, mesh_y, drifts)
