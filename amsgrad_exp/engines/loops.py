@@ -37,6 +37,7 @@ overload(arithmetic.sqrt)(lambda y: lambda y: np.sqrt(y))
 overload(arithmetic.sign)(lambda y: lambda y: np.sign(y))
 overload(arithmetic.maximum)(lambda y, z: lambda y, z: y if y > z else z)
 overload(arithmetic.minimum)(lambda y, z: lambda y, z: y if y < z else z)
+overload(arithmetic.power)(lambda y, p: lambda y, p: arithmetic.number(arithmetic.real_power(y, p), y))
 overload(arithmetic.number)(lambda y, like: _converter(like))
 
 
