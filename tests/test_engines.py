@@ -76,6 +76,15 @@ def test_engines_agree(optimizer: str, dtype: str, problem: Problem, schedule: S
     np.testing.assert_allclose(compiled.regret, literal.regret, rtol=0, atol=tolerance * 20)
 
 
+@pytest.mark.parametrize("kind", ["compiled", "torch"])
+def test_a_run_whose_beta1_decays_is_not_taken_to_repeat_itself(kind: str) -> None:
+    for decay, settled in [("none", True), ("harmonic", False)]:
+        options = {"dialect": "paper", "beta1_decay": decay}
+        engine = make(kind, "amsgrad", Online(), Constant(0.01), betas=(0.0, 0.0), options=options)
+        engine.advance(10, 1)
+        assert engine.saturated == settled
+
+
 def test_arithmetic_is_in_the_dtype_asked_for() -> None:
     xs = {
         dtype: make("compiled", "adam", Online(), Constant(0.01), dtype=dtype).advance(500, 1).x

@@ -15,19 +15,14 @@ from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.problems.cycle import Cycle
 from amsgrad_exp.problems.online import Online
-from amsgrad_exp.rules import OPTIMIZERS, arguments_of, hyper_of, rule_of
+from amsgrad_exp.rules import OPTIMIZERS, Rule, arguments_of, hyper_of, rule_of
 from amsgrad_exp.schedules import SCHEDULES, Constant, InverseSquareRoot
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.theory import drift
-from tests.references import REFERENCES, VARIANTS
+from tests.agreement import CYCLE, EVERY, SETTINGS, STEPS, TOLERANCES, differences
 from tests.trials import make_trial
 
-EVERY = [(name, variant) for name in OPTIMIZERS for variant in [{}, *VARIANTS.get(name, [])]]
-STEPS = 400
-TOLERANCES = {"float64": 1e-12, "float32": 1e-3}  # of x on [−1, 1], in which an optimizer may differ from another code
-
 every_optimizer = pytest.mark.parametrize(("optimizer", "variant"), EVERY, ids=str)
-CYCLE = Cycle(slopes=(5.0, -1.0, -1.0, 2.0, -3.0, 0.5))
 
 
 def in_python(trial: Trial, steps: int) -> tuple[list[Any], list[Any]]:
@@ -87,18 +82,12 @@ def test_the_compiled_loop_does_what_every_problem_does_in_python_bit_for_bit(
 
 
 @every_optimizer
-@pytest.mark.parametrize("betas", [(0.9, 0.99), (0.0, 0.5), (0.5, 0.999)])
-@pytest.mark.parametrize("schedule", [Constant(0.01), InverseSquareRoot(0.5)], ids=repr)
-@pytest.mark.parametrize("problem", [Online(), CYCLE], ids=lambda problem: problem.name)
+@pytest.mark.parametrize(("problem", "schedule", "betas"), SETTINGS, ids=str)
 def test_every_rule_follows_an_independent_implementation(
     optimizer: str, variant: dict[str, Any], problem: Problem, schedule: Any, betas: tuple[float, float]
 ) -> None:
-    trial = make_trial(optimizer, problem, schedule, dtype="float64", betas=betas, eps=1e-8, **variant)
-    expected = REFERENCES[optimizer](problem, schedule.step_sizes(0, STEPS).tolist(), trial.optimizer)
-    for dtype, tolerance in TOLERANCES.items():
-        engine = build(trial.model_copy(update={"dtype": dtype}))
-        trace = engine.advance(STEPS, 1)
-        np.testing.assert_allclose([*trace.x, engine.x], expected, rtol=0, atol=tolerance)
+    largest = differences(optimizer, variant, problem, schedule, betas)
+    assert all(largest[dtype] <= tolerance for dtype, tolerance in TOLERANCES.items()), largest
 
 
 @every_optimizer
@@ -110,7 +99,7 @@ def test_once_nothing_is_carried_coefficients_no_longer_change(optimizer: str, v
         _, settled, carry = rule.coefficients(t, 1.0, h, *carry)
     later = [rule.coefficients(t, 0.3, h, *carry) for t in (10**4, 10**6, 10**9, 10**15)]
     if any(carry):
-        assert len({c for _, c, _ in later}) > 1
+        assert later[0][1] != settled
     else:
         assert later == [(0.3, settled, carry)] * 4
 
@@ -142,6 +131,17 @@ KNOWN = [
     for name, variant in EVERY
     if rule_of(make_trial(name, CYCLE, Constant(1.0), **variant).optimizer).drift is not None
 ]
+LATE = 10**15
+EPS = {"adadelta": 1.0}
+"""Of an optimizer that comes to its steady state the sooner, the larger its ε: within a few thousand steps."""
+
+
+def begun_late(name: str, rule: Rule, slopes: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The state and the carry to begin with at t = 10¹⁵: of an average over all steps so far, what it has come to."""
+    state, carry = dict(rule.state), rule.carry
+    if name in ("adamnc", "nosadam"):
+        state["exp_avg_sq"] = float(np.mean(np.square(slopes)))
+    return tuple(state.values()), (carry[0], float(LATE)) if name == "nosadam" else carry
 
 
 @pytest.mark.parametrize(("optimizer", "variant"), KNOWN, ids=str)
@@ -150,15 +150,15 @@ KNOWN = [
 def test_the_drift_is_what_the_rule_comes_to_move_by(
     optimizer: str, variant: dict[str, Any], betas: tuple[float, float], slopes: tuple[float, ...]
 ) -> None:
-    """The moves of one period, added up, after two hundred, at t ≥ 10¹⁵: no growing bound binds there."""
-    problem = Cycle(slopes=slopes)
-    trial = make_trial(optimizer, problem, Constant(1.0), betas=betas, eps=1e-8, **variant)
+    """The moves of one period, added up, after four thousand steps, at t ≥ 10¹⁵: no growing bound binds there."""
+    problem, eps = Cycle(slopes=slopes), EPS.get(optimizer, 1e-8)
+    trial = make_trial(optimizer, problem, Constant(1.0), betas=betas, eps=eps, **variant)
     rule, h = rule_of(trial.optimizer), hyper_of(trial.optimizer)
-    state, carry = tuple(rule.state.values()), rule.carry
+    state, carry = begun_late(optimizer, rule, slopes)
     moved = 0.0
-    for t in range(200 * len(slopes)):
-        scale, c, carry = rule.coefficients(t + 10**15, 1.0, h, *carry)
+    for t in range((4000 // len(slopes) + 1) * len(slopes)):
+        scale, c, carry = rule.coefficients(t + LATE, 1.0, h, *carry)
         move, state = rule.update(slopes[t % len(slopes)], scale, c, h, *state)
         moved = move + (moved if t % len(slopes) else 0.0)
     options = trial.optimizer.options
-    assert drift(problem, optimizer, *betas, 1e-8, options) == pytest.approx(moved, rel=1e-9)
+    assert drift(problem, optimizer, *betas, eps, options) == pytest.approx(moved, rel=1e-9)

@@ -20,7 +20,7 @@ def make_trial(optimizer: str, problem: Problem, schedule: Schedule, **changed: 
     """
     beta1, beta2 = changed.pop("betas", (0.9, 0.99))
     common: dict[str, Any] = {"beta1": beta1, "beta2": beta2, "eps": changed.pop("eps", 1e-16)}
-    own = {name: changed.pop(name) for name in ("optimized_update", "options") if name in changed}
+    own: dict[str, Any] = {name: changed.pop(name) for name in ("optimized_update", "options") if name in changed}
     if optimizer in OPTIMIZERS:
         known = OPTIMIZERS[optimizer]
         takes = known.rule(known.options(**own.get("options", {}))).settings

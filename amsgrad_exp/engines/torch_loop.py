@@ -66,7 +66,8 @@ class TorchEngine(Engine):
         self._dtype: torch.dtype = getattr(torch, dtype)
         self._param = torch.nn.Parameter(torch.tensor([problem.start], dtype=self._dtype))
         self._optimum = torch.tensor([problem.optimum], dtype=self._dtype)
-        self._repeats = optimizer in STEP_COUNT_ONLY_IN_BIAS_CORRECTION
+        decays = arguments.get("beta1_decay", "none") != "none"
+        self._repeats = optimizer in STEP_COUNT_ONLY_IN_BIAS_CORRECTION and not decays
         build: Callable[..., Optimizer] = import_optimizer(optimizer)
         try:
             self._optimizer = build([self._param], lr=schedule.lr, **arguments)
