@@ -14,10 +14,17 @@ __all__ = ["OPTIMIZERS", "Optimizer", "Options", "Rule", "arguments_of", "hyper_
 
 NAMES = (
     "adam",
-    "amsgrad",
-    "adopt",
+    "adamw",
+    "adamax",
+    "nadam",
     "radam",
+    "amsgrad",
     "adashift",
+    "adopt",
+    "rmsprop",
+    "adagrad",
+    "adadelta",
+    "sgd",
 )
 OPTIMIZERS: dict[str, Optimizer] = {name: importlib.import_module(f"{__name__}.{name}").OPTIMIZER for name in NAMES}
 

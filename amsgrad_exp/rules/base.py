@@ -126,6 +126,11 @@ def decayed(power: Any, beta: Any) -> Any:
     return power if 1.0 - power != 1.0 else 0.0
 
 
+def uncorrected(t: Any, scale: Any, h: Any) -> Any:
+    """α_t as it is, no coefficients and nothing carried."""
+    return scale, (), ()
+
+
 def alongside(slopes: Floats, states: Floats) -> Floats:
     """The slopes of a period, (P,), in a shape that broadcasts with its states, (P, …)."""
     return slopes.reshape(-1, *[1] * (states.ndim - 1))
