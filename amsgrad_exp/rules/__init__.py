@@ -21,10 +21,12 @@ NAMES = (
     "amsgrad",
     "adashift",
     "adopt",
+    "lion",
     "rmsprop",
     "adagrad",
     "adadelta",
     "sgd",
+    "signsgd",
 )
 OPTIMIZERS: dict[str, Optimizer] = {name: importlib.import_module(f"{__name__}.{name}").OPTIMIZER for name in NAMES}
 
