@@ -26,6 +26,8 @@ NAMES = (
     "yogi",
     "adabelief",
     "acprop",
+    "adabound",
+    "amsbound",
     "adashift",
     "adopt",
     "lion",
