@@ -30,6 +30,8 @@ NAMES = (
     "amsbound",
     "adashift",
     "adopt",
+    "avagrad",
+    "adan",
     "lion",
     "rmsprop",
     "adagrad",
