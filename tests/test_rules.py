@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amsgrad_exp.engines import build
+from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.problems.cycle import Cycle
@@ -162,3 +163,9 @@ def test_the_drift_is_what_the_rule_comes_to_move_by(
         moved = move + (moved if t % len(slopes) else 0.0)
     options = trial.optimizer.options
     assert drift(problem, optimizer, *betas, eps, options) == pytest.approx(moved, rel=1e-9)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adagrad", "yogi"])
+def test_where_a_rule_has_no_steady_state_none_is_claimed(optimizer: str) -> None:
+    with pytest.raises(NoSteadyState, match=f"no steady state is known for {optimizer}"):
+        drift(CYCLE, optimizer, 0.9, 0.99)

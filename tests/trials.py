@@ -12,6 +12,9 @@ from amsgrad_exp.schedules import SCHEDULES, Schedule
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import resolve
 
+SEVERAL = ("adabound", "adam", "adamw", "adashift", "amsgrad", "signsgd")
+"""Optimizers one of each kind: one never settles, one sees x, one keeps much, one nothing; test_rules has all."""
+
 
 def make_trial(optimizer: str, problem: Problem, schedule: Schedule, **changed: Any) -> Trial:
     """A trial of 10⁷ steps; ``betas``, ``eps`` and other settings of the optimizer, or keys of the trial, as named.
