@@ -3,13 +3,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint smoke soak bench figures clean
+.PHONY: demo test agreement lint smoke soak bench figures clean
 
 demo: $(VENV)/installed-run  ## the paper's experiment at full length
 	$(BIN)/amsgrad-exp compare
 
 test: $(VENV)/installed-dev  ## the test suite
 	$(BIN)/pytest
+
+agreement: $(VENV)/installed-dev  ## every optimizer against an independent implementation, as a table
+	$(BIN)/python -m tests.agreement
 
 lint: $(VENV)/installed-dev  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -7,12 +7,19 @@ right dtype.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# log 2 in two numbers, the first short enough that its products with small integers are exact; and the coefficients of
+# the series of artanh(s)/s in s² and of exp, highest first.
+LN2_HIGH, LN2_LOW = float.fromhex("0x1.62e42feep-1"), float.fromhex("0x1.a39ef35793c76p-33")
+ARTANH = tuple(1 / k for k in range(23, 0, -2))
+EXP = tuple(1 / math.factorial(k) for k in range(14, -1, -1))
 
 SCALARS: list[Callable[..., Any]] = []
 
@@ -33,6 +40,11 @@ def sqrt(y: Any) -> Any:
     return y.sqrt() if hasattr(y, "sqrt") else np.sqrt(y)
 
 
+def sign(y: Any) -> Any:
+    """−1, 0 or 1, in y's dtype."""
+    return y.sign() if hasattr(y, "sign") else np.sign(y)
+
+
 def maximum(y: Any, z: Any) -> Any:
     """The larger of y and z, elementwise where y is a tensor."""
     if hasattr(y, "clamp"):
@@ -45,3 +57,34 @@ def minimum(y: Any, z: Any) -> Any:
     if hasattr(y, "clamp"):
         return y.clamp(max=z)
     return y if y < z else z
+
+
+def power(y: Any, p: Any) -> Any:
+    """y^p, elementwise where y is a tensor."""
+    return y.pow(p) if hasattr(y, "pow") else number(real_power(float(y), float(p)), y)
+
+
+@scalar
+def real_power(y: float, p: float) -> float:
+    """y^p in double precision, 0 ≤ y and y^p < 2^1000, to a few roundings, by +, −, × and ÷ alone.
+
+    Unlike pow() of a mathematics library, the same bits everywhere.
+    """
+    if not 0.0 < y < math.inf:
+        return y
+    mantissa, exponent = math.frexp(y)
+    if mantissa < 0.7:
+        mantissa, exponent = 2.0 * mantissa, exponent - 1
+    s = (mantissa - 1.0) / (mantissa + 1.0)
+    series = 0.0
+    for factor in ARTANH:
+        series = series * (s * s) + factor
+    z = p * (exponent * LN2_HIGH + (exponent * LN2_LOW + 2.0 * s * series))
+    if z < -700.0:
+        return 0.0
+    n = math.floor(z / LN2_HIGH + 0.5)
+    r = (z - n * LN2_HIGH) - n * LN2_LOW
+    series = 0.0
+    for factor in EXP:
+        series = series * r + factor
+    return math.ldexp(series, n)

@@ -30,17 +30,22 @@ def of_class(
     """A `torch.optim.Optimizer` of somebody else's, on one float64 parameter whose gradient is set by hand."""
 
     def xs(problem: Problem, step_sizes: list[float], settings: OptimizerSettings) -> list[float]:
-        param = torch.nn.Parameter(torch.tensor([problem.start], dtype=torch.float64))
-        optimizer = kind([param], lr=settings.lr, **arguments(settings))
-        seen = [param.item()]
-        for c, step_size in zip(problem.coefficients(0, len(step_sizes)).T.tolist(), step_sizes, strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = step_size
-            param.grad = torch.tensor([problem.slope(param.item(), *c)], dtype=torch.float64)
-            optimizer.step()
-            with torch.no_grad():
-                param.fill_(clamped(problem, param.item()))
-            seen.append(param.item())
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)  # in which NAdam keeps its product of momenta
+        try:
+            param = torch.nn.Parameter(torch.tensor([problem.start]))
+            optimizer = kind([param], lr=settings.lr, **arguments(settings))
+            seen = [param.item()]
+            for c, step_size in zip(problem.coefficients(0, len(step_sizes)).T.tolist(), step_sizes, strict=True):
+                for group in optimizer.param_groups:
+                    group["lr"] = step_size
+                param.grad = torch.tensor([problem.slope(param.item(), *c)])
+                optimizer.step()
+                with torch.no_grad():
+                    param.fill_(clamped(problem, param.item()))
+                seen.append(param.item())
+        finally:
+            torch.set_default_dtype(before)
         return seen
 
     return xs
@@ -64,18 +69,37 @@ def betas_and_eps(settings: OptimizerSettings) -> dict[str, Any]:
     return {"betas": (settings.beta1, settings.beta2), "eps": settings.eps}
 
 
-def adam(settings: OptimizerSettings, *, amsgrad: bool = False) -> Callable[[float, float], float]:
+def numbers(settings: OptimizerSettings) -> tuple[float, float, float]:
+    """β1, β2 and ε, 0 where there is none."""
+    return settings.beta1 or 0.0, settings.beta2 or 0.0, settings.eps or 0.0
+
+
+def beta1_at(settings: OptimizerSettings, t: int) -> float:
+    """β1t, t counted from 1."""
+    options: Any = settings.options
+    beta1 = settings.beta1 or 0.0
+    factor: float = {"none": 1.0, "geometric": options["lam"] ** (t - 1), "harmonic": 1 / t}[options["beta1_decay"]]
+    return beta1 * factor
+
+
+def adam(settings: OptimizerSettings) -> Callable[[float, float], float]:
     """Kingma and Ba 2015, Algorithm 1 and the end of Section 2; with the maximum of Reddi et al. 2018, Algorithm 2."""
-    beta1, beta2, eps = settings.beta1 or 0.0, settings.beta2 or 0.0, settings.eps or 0.0
+    beta1, beta2, eps = numbers(settings)
+    dialect = settings.options.get("dialect")
     m = v = v_hat = 0.0
     t = 0
 
     def move(g: float, step_size: float) -> float:
         nonlocal m, v, v_hat, t
         t += 1
-        m = beta1 * m + (1 - beta1) * g
+        beta1_t = beta1_at(settings, t) if dialect == "paper" else beta1
+        m = beta1_t * m + (1 - beta1_t) * g
         v = beta2 * v + (1 - beta2) * g**2
-        v_hat = max(v_hat, v) if amsgrad else v
+        v_hat = max(v_hat, v / (1 - beta2**t) if dialect == "optax" else v) if dialect else v
+        if dialect == "paper":
+            return step_size * m / (math.sqrt(v_hat) + eps)
+        if dialect == "optax":
+            return step_size * (m / (1 - beta1**t)) / (math.sqrt(v_hat) + eps)
         if settings.optimized_update:
             return step_size * math.sqrt(1 - beta2**t) / (1 - beta1**t) * m / (math.sqrt(v_hat) + eps)
         return step_size * (m / (1 - beta1**t)) / (math.sqrt(v_hat / (1 - beta2**t)) + eps)
@@ -91,7 +115,7 @@ def adopt(settings: OptimizerSettings) -> dict[str, Any]:
 
 def adashift(settings: OptimizerSettings) -> Callable[[float, float], float]:
     """Zhou et al. 2019, Algorithm 3: the paper's lines over the list of all gradients so far."""
-    beta1, beta2, eps = settings.beta1 or 0.0, settings.beta2 or 0.0, settings.eps or 0.0
+    beta1, beta2, eps = numbers(settings)
     n: Any = settings.options["n"]
     gradients: list[float] = []
     v = 0.0
@@ -109,17 +133,177 @@ def adashift(settings: OptimizerSettings) -> Callable[[float, float], float]:
     return move
 
 
+def adamnc(settings: OptimizerSettings) -> Callable[[float, float], float]:
+    """Reddi et al. 2018, Algorithm 3 and Corollary 2, with v as the mean over the list of all squares so far."""
+    _, _, eps = numbers(settings)
+    squares: list[float] = []
+    m = 0.0
+
+    def move(g: float, step_size: float) -> float:
+        nonlocal m
+        squares.append(g**2)
+        beta1 = beta1_at(settings, len(squares))
+        m = beta1 * m + (1 - beta1) * g
+        return step_size * m / (math.sqrt(math.fsum(squares) / len(squares)) + eps)
+
+    return move
+
+
+def adamx(settings: OptimizerSettings) -> Callable[[float, float], float]:
+    """Tran and Phong 2019, Algorithm 2."""
+    _, beta2, eps = numbers(settings)
+    m = v = v_hat = 0.0
+    t = 0
+
+    def move(g: float, step_size: float) -> float:
+        nonlocal m, v, v_hat, t
+        t += 1
+        beta1 = beta1_at(settings, t)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        v_hat = v if t == 1 else max((1 - beta1) ** 2 / (1 - beta1_at(settings, t - 1)) ** 2 * v_hat, v)
+        return step_size * m / (math.sqrt(v_hat) + eps)
+
+    return move
+
+
+def nosadam(settings: OptimizerSettings) -> Callable[[float, float], float]:
+    """Huang et al. 2019, Algorithm 1: v as Σ b_k·g_k²/B_t over the list of all gradients so far."""
+    beta1, _, eps = numbers(settings)
+    gamma: Any = settings.options["gamma"]
+    gradients: list[float] = []
+    m = 0.0
+
+    def move(g: float, step_size: float) -> float:
+        nonlocal m
+        gradients.append(g)
+        weights = [(k + 1) ** -gamma for k in range(len(gradients))]
+        m = beta1 * m + (1 - beta1) * g
+        v = math.fsum(b * gradient**2 for b, gradient in zip(weights, gradients, strict=True)) / math.fsum(weights)
+        return step_size / (1 - beta1 ** len(gradients)) * m / (math.sqrt(v) + eps)
+
+    return move
+
+
+def padam(settings: OptimizerSettings) -> Callable[[float, float], float]:
+    """Chen et al. 2020, as released, with the maximum that pytorch_optimizer's lacks."""
+    beta1, beta2, eps = numbers(settings)
+    p = float(str(settings.options["p"]))
+    m = v = v_hat = 0.0
+    t = 0
+
+    def move(g: float, step_size: float) -> float:
+        nonlocal m, v, v_hat, t
+        t += 1
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        v_hat = max(v_hat, v)
+        return step_size * math.sqrt(1 - beta2**t) / (1 - beta1**t) * m / math.pow(math.sqrt(v_hat) + eps, 2 * p)
+
+    return move
+
+
+def acprop(settings: OptimizerSettings) -> Callable[[float, float], float]:
+    """Zhuang et al. 2021, as released, without rectification."""
+    beta1, beta2, eps = numbers(settings)
+    m = s = 0.0
+    t = 0
+
+    def move(g: float, step_size: float) -> float:
+        nonlocal m, s, t
+        t += 1
+        denominator = 1.0
+        if t > 1:
+            s += eps
+            denominator = math.sqrt(s / (1 - beta2 ** (t - 1))) + eps
+        m = beta1 * m + (1 - beta1) * g
+        s = beta2 * s + (1 - beta2) * (g - m) ** 2
+        return step_size * g / denominator
+
+    return move
+
+
+def published_avagrad(settings: OptimizerSettings) -> Callable[[float, float], float]:
+    """Savarese et al. 2021, with the norm of one number."""
+    beta1, _, _ = numbers(settings)
+    m = v = 0.0
+
+    def move(g: float, step_size: float) -> float:
+        nonlocal m, v
+        eta = 1 / (math.sqrt(v) + 0.1)
+        m = beta1 * m + (1 - beta1) * g
+        v = 0.999 * v + 0.001 * g**2
+        return step_size * eta / math.sqrt(eta**2) * m
+
+    return move
+
+
+def avagrad(problem: Problem, step_sizes: list[float], settings: OptimizerSettings) -> list[float]:
+    released = of_class(pytorch_optimizer.AvaGrad, betas_and_eps)
+    form = released if settings.options["form"] == "released" else of_step(published_avagrad)
+    return form(problem, step_sizes, settings)
+
+
+def with_options(settings: OptimizerSettings) -> dict[str, Any]:
+    return {**betas_and_eps(settings), **settings.options}
+
+
+def bounded(*, ams_bound: bool) -> Reference:
+    return of_class(pytorch_optimizer.AdaBound, lambda settings: {**with_options(settings), "ams_bound": ams_bound})
+
+
 REFERENCES: dict[str, Reference] = {
     "adam": of_step(adam),
-    "amsgrad": of_step(lambda settings: adam(settings, amsgrad=True)),
-    "adopt": of_class(pytorch_optimizer.ADOPT, adopt),
+    "adamw": of_class(torch.optim.AdamW, with_options),
+    "adamax": of_class(torch.optim.Adamax, betas_and_eps),
+    "nadam": of_class(torch.optim.NAdam, with_options),
     "radam": of_class(torch.optim.RAdam, betas_and_eps),
+    "amsgrad": of_step(adam),
+    "adamnc": of_step(adamnc),
+    "adamx": of_step(adamx),
+    "nosadam": of_step(nosadam),
+    "padam": of_step(padam),
+    "yogi": of_class(pytorch_optimizer.Yogi, betas_and_eps),
+    "adabelief": of_class(pytorch_optimizer.AdaBelief, betas_and_eps),
+    "acprop": of_step(acprop),
+    "adabound": bounded(ams_bound=False),
+    "amsbound": bounded(ams_bound=True),
     "adashift": of_step(adashift),
+    "adopt": of_class(pytorch_optimizer.ADOPT, adopt),
+    "avagrad": avagrad,
+    "adan": of_class(
+        pytorch_optimizer.Adan,
+        lambda settings: {"betas": (settings.beta1, settings.beta2, settings.options["beta3"]), "eps": settings.eps},
+    ),
+    "lion": of_class(pytorch_optimizer.Lion, lambda settings: {"betas": (settings.beta1, settings.beta2)}),
+    "rmsprop": of_class(
+        torch.optim.RMSprop, lambda settings: {"alpha": settings.beta2, "eps": settings.eps, **settings.options}
+    ),
+    "adagrad": of_class(torch.optim.Adagrad, lambda settings: {"eps": settings.eps}),
+    "adadelta": of_class(torch.optim.Adadelta, lambda settings: {"rho": settings.beta2, "eps": settings.eps}),
+    "sgd": of_class(torch.optim.SGD, lambda settings: settings.options),
+    "signsgd": of_class(pytorch_optimizer.SignSGD, lambda settings: {"momentum": 0.0}),
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adam": [{"optimized_update": False}],
-    "amsgrad": [{"optimized_update": False}],
-    "adopt": [{"options": {"clip": False}}],
+    "nadam": [{"options": {"momentum_decay": 1.0}}],
+    "amsgrad": [
+        {"optimized_update": False},
+        {"options": {"dialect": "optax"}},
+        {"options": {"dialect": "paper"}},
+        {"options": {"dialect": "paper", "beta1_decay": "geometric", "lam": 0.9}},
+        {"options": {"dialect": "paper", "beta1_decay": "harmonic"}},
+    ],
+    "adamnc": [{"options": {"beta1_decay": "geometric", "lam": 0.9}}, {"options": {"beta1_decay": "harmonic"}}],
+    "adamx": [{"options": {"beta1_decay": "geometric", "lam": 0.9}}, {"options": {"beta1_decay": "harmonic"}}],
+    "nosadam": [{"options": {"gamma": 0.0}}],
+    "padam": [{"options": {"p": 0.3}}],
+    "adabound": [{"options": {"final_lr": 1e-5, "gamma": 0.1}}],
     "adashift": [{"options": {"n": 1}}, {"options": {"n": 2}}],
+    "adopt": [{"options": {"clip": False}}],
+    "avagrad": [{"options": {"form": "published"}}],
+    "adan": [{"options": {"beta3": 0.9}}],
+    "rmsprop": [{"options": {"momentum": 0.9}}, {"options": {"centered": True, "momentum": 0.5}}],
+    "sgd": [{"options": {"momentum": 0.9}}],
 }
 """Settings in which an optimizer is compared beside its default ones."""

@@ -21,11 +21,11 @@ from amsgrad_exp.problems.components import Components
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.problems.stochastic import Stochastic
 from amsgrad_exp.problems.theorem1 import Theorem1
-from amsgrad_exp.rules import OPTIMIZERS, adam, amsgrad
+from amsgrad_exp.rules import adam, amsgrad
 from amsgrad_exp.rules.base import Hyper
 from amsgrad_exp.schedules import Constant, InverseSquareRoot, Schedule
 from amsgrad_exp.spec.read import load_experiment
-from tests.trials import make_engine
+from tests.trials import SEVERAL, make_engine
 
 PROBLEMS = [
     Online(),
@@ -64,7 +64,7 @@ def test_losses_and_regret_are_those_of_the_iterates(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("optimizer", SEVERAL)
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 @pytest.mark.parametrize("problem", PROBLEMS, ids=repr)
 def test_engines_agree(optimizer: str, dtype: str, problem: Problem, schedule: Schedule) -> None:
@@ -74,6 +74,15 @@ def test_engines_agree(optimizer: str, dtype: str, problem: Problem, schedule: S
     assert np.array_equal(compiled.step, literal.step)
     np.testing.assert_allclose(compiled.x, literal.x, rtol=0, atol=tolerance)
     np.testing.assert_allclose(compiled.regret, literal.regret, rtol=0, atol=tolerance * 20)
+
+
+@pytest.mark.parametrize("kind", ["compiled", "torch"])
+def test_a_run_whose_beta1_decays_is_not_taken_to_repeat_itself(kind: str) -> None:
+    for decay, settled in [("none", True), ("harmonic", False)]:
+        options = {"dialect": "paper", "beta1_decay": decay}
+        engine = make(kind, "amsgrad", Online(), Constant(0.01), betas=(0.0, 0.0), options=options)
+        engine.advance(10, 1)
+        assert engine.saturated == settled
 
 
 def test_arithmetic_is_in_the_dtype_asked_for() -> None:

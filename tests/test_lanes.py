@@ -26,7 +26,7 @@ from amsgrad_exp.schedules import SCHEDULES, Constant
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.trace import Trace
-from tests.trials import make_trial
+from tests.trials import SEVERAL, make_trial
 
 lanes = st.lists(
     st.fixed_dictionaries(
@@ -57,7 +57,7 @@ def lane_trial(
     return make_trial(optimizer, problem, SCHEDULES[schedule](lane["lr"]), **settings, **changed)
 
 
-@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("optimizer", SEVERAL)
 @settings(max_examples=12)
 @given(
     lanes=lanes,

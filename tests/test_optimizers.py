@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from amsgrad_exp.optimizers import Adam, AdaptiveOptimizer, AMSGrad, WeightDecay
+from amsgrad_exp import optimizers
+from amsgrad_exp.optimizers import Adam, AdaptiveOptimizer, AMSGrad, RuleOptimizer, WeightDecay
+from amsgrad_exp.rules import Optimizer, Rule
 
 OPTIMIZERS = [Adam, AMSGrad]
+ADOPT: Any = vars(optimizers)["ADOPT"]
 
 shapes = st.lists(st.lists(st.integers(1, 4), max_size=3).map(tuple), min_size=1, max_size=4)
 betas = st.tuples(st.sampled_from([0.0, 0.5, 0.9]), st.sampled_from([0.0, 0.9, 0.999]))
@@ -263,3 +266,27 @@ def test_defaults_are_left_alone() -> None:
     shared = {"note": 1}
     AMSGrad([nn.Parameter(torch.zeros(1))], defaults=shared)
     assert shared == {"note": 1}
+
+
+def test_a_class_made_of_a_rule_takes_what_the_rule_takes() -> None:
+    params = make_params([(2,)])
+    assert ADOPT(params).param_groups[0]["betas"] == (0.9, 0.9999)
+    with pytest.raises(ValueError, match="ADOPT takes no beta1"):
+        ADOPT(params, beta1=0.9)
+    with pytest.raises(ValueError, match="extra_forbidden"):
+        ADOPT(params, momentum=0.9)
+
+
+def test_a_rule_that_sees_x_gets_the_parameter() -> None:
+    def shrink(g: Any, a: Any, c: Any, h: Any, x: Any) -> Any:
+        return a * x, ()
+
+    rule = Rule(shrink, {}, lambda t, scale, h: (scale, (), ()), (), sees_x=True)
+
+    class Shrink(RuleOptimizer):
+        optimizer = Optimizer("Shrink", "no paper", lambda options: rule, {"lr": 0.5, "beta1": 0, "beta2": 0, "eps": 0})
+
+    (param,) = make_params([(3,)])
+    before = param.detach().clone()
+    train(Shrink([param]), [param], seed=1, steps=2)
+    assert torch.equal(param, before / 4)

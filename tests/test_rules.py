@@ -12,23 +12,20 @@ from hypothesis import strategies as st
 
 from amsgrad_exp import optimizers
 from amsgrad_exp.engines import build
+from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.problems.cycle import Cycle
 from amsgrad_exp.problems.online import Online
-from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
+from amsgrad_exp.rules import OPTIMIZERS, Rule, arguments_of, hyper_of, rule_of
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.theory import drift
-from tests.references import REFERENCES, VARIANTS
+from tests.agreement import CYCLE, EVERY, SETTINGS, STEPS, TOLERANCES, differences
 from tests.trials import make_trial
 
-EVERY = [(name, variant) for name in OPTIMIZERS for variant in [{}, *VARIANTS.get(name, [])]]
-STEPS = 400
-
 every_optimizer = pytest.mark.parametrize(("optimizer", "variant"), EVERY, ids=str)
-CYCLE = Cycle(slopes=(5.0, -1.0, -1.0, 2.0, -3.0, 0.5))
 
 
 def in_python(trial: Trial, steps: int) -> tuple[list[Any], list[Any]]:
@@ -43,27 +40,16 @@ def in_python(trial: Trial, steps: int) -> tuple[list[Any], list[Any]]:
     for t, (column, scale) in enumerate(zip(trial.problem.coefficients(0, steps, trial.seed).T, scales, strict=True)):
         scale, c, carry = rule.coefficients(t, scale, exact, *carry)
         g = trial.problem.slope(x, *map(dtype, column))
-        move, state = rule.update(g, h.lr * dtype(scale), tuple(map(dtype, c)), h, *state)
+        seen = (x,) if rule.sees_x else ()
+        move, state = rule.update(g, h.lr * dtype(scale), tuple(map(dtype, c)), h, *seen, *state)
         x = min(max(x - move, low), high)
         xs.append(x)
         states.append(state)
     return xs, states
 
 
-@every_optimizer
-@settings(max_examples=6)
-@given(
-    problem=st.sampled_from(
-        [Online(), CYCLE, *(kind(name=name) for name, kind in PROBLEMS.items() if name != "cycle")]
-    ),
-    schedule=st.sampled_from([Constant(0.01), InverseSquareRoot(0.5)]),
-    dtype=st.sampled_from(["float32", "float64"]),
-    betas=st.sampled_from([(0.9, 0.99), (0.0, 0.0), (0.5, 0.999)]),
-)
-def test_the_compiled_loop_does_what_the_rule_does_in_python_bit_for_bit(
-    optimizer: str, variant: dict[str, Any], problem: Problem, schedule: Any, dtype: str, betas: tuple[float, float]
-) -> None:
-    trial = make_trial(optimizer, problem, schedule, dtype=dtype, betas=betas, eps=1e-8, **variant)
+def assert_the_compiled_loop_is_the_rule(trial: Trial) -> None:
+    dtype = trial.dtype
     xs, states = in_python(trial, STEPS)
     engine = build(trial)
     trace = engine.advance(STEPS, 1)
@@ -77,19 +63,38 @@ def test_the_compiled_loop_does_what_the_rule_does_in_python_bit_for_bit(
 
 
 @every_optimizer
-@pytest.mark.parametrize("betas", [(0.9, 0.99), (0.0, 0.5), (0.5, 0.999)])
-@pytest.mark.parametrize("schedule", [Constant(0.01), InverseSquareRoot(0.5)], ids=repr)
-@pytest.mark.parametrize("problem", [Online(), CYCLE], ids=lambda problem: problem.name)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_compiled_loop_does_what_the_rule_does_in_python_bit_for_bit(
+    optimizer: str, variant: dict[str, Any], dtype: str
+) -> None:
+    """In float32 over the step at which corrections by β = 0.5 and 0.9 have settled, which is compiled apart."""
+    if dtype == "float32":
+        trial = make_trial(optimizer, Online(), Constant(0.01), dtype=dtype, betas=(0.5, 0.9), eps=1e-8, **variant)
+    else:
+        trial = make_trial(optimizer, CYCLE, InverseSquareRoot(0.5), dtype=dtype, eps=1e-8, **variant)
+    assert_the_compiled_loop_is_the_rule(trial)
+
+
+@pytest.mark.parametrize("problem", [kind(name=name) for name, kind in PROBLEMS.items() if name != "cycle"], ids=repr)
+@settings(max_examples=6)
+@given(
+    schedule=st.sampled_from([Constant(0.01), InverseSquareRoot(0.5)]),
+    dtype=st.sampled_from(["float32", "float64"]),
+    betas=st.sampled_from([(0.9, 0.99), (0.0, 0.0), (0.5, 0.999)]),
+)
+def test_the_compiled_loop_does_what_every_problem_does_in_python_bit_for_bit(
+    problem: Problem, schedule: Any, dtype: str, betas: tuple[float, float]
+) -> None:
+    assert_the_compiled_loop_is_the_rule(make_trial("adam", problem, schedule, dtype=dtype, betas=betas, eps=1e-8))
+
+
+@every_optimizer
+@pytest.mark.parametrize(("problem", "schedule", "betas"), SETTINGS, ids=str)
 def test_every_rule_follows_an_independent_implementation(
     optimizer: str, variant: dict[str, Any], problem: Problem, schedule: Any, betas: tuple[float, float]
 ) -> None:
-    trial = make_trial(optimizer, problem, schedule, dtype="float64", betas=betas, eps=1e-8, **variant)
-    expected = REFERENCES[optimizer](problem, schedule.step_sizes(0, STEPS).tolist(), trial.optimizer)
-    engine = build(trial)
-    np.testing.assert_allclose(engine.advance(STEPS, 1).x, expected[:-1], rtol=0, atol=1e-12)
-    assert engine.x == pytest.approx(expected[-1], abs=1e-12)
-    single = build(trial.model_copy(update={"dtype": "float32"}))
-    np.testing.assert_allclose(single.advance(STEPS, 1).x, expected[:-1], rtol=0, atol=1e-3)
+    largest = differences(optimizer, variant, problem, schedule, betas)
+    assert all(largest[dtype] <= tolerance for dtype, tolerance in TOLERANCES.items()), largest
 
 
 @every_optimizer
@@ -101,7 +106,7 @@ def test_once_nothing_is_carried_coefficients_no_longer_change(optimizer: str, v
         _, settled, carry = rule.coefficients(t, 1.0, h, *carry)
     later = [rule.coefficients(t, 0.3, h, *carry) for t in (10**4, 10**6, 10**9, 10**15)]
     if any(carry):
-        assert len({c for _, c, _ in later}) > 1
+        assert later[0][1] != settled
     else:
         assert later == [(0.3, settled, carry)] * 4
 
@@ -116,7 +121,7 @@ def test_the_torch_class_is_elementwise_and_follows_the_compiled_loop(optimizer:
     generator = torch.Generator().manual_seed(1)
     together = torch.nn.Parameter(torch.randn(2, 3, dtype=torch.float64, generator=generator))
     apart = [torch.nn.Parameter(number.detach().clone()) for number in together.flatten()]
-    arguments = {"lr": 0.01, **trial.optimizer.arguments}
+    arguments = {"lr": 0.01, **arguments_of(trial.optimizer)}
     optimizers = kind([together], **arguments), kind(apart, **arguments)
     for _ in range(25):
         gradient = torch.randn(2, 3, dtype=torch.float64, generator=generator)
@@ -138,7 +143,22 @@ def test_every_optimizer_is_there_by_its_title() -> None:
         shift([torch.nn.Parameter(torch.ones(1))], n=0)
 
 
-KNOWN = [(name, variant) for name, variant in EVERY if OPTIMIZERS[name].rule(OPTIMIZERS[name].options()).drift]
+KNOWN = [
+    (name, variant)
+    for name, variant in EVERY
+    if rule_of(make_trial(name, CYCLE, Constant(1.0), **variant).optimizer).drift is not None
+]
+LATE = 10**15
+EPS = {"adadelta": 1.0}
+"""Of an optimizer that comes to its steady state the sooner, the larger its ε: within a few thousand steps."""
+
+
+def begun_late(name: str, rule: Rule, slopes: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The state and the carry to begin with at t = 10¹⁵: of an average over all steps so far, what it has come to."""
+    state, carry = dict(rule.state), rule.carry
+    if name in ("adamnc", "nosadam"):
+        state["exp_avg_sq"] = float(np.mean(np.square(slopes)))
+    return tuple(state.values()), (carry[0], float(LATE)) if name == "nosadam" else carry
 
 
 @pytest.mark.parametrize(("optimizer", "variant"), KNOWN, ids=str)
@@ -147,15 +167,21 @@ KNOWN = [(name, variant) for name, variant in EVERY if OPTIMIZERS[name].rule(OPT
 def test_the_drift_is_what_the_rule_comes_to_move_by(
     optimizer: str, variant: dict[str, Any], betas: tuple[float, float], slopes: tuple[float, ...]
 ) -> None:
-    """The moves of one period, added up, after two hundred, at t ≥ 10⁹: no growing bound binds there."""
-    problem = Cycle(slopes=slopes)
-    trial = make_trial(optimizer, problem, Constant(1.0), betas=betas, eps=1e-8, **variant)
+    """The moves of one period, added up, after four thousand steps, at t ≥ 10¹⁵: no growing bound binds there."""
+    problem, eps = Cycle(slopes=slopes), EPS.get(optimizer, 1e-8)
+    trial = make_trial(optimizer, problem, Constant(1.0), betas=betas, eps=eps, **variant)
     rule, h = rule_of(trial.optimizer), hyper_of(trial.optimizer)
-    state, carry = tuple(rule.state.values()), rule.carry
+    state, carry = begun_late(optimizer, rule, slopes)
     moved = 0.0
-    for t in range(200 * len(slopes)):
-        scale, c, carry = rule.coefficients(t + 10**9, 1.0, h, *carry)
+    for t in range((4000 // len(slopes) + 1) * len(slopes)):
+        scale, c, carry = rule.coefficients(t + LATE, 1.0, h, *carry)
         move, state = rule.update(slopes[t % len(slopes)], scale, c, h, *state)
         moved = move + (moved if t % len(slopes) else 0.0)
     options = trial.optimizer.options
-    assert drift(problem, optimizer, *betas, 1e-8, options) == pytest.approx(moved, rel=1e-9)
+    assert drift(problem, optimizer, *betas, eps, options) == pytest.approx(moved, rel=1e-9)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adagrad", "yogi"])
+def test_where_a_rule_has_no_steady_state_none_is_claimed(optimizer: str) -> None:
+    with pytest.raises(NoSteadyState, match=f"no steady state is known for {optimizer}"):
+        drift(CYCLE, optimizer, 0.9, 0.99)

@@ -79,8 +79,8 @@ def test_theorem_1s_beta2_is_below_the_critical_one(C: float) -> None:
 def test_where_nothing_is_known() -> None:
     with pytest.raises(NoSteadyState, match="stochastic is not periodic"):
         drift(Stochastic(), "adam", 0.9, 0.99)
-    with pytest.raises(NoSteadyState, match="no steady state is known for sgd"):
-        drift(Online(), "sgd", 0.9, 0.99)
+    with pytest.raises(NoSteadyState, match="no steady state is known for torch"):
+        drift(Online(), "torch.optim.SGD", 0.9, 0.99)
     with pytest.raises(NoSteadyState, match="period of 10,001 steps is too long"):
         drift(Online(period=10_001), "adam", 0.9, 0.99)
 

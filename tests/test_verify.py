@@ -15,15 +15,15 @@ from amsgrad_exp.output import console
 from amsgrad_exp.records import recorder, summary
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records import verify as verifying
-from amsgrad_exp.rules import OPTIMIZERS
 from tests.recorded import LONG, interrupt_after, trial
+from tests.trials import SEVERAL
 
 
 @pytest.mark.parametrize("problem", ["online", "stochastic", "theorem1"])
 @pytest.mark.parametrize("schedule", ["constant", "inv-sqrt"])
-@pytest.mark.parametrize("optimizer", [*sorted(OPTIMIZERS), "torch.optim.NAdam"])
+@pytest.mark.parametrize("optimizer", [*SEVERAL, "torch.optim.NAdam"])
 def test_fresh_runs_verify(optimizer: str, problem: str, schedule: str, tmp_path: Path) -> None:
-    length = {"steps": 200_000, "log_every": 200} if optimizer in OPTIMIZERS else {"steps": 2000, "log_every": 2}
+    length = {"steps": 200_000, "log_every": 200} if optimizer in SEVERAL else {"steps": 2000, "log_every": 2}
     run = recorder.record(trial(optimizer, problem=problem, schedule=schedule, **length), tmp_path)
     verification = verifying.verify(run)
     assert verification.first_step is None
@@ -33,7 +33,7 @@ def test_fresh_runs_verify(optimizer: str, problem: str, schedule: str, tmp_path
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("optimizer", SEVERAL)
 def test_the_other_engine_verifies_within_the_tolerance(optimizer: str, dtype: str, tmp_path: Path) -> None:
     run = recorder.record(trial(optimizer, steps=3000, dtype=dtype), tmp_path)
     verification = verifying.verify(run, "torch")

@@ -8,16 +8,28 @@ from typing import Any
 from amsgrad_exp.engines import build
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.problems import Problem
+from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import SCHEDULES, Schedule
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import resolve
 
+SEVERAL = ("adabound", "adam", "adamw", "adashift", "amsgrad", "signsgd")
+"""Optimizers one of each kind: one never settles, one sees x, one keeps much, one nothing; test_rules has all."""
+
 
 def make_trial(optimizer: str, problem: Problem, schedule: Schedule, **changed: Any) -> Trial:
-    """A trial of 10⁷ steps; ``betas``, ``eps`` and other settings of the optimizer, or keys of the trial, as named."""
+    """A trial of 10⁷ steps; ``betas``, ``eps`` and other settings of the optimizer, or keys of the trial, as named.
+
+    A registered optimizer is given only those of β1, β2 and ε that it has.
+    """
     beta1, beta2 = changed.pop("betas", (0.9, 0.99))
-    entry = {"name": optimizer, "lr": schedule.lr, "beta1": beta1, "beta2": beta2, "eps": changed.pop("eps", 1e-16)}
-    entry |= {name: changed.pop(name) for name in ("optimized_update", "options") if name in changed}
+    common: dict[str, Any] = {"beta1": beta1, "beta2": beta2, "eps": changed.pop("eps", 1e-16)}
+    own: dict[str, Any] = {name: changed.pop(name) for name in ("optimized_update", "options") if name in changed}
+    if optimizer in OPTIMIZERS:
+        known = OPTIMIZERS[optimizer]
+        takes = known.rule(known.options(**own.get("options", {}))).settings
+        common = {name: value for name, value in common.items() if name in takes}
+    entry: dict[str, Any] = {"name": optimizer, "lr": schedule.lr, **common, **own}
     (kind,) = (name for name, kind in SCHEDULES.items() if isinstance(schedule, kind))
     written = {"name": kind} | {field.name: getattr(schedule, field.name) for field in fields(schedule)[1:]}
     (trial,) = resolve({"problem": problem, "schedule": written, "optimizers": [entry], **changed}).trials()

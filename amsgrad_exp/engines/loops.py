@@ -34,8 +34,10 @@ def _jitable(function: Callable[..., Any]) -> Callable[..., Any]:
 for _function in arithmetic.SCALARS:
     _jitable(_function)
 overload(arithmetic.sqrt)(lambda y: lambda y: np.sqrt(y))
+overload(arithmetic.sign)(lambda y: lambda y: np.sign(y))
 overload(arithmetic.maximum)(lambda y, z: lambda y, z: y if y > z else z)
 overload(arithmetic.minimum)(lambda y, z: lambda y, z: y if y < z else z)
+overload(arithmetic.power)(lambda y, p: lambda y, p: arithmetic.number(arithmetic.real_power(y, p), y))
 overload(arithmetic.number)(lambda y, like: _converter(like))
 
 
@@ -155,7 +157,8 @@ def make_loop(
     kept, loss_row, before_row = 1 + slots, 1 + slots, 2 + slots
     of_rule = rule.number_of_coefficients
     rows, constant_rows = 3 + slots, 3 + count + of_rule
-    get_state, put_state, get_hyper = _getter(1, slots), _setter(1, slots), _getter(0, count)
+    get_state = _getter(0, kept) if rule.sees_x else _getter(1, slots)
+    put_state, get_hyper = _setter(1, slots), _getter(0, count)
     get_coefficients, read, read_coefficients = _getter(3 + count, of_rule), _reader(per_step), _reader(of_rule)
     read_scale, loss, slope, version = _reader(1), _jitable(loss), _jitable(slope), sources()
 

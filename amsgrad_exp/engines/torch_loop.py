@@ -16,7 +16,7 @@ from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems.base import Problem
-from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.rules import OPTIMIZERS, arguments_of
 from amsgrad_exp.schedules import Schedule
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import Trace, logged_steps
@@ -67,7 +67,8 @@ class TorchEngine(Engine):
         self._dtype: torch.dtype = getattr(torch, dtype)
         self._param = torch.nn.Parameter(torch.tensor([problem.start], dtype=self._dtype))
         self._optimum = torch.tensor([problem.optimum], dtype=self._dtype)
-        self._repeats = optimizer in STEP_COUNT_ONLY_IN_BIAS_CORRECTION
+        decays = arguments.get("beta1_decay", "none") != "none"
+        self._repeats = optimizer in STEP_COUNT_ONLY_IN_BIAS_CORRECTION and not decays
         build: Callable[..., Optimizer] = import_optimizer(optimizer)
         try:
             self._optimizer = build([self._param], lr=schedule.lr, **arguments)
@@ -162,7 +163,12 @@ def build(trial: Trial) -> Engine:
     path = known.path if known else settings.name
     try:
         return TorchEngine(
-            path, trial.problem, schedule_of(trial), arguments=settings.arguments, dtype=trial.dtype, seed=trial.seed
+            path,
+            trial.problem,
+            schedule_of(trial),
+            arguments=arguments_of(settings),
+            dtype=trial.dtype,
+            seed=trial.seed,
         )
     except ValueError as error:
         raise ConfigError(str(error).splitlines()[0]) from error

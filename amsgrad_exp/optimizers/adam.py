@@ -60,10 +60,15 @@ class Adam(AdaptiveOptimizer):
 
     def calc_mv(self, state: State, group: Group, grad: Tensor) -> tuple[Tensor, Tensor]:
         """Update both moments in place and return (m_t, v_t), before bias correction."""
-        beta1, beta2 = group["betas"]
+        beta1, beta2 = self.get_betas(state, group)
         m: Tensor = state["exp_avg"].mul_(beta1).add_(grad, alpha=1 - beta1)
         v: Tensor = state["exp_avg_sq"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         return m, v
+
+    def get_betas(self, state: State, group: Group) -> tuple[float, float]:
+        """Return the decay rates of this step."""
+        beta1, beta2 = group["betas"]
+        return beta1, beta2
 
     def get_lr(self, state: State, group: Group) -> float:
         """Return the step size α_t of this step, before bias correction."""

@@ -11,6 +11,7 @@ from torch.optim.optimizer import ParamsT
 
 from amsgrad_exp.optimizers.adam import Adam
 from amsgrad_exp.optimizers.base import Group, State, WeightDecay
+from amsgrad_exp.rules.amsgrad import AMSGradOptions
 
 
 class AMSGrad(Adam):
@@ -20,12 +21,15 @@ class AMSGrad(Adam):
         \hat{v}_t = \max(\hat{v}_{t-1}, v_t) \qquad
         \theta_t = \theta_{t-1} - \alpha_t \frac{m_t}{\sqrt{\hat{v}_t} + \epsilon}
 
-    with Adam's bias corrections of m and of v̂, as in torch.optim: the maximum is of the uncorrected v. The
-    paper's Algorithm 2 has no bias correction.
+    with Adam's bias corrections of m and of v̂ as in torch.optim, where the maximum is of the uncorrected v. In the
+    dialect of optax the maximum is of the corrected v; the paper's Algorithm 2 has no bias correction.
 
     Args:
         params, lr, betas, eps, weight_decay, optimized_update, defaults: as in `Adam`.
         amsgrad: False is plain Adam, for the whole optimizer or for one parameter group.
+        dialect: torch, paper or optax; ``optimized_update`` is of torch's.
+        beta1_decay: none, geometric (β1·λ^{t−1}) or harmonic (β1/t): how β1 decays in the paper's dialect.
+        lam: λ, in (0, 1).
 
     Raises:
         ValueError: an argument is out of range; the message names it and its value.
@@ -43,10 +47,11 @@ class AMSGrad(Adam):
         optimized_update: bool = True,
         amsgrad: bool = True,
         defaults: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            params, lr, betas, eps, weight_decay, optimized_update, {**(defaults or {}), "amsgrad": amsgrad}
-        )
+        chosen = AMSGradOptions.model_validate(options).model_dump(exclude={"optimized_update"})
+        own = {**(defaults or {}), **chosen, "amsgrad": amsgrad}
+        super().__init__(params, lr, betas, eps, weight_decay, optimized_update, own)
 
     def init_state(self, state: State, group: Group, param: Tensor) -> None:
         """Adam's state, and v̂ at zero."""
@@ -62,5 +67,25 @@ class AMSGrad(Adam):
         if "max_exp_avg_sq" not in state:  # the state of plain Adam, gone on with
             state["max_exp_avg_sq"] = torch.zeros_like(v)
         max_v: Tensor = state["max_exp_avg_sq"]
+        if group["dialect"] == "optax":
+            v = v / (1 - group["betas"][1] ** state["step"])
         torch.maximum(max_v, v, out=max_v)
         return m, max_v
+
+    def get_betas(self, state: State, group: Group) -> tuple[float, float]:
+        beta1, beta2 = super().get_betas(state, group)
+        if group["beta1_decay"] == "geometric":
+            beta1 *= group["lam"] ** (state["step"] - 1)
+        elif group["beta1_decay"] == "harmonic":
+            beta1 /= state["step"]
+        return beta1, beta2
+
+    def adam_update(self, state: State, group: Group, param: Tensor, m: Tensor, v: Tensor) -> None:
+        """Move ``param`` in place by m over the root of v̂, corrected as the dialect has it."""
+        if not group["amsgrad"] or group["dialect"] == "torch":
+            super().adam_update(state, group, param, m, v)
+            return
+        step_size = self.get_lr(state, group)
+        if group["dialect"] == "optax":
+            step_size /= 1 - group["betas"][0] ** state["step"]
+        param.addcdiv_(m, v.sqrt().add_(group["eps"]), value=-step_size)

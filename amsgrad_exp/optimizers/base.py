@@ -64,8 +64,8 @@ class AdaptiveOptimizer(Optimizer, ABC):
     Args:
         params: parameters, named parameters or parameter groups, as for every `torch.optim.Optimizer`.
         lr: step size α ≥ 0.
-        betas: decay rates (β1, β2) of the first and second moments, each in [0, 1).
-        eps: ε ≥ 0, added to the root of the second moment.
+        betas: decay rates (β1, β2) of the first and second moments, each in [0, 1); None for an optimizer without.
+        eps: ε ≥ 0, added to the root of the second moment; None for an optimizer without.
         weight_decay: how parameters are decayed.
         defaults: further per-group options and their defaults; read, never modified, and the arguments above win.
 
@@ -77,14 +77,14 @@ class AdaptiveOptimizer(Optimizer, ABC):
         self,
         params: ParamsT,
         lr: float,
-        betas: tuple[float, float],
-        eps: float,
+        betas: tuple[float, float] | None,
+        eps: float | None,
         weight_decay: WeightDecay,
         defaults: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(
-            params, {**(defaults or {}), "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        )
+        own = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        taken = {name: value for name, value in own.items() if value is not None or name == "lr"}
+        super().__init__(params, {**(defaults or {}), **taken})
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group, as in torch.optim; a bad option is refused before anything is added."""
@@ -150,9 +150,12 @@ class AdaptiveOptimizer(Optimizer, ABC):
 
 def _validate(group: Mapping[str, Any]) -> None:
     for name in ("lr", "eps"):
-        if not _is_between(group[name], 0, math.inf):
+        if not _is_between(group.get(name, 0), 0, math.inf):
             raise ValueError(f"{name} must be a finite number of at least 0, not {group[name]!r}")
-    betas = group["betas"]
+    for name in ("beta1", "beta2"):
+        if not _is_between(group.get(name, 0), 0, 1):
+            raise ValueError(f"{name} must be a number in [0, 1), not {group[name]!r}")
+    betas = group.get("betas", (0, 0))
     if not (isinstance(betas, Sequence) and len(betas) == 2 and all(_is_between(beta, 0, 1) for beta in betas)):
         raise ValueError(f"betas must be two numbers in [0, 1), not {betas!r}")
     if not isinstance(group["weight_decay"], WeightDecay):

@@ -18,17 +18,18 @@ class RuleOptimizer(AdaptiveOptimizer):
 
     Args:
         params: parameters, named parameters or parameter groups.
-        lr: step size α.
-        betas: (β1, β2), those of them that the optimizer has.
-        eps: ε.
+        lr: step size α; the default of this and of what follows is what the optimizer's authors publish.
+        betas: (β1, β2), of an optimizer that has both.
+        eps: ε, of an optimizer that has one.
         weight_decay: a `WeightDecay`; none by default.
-        options: the optimizer's own settings, by name.
+        settings: ``beta1`` or ``beta2`` of an optimizer that has only one of them, and its own options, by name.
 
     Raises:
-        ValueError: an argument is out of range; the message names it and its value.
+        ValueError: an argument is out of range, or the optimizer takes no such argument; the message names it.
 
     State of a parameter: ``step`` (int), ``carry`` (what the coefficients carry from step to step) and the rule's
-    own, by its names, tensors of the parameter's shape and dtype.
+    own, by its names, tensors of the parameter's shape and dtype. A group's ``initial_lr`` is the lr it began with,
+    as torch's schedulers call it.
     """
 
     optimizer: Optimizer
@@ -36,18 +37,35 @@ class RuleOptimizer(AdaptiveOptimizer):
     def __init__(
         self,
         params: ParamsT,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        lr: float | None = None,
+        betas: tuple[float, float] | None = None,
+        eps: float | None = None,
         weight_decay: WeightDecay = WeightDecay(),
-        **options: Any,
+        **settings: Any,
     ) -> None:
+        given: dict[str, Any] = {name: settings.pop(name) for name in ("beta1", "beta2") if name in settings}
+        given |= {name: value for name, value in (("betas", betas), ("eps", eps)) if value is not None}
         try:
-            chosen = self.optimizer.options.model_validate(options).model_dump()
+            options = self.optimizer.options.model_validate(settings)
         except ValidationError as error:
             first = error.errors()[0]
             raise ValueError(f"{first['loc'][-1]}: {first['msg']}, not {first['input']!r}") from error
-        super().__init__(params, lr, betas, eps, weight_decay, chosen)
+        takes = self.optimizer.rule(options).settings
+        published: dict[str, Any] = {name: value for name, value in self.optimizer.defaults.items() if name in takes}
+        if {"beta1", "beta2"} <= published.keys():
+            published["betas"] = (published.pop("beta1"), published.pop("beta2"))
+        for name in given:
+            if name not in published:
+                raise ValueError(f"{self.optimizer.title} takes no {name}")
+        own = published | given
+        lr = own.pop("lr") if lr is None else lr
+        super().__init__(
+            params, lr, own.pop("betas", None), own.pop("eps", None), weight_decay, options.model_dump() | own
+        )
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group, as in torch.optim; a bad option is refused before anything is added."""
+        super().add_param_group({"initial_lr": param_group.get("lr", self.defaults["lr"]), **param_group})
 
     def _rule(self, group: Group) -> Rule:
         names = self.optimizer.options.model_fields
@@ -64,11 +82,14 @@ class RuleOptimizer(AdaptiveOptimizer):
     def step_param(self, state: State, group: Group, grad: Tensor, param: Tensor) -> None:
         """Take step t = ``state["step"]``, counted from 0."""
         rule = self._rule(group)
-        beta1, beta2 = group["betas"]
         grad = group["weight_decay"](param, grad, group)
-        h = rule.hyper_from({**group, "lr": float(group["lr"]), "beta1": beta1, "beta2": beta2})
-        scale, c, state["carry"] = rule.coefficients(state["step"], 1.0, h, *state["carry"])
-        move, kept = rule.update(grad, h.lr * scale, c, h, *(state[name] for name in rule.state))
+        lr = float(group["lr"])
+        first = float(group["initial_lr"]) or lr
+        decays = dict(zip(("beta1", "beta2"), group.get("betas", ()), strict=False))
+        h = rule.hyper_from({**group, **decays, "lr": first})
+        scale, c, state["carry"] = rule.coefficients(state["step"], lr / first if first else 1.0, h, *state["carry"])
+        seen = (param,) if rule.sees_x else ()
+        move, kept = rule.update(grad, h.lr * scale, c, h, *seen, *(state[name] for name in rule.state))
         param.sub_(move)
         state["step"] += 1
         state.update(zip(rule.state, kept, strict=True))

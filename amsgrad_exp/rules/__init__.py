@@ -10,14 +10,34 @@ from amsgrad_exp.rules.base import Optimizer, Options, Rule
 if TYPE_CHECKING:
     from amsgrad_exp.spec.optimizer import OptimizerSettings
 
-__all__ = ["OPTIMIZERS", "Optimizer", "Options", "Rule", "hyper_of", "options_of", "rule_of"]
+__all__ = ["OPTIMIZERS", "Optimizer", "Options", "Rule", "arguments_of", "hyper_of", "options_of", "rule_of"]
 
 NAMES = (
     "adam",
-    "amsgrad",
-    "adopt",
+    "adamw",
+    "adamax",
+    "nadam",
     "radam",
+    "amsgrad",
+    "adamnc",
+    "adamx",
+    "nosadam",
+    "padam",
+    "yogi",
+    "adabelief",
+    "acprop",
+    "adabound",
+    "amsbound",
     "adashift",
+    "adopt",
+    "avagrad",
+    "adan",
+    "lion",
+    "rmsprop",
+    "adagrad",
+    "adadelta",
+    "sgd",
+    "signsgd",
 )
 OPTIMIZERS: dict[str, Optimizer] = {name: importlib.import_module(f"{__name__}.{name}").OPTIMIZER for name in NAMES}
 
@@ -37,3 +57,9 @@ def hyper_of(settings: OptimizerSettings) -> Any:
     """The hyper-parameters of `rule_of`, in double precision."""
     known = options_of(settings).model_dump() | settings.model_dump(include={"lr", "beta1", "beta2", "eps"})
     return rule_of(settings).hyper_from(known)
+
+
+def arguments_of(settings: OptimizerSettings) -> dict[str, Any]:
+    """Keyword arguments, other than lr, of the class that runs these settings in torch."""
+    known = OPTIMIZERS.get(settings.name)
+    return known.arguments(settings) if known and known.arguments else settings.arguments

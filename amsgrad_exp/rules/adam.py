@@ -55,6 +55,7 @@ TEXTBOOK = Rule(textbook_update, MOMENTS, textbook_correction, (1.0, 1.0), drift
 OPTIMIZER = Optimizer(
     title="Adam",
     source="Kingma and Ba 2015, Algorithm 1",
+    defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: FOLDED if options.optimized_update else TEXTBOOK,
     options=AdamOptions,
     torch="amsgrad_exp.optimizers.Adam",

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Integer
-from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, decayed, steady_state
+from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, alongside, decayed, steady_state
 
 
 class AdaShiftOptions(Options):
@@ -52,9 +52,8 @@ def with_shift(n: int) -> Rule:
     def drift(slopes: Floats, h: Hyper) -> Floats:
         """D = Σ_j m_j/(√v_{j−n} + ε)."""
         v = np.roll(steady_state(slopes**2, h.beta2), n, axis=0)
-        shape = (-1, *[1] * (v.ndim - 1))
         weights = [h.beta1**i for i in range(n)]
-        m = sum(weight * np.roll(slopes, i).reshape(shape) for i, weight in enumerate(weights)) / sum(weights)
+        m = sum(weight * alongside(np.roll(slopes, i), v) for i, weight in enumerate(weights)) / sum(weights)
         total: Floats = np.sum(m / (np.sqrt(v) + h.eps), axis=0)
         return total
 
@@ -70,6 +69,7 @@ def with_shift(n: int) -> Rule:
 OPTIMIZER = Optimizer(
     title="AdaShift",
     source="Zhou et al. 2019, Algorithm 3",
+    defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-10},
     rule=lambda options: with_shift(options.n),
     options=AdaShiftOptions,
 )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from amsgrad_exp.arithmetic import maximum, minimum, sqrt
-from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, steady_state
+from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, alongside, steady_state
 
 
 class ADOPTOptions(Options):
@@ -43,7 +43,7 @@ def unclipped(t: Any, scale: Any, h: Any, first: Any) -> Any:
 def drift(slopes: Floats, h: Hyper) -> Floats:
     """D = Σ_j s_j/max(√v_{j−1}, ε): β1 only spreads each term over the steps after it."""
     before = np.roll(steady_state(slopes**2, h.beta2), 1, axis=0)
-    divided = slopes.reshape(-1, *[1] * (before.ndim - 1)) / np.maximum(np.sqrt(before), h.eps)
+    divided = alongside(slopes, before) / np.maximum(np.sqrt(before), h.eps)
     total: Floats = np.sum(divided, axis=0)
     return total
 
@@ -55,6 +55,7 @@ UNCLIPPED = Rule(update, MOMENTS, unclipped, (1.0,), drift=drift)
 OPTIMIZER = Optimizer(
     title="ADOPT",
     source="Taniguchi et al. 2024, Algorithm 2",
+    defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.9999, "eps": 1e-6},
     rule=lambda options: CLIPPED if options.clip else UNCLIPPED,
     options=ADOPTOptions,
 )

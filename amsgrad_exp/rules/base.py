@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
 from amsgrad_exp.arithmetic import scalar, sqrt
+
+if TYPE_CHECKING:
+    from amsgrad_exp.spec.optimizer import OptimizerSettings
 
 Floats = NDArray[np.float64]
 
@@ -43,12 +46,14 @@ class Rule:
     Attributes:
         update: (g, a, c, h, *state) → (move, state): from the gradient g, the step size a = α_t with its correction,
             the step's coefficients c and the hyper-parameters h; x moves by −move. All are of the run's dtype.
+            Where the rule `sees_x`, x comes before the state: (g, a, c, h, x, *state).
         state: the names of what is kept, torch.optim's where it has one, and their numbers at t = 0.
         coefficients: (t, scale, h, *carry) → (scale, c, carry): at step t, counted from 0, from α_t/α and what was
             carried from step to step, all in double precision: α_t/α with its correction, and c. Once all that is
             carried is 0 the scale comes back as it went in and c no longer changes.
         carry: what is carried, at t = 0.
         hyper: the type of h.
+        sees_x: whether the update depends on x itself, as weight decay does.
         drift: D of `theory.drift`, from the slopes of one period, (P,), and hyper-parameters, arrays of any shape;
             None where no periodic steady state is known.
     """
@@ -58,6 +63,7 @@ class Rule:
     coefficients: Callable[..., tuple[Any, tuple[Any, ...], tuple[Any, ...]]]
     carry: tuple[float, ...]
     hyper: type[Any] = Hyper
+    sees_x: bool = False
     drift: Callable[[Floats, Any], Floats] | None = field(default=None)
 
     @property
@@ -91,14 +97,18 @@ class Optimizer:
         source: the paper, and where in it.
         rule: its `Rule` for given options; the same one for options that are among the rule's hyper-parameters.
         options: the type of its options.
+        defaults: what its authors, or the library that has it, publish of lr, beta1, beta2 and eps.
         torch: the import path of its class; without one, `amsgrad_exp.optimizers` makes a class of the rule.
+        arguments: keyword arguments of the class other than lr, from settings, where its names for them are others.
     """
 
     title: str
     source: str
     rule: Callable[[Any], Rule]
+    defaults: Mapping[str, float]
     options: type[Options] = Options
     torch: str | None = None
+    arguments: Callable[[OptimizerSettings], dict[str, Any]] | None = None
 
     @property
     def path(self) -> str:
@@ -114,6 +124,16 @@ def decayed(power: Any, beta: Any) -> Any:
     """
     power = power * beta
     return power if 1.0 - power != 1.0 else 0.0
+
+
+def uncorrected(t: Any, scale: Any, h: Any) -> Any:
+    """α_t as it is, no coefficients and nothing carried."""
+    return scale, (), ()
+
+
+def alongside(slopes: Floats, states: Floats) -> Floats:
+    """The slopes of a period, (P,), in a shape that broadcasts with its states, (P, …)."""
+    return slopes.reshape(-1, *[1] * (states.ndim - 1))
 
 
 @scalar

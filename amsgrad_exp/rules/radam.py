@@ -48,6 +48,7 @@ RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_sq": 0.0}, rectified, (1.0, 1.0), 
 OPTIMIZER = Optimizer(
     title="RAdam",
     source="Liu et al. 2020, Algorithm 2",
+    defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     torch="torch.optim.RAdam",
 )

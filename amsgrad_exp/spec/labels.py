@@ -54,13 +54,14 @@ def _words(number: int, names: Sequence[str], fields: Sequence[Mapping[Field, st
     """What to say of one trial after its name: its fields that differ, as "β2 = 0.99"."""
     own = fields[number]
     namesakes = [fields[other] for other, name in enumerate(names) if name == names[number] and other != number]
+    kin = [other for other in namesakes if other["name", "optimizer"] == own["name", "optimizer"]]
     differing = [
         field
         for field in own
-        if field[0] != "trial"
+        if field[0] not in ("name", "trial")
         and (
             any(other.get(field, own[field]) != own[field] for other in fields)
-            or any(field not in other for other in namesakes)
+            or any(field not in other for other in kin)
         )
     ]
     said = differing[:MOST_SAID]
@@ -77,11 +78,12 @@ def _fields(trial: Trial) -> dict[Field, Any]:
     """Everything in which a trial may differ from others, the most telling first."""
     optimizer = trial.optimizer.model_dump(exclude={"name", "label", "options"}, exclude_none=True)
     owners: dict[str, Mapping[str, Any]] = {
+        "name": {"optimizer": trial.optimizer.name},
         "optimizer": optimizer,
         "options": dict(sorted(trial.optimizer.options.items())),
         trial.problem.name: trial.problem.model_dump(exclude={"name"}),
         "schedule": {"schedule": trial.schedule},
-        "trial": {"optimizer": trial.optimizer.name} | trial.model_dump(exclude={"optimizer", "problem", "schedule"}),
+        "trial": trial.model_dump(exclude={"optimizer", "problem", "schedule"}),
     }
     return {(owner, name): value for owner, values in owners.items() for name, value in values.items()}
 

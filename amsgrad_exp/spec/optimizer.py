@@ -16,8 +16,8 @@ class OptimizerSettings(BaseModel):
         name: a name in `OPTIMIZERS`, or the import path of any `torch.optim.Optimizer` class.
         label: what legends and tables call it; where there is none, its name and what tells it from others.
         lr: α > 0.
-        beta1, beta2: decay rates of the moments, each in [0, 1); None for an optimizer that takes no ``betas``.
-        eps: ε ≥ 0; None for an optimizer that takes no ``eps``.
+        beta1, beta2: decay rates of the moments, each in [0, 1); None for an optimizer that has no such moment.
+        eps: ε ≥ 0; None for an optimizer that has none.
         optimized_update: the form of the bias correction, as in `amsgrad_exp.optimizers.Adam`; None for others.
         options: an optimizer's own settings; of one named by its import path, further keyword arguments.
     """
@@ -36,9 +36,9 @@ class OptimizerSettings(BaseModel):
     @property
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of the optimizer's class, other than lr."""
-        arguments: dict[str, Any] = {}
-        if self.beta1 is not None:
-            arguments["betas"] = (self.beta1, self.beta2)
+        arguments: dict[str, Any] = self.model_dump(include={"beta1", "beta2"}, exclude_none=True)
+        if len(arguments) == 2:
+            arguments = {"betas": (self.beta1, self.beta2)}
         if self.eps is not None:
             arguments["eps"] = self.eps
         if self.optimized_update is not None:

@@ -1,0 +1,47 @@
+"""ACProp (Zhuang et al. 2021, arXiv 2110.05454), as its authors have released it, without rectification."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from amsgrad_exp.arithmetic import sqrt
+from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, alongside, decayed, steady_state
+
+
+def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: Any) -> Any:
+    """Move by α_t·g/(√(s/(1 − β2^{t−1})) + ε) with s = s_{t−1} + ε, then s_t = β2·s + (1 − β2)·(g − m_t)².
+
+    c is √(1 − β2^{t−1}), and 0 for the first step, which moves by α_t·g.
+    """
+    m = h.beta1 * exp_avg + h.one_minus_beta1 * g
+    fresh = h.one_minus_beta2 * (g - m) * (g - m)
+    if c[0] == 0:
+        return a * g, (m, fresh)
+    s = exp_avg_var + h.eps
+    return a * g / (sqrt(s) / c[0] + h.eps), (m, h.beta2 * s + fresh)
+
+
+def delayed(t: Any, scale: Any, h: Any, power2: Any) -> Any:
+    """√(1 − β2^{t−1}), t counted from 1; carried is the power of the step to come."""
+    return scale, (sqrt(1.0 - power2),), (decayed(power2, h.beta2),)
+
+
+def drift(slopes: Floats, h: Hyper) -> Floats:
+    """D = Σ_j s_j/(√v_{j−1} + ε), v of g − m; what is added at every step comes to ε/(1 − β2)."""
+    m = steady_state(slopes, h.beta1)
+    v = steady_state((alongside(slopes, m) - m) ** 2, h.beta2)
+    before = np.roll(v, 1, axis=0) + h.eps / h.one_minus_beta2
+    total: Floats = np.sum(alongside(slopes, m) / (np.sqrt(before) + h.eps), axis=0)
+    return total
+
+
+RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_var": 0.0}, delayed, (1.0,), drift=drift)
+
+OPTIMIZER = Optimizer(
+    title="ACProp",
+    source="Zhuang et al. 2021, as released",
+    defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-16},
+    rule=lambda options: RULE,
+)

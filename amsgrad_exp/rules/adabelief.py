@@ -1,0 +1,36 @@
+"""AdaBelief (Zhuang et al. 2020, arXiv 2010.07468, Algorithm 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from amsgrad_exp.arithmetic import sqrt
+from amsgrad_exp.rules.adam import textbook_correction
+from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, alongside, steady_state
+
+
+def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: Any) -> Any:
+    """s_t = β2·s + (1 − β2)·(g − m_t)² + ε, move by α_t·m̂_t/(√ŝ_t + ε); c is √(1 − β2^t)."""
+    m = h.beta1 * exp_avg + h.one_minus_beta1 * g
+    s = h.beta2 * exp_avg_var + h.one_minus_beta2 * (g - m) * (g - m) + h.eps
+    return a * m / (sqrt(s) / c[0] + h.eps), (m, s)
+
+
+def drift(slopes: Floats, h: Hyper) -> Floats:
+    """D = Σ_j m_j/(√s_j + ε); what is added at every step comes to ε/(1 − β2)."""
+    m = steady_state(slopes, h.beta1)
+    s = steady_state((alongside(slopes, m) - m) ** 2, h.beta2) + h.eps / h.one_minus_beta2
+    total: Floats = np.sum(m / (np.sqrt(s) + h.eps), axis=0)
+    return total
+
+
+RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_var": 0.0}, textbook_correction, (1.0, 1.0), drift=drift)
+
+OPTIMIZER = Optimizer(
+    title="AdaBelief",
+    source="Zhuang et al. 2020, Algorithm 2",
+    defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-16},
+    rule=lambda options: RULE,
+)

@@ -1,0 +1,66 @@
+"""AdaBound (Luo et al. 2019, arXiv 1902.09843, Algorithm 2), as its authors have released it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from amsgrad_exp.arithmetic import maximum, minimum, sqrt
+from amsgrad_exp.numbers import Number
+from amsgrad_exp.rules.adam import MOMENTS, moments
+from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, bias_corrected
+
+
+class AdaBoundOptions(Options):
+    """The step size that the bounds close in on, and how fast."""
+
+    final_lr: Annotated[Number, Field(gt=0)] = 0.1
+    gamma: Annotated[Number, Field(gt=0)] = 1e-3
+
+
+class AdaBoundHyper(NamedTuple):
+    """Adam's, the final step size and γ."""
+
+    lr: float
+    beta1: float
+    one_minus_beta1: float
+    beta2: float
+    one_minus_beta2: float
+    eps: float
+    final_lr: float
+    gamma: float
+
+
+def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+    """Move by clip(α_t/(√v_t + ε), l_t, u_t)·m_t; α_t has both of Adam's corrections; c is (l_t, u_t)."""
+    m, v = moments(g, h, exp_avg, exp_avg_sq)
+    return minimum(maximum(a / (sqrt(v) + h.eps), c[0]), c[1]) * m, (m, v)
+
+
+def bounds(t: Any, scale: Any, h: Any, power1: Any, power2: Any, unsettled: Any) -> Any:
+    """l_t = F·(1 − 1/(γt + 1)) and u_t = F·(1 + 1/(γt)), t counted from 1, F the final step size by α_t/α.
+
+    They never settle.
+    """
+    final, length = h.final_lr * scale, h.gamma * (t + 1)
+    scale, _, (power1, power2) = bias_corrected(t, scale, h, power1, power2)
+    return scale, (final * (1.0 - 1.0 / (length + 1.0)), final * (1.0 + 1.0 / length)), (power1, power2, unsettled)
+
+
+def drift(slopes: Floats, h: AdaBoundHyper) -> Floats:
+    """D = Σ_j s_j·F/α once t is large: of the sign of Σ_j s_j."""
+    total: Floats = np.sum(slopes) * np.asarray(h.final_lr) / h.lr
+    return total
+
+
+RULE = Rule(update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, drift=drift)
+
+OPTIMIZER = Optimizer(
+    title="AdaBound",
+    source="Luo et al. 2019, as released",
+    defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    rule=lambda options: RULE,
+    options=AdaBoundOptions,
+)

@@ -1,0 +1,33 @@
+"""Adagrad (Duchi, Hazan and Singer 2011, JMLR 12, diagonal form)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from amsgrad_exp.arithmetic import sqrt
+from amsgrad_exp.rules.base import Optimizer, Rule, uncorrected
+
+
+class AdagradHyper(NamedTuple):
+    """α and ε."""
+
+    lr: float
+    eps: float
+
+
+def update(g: Any, a: Any, c: Any, h: Any, squares: Any) -> Any:
+    """Move by α_t·g/(√S_t + ε) with S_t = S + g²."""
+    s = squares + g * g
+    return a * g / (sqrt(s) + h.eps), (s,)
+
+
+# No drift: S grows for ever and D tends to 0, from the sign of the mean slope.
+RULE = Rule(update, {"sum": 0.0}, uncorrected, (), hyper=AdagradHyper)
+
+OPTIMIZER = Optimizer(
+    title="Adagrad",
+    source="Duchi, Hazan and Singer 2011",
+    defaults={"lr": 1e-2, "eps": 1e-10},
+    rule=lambda options: RULE,
+    torch="torch.optim.Adagrad",
+)

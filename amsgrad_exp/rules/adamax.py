@@ -1,0 +1,55 @@
+"""Adamax (Kingma and Ba 2015, arXiv 1412.6980, Algorithm 2, with ε as in torch.optim)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from amsgrad_exp.arithmetic import maximum
+from amsgrad_exp.rules.base import Floats, Optimizer, Rule, decayed, steady_state
+
+
+class AdamaxHyper(NamedTuple):
+    """Adam's, without 1 − β2."""
+
+    lr: float
+    beta1: float
+    one_minus_beta1: float
+    beta2: float
+    eps: float
+
+
+def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_inf: Any) -> Any:
+    """Move by α_t·m_t/u_t with u_t = max(β2·u, |g| + ε)."""
+    m = h.beta1 * exp_avg + h.one_minus_beta1 * g
+    u = maximum(h.beta2 * exp_inf, abs(g) + h.eps)
+    return a * m / u, (m, u)
+
+
+def correction(t: Any, scale: Any, h: Any, power1: Any) -> Any:
+    """α_t/(1 − β1^t)."""
+    power1 = decayed(power1, h.beta1)
+    return scale / (1.0 - power1), (), (power1,)
+
+
+def drift(slopes: Floats, h: AdamaxHyper) -> Floats:
+    """D = Σ_j m_j/u_j; two periods from u = 0 are enough for the largest of the last one's."""
+    m = steady_state(slopes, h.beta1)
+    u, terms = np.zeros(m.shape[1:]), []
+    for number in np.tile(slopes, 2):
+        u = np.maximum(h.beta2 * u, abs(number) + h.eps)
+        terms.append(u)
+    total: Floats = np.sum(m / np.array(terms[len(slopes) :]), axis=0)
+    return total
+
+
+RULE = Rule(update, {"exp_avg": 0.0, "exp_inf": 0.0}, correction, (1.0,), hyper=AdamaxHyper, drift=drift)
+
+OPTIMIZER = Optimizer(
+    title="Adamax",
+    source="Kingma and Ba 2015, Algorithm 2",
+    defaults={"lr": 2e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    rule=lambda options: RULE,
+    torch="torch.optim.Adamax",
+)

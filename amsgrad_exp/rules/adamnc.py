@@ -1,0 +1,58 @@
+"""AdamNC (Reddi, Kale and Kumar 2018, arXiv 1904.09237, Algorithm 3) with β2t = 1 − 1/t, as its Corollary 2."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from amsgrad_exp.arithmetic import sqrt
+from amsgrad_exp.rules.base import Floats, Optimizer, Rule
+from amsgrad_exp.rules.decay import DECAYS, DecayOptions
+
+
+class AdamNCHyper(NamedTuple):
+    """β2 is not among them; λ is of a geometric decay of β1."""
+
+    lr: float
+    beta1: float
+    eps: float
+    lam: float
+
+
+def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+    """m_t = β1t·m + (1 − β1t)·g, v_t = v + (g² − v)/t: the mean of all g² so far; move by α_t·m_t/(√v_t + ε).
+
+    c is (β1t, 1 − β1t, 1/t).
+    """
+    m = c[0] * exp_avg + c[1] * g
+    v = exp_avg_sq + c[2] * (g * g - exp_avg_sq)
+    return a * m / (sqrt(v) + h.eps), (m, v)
+
+
+def drift(slopes: Floats, h: AdamNCHyper) -> Floats:
+    """D = Σ_j s_j/(√v + ε), v the mean of all s², once t is large: of the sign of Σ_j s_j."""
+    total: Floats = np.sum(slopes) / (np.sqrt(np.mean(slopes**2)) + np.asarray(h.eps))
+    return total
+
+
+@functools.cache
+def with_decay(kind: str) -> Rule:
+    """The rule under one decay of β1."""
+    decay, start = DECAYS[kind]
+
+    def coefficients(t: Any, scale: Any, h: Any, power: Any, unsettled: Any) -> Any:
+        beta1, power = decay(t, h, power)
+        return scale, (beta1, 1.0 - beta1, 1.0 / (t + 1)), (power, unsettled)
+
+    return Rule(update, {"exp_avg": 0.0, "exp_avg_sq": 0.0}, coefficients, (start, 1.0), hyper=AdamNCHyper, drift=drift)
+
+
+OPTIMIZER = Optimizer(
+    title="AdamNC",
+    source="Reddi, Kale and Kumar 2018, Algorithm 3",
+    defaults={"lr": 1e-3, "beta1": 0.9, "eps": 1e-8},
+    rule=lambda options: with_decay(options.beta1_decay),
+    options=DecayOptions,
+)

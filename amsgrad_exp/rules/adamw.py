@@ -1,0 +1,55 @@
+"""AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101, Algorithm 2)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
+
+from amsgrad_exp.arithmetic import sqrt
+from amsgrad_exp.numbers import Number
+from amsgrad_exp.rules.adam import MOMENTS, moments
+from amsgrad_exp.rules.base import Optimizer, Options, Rule, decayed
+
+
+class AdamWOptions(Options):
+    """λ: x also shrinks by α_t·λ·x at every step."""
+
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.01
+
+
+class AdamWHyper(NamedTuple):
+    """Adam's, and λ."""
+
+    lr: float
+    beta1: float
+    one_minus_beta1: float
+    beta2: float
+    one_minus_beta2: float
+    eps: float
+    weight_decay: float
+
+
+def update(g: Any, a: Any, c: Any, h: Any, x: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+    """Move by α_t·(m̂_t/(√v̂_t + ε) + λ·x); c is (1 − β1^t, √(1 − β2^t))."""
+    m, v = moments(g, h, exp_avg, exp_avg_sq)
+    return a * (m / c[0] / (sqrt(v) / c[1] + h.eps) + h.weight_decay * x), (m, v)
+
+
+def corrections(t: Any, scale: Any, h: Any, power1: Any, power2: Any) -> Any:
+    """1 − β1^t and √(1 − β2^t) apart from α_t, which multiplies λ·x uncorrected."""
+    power1, power2 = decayed(power1, h.beta1), decayed(power2, h.beta2)
+    return scale, (1.0 - power1, sqrt(1.0 - power2)), (power1, power2)
+
+
+# No drift: what decay moves x by depends on x, so a period has no one D.
+RULE = Rule(update, MOMENTS, corrections, (1.0, 1.0), hyper=AdamWHyper, sees_x=True)
+
+OPTIMIZER = Optimizer(
+    title="AdamW",
+    source="Loshchilov and Hutter 2019, Algorithm 2",
+    defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    rule=lambda options: RULE,
+    options=AdamWOptions,
+    torch="torch.optim.AdamW",
+)

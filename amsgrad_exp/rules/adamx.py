@@ -1,0 +1,47 @@
+"""AdamX (Tran and Phong 2019, arXiv 1904.03590, Algorithm 2)."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from amsgrad_exp.arithmetic import maximum, sqrt
+from amsgrad_exp.rules.amsgrad import MOMENTS, DecayHyper, drift
+from amsgrad_exp.rules.base import Optimizer, Rule
+from amsgrad_exp.rules.decay import DECAYS, DecayOptions
+
+
+def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
+    """Move by α_t·m_t/(√v̂_t + ε) with v̂_t = max(((1 − β1t)/(1 − β1,t−1))²·v̂, v_t); c is (β1t, 1 − β1t, that square).
+
+    Where β1 is constant that is AMSGrad without its bias corrections.
+    """
+    m = c[0] * exp_avg + c[1] * g
+    v = h.beta2 * exp_avg_sq + h.one_minus_beta2 * g * g
+    v_max = maximum(c[2] * max_exp_avg_sq, v)
+    return a * m / (sqrt(v_max) + h.eps), (m, v, v_max)
+
+
+@functools.cache
+def with_decay(kind: str) -> Rule:
+    """The rule under one decay of β1."""
+    decay, start = DECAYS[kind]
+
+    def coefficients(t: Any, scale: Any, h: Any, power: Any, before: Any) -> Any:
+        """Carried beside the power is β1,t−1, until β1 no longer decays."""
+        beta1, after = decay(t, h, power)
+        growth = (1.0 - beta1) / (1.0 - before) if power > 0 else 1.0
+        return scale, (beta1, 1.0 - beta1, growth * growth), (after, beta1 if after > 0 else 0.0)
+
+    # Where β1 decays, v̂ remembers the first steps by how large β1t then was: no drift by the slopes of a period alone.
+    known = drift if kind == "none" else None
+    return Rule(update, MOMENTS, coefficients, (start, 0.0), hyper=DecayHyper, drift=known)
+
+
+OPTIMIZER = Optimizer(
+    title="AdamX",
+    source="Tran and Phong 2019, Algorithm 2",
+    defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    rule=lambda options: with_decay(options.beta1_decay),
+    options=DecayOptions,
+)

@@ -1,0 +1,29 @@
+"""AMSBound (Luo et al. 2019, arXiv 1902.09843, Algorithm 3), as its authors have released it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amsgrad_exp.arithmetic import maximum, minimum, sqrt
+from amsgrad_exp.rules.adabound import AdaBoundHyper, AdaBoundOptions, bounds, drift
+from amsgrad_exp.rules.adam import moments
+from amsgrad_exp.rules.amsgrad import MOMENTS
+from amsgrad_exp.rules.base import Optimizer, Rule
+
+
+def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
+    """AdaBound's with v̂_t = max(v̂, v_t) for v_t."""
+    m, v = moments(g, h, exp_avg, exp_avg_sq)
+    v_max = maximum(max_exp_avg_sq, v)
+    return minimum(maximum(a / (sqrt(v_max) + h.eps), c[0]), c[1]) * m, (m, v, v_max)
+
+
+RULE = Rule(update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, drift=drift)
+
+OPTIMIZER = Optimizer(
+    title="AMSBound",
+    source="Luo et al. 2019, as released",
+    defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    rule=lambda options: RULE,
+    options=AdaBoundOptions,
+)

@@ -1,0 +1,82 @@
+"""AvaGrad (Savarese et al. 2021, arXiv 1912.01823), as its authors have released it or as published; elementwise.
+
+Its step is scaled by a norm over all parameters, which makes the published form SGD with momentum in one dimension.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from amsgrad_exp.arithmetic import sqrt
+from amsgrad_exp.rules.adam import moments
+from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, decayed, steady_state, uncorrected
+
+
+class AvaGradOptions(Options):
+    """Which form: they differ."""
+
+    form: Literal["released", "published"] = "released"
+
+
+class PublishedHyper(NamedTuple):
+    """v and ε have no part in one dimension."""
+
+    lr: float
+    beta1: float
+    one_minus_beta1: float
+
+
+def released_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, gamma: Any) -> Any:
+    """Move by α_t·γ_t·m̂_t/(√(v/(1 − β2^{t−1})) + ε), then v_t, and γ_{t+1} = √(v/(1 − β2^t)) + ε, of the old v.
+
+    c is (√(1 − β2^{t−1}), √(1 − β2^t)); the first step, where c_0 is 0, moves nothing.
+    """
+    m, v = moments(g, h, exp_avg, exp_avg_sq)
+    following = sqrt(exp_avg_sq) / c[1] + h.eps
+    if c[0] == 0:
+        return a * exp_avg, (m, v, following)  # m is still 0
+    return a * gamma * m / (sqrt(exp_avg_sq) / c[0] + h.eps), (m, v, following)
+
+
+def published_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any) -> Any:
+    """Move by α_t·m_t·η_t/|η_t| with η_t = 1/(√v_{t−1} + ε) > 0."""
+    m = h.beta1 * exp_avg + h.one_minus_beta1 * g
+    return a * m, (m,)
+
+
+def delayed_correction(t: Any, scale: Any, h: Any, power1: Any, power2: Any) -> Any:
+    """α_t/(1 − β1^t), √(1 − β2^{t−1}) and √(1 − β2^t), t counted from 1."""
+    power1, before, power2 = decayed(power1, h.beta1), power2, decayed(power2, h.beta2)
+    return scale / (1.0 - power1), (sqrt(1.0 - before), sqrt(1.0 - power2)), (power1, power2)
+
+
+def released_drift(slopes: Floats, h: Hyper) -> Floats:
+    """D = Σ_j m_j·(√v_{j−2} + ε)/(√v_{j−1} + ε)."""
+    m, root = steady_state(slopes, h.beta1), np.sqrt(steady_state(slopes**2, h.beta2)) + h.eps
+    total: Floats = np.sum(m * np.roll(root, 2, axis=0) / np.roll(root, 1, axis=0), axis=0)
+    return total
+
+
+def published_drift(slopes: Floats, h: PublishedHyper) -> Floats:
+    """D = Σ_j m_j = Σ_j s_j."""
+    return np.full(np.shape(h.lr), np.sum(slopes))
+
+
+RELEASED = Rule(
+    released_update,
+    {"exp_avg": 0.0, "exp_avg_sq": 0.0, "gamma": 0.0},
+    delayed_correction,
+    (1.0, 1.0),
+    drift=released_drift,
+)
+PUBLISHED = Rule(published_update, {"exp_avg": 0.0}, uncorrected, (), hyper=PublishedHyper, drift=published_drift)
+
+OPTIMIZER = Optimizer(
+    title="AvaGrad",
+    source="Savarese et al. 2021, as released",
+    defaults={"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 0.1},
+    rule=lambda options: RELEASED if options.form == "released" else PUBLISHED,
+    options=AvaGradOptions,
+)

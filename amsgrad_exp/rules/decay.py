@@ -1,0 +1,47 @@
+"""β1 that decays, as proofs of regret bounds want (Reddi, Kale and Kumar 2018, Corollary 1 and after)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from amsgrad_exp.arithmetic import scalar
+from amsgrad_exp.numbers import Number
+from amsgrad_exp.rules.base import Options, decayed
+
+Decay = Literal["none", "geometric", "harmonic"]
+
+
+class DecayOptions(Options):
+    """How β1t comes from β1, t counted from 1: it is β1, β1·λ^{t−1} with λ = lam, or β1/t."""
+
+    beta1_decay: Decay = "none"
+    lam: Annotated[Number, Field(gt=0, lt=1)] = 0.99
+
+
+@scalar
+def constant(t: Any, h: Any, power: Any) -> Any:
+    """β1; nothing changes from the start."""
+    return h.beta1, 0.0
+
+
+@scalar
+def geometric(t: Any, h: Any, power: Any) -> Any:
+    """β1·λ^t, t counted from 0."""
+    return h.beta1 * power, decayed(power, h.lam)
+
+
+@scalar
+def harmonic(t: Any, h: Any, power: Any) -> Any:
+    """β1/(t + 1), t counted from 0, which never settles."""
+    return h.beta1 / (t + 1), 1.0
+
+
+DECAYS: dict[str, tuple[Callable[..., Any], float]] = {
+    "none": (constant, 0.0),
+    "geometric": (geometric, 1.0),
+    "harmonic": (harmonic, 1.0),
+}
+"""(t, h, power) → β1t and what the power becomes, and that power at t = 0."""

@@ -1,0 +1,43 @@
+"""Lion (Chen et al. 2023, arXiv 2302.06675, Algorithm 2)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from amsgrad_exp.arithmetic import sign
+from amsgrad_exp.rules.base import Floats, Optimizer, Rule, alongside, steady_state, uncorrected
+
+
+class LionHyper(NamedTuple):
+    """Both rates are of one moment: β1 of what is looked at, β2 of what is kept."""
+
+    lr: float
+    beta1: float
+    one_minus_beta1: float
+    beta2: float
+    one_minus_beta2: float
+
+
+def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any) -> Any:
+    """Move by α_t·sign(β1·m + (1 − β1)·g), and only then m_t = β2·m + (1 − β2)·g."""
+    ahead = h.beta1 * exp_avg + h.one_minus_beta1 * g
+    return a * sign(ahead), (h.beta2 * exp_avg + h.one_minus_beta2 * g,)
+
+
+def drift(slopes: Floats, h: LionHyper) -> Floats:
+    """D = Σ_j sign(β1·m_{j−1} + (1 − β1)·s_j)."""
+    before = np.roll(steady_state(slopes, h.beta2), 1, axis=0)
+    total: Floats = np.sum(np.sign(h.beta1 * before + h.one_minus_beta1 * alongside(slopes, before)), axis=0)
+    return total
+
+
+RULE = Rule(update, {"exp_avg": 0.0}, uncorrected, (), hyper=LionHyper, drift=drift)
+
+OPTIMIZER = Optimizer(
+    title="Lion",
+    source="Chen et al. 2023, Algorithm 2",
+    defaults={"lr": 1e-4, "beta1": 0.9, "beta2": 0.99},
+    rule=lambda options: RULE,
+)

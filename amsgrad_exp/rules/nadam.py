@@ -1,0 +1,73 @@
+"""NAdam (Dozat 2016, *Incorporating Nesterov Momentum into Adam*, with the momentum schedule of torch.optim)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from amsgrad_exp.arithmetic import power, sqrt
+from amsgrad_exp.numbers import Number
+from amsgrad_exp.rules.adam import MOMENTS, moments
+from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, decayed, steady_state
+
+
+class NAdamOptions(Options):
+    """ψ: how fast μ_t comes from β1/2 to β1."""
+
+    momentum_decay: Annotated[Number, Field(ge=0)] = 0.004
+
+
+class NAdamHyper(NamedTuple):
+    """Adam's, and ψ."""
+
+    lr: float
+    beta1: float
+    one_minus_beta1: float
+    beta2: float
+    one_minus_beta2: float
+    eps: float
+    momentum_decay: float
+
+
+def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+    """Move by α_t·(c_0·g + c_1·m_t)/(√(v_t/(1 − β2^t)) + ε); c_2 is √(1 − β2^t)."""
+    m, v = moments(g, h, exp_avg, exp_avg_sq)
+    return a * (c[0] * g + c[1] * m) / (sqrt(v) / c[2] + h.eps), (m, v)
+
+
+def momenta(t: Any, scale: Any, h: Any, product: Any, unsettled: Any, power2: Any) -> Any:
+    """(1 − μ_t)/(1 − Π_{i≤t} μ_i) and μ_{t+1}/(1 − Π_{i≤t+1} μ_i), μ_t = β1·(1 − 0.96^{tψ}/2), t counted from 1.
+
+    What is not settled is 0.96^{tψ} until half of it no longer changes 1.
+    """
+    mu, following = h.beta1, h.beta1
+    if unsettled > 0:
+        mu = h.beta1 * (1.0 - 0.5 * power(0.96, (t + 1) * h.momentum_decay))
+        unsettled = power(0.96, (t + 2) * h.momentum_decay)
+        following = h.beta1 * (1.0 - 0.5 * unsettled)
+        unsettled = unsettled if 1.0 - 0.5 * unsettled != 1.0 else 0.0
+    product, power2 = decayed(product, mu), decayed(power2, h.beta2)
+    of_gradient, of_mean = (1.0 - mu) / (1.0 - product), following / (1.0 - product * following)
+    return scale, (of_gradient, of_mean, sqrt(1.0 - power2)), (product, unsettled, power2)
+
+
+def drift(slopes: Floats, h: NAdamHyper) -> Floats:
+    """D = Σ_j (β1·m_j + (1 − β1)·s_j)/(√v_j + ε)."""
+    m, v = steady_state(slopes, h.beta1), steady_state(slopes**2, h.beta2)
+    ahead = h.beta1 * m + h.one_minus_beta1 * alongside(slopes, m)
+    total: Floats = np.sum(ahead / (np.sqrt(v) + h.eps), axis=0)
+    return total
+
+
+RULE = Rule(update, MOMENTS, momenta, (1.0, 1.0, 1.0), hyper=NAdamHyper, drift=drift)
+
+# Its class is made of the rule: torch.optim's keeps Π μ_i in the default dtype, float32, whatever the parameter's.
+OPTIMIZER = Optimizer(
+    title="NAdam",
+    source="Dozat 2016, as in torch.optim",
+    defaults={"lr": 2e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    rule=lambda options: RULE,
+    options=NAdamOptions,
+)

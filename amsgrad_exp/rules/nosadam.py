@@ -1,0 +1,60 @@
+"""NosAdam (Huang, Wang and Dong 2019, arXiv 1805.07557, Algorithm 1, with b_k = k^−γ), m bias-corrected as released."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from amsgrad_exp.arithmetic import power, sqrt
+from amsgrad_exp.numbers import Number
+from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, decayed
+
+
+class NosAdamOptions(Options):
+    """γ: the larger, the more the past weighs; 0 weighs all squares the same."""
+
+    gamma: Annotated[Number, Field(ge=0)] = 0.1
+
+
+class NosAdamHyper(NamedTuple):
+    """β2 is not among them."""
+
+    lr: float
+    beta1: float
+    one_minus_beta1: float
+    eps: float
+    gamma: float
+
+
+def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+    """v_t = v + (g² − v)·b_t/B_t = Σ_k b_k·g_k²/B_t, move by α_t·m̂_t/(√v_t + ε); c is b_t/B_t = 1 − β2t."""
+    m = h.beta1 * exp_avg + h.one_minus_beta1 * g
+    v = exp_avg_sq + c[0] * (g * g - exp_avg_sq)
+    return a * m / (sqrt(v) + h.eps), (m, v)
+
+
+def nostalgia(t: Any, scale: Any, h: Any, power1: Any, total: Any) -> Any:
+    """α_t/(1 − β1^t), and b_t/B_t with B_t = Σ_{k≤t} b_k, which is carried and never settles."""
+    power1 = decayed(power1, h.beta1)
+    weight = 1.0 / power(1.0 * (t + 1), h.gamma)
+    total = total + weight
+    return scale / (1.0 - power1), (weight / total,), (power1, total)
+
+
+def drift(slopes: Floats, h: NosAdamHyper) -> Floats:
+    """D = Σ_j s_j/(√v + ε), v the mean of all s², once t is large: of the sign of Σ_j s_j."""
+    total: Floats = np.sum(slopes) / (np.sqrt(np.mean(slopes**2)) + np.asarray(h.eps))
+    return total
+
+
+RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_sq": 0.0}, nostalgia, (1.0, 0.0), hyper=NosAdamHyper, drift=drift)
+
+OPTIMIZER = Optimizer(
+    title="NosAdam",
+    source="Huang, Wang and Dong 2019, Algorithm 1",
+    defaults={"lr": 1e-3, "beta1": 0.9, "eps": 1e-8},
+    rule=lambda options: RULE,
+    options=NosAdamOptions,
+)

@@ -1,0 +1,58 @@
+"""Padam (Chen et al. 2020, arXiv 1806.06763, Algorithm 1), bias-corrected as released."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from amsgrad_exp.arithmetic import maximum, power, sqrt
+from amsgrad_exp.numbers import Number
+from amsgrad_exp.rules.adam import moments
+from amsgrad_exp.rules.amsgrad import MOMENTS
+from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, bias_corrected, steady_state
+
+
+class PadamOptions(Options):
+    """p: v̂ to the power p divides, √v̂ of AMSGrad where it is ½."""
+
+    p: Annotated[Number, Field(gt=0, le=0.5)] = 0.125
+
+
+class PadamHyper(NamedTuple):
+    """Adam's, and p."""
+
+    lr: float
+    beta1: float
+    one_minus_beta1: float
+    beta2: float
+    one_minus_beta2: float
+    eps: float
+    p: float
+
+
+def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
+    """Move by α_t·m_t/(√v̂_t + ε)^{2p} with v̂_t = max(v̂, v_t)."""
+    m, v = moments(g, h, exp_avg, exp_avg_sq)
+    v_max = maximum(max_exp_avg_sq, v)
+    return a * m / power(sqrt(v_max) + h.eps, h.p + h.p), (m, v, v_max)
+
+
+def drift(slopes: Floats, h: PadamHyper) -> Floats:
+    """D = Σ_j m_j/(√v̂ + ε)^{2p} with v̂ = max_j v_j: of the sign of Σ_j s_j."""
+    m = steady_state(slopes, h.beta1)
+    v = steady_state(slopes**2, h.beta2).max(axis=0)
+    total: Floats = np.sum(m / (np.sqrt(v) + h.eps) ** (2 * h.p), axis=0)
+    return total
+
+
+RULE = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), hyper=PadamHyper, drift=drift)
+
+OPTIMIZER = Optimizer(
+    title="Padam",
+    source="Chen et al. 2020, Algorithm 1",
+    defaults={"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    rule=lambda options: RULE,
+    options=PadamOptions,
+)

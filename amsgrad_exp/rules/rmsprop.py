@@ -1,0 +1,88 @@
+"""RMSprop (Tieleman and Hinton 2012, Lecture 6.5; centered as in Graves 2013, arXiv 1308.0850; as in torch.optim)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from amsgrad_exp.arithmetic import maximum, number, sqrt
+from amsgrad_exp.numbers import Number
+from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, steady_state, uncorrected
+
+if TYPE_CHECKING:
+    from amsgrad_exp.spec.optimizer import OptimizerSettings
+
+
+class RMSpropOptions(Options):
+    """μ of a momentum over the moves, and whether the mean gradient's square is taken from v."""
+
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    centered: bool = False
+
+
+class RMSpropHyper(NamedTuple):
+    """torch.optim's α is β2 here."""
+
+    lr: float
+    beta2: float
+    one_minus_beta2: float
+    eps: float
+    momentum: float
+
+
+def update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, momentum_buffer: Any) -> Any:
+    """v_t = β2·v + (1 − β2)·g², b_t = μ·b + g/(√v_t + ε), move by α_t·b_t."""
+    v = h.beta2 * square_avg + h.one_minus_beta2 * g * g
+    b = h.momentum * momentum_buffer + g / (sqrt(v) + h.eps)
+    return a * b, (v, b)
+
+
+def centered_update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, grad_avg: Any, momentum_buffer: Any) -> Any:
+    """As `update`, with v_t − m_t² for v_t in the root, m_t = β2·m + (1 − β2)·g; 0 where rounding makes it negative."""
+    v = h.beta2 * square_avg + h.one_minus_beta2 * g * g
+    m = h.beta2 * grad_avg + h.one_minus_beta2 * g
+    b = h.momentum * momentum_buffer + g / (sqrt(maximum(v - m * m, number(0.0, g))) + h.eps)
+    return a * b, (v, m, b)
+
+
+def drift(slopes: Floats, h: RMSpropHyper) -> Floats:
+    """D = Σ_j s_j/(√v_j + ε)/(1 − μ)."""
+    v = steady_state(slopes**2, h.beta2)
+    total: Floats = np.sum(alongside(slopes, v) / (np.sqrt(v) + h.eps), axis=0) / (1 - h.momentum)
+    return total
+
+
+def centered_drift(slopes: Floats, h: RMSpropHyper) -> Floats:
+    """As `drift`, with v_j − m_j² for v_j."""
+    v = np.maximum(steady_state(slopes**2, h.beta2) - steady_state(slopes, h.beta2) ** 2, 0)
+    total: Floats = np.sum(alongside(slopes, v) / (np.sqrt(v) + h.eps), axis=0) / (1 - h.momentum)
+    return total
+
+
+PLAIN = Rule(update, {"square_avg": 0.0, "momentum_buffer": 0.0}, uncorrected, (), hyper=RMSpropHyper, drift=drift)
+CENTERED = Rule(
+    centered_update,
+    {"square_avg": 0.0, "grad_avg": 0.0, "momentum_buffer": 0.0},
+    uncorrected,
+    (),
+    hyper=RMSpropHyper,
+    drift=centered_drift,
+)
+
+
+def arguments(settings: OptimizerSettings) -> dict[str, Any]:
+    """torch.optim.RMSprop's, other than lr."""
+    return {"alpha": settings.beta2, "eps": settings.eps, **settings.options}
+
+
+OPTIMIZER = Optimizer(
+    title="RMSprop",
+    source="Tieleman and Hinton 2012, as in torch.optim",
+    defaults={"lr": 1e-2, "beta2": 0.99, "eps": 1e-8},
+    rule=lambda options: CENTERED if options.centered else PLAIN,
+    options=RMSpropOptions,
+    torch="torch.optim.RMSprop",
+    arguments=arguments,
+)

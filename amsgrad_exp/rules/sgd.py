@@ -1,0 +1,48 @@
+"""Stochastic gradient descent (Robbins and Monro 1951), with Polyak's momentum (1964) as in torch.optim."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from amsgrad_exp.numbers import Number
+from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, uncorrected
+
+
+class SGDOptions(Options):
+    """μ of the momentum."""
+
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+
+
+class SGDHyper(NamedTuple):
+    """α and μ."""
+
+    lr: float
+    momentum: float
+
+
+def update(g: Any, a: Any, c: Any, h: Any, momentum_buffer: Any) -> Any:
+    """Move by α_t·b_t with b_t = μ·b + g."""
+    b = h.momentum * momentum_buffer + g
+    return a * b, (b,)
+
+
+def drift(slopes: Floats, h: SGDHyper) -> Floats:
+    """D = Σ_j s_j/(1 − μ): always of the sign of the mean slope."""
+    total: Floats = np.sum(slopes) / (1 - np.asarray(h.momentum))
+    return total
+
+
+RULE = Rule(update, {"momentum_buffer": 0.0}, uncorrected, (), hyper=SGDHyper, drift=drift)
+
+OPTIMIZER = Optimizer(
+    title="SGD",
+    source="Robbins and Monro 1951; Polyak 1964",
+    defaults={"lr": 1e-3},
+    rule=lambda options: RULE,
+    options=SGDOptions,
+    torch="torch.optim.SGD",
+)

@@ -1,0 +1,36 @@
+"""signSGD (Bernstein et al. 2018, arXiv 1802.04434, Algorithm 1)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from amsgrad_exp.arithmetic import sign
+from amsgrad_exp.rules.base import Floats, Optimizer, Rule, uncorrected
+
+
+class SignSGDHyper(NamedTuple):
+    """α alone."""
+
+    lr: float
+
+
+def update(g: Any, a: Any, c: Any, h: Any) -> Any:
+    """Move by α_t·sign(g): Adam with β1 = β2 = ε = 0."""
+    return a * sign(g), ()
+
+
+def drift(slopes: Floats, h: SignSGDHyper) -> Floats:
+    """D = Σ_j sign(s_j)."""
+    return np.full(np.shape(h.lr), np.sum(np.sign(slopes)))
+
+
+RULE = Rule(update, {}, uncorrected, (), hyper=SignSGDHyper, drift=drift)
+
+OPTIMIZER = Optimizer(
+    title="SignSGD",
+    source="Bernstein et al. 2018, Algorithm 1",
+    defaults={"lr": 1e-3},
+    rule=lambda options: RULE,
+)

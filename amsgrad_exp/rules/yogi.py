@@ -1,0 +1,27 @@
+"""Yogi (Zaheer et al. 2018, *Adaptive Methods for Nonconvex Optimization*, Algorithm 2), bias-corrected as released."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amsgrad_exp.arithmetic import sign, sqrt
+from amsgrad_exp.rules.adam import textbook_correction
+from amsgrad_exp.rules.base import Hyper, Optimizer, Rule
+
+
+def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+    """v_t = v − (1 − β2)·sign(v − g²)·g², move by α_t·m̂_t/(√v̂_t + ε); c is √(1 − β2^t)."""
+    m = h.beta1 * exp_avg + h.one_minus_beta1 * g
+    v = exp_avg_sq - h.one_minus_beta2 * sign(exp_avg_sq - g * g) * g * g
+    return a * m / (sqrt(v) / c[0] + h.eps), (m, v)
+
+
+# No drift: v moves by steps of (1 − β2)·g² whatever it is, so where it circles depends on where it began.
+RULE = Rule(update, {"exp_avg": 1e-6, "exp_avg_sq": 1e-6}, textbook_correction, (1.0, 1.0), hyper=Hyper)
+
+OPTIMIZER = Optimizer(
+    title="Yogi",
+    source="Zaheer et al. 2018, Algorithm 2",
+    defaults={"lr": 1e-2, "beta1": 0.9, "beta2": 0.999, "eps": 1e-3},
+    rule=lambda options: RULE,
+)
