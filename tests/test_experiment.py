@@ -18,10 +18,10 @@ from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.problems.stochastic import Stochastic
 from amsgrad_exp.problems.theorem1 import Theorem1
-from amsgrad_exp.rules import hyper_of, rule_of
+from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import Constant, InverseSquareRoot, Schedule
 from amsgrad_exp.trace import Trace
-from tests.trials import SEVERAL, make_trial
+from tests.trials import make_trial
 
 
 def compiled(
@@ -45,18 +45,11 @@ def assert_same_bits(first: Trace, second: Trace) -> None:
         assert getattr(first, column).tobytes() == getattr(second, column).tobytes(), column
 
 
-def settles(optimizer: str) -> bool:
-    """Whether a rule's coefficients come to rest; ADOPT's bound grows for ever."""
-    settings = make_trial(optimizer, Online(), Constant(0.01)).optimizer
-    rule, h = rule_of(settings), hyper_of(settings)
-    carry = rule.carry
-    for t in range(10_000):
-        _, _, carry = rule.coefficients(t, 1.0, h, *carry)
-    return not any(carry)
+NEVER_REPEAT = {"adabound", "adadelta", "adagrad", "adamnc", "adopt", "amsbound", "nosadam", "yogi"}
+"""Not in 10⁷ steps of the online problem: what bounds or weighs their moves goes on changing."""
 
 
-@pytest.mark.parametrize("optimizer", SEVERAL)
-@pytest.mark.parametrize("log_every", [1000, 77])
+@pytest.mark.parametrize(("optimizer", "log_every"), [*((name, 1000) for name in OPTIMIZERS), ("adam", 77)])
 def test_fast_forward_is_the_full_simulation_bit_for_bit(optimizer: str, log_every: int) -> None:
     traces, results = zip(
         *(
@@ -74,7 +67,7 @@ def test_fast_forward_is_the_full_simulation_bit_for_bit(optimizer: str, log_eve
         full.regret_slope,
     )
     assert fast.steps_simulated + fast.steps_derived == 10**7
-    assert (fast.steps_derived > 9_500_000) == settles(optimizer)
+    assert (fast.steps_derived > 9_500_000) == (optimizer not in NEVER_REPEAT)
     assert (full.steps_simulated, full.steps_derived) == (10**7, 0)
 
 
