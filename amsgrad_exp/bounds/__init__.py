@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.bounds.published import THEOREMS, Published, published
+from amsgrad_exp.bounds.theorems import THEOREMS, Published, published
 from amsgrad_exp.bounds.trajectory import Bound, bound, refuse
 from amsgrad_exp.errors import NoBound
 

@@ -66,9 +66,10 @@ class Bound:
         return Bound(self.step[rows], self.end[rows], self.distance[rows], self.moves[rows])
 
     def growth(self) -> dict[str, float | None]:
-        """The power of T that each term grows like over the last decade: least squares of its logarithm on log T.
+        """The powers of T that distance and moves grow like over the last decade: 0.5 is √T.
 
-        0.5 is √T. None where there are fewer than two points, or where the term is not positive on all of them.
+        Least squares of a term's logarithm on log T; None where there are fewer than two points, or where the term is
+        not positive on all of them. Where slopes are bounded, so is what end can be.
         """
         reached = self.step + 1
         late = reached >= reached[-1] / 10
@@ -76,7 +77,7 @@ class Bound:
             name: float(np.polyfit(np.log(reached[late]), np.log(term[late]), 1)[0])
             if late.sum() > 1 and np.all(term[late] > 0)
             else None
-            for name, term in self.terms.items()
+            for name, term in (("distance", self.distance), ("moves", self.moves))
         }
 
 
@@ -149,7 +150,7 @@ def bound(
     terms = np.concatenate(logged)
     if not np.isfinite(terms).all():
         raise NoBound(f"the bound on the regret of {trial.optimizer.name} is no finite number: its moves overflow")
-    return Bound(shown_steps(0, steps, trial.log_every, steps), *terms.T.copy())
+    return Bound(shown_steps(0, steps, trial.log_every, steps), *(terms.T + 0.0))  # no −0
 
 
 def shown_steps(start: int, stop: int, log_every: int, steps: int) -> NDArray[np.int64]:

@@ -58,7 +58,7 @@ def regret_and_iterate(path: Path, traces: Mapping[str, Trace], problem: Problem
         The files written.
     """
     with matplotlib.rc_context(STYLE):
-        figure, regret, iterate = _panels(2)
+        figure, (regret, iterate) = _panels(2)
         _legend(figure, regret, _draw_traces(regret, iterate, traces, problem))
         return save(figure, path)
 
@@ -75,7 +75,7 @@ def regret_and_bounds(
         bounds: of some of the traces or of all, by the same names; known at the traces' steps.
     """
     with matplotlib.rc_context(STYLE):
-        figure, regret, terms, iterate = _panels(3)
+        figure, (regret, terms, iterate) = _panels(3)
         lines = _draw_traces(regret, iterate, traces, problem)
         _prepare_steps(terms)
         kinds: dict[str, Line2D] = {}
@@ -83,9 +83,8 @@ def regret_and_bounds(
             if name in bounds:
                 known = bounds[name].at(trace.spread(1000).step)
                 kinds |= _draw_bounds(regret, terms, known, COLOURS[number % len(COLOURS)])
-        regret.set_ylabel("average regret $R(t)/t$, and bounds")
         regret.set_yscale("symlog" if min(map(_lowest, regret.get_lines())) <= 0 else "log")
-        terms.set_ylabel(r"$|$terms of the bound$|\,/\sqrt{t}$")
+        terms.set_ylabel(r"$|$term of the bound$|\,/\sqrt{t}$")
         terms.set_yscale("log")
         _legend(figure, regret, lines | {kind: kinds[kind] for kind in BOUNDS if kind in kinds})
         _legend(figure, terms, {kind: kinds[kind] for kind in TERMS})
@@ -150,7 +149,7 @@ def profile(path: Path, name: str, values: Sequence[float], columns: Mapping[str
     at = np.asarray(values)
     curves = {optimizer: Curve(at, column["regret"], column["mean_x"]) for optimizer, column in columns.items()}
     with matplotlib.rc_context(STYLE):
-        figure, regret, iterate = _panels(2)
+        figure, (regret, iterate) = _panels(2)
         for axes in (regret, iterate):
             set_axis(axes.xaxis, axes.set_xscale, name, values)
         _legend(figure, regret, _draw(regret, iterate, curves))
@@ -159,10 +158,10 @@ def profile(path: Path, name: str, values: Sequence[float], columns: Mapping[str
         return save(figure, path)
 
 
-def _panels(number: int) -> tuple[Figure, *tuple[Axes, ...]]:
+def _panels(number: int) -> tuple[Figure, Sequence[Axes]]:
     """A figure of so many panels side by side, the first one for regrets and the last one for iterates."""
     figure = Figure(figsize=(4.5 * number, 3.6), layout="constrained")
-    return figure, *figure.subplots(1, number)
+    return figure, figure.subplots(1, number)
 
 
 def _draw(regret: Axes, iterate: Axes, curves: Mapping[str, Curve]) -> dict[str, Line2D]:
