@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
@@ -16,6 +18,8 @@ from amsgrad_exp import bound, run
 from amsgrad_exp.bounds import Bound, Bounds, Published, bounds_of, refuse
 from amsgrad_exp.bounds.theorems import published
 from amsgrad_exp.bounds.trajectory import MOST_STEPS
+from amsgrad_exp.cli import bounds as cli
+from amsgrad_exp.cli.signals import Interruption
 from amsgrad_exp.errors import NoBound
 from amsgrad_exp.output.figures import curves, regret_and_bounds, style
 from amsgrad_exp.output.figures.style import COLOURS
@@ -142,6 +146,15 @@ def test_a_bound_that_cannot_be_is_refused_before_anything_is_run(in_process: Co
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "amsgrad-exp: a bound on the regret of adopt is known for beta1 = 0 alone, not 0.9\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bound_is_given_up_where_the_user_asks_to_stop(tmp_path: Path) -> None:
+    recorded = run(resolve({"optimizers": ["adam"], "steps": 1000}), tmp_path)
+    interruption = Interruption()
+    interruption.signal = signal.SIGTERM
+    with pytest.raises(typer.Exit) as ended:
+        cli.bounds_of({"adam": recorded}, interruption, quiet=True)
+    assert ended.value.exit_code == 143
 
 
 def test_the_bound_of_a_run_from_python(tmp_path: Path) -> None:

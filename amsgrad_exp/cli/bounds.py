@@ -38,6 +38,6 @@ def bounds_of(runs: Mapping[str, Run], interruption: Interruption, *, quiet: boo
                     raise typer.Exit(128 + interruption.signal)
 
             known[label] = api.bound(run, update_or_stop)
-        if reason := known[label].reason:
-            console.note(f"{label}: no published bound: {reason}")
+        if known[label].reason and not quiet:
+            console.note(f"{label}: no published bound: {known[label].reason}")
     return known
