@@ -199,7 +199,7 @@ def test_bounds_stand_beside_the_regret_and_their_terms_in_a_panel_of_their_own(
     regret_and_bounds(tmp_path / "figure", traces, bounds, Online())
     regret, terms, iterate = drawn[0].axes
     assert names(regret) == ["adam", "amsgrad", "bound", "published bound"]
-    assert names(terms) == ["distance", "moves", "end, its largest so far"]
+    assert names(terms) == ["distance", "moves", "largest end"]
     assert (regret.get_yscale(), terms.get_yscale(), iterate.get_yscale()) == ("log", "log", "linear")
     t = traces["adam"].step + 1
     lines = [line for line in regret.get_lines() if len(np.asarray(line.get_ydata())) == len(t)]

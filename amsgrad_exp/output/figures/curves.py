@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from amsgrad_exp.trace import Trace
 
 LONGEST_NAME_INSIDE = 36  # characters that a legend has room for beside the lines
 
-END = "end, its largest so far"
+END = "largest end"
 
 # A bound is pale and broad, so that it shows on either side of a regret that it is almost the same as.
 BOUNDS: dict[str, dict[str, Any]] = {
@@ -81,8 +82,8 @@ def regret_and_bounds(
         kinds: dict[str, Line2D] = {}
         for number, (name, trace) in enumerate(traces.items()):
             if name in bounds:
-                known = bounds[name].at(trace.spread(1000).step)
-                kinds |= _draw_bounds(regret, terms, known, COLOURS[number % len(COLOURS)])
+                steps = trace.spread(1000).step
+                kinds |= _draw_bounds(regret, terms, bounds[name], steps, COLOURS[number % len(COLOURS)])
         regret.set_yscale("symlog" if min(map(_lowest, regret.get_lines())) <= 0 else "log")
         terms.set_ylabel(r"$|$term of the bound$|\,/\sqrt{t}$")
         terms.set_yscale("log")
@@ -91,16 +92,20 @@ def regret_and_bounds(
         return save(figure, path)
 
 
-def _draw_bounds(regret: Axes, terms: Axes, known: Bounds, colour: str) -> dict[str, Line2D]:
-    """Draw one run's bounds, and return what stands for each kind of line in legends."""
-    trajectory = known.trajectory
-    t = trajectory.step + 1
+def _draw_bounds(regret: Axes, terms: Axes, bounds: Bounds, steps: NDArray[np.int64], colour: str) -> dict[str, Line2D]:
+    """Draw one run's bounds at some steps, and return what stands for each kind of line in legends.
+
+    Of end, whose sign changes all the time, it is the largest magnitude up to each step.
+    """
+    largest = np.maximum.accumulate(np.abs(bounds.trajectory.end))
+    known = bounds.at(steps)
+    trajectory, t = known.trajectory, steps + 1
     shown = [(regret, "bound", trajectory.total / t)]
     if known.published:
         shown.append((regret, "published bound", known.published.total / t))
-    parts = {name: np.abs(term) for name, term in trajectory.terms.items()}
-    parts[END] = np.maximum.accumulate(parts.pop("end"))  # its sign changes all the time
-    shown += [(terms, name, part / np.sqrt(t)) for name, part in parts.items()]
+    parts = {"distance": trajectory.distance, "moves": trajectory.moves}
+    parts[END] = largest[np.searchsorted(bounds.trajectory.step, steps)]
+    shown += [(terms, name, np.abs(part) / np.sqrt(t)) for name, part in parts.items()]
     kinds = {}
     for axes, kind, numbers in shown:
         axes.plot(t, numbers, color=colour, **(BOUNDS | TERMS)[kind])
@@ -203,7 +208,8 @@ def _legend(figure: Figure, axes: Axes, lines: Mapping[str, Line2D]) -> None:
     if max(map(len, lines)) <= LONGEST_NAME_INSIDE:
         legend = axes.legend(lines.values(), numbers)
     else:
-        legend = figure.legend(lines.values(), numbers, loc="outside lower center")
+        columns = math.ceil(figure.get_figwidth() / 9)
+        legend = figure.legend(lines.values(), numbers, loc="outside lower center", ncols=columns)
     for text, name in zip(legend.get_texts(), lines, strict=True):
         text.set_text(name)
         text.set_parse_math(False)
