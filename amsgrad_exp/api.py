@@ -96,6 +96,7 @@ def bound(run: Run, on_steps: Callable[[int, int], object] = lambda done, total:
 
     Raises:
         NoBound: none is known; the message says why.
+        RunFailed: it is no finite number.
     """
     ended = run.summary.result is not None or not len(run.trace)
     return bounds_of(run.trial, run.trial.steps if ended else int(run.trace.step[-1]) + 1, on_steps)

@@ -108,11 +108,11 @@ def _total(trial: Trial, steps: int, roots: Roots, first: float, third: Callable
     low, high = trial.problem.interval
     h = hyper_of(trial.optimizer)
     factor = (high - low) ** 2 / (1 - h.beta1)
-    decayed, pieces = 0.0, []
+    so_far, pieces = 0.0, []
     for t, root, squares in roots:
         over = (root + h.eps) * np.sqrt(t) / h.lr
-        sums = decayed + np.cumsum(_beta1(trial, t) * over)
-        decayed = float(sums[-1])
+        sums = so_far + np.cumsum(_beta1(trial, t) * over)
+        so_far = float(sums[-1])
         at = shown_steps(int(t[0]) - 1, int(t[-1]), trial.log_every, steps) - (int(t[0]) - 1)
         total = first * over + sums / (1 - h.beta1)
         pieces.append(factor * total[at] + third(t[at]) * np.sqrt(squares[at]))

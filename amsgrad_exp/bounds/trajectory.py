@@ -9,8 +9,8 @@ w_t = 1 + ρ_t − ρ_{t+1} and ρ_{T+1} = ρ_T,
     distance = Σ_t w_t·[(x_t − x*)² − (x_{t+1} − x*)²]/(2η_t), or w_t·m_t·(x_t − x*) where η_t = 0,
     moves    = Σ_t (w_t/2 + ρ_{t+1})·η_t·m_t².
 
-docs/method.md, *The regret bound*, has the proof, in whose middle is an idea of Alacaoglu et al. 2020 (arXiv
-2003.09729). Where β1 is constant, w_t = 1 and the last factor is (1 + β1)/(2(1 − β1)).
+docs/method.md, *The regret bound*, has the proof, which splits g_t as Alacaoglu et al. 2020 (arXiv 2003.09729) do for
+constant β1. Where β1 is constant, w_t = 1 and the last factor is (1 + β1)/(2(1 − β1)).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.errors import NoBound
+from amsgrad_exp.errors import NoBound, RunFailed
 from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import logged_steps
@@ -110,7 +110,7 @@ def bound(
 ) -> Bound:
     """The bound at every logged step of a trial, worked out in double precision whatever the trial's dtype.
 
-    Every step is simulated: some 10 ns each.
+    Every step is simulated: some 20 ns each.
 
     Args:
         trial: what was, or could be, run.
@@ -118,7 +118,8 @@ def bound(
         on_steps: called as steps are done, with how many are and how many there are.
 
     Raises:
-        NoBound: as `refuse`, or the bound is no finite number.
+        NoBound: as `refuse`.
+        RunFailed: the bound is no finite number.
     """
     from amsgrad_exp.engines.terms import make_terms
 
@@ -149,7 +150,7 @@ def bound(
         on_steps(stop, steps)
     terms = np.concatenate(logged)
     if not np.isfinite(terms).all():
-        raise NoBound(f"the bound on the regret of {trial.optimizer.name} is no finite number: its moves overflow")
+        raise RunFailed(f"the bound on the regret of {trial.optimizer.name} is no finite number: its moves overflow")
     return Bound(shown_steps(0, steps, trial.log_every, steps), *(terms.T + 0.0))  # no −0
 
 

@@ -22,7 +22,7 @@ def bounds_of(runs: Mapping[str, Run], interruption: Interruption, *, quiet: boo
     """The bounds of each run that has points, by its label; why a theorem does not apply is said.
 
     Raises:
-        NoBound: of one of them none is known.
+        NoBound, RunFailed: of one of them none is known, or it is no finite number.
         typer.Exit: the user asked to stop.
     """
     from amsgrad_exp import api
