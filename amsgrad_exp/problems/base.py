@@ -23,12 +23,14 @@ class Problem(BaseModel):
 
     Attributes:
         deterministic: whether the losses are the same for every seed.
+        convex: whether every one of the losses is convex.
         steps_per_period: after how many steps the losses repeat; None when they never do.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     deterministic: ClassVar[bool] = True
+    convex: ClassVar[bool] = False
 
     name: str
 
@@ -115,6 +117,8 @@ class LinearProblem(Problem):
     Attributes:
         low, high: the interval to which x is clamped after every step.
     """
+
+    convex: ClassVar[bool] = True
 
     low: Number = -1.0
     high: Number = 1.0

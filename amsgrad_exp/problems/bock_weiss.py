@@ -21,6 +21,7 @@ class BockWeiss(Quadratic):
     """
 
     name: Literal["bock-weiss"] = "bock-weiss"
+    convex: ClassVar[bool] = True
     c: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
     start_at: Number = 1.0
     steps_per_period: ClassVar[int] = 1

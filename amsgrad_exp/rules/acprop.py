@@ -8,6 +8,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.mean import GRADIENT
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: Any) -> Any:
@@ -37,7 +38,7 @@ def drift(slopes: Floats, h: Hyper) -> Floats:
     return total
 
 
-RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_var": 0.0}, delayed, (1.0,), drift=drift)
+RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_var": 0.0}, delayed, (1.0,), drift=drift, mean=GRADIENT)
 
 OPTIMIZER = Optimizer(
     title="ACProp",

@@ -9,6 +9,7 @@ import numpy as np
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.adam import textbook_correction
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, alongside, steady_state
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: Any) -> Any:
@@ -26,7 +27,9 @@ def drift(slopes: Floats, h: Hyper) -> Floats:
     return total
 
 
-RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_var": 0.0}, textbook_correction, (1.0, 1.0), drift=drift)
+RULE = Rule(
+    update, {"exp_avg": 0.0, "exp_avg_var": 0.0}, textbook_correction, (1.0, 1.0), drift=drift, mean=FIRST_MOMENT
+)
 
 OPTIMIZER = Optimizer(
     title="AdaBelief",

@@ -11,6 +11,7 @@ from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, bias_corrected
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class AdaBoundOptions(Options):
@@ -55,7 +56,7 @@ def drift(slopes: Floats, h: AdaBoundHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, drift=drift)
+RULE = Rule(update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, drift=drift, mean=FIRST_MOMENT)
 
 OPTIMIZER = Optimizer(
     title="AdaBound",

@@ -8,6 +8,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule, alongside, steady_state, uncorrected
+from amsgrad_exp.rules.mean import GRADIENT
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.optimizer import OptimizerSettings
@@ -48,7 +49,9 @@ def drift(slopes: Floats, h: AdadeltaHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, {"square_avg": 0.0, "acc_delta": 0.0}, uncorrected, (), hyper=AdadeltaHyper, drift=drift)
+RULE = Rule(
+    update, {"square_avg": 0.0, "acc_delta": 0.0}, uncorrected, (), hyper=AdadeltaHyper, drift=drift, mean=GRADIENT
+)
 
 
 def arguments(settings: OptimizerSettings) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Optimizer, Rule, uncorrected
+from amsgrad_exp.rules.mean import GRADIENT
 
 
 class AdagradHyper(NamedTuple):
@@ -22,7 +23,7 @@ def update(g: Any, a: Any, c: Any, h: Any, squares: Any) -> Any:
 
 
 # No drift: S grows for ever and D tends to 0, from the sign of the mean slope.
-RULE = Rule(update, {"sum": 0.0}, uncorrected, (), hyper=AdagradHyper)
+RULE = Rule(update, {"sum": 0.0}, uncorrected, (), hyper=AdagradHyper, mean=GRADIENT)
 
 OPTIMIZER = Optimizer(
     title="Adagrad",

@@ -8,6 +8,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import scalar, sqrt
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, bias_corrected, decayed, steady_state
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class AdamOptions(Options):
@@ -49,8 +50,8 @@ def drift(slopes: Floats, h: Hyper) -> Floats:
 
 
 MOMENTS = {"exp_avg": 0.0, "exp_avg_sq": 0.0}
-FOLDED = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), drift=drift)
-TEXTBOOK = Rule(textbook_update, MOMENTS, textbook_correction, (1.0, 1.0), drift=drift)
+FOLDED = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), drift=drift, mean=FIRST_MOMENT)
+TEXTBOOK = Rule(textbook_update, MOMENTS, textbook_correction, (1.0, 1.0), drift=drift, mean=FIRST_MOMENT)
 
 OPTIMIZER = Optimizer(
     title="Adam",

@@ -8,6 +8,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import maximum
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule, decayed, steady_state
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class AdamaxHyper(NamedTuple):
@@ -44,7 +45,9 @@ def drift(slopes: Floats, h: AdamaxHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, {"exp_avg": 0.0, "exp_inf": 0.0}, correction, (1.0,), hyper=AdamaxHyper, drift=drift)
+RULE = Rule(
+    update, {"exp_avg": 0.0, "exp_inf": 0.0}, correction, (1.0,), hyper=AdamaxHyper, drift=drift, mean=FIRST_MOMENT
+)
 
 OPTIMIZER = Optimizer(
     title="Adamax",

@@ -10,6 +10,7 @@ import numpy as np
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
+from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT
 
 
 class AdamNCHyper(NamedTuple):
@@ -46,7 +47,15 @@ def with_decay(kind: str) -> Rule:
         beta1, power = decay(t, h, power)
         return scale, (beta1, 1.0 - beta1, 1.0 / (t + 1)), (power, unsettled)
 
-    return Rule(update, {"exp_avg": 0.0, "exp_avg_sq": 0.0}, coefficients, (start, 1.0), hyper=AdamNCHyper, drift=drift)
+    return Rule(
+        update,
+        {"exp_avg": 0.0, "exp_avg_sq": 0.0},
+        coefficients,
+        (start, 1.0),
+        hyper=AdamNCHyper,
+        drift=drift,
+        mean=DECAYING_FIRST_MOMENT,
+    )
 
 
 OPTIMIZER = Optimizer(

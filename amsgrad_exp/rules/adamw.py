@@ -10,6 +10,7 @@ from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
 from amsgrad_exp.rules.base import Optimizer, Options, Rule, decayed
+from amsgrad_exp.rules.mean import FIRST_MOMENT_WITHOUT_DECAY
 
 
 class AdamWOptions(Options):
@@ -43,7 +44,7 @@ def corrections(t: Any, scale: Any, h: Any, power1: Any, power2: Any) -> Any:
 
 
 # No drift: what decay moves x by depends on x, so a period has no one D.
-RULE = Rule(update, MOMENTS, corrections, (1.0, 1.0), hyper=AdamWHyper, sees_x=True)
+RULE = Rule(update, MOMENTS, corrections, (1.0, 1.0), hyper=AdamWHyper, sees_x=True, mean=FIRST_MOMENT_WITHOUT_DECAY)
 
 OPTIMIZER = Optimizer(
     title="AdamW",

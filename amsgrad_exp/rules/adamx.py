@@ -9,6 +9,7 @@ from amsgrad_exp.arithmetic import maximum, sqrt
 from amsgrad_exp.rules.amsgrad import MOMENTS, DecayHyper, drift
 from amsgrad_exp.rules.base import Optimizer, Rule
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
+from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
@@ -35,7 +36,7 @@ def with_decay(kind: str) -> Rule:
 
     # Where β1 decays, v̂ remembers the first steps by how large β1t then was: no drift by the slopes of a period alone.
     known = drift if kind == "none" else None
-    return Rule(update, MOMENTS, coefficients, (start, 0.0), hyper=DecayHyper, drift=known)
+    return Rule(update, MOMENTS, coefficients, (start, 0.0), hyper=DecayHyper, drift=known, mean=DECAYING_FIRST_MOMENT)
 
 
 OPTIMIZER = Optimizer(

@@ -10,6 +10,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.mean import FIRST_MOMENT_WITHOUT_BETA2
 
 
 class AdanOptions(Options):
@@ -69,6 +70,7 @@ RULE = Rule(
     (1.0, 1.0, 1.0),
     hyper=AdanHyper,
     drift=drift,
+    mean=FIRST_MOMENT_WITHOUT_BETA2,
 )
 
 OPTIMIZER = Optimizer(

@@ -11,6 +11,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Integer
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.mean import GRADIENT, GRADIENT_WITHOUT_BETA1
 
 
 class AdaShiftOptions(Options):
@@ -63,6 +64,7 @@ def with_shift(n: int) -> Rule:
         coefficients,
         (1.0,),
         drift=drift,
+        mean=GRADIENT if n == 1 else GRADIENT_WITHOUT_BETA1,
     )
 
 

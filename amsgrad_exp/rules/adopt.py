@@ -9,6 +9,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, alongside, steady_state
+from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_BETA1
 
 
 class ADOPTOptions(Options):
@@ -49,8 +50,8 @@ def drift(slopes: Floats, h: Hyper) -> Floats:
 
 
 MOMENTS = {"exp_avg": 0.0, "exp_avg_sq": 0.0}
-CLIPPED = Rule(update, MOMENTS, clipped, (1.0,), drift=drift)
-UNCLIPPED = Rule(update, MOMENTS, unclipped, (1.0,), drift=drift)
+CLIPPED = Rule(update, MOMENTS, clipped, (1.0,), drift=drift, mean=GRADIENT_WITHOUT_BETA1)
+UNCLIPPED = Rule(update, MOMENTS, unclipped, (1.0,), drift=drift, mean=GRADIENT_WITHOUT_BETA1)
 
 OPTIMIZER = Optimizer(
     title="ADOPT",

@@ -9,6 +9,7 @@ from amsgrad_exp.rules.adabound import AdaBoundHyper, AdaBoundOptions, bounds, d
 from amsgrad_exp.rules.adam import moments
 from amsgrad_exp.rules.amsgrad import MOMENTS
 from amsgrad_exp.rules.base import Optimizer, Rule
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
@@ -18,7 +19,7 @@ def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_ex
     return minimum(maximum(a / (sqrt(v_max) + h.eps), c[0]), c[1]) * m, (m, v, v_max)
 
 
-RULE = Rule(update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, drift=drift)
+RULE = Rule(update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, drift=drift, mean=FIRST_MOMENT)
 
 OPTIMIZER = Optimizer(
     title="AMSBound",

@@ -16,6 +16,7 @@ from amsgrad_exp.arithmetic import maximum, sqrt
 from amsgrad_exp.rules.adam import moments, textbook_correction
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, bias_corrected, decayed, steady_state
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
+from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT, FIRST_MOMENT
 
 
 class AMSGradOptions(DecayOptions):
@@ -98,9 +99,9 @@ def optax_drift(slopes: Floats, h: Hyper) -> Floats:
 
 
 MOMENTS = {"exp_avg": 0.0, "exp_avg_sq": 0.0, "max_exp_avg_sq": 0.0}
-FOLDED = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), drift=drift)
-TEXTBOOK = Rule(textbook_update, MOMENTS, textbook_correction, (1.0, 1.0), drift=drift)
-OPTAX = Rule(optax_update, MOMENTS, optax_correction, (1.0, 1.0), drift=optax_drift)
+FOLDED = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), drift=drift, mean=FIRST_MOMENT)
+TEXTBOOK = Rule(textbook_update, MOMENTS, textbook_correction, (1.0, 1.0), drift=drift, mean=FIRST_MOMENT)
+OPTAX = Rule(optax_update, MOMENTS, optax_correction, (1.0, 1.0), drift=optax_drift, mean=FIRST_MOMENT)
 
 
 @functools.cache
@@ -112,7 +113,9 @@ def paper(kind: str) -> Rule:
         beta1, power = decay(t, h, power)
         return scale, (beta1, 1.0 - beta1), (power,)
 
-    return Rule(paper_update, MOMENTS, coefficients, (start,), hyper=DecayHyper, drift=drift)
+    return Rule(
+        paper_update, MOMENTS, coefficients, (start,), hyper=DecayHyper, drift=drift, mean=DECAYING_FIRST_MOMENT
+    )
 
 
 def rule(options: AMSGradOptions) -> Rule:

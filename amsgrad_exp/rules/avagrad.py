@@ -12,6 +12,7 @@ import numpy as np
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.adam import moments
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, decayed, steady_state, uncorrected
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class AvaGradOptions(Options):
@@ -70,8 +71,11 @@ RELEASED = Rule(
     delayed_correction,
     (1.0, 1.0),
     drift=released_drift,
+    mean=FIRST_MOMENT,
 )
-PUBLISHED = Rule(published_update, {"exp_avg": 0.0}, uncorrected, (), hyper=PublishedHyper, drift=published_drift)
+PUBLISHED = Rule(
+    published_update, {"exp_avg": 0.0}, uncorrected, (), hyper=PublishedHyper, drift=published_drift, mean=FIRST_MOMENT
+)
 
 OPTIMIZER = Optimizer(
     title="AvaGrad",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from amsgrad_exp.arithmetic import scalar, sqrt
 
 if TYPE_CHECKING:
+    from amsgrad_exp.rules.mean import Mean
     from amsgrad_exp.spec.optimizer import OptimizerSettings
 
 Floats = NDArray[np.float64]
@@ -56,6 +57,7 @@ class Rule:
         sees_x: whether the update depends on x itself, as weight decay does.
         drift: D of `theory.drift`, from the slopes of one period, (P,), and hyper-parameters, arrays of any shape;
             None where no periodic steady state is known.
+        mean: what the rule moves x along, where that is a mean of gradients; else None.
     """
 
     update: Callable[..., tuple[Any, tuple[Any, ...]]]
@@ -65,6 +67,7 @@ class Rule:
     hyper: type[Any] = Hyper
     sees_x: bool = False
     drift: Callable[[Floats, Any], Floats] | None = field(default=None)
+    mean: Mean | None = None
 
     @property
     def number_of_coefficients(self) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sign
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule, alongside, steady_state, uncorrected
+from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_BETA1
 
 
 class LionHyper(NamedTuple):
@@ -33,7 +34,7 @@ def drift(slopes: Floats, h: LionHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, {"exp_avg": 0.0}, uncorrected, (), hyper=LionHyper, drift=drift)
+RULE = Rule(update, {"exp_avg": 0.0}, uncorrected, (), hyper=LionHyper, drift=drift, mean=GRADIENT_WITHOUT_BETA1)
 
 OPTIMIZER = Optimizer(
     title="Lion",

@@ -11,6 +11,7 @@ from amsgrad_exp.arithmetic import power, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_BETA1
 
 
 class NAdamOptions(Options):
@@ -61,7 +62,7 @@ def drift(slopes: Floats, h: NAdamHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, MOMENTS, momenta, (1.0, 1.0, 1.0), hyper=NAdamHyper, drift=drift)
+RULE = Rule(update, MOMENTS, momenta, (1.0, 1.0, 1.0), hyper=NAdamHyper, drift=drift, mean=GRADIENT_WITHOUT_BETA1)
 
 # Its class is made of the rule: torch.optim's keeps Π μ_i in the default dtype, float32, whatever the parameter's.
 OPTIMIZER = Optimizer(

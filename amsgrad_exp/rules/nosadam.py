@@ -10,6 +10,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import power, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, decayed
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class NosAdamOptions(Options):
@@ -49,7 +50,15 @@ def drift(slopes: Floats, h: NosAdamHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_sq": 0.0}, nostalgia, (1.0, 0.0), hyper=NosAdamHyper, drift=drift)
+RULE = Rule(
+    update,
+    {"exp_avg": 0.0, "exp_avg_sq": 0.0},
+    nostalgia,
+    (1.0, 0.0),
+    hyper=NosAdamHyper,
+    drift=drift,
+    mean=FIRST_MOMENT,
+)
 
 OPTIMIZER = Optimizer(
     title="NosAdam",

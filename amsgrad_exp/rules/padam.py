@@ -12,6 +12,7 @@ from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import moments
 from amsgrad_exp.rules.amsgrad import MOMENTS
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, bias_corrected, steady_state
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class PadamOptions(Options):
@@ -47,7 +48,7 @@ def drift(slopes: Floats, h: PadamHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), hyper=PadamHyper, drift=drift)
+RULE = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), hyper=PadamHyper, drift=drift, mean=FIRST_MOMENT)
 
 OPTIMIZER = Optimizer(
     title="Padam",

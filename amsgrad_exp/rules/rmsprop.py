@@ -10,6 +10,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import maximum, number, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, steady_state, uncorrected
+from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_MOMENTUM
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.optimizer import OptimizerSettings
@@ -61,7 +62,15 @@ def centered_drift(slopes: Floats, h: RMSpropHyper) -> Floats:
     return total
 
 
-PLAIN = Rule(update, {"square_avg": 0.0, "momentum_buffer": 0.0}, uncorrected, (), hyper=RMSpropHyper, drift=drift)
+PLAIN = Rule(
+    update,
+    {"square_avg": 0.0, "momentum_buffer": 0.0},
+    uncorrected,
+    (),
+    hyper=RMSpropHyper,
+    drift=drift,
+    mean=GRADIENT_WITHOUT_MOMENTUM,
+)
 CENTERED = Rule(
     centered_update,
     {"square_avg": 0.0, "grad_avg": 0.0, "momentum_buffer": 0.0},
@@ -69,6 +78,7 @@ CENTERED = Rule(
     (),
     hyper=RMSpropHyper,
     drift=centered_drift,
+    mean=GRADIENT_WITHOUT_MOMENTUM,
 )
 
 

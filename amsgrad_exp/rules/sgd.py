@@ -9,6 +9,7 @@ from pydantic import Field
 
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, uncorrected
+from amsgrad_exp.rules.mean import HEAVY_BALL
 
 
 class SGDOptions(Options):
@@ -36,7 +37,7 @@ def drift(slopes: Floats, h: SGDHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, {"momentum_buffer": 0.0}, uncorrected, (), hyper=SGDHyper, drift=drift)
+RULE = Rule(update, {"momentum_buffer": 0.0}, uncorrected, (), hyper=SGDHyper, drift=drift, mean=HEAVY_BALL)
 
 OPTIMIZER = Optimizer(
     title="SGD",

@@ -8,6 +8,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sign
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule, uncorrected
+from amsgrad_exp.rules.mean import GRADIENT
 
 
 class SignSGDHyper(NamedTuple):
@@ -26,7 +27,7 @@ def drift(slopes: Floats, h: SignSGDHyper) -> Floats:
     return np.full(np.shape(h.lr), np.sum(np.sign(slopes)))
 
 
-RULE = Rule(update, {}, uncorrected, (), hyper=SignSGDHyper, drift=drift)
+RULE = Rule(update, {}, uncorrected, (), hyper=SignSGDHyper, drift=drift, mean=GRADIENT)
 
 OPTIMIZER = Optimizer(
     title="SignSGD",

@@ -7,6 +7,7 @@ from typing import Any
 from amsgrad_exp.arithmetic import sign, sqrt
 from amsgrad_exp.rules.adam import textbook_correction
 from amsgrad_exp.rules.base import Hyper, Optimizer, Rule
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
@@ -17,7 +18,9 @@ def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any
 
 
 # No drift: v moves by steps of (1 − β2)·g² whatever it is, so where it circles depends on where it began.
-RULE = Rule(update, {"exp_avg": 1e-6, "exp_avg_sq": 1e-6}, textbook_correction, (1.0, 1.0), hyper=Hyper)
+RULE = Rule(
+    update, {"exp_avg": 1e-6, "exp_avg_sq": 1e-6}, textbook_correction, (1.0, 1.0), hyper=Hyper, mean=FIRST_MOMENT
+)
 
 OPTIMIZER = Optimizer(
     title="Yogi",
