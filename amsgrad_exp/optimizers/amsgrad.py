@@ -28,8 +28,8 @@ class AMSGrad(Adam):
     Args:
         params, lr, betas, eps, weight_decay, optimized_update, defaults: as in `Adam`.
         amsgrad: False is plain Adam, for the whole optimizer or for one parameter group.
-        options: ``dialect``: torch, paper or optax; ``optimized_update`` is of torch's. ``beta1_decay``: none, geometric
-            (β1·λ^{t−1}) or harmonic (β1/t): how β1 decays in the paper's dialect. ``lam``: λ, in (0, 1).
+        options: ``dialect``: torch, paper or optax; ``optimized_update`` is of torch's. ``beta1_decay``: none,
+            geometric (β1·λ^{t−1}) or harmonic (β1/t): how β1 decays in the paper's dialect. ``lam``: λ, in (0, 1).
 
     Raises:
         ValueError: an argument is out of range; the message names it and its value.
