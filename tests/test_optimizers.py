@@ -306,7 +306,14 @@ def test_a_rule_that_sees_x_gets_the_parameter() -> None:
     rule = Rule(shrink, {}, lambda t, scale, h: (scale, (), ()), (), sees_x=True)
 
     class Shrink(RuleOptimizer):
-        optimizer = Optimizer("Shrink", "no paper", lambda options: rule, {"lr": 0.5, "beta1": 0, "beta2": 0, "eps": 0})
+        optimizer = Optimizer(
+            title="Shrink",
+            summary="x itself",
+            lines=("x_{t+1} = x_t − α_t·x_t",),
+            source="no paper",
+            rule=lambda options: rule,
+            defaults={"lr": 0.5, "beta1": 0, "beta2": 0, "eps": 0},
+        )
 
     (param,) = make_params([(3,)])
     before = param.detach().clone()

@@ -78,6 +78,18 @@ def rule(options: AdamOptions) -> Rule:
 
 OPTIMIZER = Optimizer(
     title="Adam",
+    summary="the mean slope over the root of the mean square, both moving averages",
+    lines=(
+        "m_t = β1·m_{t−1} + (1 − β1)·g_t",
+        "v_t = β2·v_{t−1} + (1 − β2)·g_t²",
+        "x_{t+1} = x_t − α_t·√(1 − β2^t)/(1 − β1^t)·m_t/(√v_t + ε)",
+    ),
+    remarks=(
+        "The paper's Algorithm 1, torch.optim and optax add ε to the root of the corrected v, √(v_t/(1 − "
+        "β2^t)) + ε: `optimized_update: false`.",
+        "Papers on its convergence, from Reddi et al. 2018 on, correct nothing: `dialect: paper`. Where they "
+        "have an ε it is under the root, √(v_t + ε); here it is added to the root.",
+    ),
     source="Kingma and Ba 2015, Algorithm 1",
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=rule,
