@@ -91,6 +91,15 @@ def test_what_adopt_moves_by_on_the_reviewers_cycle() -> None:
     assert result("adopt-cycle", "adopt", 100_000).mean_x == pytest.approx(-1, abs=0.03)
 
 
+def test_adabelief_without_momentum_is_gradient_descent() -> None:
+    """g − m is 0, and s what ε adds up to."""
+    eps, beta2 = 1e-4, 0.99
+    adabelief = {"name": "adabelief", "lr": 0.01, "beta1": 0, "beta2": beta2, "eps": eps}
+    sgd = {"name": "sgd", "lr": 0.01 / ((eps / (1 - beta2)) ** 0.5 + eps)}
+    one, other = (build(as_trial("online", entry, 1000)).advance(1000, 1).x for entry in (adabelief, sgd))
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-9)
+
+
 def test_the_limits_of_the_moments_in_adashifts_lemma() -> None:
     """lim m_{nd+i} and lim v_{nd+i} for i = 1, …, d on C, −1, …, −1."""
     C, d, beta1, beta2 = 101.0, 101, 0.9, 0.999
