@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -157,10 +156,8 @@ def list_(
 ) -> None:
     """List problems, optimizers, schedules, or the runs or sweeps that are there."""
     from amsgrad_exp.output import console
-    from amsgrad_exp.problems import PROBLEMS
     from amsgrad_exp.records import run as runs
-    from amsgrad_exp.rules import OPTIMIZERS
-    from amsgrad_exp.schedules import SCHEDULES
+    from amsgrad_exp.spec.choices import choices
     from amsgrad_exp.spec.explain import nearest
 
     if kind not in KINDS:
@@ -174,12 +171,4 @@ def list_(
         else:
             console.note(f"no runs under {out or RUNS}")
         return
-    if kind == "optimizers":
-        entries = {
-            name: f"{optimizer.path} (compiled, torch): {optimizer.source}" for name, optimizer in OPTIMIZERS.items()
-        }
-        entries["import.path"] = "any torch.optim.Optimizer class, such as torch.optim.NAdam (torch)"
-    else:
-        registry = PROBLEMS if kind == "problems" else SCHEDULES
-        entries = {name: (inspect.getdoc(entry) or "").splitlines()[0] for name, entry in registry.items()}
-    console.listing(kind, entries)
+    console.listing(*choices(kind))

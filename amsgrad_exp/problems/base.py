@@ -22,6 +22,7 @@ class Problem(BaseModel):
     """A sequence of losses f_t(x), each a function of x and of the step's coefficients.
 
     Attributes:
+        source: the paper, and where in it.
         deterministic: whether the losses are the same for every seed.
         convex: whether every one of the losses is convex.
         steps_per_period: after how many steps the losses repeat; None when they never do.
@@ -29,6 +30,7 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    source: ClassVar[str]
     deterministic: ClassVar[bool] = True
     convex: ClassVar[bool] = False
 

@@ -42,6 +42,15 @@ RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_var": 0.0}, delayed, (1.0,), drift
 
 OPTIMIZER = Optimizer(
     title="ACProp",
+    summary="AdaBelief's variance up to the step before, under the slope itself",
+    lines=(
+        "m_t and s_t as AdaBelief's",
+        "x_{t+1} = x_t − α_t·g_t/(√((s_{t−1} + ε)/(1 − β2^{t−1})) + ε), by α_1·g_1 at first",
+    ),
+    remarks=(
+        "optax takes g_t − m_{t−1} for s_t, the authors' code, as here, g_t − m_t; the numerator is g_t in both.",
+        "The released code can rectify as RAdam does; here it does not.",
+    ),
     source="Zhuang et al. 2021, as released",
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-16},
     rule=lambda options: RULE,

@@ -33,6 +33,18 @@ RULE = Rule(
 
 OPTIMIZER = Optimizer(
     title="AdaBelief",
+    summary="Adam with the variance of slopes around their mean for their square",
+    lines=(
+        "m_t as Adam's",
+        "s_t = β2·s_{t−1} + (1 − β2)·(g_t − m_t)² + ε",
+        "x_{t+1} = x_t − α_t·m_t/(1 − β1^t)/(√(s_t/(1 − β2^t)) + ε)",
+    ),
+    remarks=(
+        "The authors' package rectifies as RAdam does unless told not to; optax and, in version 4.1, "
+        "pytorch_optimizer do not.",
+        "ε is added at every step and comes to ε/(1 − β2). At β1 = 0, g_t = m_t, and that is all there is: "
+        "SGD with step size α/(√(ε/(1 − β2)) + ε).",
+    ),
     source="Zhuang et al. 2020, Algorithm 2",
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-16},
     rule=lambda options: RULE,

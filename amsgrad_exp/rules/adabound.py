@@ -60,6 +60,15 @@ RULE = Rule(update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, drift
 
 OPTIMIZER = Optimizer(
     title="AdaBound",
+    summary="Adam whose step sizes are clipped to bounds that close in on SGD's",
+    lines=(
+        "m_t and v_t as Adam's, F_t = final_lr·α_t/α, l_t = F_t·(1 − 1/(γt + 1)), u_t = F_t·(1 + 1/(γt))",
+        "η_t = clip(α_t·√(1 − β2^t)/(1 − β1^t)/(√v_t + ε), l_t, u_t)",
+        "x_{t+1} = x_t − η_t·m_t",
+    ),
+    remarks=(
+        "The paper corrects nothing, clips α/√v_t and divides that by √t; released code, as here, does not divide.",
+    ),
     source="Luo et al. 2019, as released",
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,

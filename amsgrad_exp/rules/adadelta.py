@@ -61,6 +61,13 @@ def arguments(settings: OptimizerSettings) -> dict[str, Any]:
 
 OPTIMIZER = Optimizer(
     title="Adadelta",
+    summary="slopes over their root mean square, times that of the moves",
+    lines=(
+        "v_t = β2·v_{t−1} + (1 − β2)·g_t²",
+        "δ_t = g_t·√(u_{t−1} + ε)/√(v_t + ε)",
+        "x_{t+1} = x_t − α_t·δ_t, u_t = β2·u_{t−1} + (1 − β2)·δ_t²",
+    ),
+    remarks=("The paper's ρ is β2 here, and it has no α: torch.optim's default is 1.",),
     source="Zeiler 2012, Algorithm 1",
     defaults={"lr": 1.0, "beta2": 0.9, "eps": 1e-6},
     rule=lambda options: RULE,

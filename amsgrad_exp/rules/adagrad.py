@@ -27,6 +27,12 @@ RULE = Rule(update, {"sum": 0.0}, uncorrected, (), hyper=AdagradHyper, mean=GRAD
 
 OPTIMIZER = Optimizer(
     title="Adagrad",
+    summary="slopes over the root of the sum of all squares so far",
+    lines=(
+        "S_t = Σ_{k≤t} g_k²",
+        "x_{t+1} = x_t − α_t·g_t/(√S_t + ε)",
+    ),
+    remarks=("optax starts S from 0.1 and has ε = 10⁻⁷ under the root.",),
     source="Duchi, Hazan and Singer 2011",
     defaults={"lr": 1e-2, "eps": 1e-10},
     rule=lambda options: RULE,

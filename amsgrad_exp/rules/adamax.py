@@ -51,6 +51,13 @@ RULE = Rule(
 
 OPTIMIZER = Optimizer(
     title="Adamax",
+    summary="Adam with a decaying maximum of slopes for the root",
+    lines=(
+        "m_t = β1·m_{t−1} + (1 − β1)·g_t",
+        "u_t = max(β2·u_{t−1}, |g_t| + ε)",
+        "x_{t+1} = x_t − α_t/(1 − β1^t)·m_t/u_t",
+    ),
+    remarks=("The paper has no ε; torch.optim and optax add it to |g_t|.",),
     source="Kingma and Ba 2015, Algorithm 2",
     defaults={"lr": 2e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,

@@ -60,6 +60,13 @@ def with_decay(kind: str) -> Rule:
 
 OPTIMIZER = Optimizer(
     title="AdamNC",
+    summary="Adam with the mean of all squares so far, β2t = 1 − 1/t",
+    lines=(
+        "m_t = β1t·m_{t−1} + (1 − β1t)·g_t",
+        "v_t = (1/t)·Σ_{k≤t} g_k²",
+        "x_{t+1} = x_t − α_t·m_t/(√v_t + ε)",
+    ),
+    remarks=("torch.optim, optax and pytorch_optimizer do not have it. With α_t = α/√t it is Adagrad with momentum.",),
     source="Reddi, Kale and Kumar 2018, Algorithm 3",
     defaults={"lr": 1e-3, "beta1": 0.9, "eps": 1e-8},
     rule=lambda options: with_decay(options.beta1_decay),

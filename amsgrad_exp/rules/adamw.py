@@ -48,6 +48,12 @@ RULE = Rule(update, MOMENTS, corrections, (1.0, 1.0), hyper=AdamWHyper, sees_x=T
 
 OPTIMIZER = Optimizer(
     title="AdamW",
+    summary="Adam, with x shrunk at every step",
+    lines=(
+        "m̂_t and v̂_t: Adam's m_t and v_t, bias-corrected",
+        "x_{t+1} = x_t − α_t·(m̂_t/(√v̂_t + ε) + λ·x_t)",
+    ),
+    remarks=("In the paper λ·x_t is multiplied by the schedule alone; in torch.optim, as here, by α_t.",),
     source="Loshchilov and Hutter 2019, Algorithm 2",
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,

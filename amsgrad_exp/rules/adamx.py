@@ -41,6 +41,16 @@ def with_decay(kind: str) -> Rule:
 
 OPTIMIZER = Optimizer(
     title="AdamX",
+    summary="AMSGrad for a β1 that decays, with the proof's gap closed",
+    lines=(
+        "m_t = β1t·m_{t−1} + (1 − β1t)·g_t, v_t as Adam's",
+        "v̂_t = max(((1 − β1t)/(1 − β1,t−1))²·v̂_{t−1}, v_t)",
+        "x_{t+1} = x_t − α_t·m_t/(√v̂_t + ε)",
+    ),
+    remarks=(
+        "torch.optim, optax and pytorch_optimizer do not have it. With a constant β1, the default, it is "
+        "AMSGrad in the paper's dialect.",
+    ),
     source="Tran and Phong 2019, Algorithm 2",
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: with_decay(options.beta1_decay),

@@ -75,6 +75,16 @@ RULE = Rule(
 
 OPTIMIZER = Optimizer(
     title="Adan",
+    summary="Adam with Nesterov's momentum from differences of slopes",
+    lines=(
+        "d_t = g_t − g_{t−1}, 0 at first; m_t averages g_t by β1, w_t averages d_t by β2, n_t averages (g_t + "
+        "β2·d_t)² by β3",
+        "x_{t+1} = x_t − α_t·(m_t/(1 − β1^t) + β2·w_t/(1 − β2^t))/(√(n_t/(1 − β3^t)) + ε)",
+    ),
+    remarks=(
+        "The paper's β are 1 less those of its code and of here.",
+        "optax weighs differences by 1 − β2 where the released code, as here, weighs them by β2: 0.08 and 0.92.",
+    ),
     source="Xie et al. 2022, as released",
     defaults={"lr": 1e-3, "beta1": 0.98, "beta2": 0.92, "eps": 1e-8},
     rule=lambda options: RULE,

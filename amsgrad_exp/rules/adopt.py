@@ -55,6 +55,17 @@ UNCLIPPED = Rule(update, MOMENTS, unclipped, (1.0,), drift=drift, mean=GRADIENT_
 
 OPTIMIZER = Optimizer(
     title="ADOPT",
+    summary="slopes over the root of v up to the step before, and then the mean",
+    lines=(
+        "n_t = clip(g_t/max(√v_{t−1}, ε), ±(t − 1)^{1/4})",
+        "m_t = β1·m_{t−1} + (1 − β1)·n_t",
+        "x_{t+1} = x_t − α_t·m_t, and only then v_t as Adam's; t = 1 sets v_1 = g_1² and moves nothing",
+    ),
+    remarks=(
+        "The paper's toy problem and releases before the clip have none: `clip: false`.",
+        "pytorch_optimizer counts the first step, which moves nothing: its clip is t^{1/4}. optax.contrib's "
+        "is as here.",
+    ),
     source="Taniguchi et al. 2024, Algorithm 2",
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.9999, "eps": 1e-6},
     rule=lambda options: CLIPPED if options.clip else UNCLIPPED,

@@ -23,6 +23,13 @@ RULE = Rule(update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, drift
 
 OPTIMIZER = Optimizer(
     title="AMSBound",
+    summary="AdaBound with the largest v so far",
+    lines=(
+        "v̂_t = max(v̂_{t−1}, v_t)",
+        "η_t = clip(α_t·√(1 − β2^t)/(1 − β1^t)/(√v̂_t + ε), l_t, u_t)",
+        "x_{t+1} = x_t − η_t·m_t, the rest as AdaBound's",
+    ),
+    remarks=("As AdaBound's. pytorch_optimizer has it as `ams_bound` of AdaBound.",),
     source="Luo et al. 2019, as released",
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,

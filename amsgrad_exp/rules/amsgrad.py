@@ -129,6 +129,19 @@ def rule(options: AMSGradOptions) -> Rule:
 
 OPTIMIZER = Optimizer(
     title="AMSGrad",
+    summary="Adam with the largest v so far",
+    lines=(
+        "m_t and v_t as Adam's",
+        "v̂_t = max(v̂_{t−1}, v_t)",
+        "x_{t+1} = x_t − α_t·√(1 − β2^t)/(1 − β1^t)·m_t/(√v̂_t + ε)",
+    ),
+    remarks=(
+        "The paper corrects nothing, and its β1 may decay: `dialect: paper` (with `beta1_decay`).",
+        "optax takes the maximum of corrected v, which keeps an early large slope at its full size for ever: "
+        "`dialect: optax`.",
+        "AdaShift's authors feed the maximum back, v_t = max(β2·v_{t−1} + (1 − β2)·g_t², v_{t−1}): none of "
+        "the dialects here.",
+    ),
     source="Reddi, Kale and Kumar 2018, Algorithm 2",
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=rule,

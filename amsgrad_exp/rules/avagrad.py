@@ -79,6 +79,17 @@ PUBLISHED = Rule(
 
 OPTIMIZER = Optimizer(
     title="AvaGrad",
+    summary="SGD with momentum, scaled by how the root of v changes",
+    lines=(
+        "γ_t = √(v_{t−2}/(1 − β2^{t−1})) + ε",
+        "x_{t+1} = x_t − α_t·γ_t/(1 − β1^t)·m_t/(√(v_{t−1}/(1 − β2^{t−1})) + ε), from t = 2 on",
+        "m_t and v_t as Adam's",
+    ),
+    remarks=(
+        "The paper divides by the norm of 1/(√v_{t−1} + ε) over all parameters, which in one dimension leaves "
+        "SGD with momentum: `form: published`. The released code's norm, which pytorch_optimizer has too, is "
+        "a step late.",
+    ),
     source="Savarese et al. 2021, as released",
     defaults={"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 0.1},
     rule=lambda options: RELEASED if options.form == "released" else PUBLISHED,

@@ -97,6 +97,9 @@ class Optimizer:
 
     Attributes:
         title: its name as papers write it, and that of its class.
+        summary: what it does, in a phrase.
+        lines: its rule with default options, in at most three lines; t counts from 1, and after a step x is clamped.
+        remarks: where the paper and libraries differ, a sentence or two each.
         source: the paper, and where in it.
         rule: its `Rule` for given options; the same one for options that are among the rule's hyper-parameters.
         options: the type of its options.
@@ -106,9 +109,12 @@ class Optimizer:
     """
 
     title: str
+    summary: str
+    lines: tuple[str, ...]
     source: str
     rule: Callable[[Any], Rule]
     defaults: Mapping[str, float]
+    remarks: tuple[str, ...] = ()
     options: type[Options] = Options
     torch: str | None = None
     arguments: Callable[[OptimizerSettings], dict[str, Any]] | None = None

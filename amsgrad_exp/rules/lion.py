@@ -38,6 +38,11 @@ RULE = Rule(update, {"exp_avg": 0.0}, uncorrected, (), hyper=LionHyper, drift=dr
 
 OPTIMIZER = Optimizer(
     title="Lion",
+    summary="the sign of a mean that the newest slope weighs more in",
+    lines=(
+        "x_{t+1} = x_t − α_t·sign(β1·m_{t−1} + (1 − β1)·g_t)",
+        "m_t = β2·m_{t−1} + (1 − β2)·g_t",
+    ),
     source="Chen et al. 2023, Algorithm 2",
     defaults={"lr": 1e-4, "beta1": 0.9, "beta2": 0.99},
     rule=lambda options: RULE,

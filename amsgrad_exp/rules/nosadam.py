@@ -62,6 +62,16 @@ RULE = Rule(
 
 OPTIMIZER = Optimizer(
     title="NosAdam",
+    summary="Adam with a mean of all squares that weighs the past more",
+    lines=(
+        "b_k = k^−γ, B_t = Σ_{k≤t} b_k",
+        "v_t = Σ_{k≤t} b_k·g_k²/B_t, m_t as Adam's",
+        "x_{t+1} = x_t − α_t/(1 − β1^t)·m_t/(√v_t + ε)",
+    ),
+    remarks=(
+        "The released PyTorch code's default is γ = 0, AdamNC with m corrected; γ = 0.1, the default here, is "
+        "that of the authors' MATLAB code.",
+    ),
     source="Huang, Wang and Dong 2019, Algorithm 1",
     defaults={"lr": 1e-3, "beta1": 0.9, "eps": 1e-8},
     rule=lambda options: RULE,

@@ -52,6 +52,15 @@ RULE = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), hyper=PadamHyper, drift
 
 OPTIMIZER = Optimizer(
     title="Padam",
+    summary="AMSGrad with v̂ to a smaller power than ½",
+    lines=(
+        "m_t, v_t and v̂_t as AMSGrad's",
+        "x_{t+1} = x_t − α_t·√(1 − β2^t)/(1 − β1^t)·m_t/(√v̂_t + ε)^{2p}",
+    ),
+    remarks=(
+        "The released code's default is p = 1/4; 1/8, the default here, is the paper's as remembered, not looked up.",
+        "pytorch_optimizer's PAdam has no maximum: it is Adam to a power.",
+    ),
     source="Chen et al. 2020, Algorithm 1",
     defaults={"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,

@@ -89,6 +89,16 @@ def arguments(settings: OptimizerSettings) -> dict[str, Any]:
 
 OPTIMIZER = Optimizer(
     title="RMSprop",
+    summary="slopes over the root of their mean square: Adam at β1 = 0",
+    lines=(
+        "v_t = β2·v_{t−1} + (1 − β2)·g_t²",
+        "b_t = μ·b_{t−1} + g_t/(√v_t + ε)",
+        "x_{t+1} = x_t − α_t·b_t",
+    ),
+    remarks=(
+        "torch.optim's α is β2 here. optax has ε under the root by default.",
+        "`centered` takes the square of the mean slope from v_t.",
+    ),
     source="Tieleman and Hinton 2012, as in torch.optim",
     defaults={"lr": 1e-2, "beta2": 0.99, "eps": 1e-8},
     rule=lambda options: CENTERED if options.centered else PLAIN,

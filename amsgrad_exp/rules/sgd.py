@@ -41,6 +41,11 @@ RULE = Rule(update, {"momentum_buffer": 0.0}, uncorrected, (), hyper=SGDHyper, d
 
 OPTIMIZER = Optimizer(
     title="SGD",
+    summary="the slope itself, or a sum of slopes that decays",
+    lines=(
+        "b_t = μ·b_{t−1} + g_t",
+        "x_{t+1} = x_t − α_t·b_t",
+    ),
     source="Robbins and Monro 1951; Polyak 1964",
     defaults={"lr": 1e-3},
     rule=lambda options: RULE,

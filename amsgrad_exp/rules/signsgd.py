@@ -31,6 +31,9 @@ RULE = Rule(update, {}, uncorrected, (), hyper=SignSGDHyper, drift=drift, mean=G
 
 OPTIMIZER = Optimizer(
     title="SignSGD",
+    summary="the sign of the slope",
+    lines=("x_{t+1} = x_t − α_t·sign(g_t)",),
+    remarks=("It is Adam at β1 = β2 = ε = 0.",),
     source="Bernstein et al. 2018, Algorithm 1",
     defaults={"lr": 1e-3},
     rule=lambda options: RULE,

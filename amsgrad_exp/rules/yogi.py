@@ -24,6 +24,13 @@ RULE = Rule(
 
 OPTIMIZER = Optimizer(
     title="Yogi",
+    summary="Adam with v changed by at most (1 − β2)·g² either way",
+    lines=(
+        "m_t as Adam's",
+        "v_t = v_{t−1} − (1 − β2)·sign(v_{t−1} − g_t²)·g_t²",
+        "x_{t+1} = x_t − α_t·m_t/(1 − β1^t)/(√(v_t/(1 − β2^t)) + ε)",
+    ),
+    remarks=("m and v start from 10⁻⁶, as in optax and pytorch_optimizer.",),
     source="Zaheer et al. 2018, Algorithm 2",
     defaults={"lr": 1e-2, "beta1": 0.9, "beta2": 0.999, "eps": 1e-3},
     rule=lambda options: RULE,
