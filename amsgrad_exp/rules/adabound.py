@@ -55,7 +55,7 @@ def drift(slopes: Floats, h: AdaBoundHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, drift=drift)
+RULE = Rule(update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, settles=False, drift=drift)
 
 OPTIMIZER = Optimizer(
     title="AdaBound",

@@ -46,7 +46,15 @@ def with_decay(kind: str) -> Rule:
         beta1, power = decay(t, h, power)
         return scale, (beta1, 1.0 - beta1, 1.0 / (t + 1)), (power, unsettled)
 
-    return Rule(update, {"exp_avg": 0.0, "exp_avg_sq": 0.0}, coefficients, (start, 1.0), hyper=AdamNCHyper, drift=drift)
+    return Rule(
+        update,
+        {"exp_avg": 0.0, "exp_avg_sq": 0.0},
+        coefficients,
+        (start, 1.0),
+        hyper=AdamNCHyper,
+        settles=False,
+        drift=drift,
+    )
 
 
 OPTIMIZER = Optimizer(

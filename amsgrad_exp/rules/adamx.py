@@ -35,7 +35,7 @@ def with_decay(kind: str) -> Rule:
 
     # Where β1 decays, v̂ remembers the first steps by how large β1t then was: no drift by the slopes of a period alone.
     known = drift if kind == "none" else None
-    return Rule(update, MOMENTS, coefficients, (start, 0.0), hyper=DecayHyper, drift=known)
+    return Rule(update, MOMENTS, coefficients, (start, 0.0), hyper=DecayHyper, settles=kind != "harmonic", drift=known)
 
 
 OPTIMIZER = Optimizer(

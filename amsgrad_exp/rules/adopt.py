@@ -49,7 +49,7 @@ def drift(slopes: Floats, h: Hyper) -> Floats:
 
 
 MOMENTS = {"exp_avg": 0.0, "exp_avg_sq": 0.0}
-CLIPPED = Rule(update, MOMENTS, clipped, (1.0,), drift=drift)
+CLIPPED = Rule(update, MOMENTS, clipped, (1.0,), settles=False, drift=drift)
 UNCLIPPED = Rule(update, MOMENTS, unclipped, (1.0,), drift=drift)
 
 OPTIMIZER = Optimizer(

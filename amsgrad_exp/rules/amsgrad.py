@@ -112,7 +112,7 @@ def paper(kind: str) -> Rule:
         beta1, power = decay(t, h, power)
         return scale, (beta1, 1.0 - beta1), (power,)
 
-    return Rule(paper_update, MOMENTS, coefficients, (start,), hyper=DecayHyper, drift=drift)
+    return Rule(paper_update, MOMENTS, coefficients, (start,), hyper=DecayHyper, settles=kind != "harmonic", drift=drift)
 
 
 def rule(options: AMSGradOptions) -> Rule:

@@ -49,11 +49,12 @@ class Rule:
             Where the rule `sees_x`, x comes before the state: (g, a, c, h, x, *state).
         state: the names of what is kept, torch.optim's where it has one, and their numbers at t = 0.
         coefficients: (t, scale, h, *carry) → (scale, c, carry): at step t, counted from 0, from α_t/α and what was
-            carried from step to step, all in double precision: α_t/α with its correction, and c. Once all that is
-            carried is 0 the scale comes back as it went in and c no longer changes.
+            carried from step to step, all in double precision: α_t/α with its correction, and c. The lr of h has no
+            part in them. Once all that is carried is 0 the scale comes back as it went in and c no longer changes.
         carry: what is carried, at t = 0.
         hyper: the type of h.
         sees_x: whether the update depends on x itself, as weight decay does.
+        settles: whether all that is carried ever comes to be 0.
         drift: D of `theory.drift`, from the slopes of one period, (P,), and hyper-parameters, arrays of any shape;
             None where no periodic steady state is known.
     """
@@ -64,6 +65,7 @@ class Rule:
     carry: tuple[float, ...]
     hyper: type[Any] = Hyper
     sees_x: bool = False
+    settles: bool = True
     drift: Callable[[Floats, Any], Floats] | None = field(default=None)
 
     @property

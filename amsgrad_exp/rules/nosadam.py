@@ -49,7 +49,15 @@ def drift(slopes: Floats, h: NosAdamHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_sq": 0.0}, nostalgia, (1.0, 0.0), hyper=NosAdamHyper, drift=drift)
+RULE = Rule(
+    update,
+    {"exp_avg": 0.0, "exp_avg_sq": 0.0},
+    nostalgia,
+    (1.0, 0.0),
+    hyper=NosAdamHyper,
+    settles=False,
+    drift=drift,
+)
 
 OPTIMIZER = Optimizer(
     title="NosAdam",
