@@ -8,6 +8,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.claims import Claim, Kind
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: Any) -> Any:
@@ -42,6 +43,11 @@ RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_var": 0.0}, delayed, (1.0,), drift
 OPTIMIZER = Optimizer(
     title="ACProp",
     source="Zhuang et al. 2021, as released",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Zhuang et al. 2021",
+        "bounded gradients",
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-16},
     rule=lambda options: RULE,
 )

@@ -9,6 +9,7 @@ import numpy as np
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.adam import textbook_correction
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, alongside, steady_state
+from amsgrad_exp.rules.claims import Claim, Kind, one_sample
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: Any) -> Any:
@@ -31,6 +32,12 @@ RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_var": 0.0}, textbook_correction, (
 OPTIMIZER = Optimizer(
     title="AdaBelief",
     source="Zhuang et al. 2020, Algorithm 2",
+    claim=Claim(
+        Kind.REGRET,
+        "Zhuang et al. 2020",
+        "second moments that never decrease, which no setting ensures",
+        one_sample,
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-16},
     rule=lambda options: RULE,
 )

@@ -11,6 +11,7 @@ from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, bias_corrected
+from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
 
 
 class AdaBoundOptions(Options):
@@ -60,7 +61,15 @@ RULE = Rule(update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, settl
 OPTIMIZER = Optimizer(
     title="AdaBound",
     source="Luo et al. 2019, as released",
+    claim=Claim(
+        Kind.REGRET,
+        "Luo et al. 2019, Theorem 4",
+        "β1 that decays (β1 = 0)",
+        no_momentum,
+        refuted="Savarese 2019 (arXiv 1908.04457), Corollary 1, who corrects it",
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     options=AdaBoundOptions,
+    grows=lambda options: {"final_lr": 1.0},
 )

@@ -8,6 +8,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule, alongside, steady_state, uncorrected
+from amsgrad_exp.rules.claims import NOTHING
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.optimizer import OptimizerSettings
@@ -59,6 +60,7 @@ def arguments(settings: OptimizerSettings) -> dict[str, Any]:
 OPTIMIZER = Optimizer(
     title="Adadelta",
     source="Zeiler 2012, Algorithm 1",
+    claim=NOTHING,
     defaults={"lr": 1.0, "beta2": 0.9, "eps": 1e-6},
     rule=lambda options: RULE,
     torch="torch.optim.Adadelta",

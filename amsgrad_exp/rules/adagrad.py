@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Optimizer, Rule, uncorrected
+from amsgrad_exp.rules.claims import Claim, Kind
 
 
 class AdagradHyper(NamedTuple):
@@ -27,6 +28,12 @@ RULE = Rule(update, {"sum": 0.0}, uncorrected, (), hyper=AdagradHyper)
 OPTIMIZER = Optimizer(
     title="Adagrad",
     source="Duchi, Hazan and Singer 2011",
+    claim=Claim(
+        Kind.REGRET,
+        "Duchi, Hazan and Singer 2011, Theorem 5",
+        "constant α: its step sizes fall like 1/√t of themselves",
+        schedule="constant",
+    ),
     defaults={"lr": 1e-2, "eps": 1e-10},
     rule=lambda options: RULE,
     torch="torch.optim.Adagrad",

@@ -8,6 +8,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import scalar, sqrt
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, bias_corrected, decayed, steady_state
+from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
 
 
 class AdamOptions(Options):
@@ -55,6 +56,13 @@ TEXTBOOK = Rule(textbook_update, MOMENTS, textbook_correction, (1.0, 1.0), drift
 OPTIMIZER = Optimizer(
     title="Adam",
     source="Kingma and Ba 2015, Algorithm 1",
+    claim=Claim(
+        Kind.REGRET,
+        "Kingma and Ba 2015, Theorem 4.1",
+        "β1²/√β2 < 1 and β1 that decays (β1 = 0)",
+        no_momentum,
+        refuted="Reddi, Kale and Kumar 2018, Theorems 1 to 3",
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: FOLDED if options.optimized_update else TEXTBOOK,
     options=AdamOptions,

@@ -8,6 +8,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import maximum
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule, decayed, steady_state
+from amsgrad_exp.rules.claims import NOTHING
 
 
 class AdamaxHyper(NamedTuple):
@@ -49,6 +50,7 @@ RULE = Rule(update, {"exp_avg": 0.0, "exp_inf": 0.0}, correction, (1.0,), hyper=
 OPTIMIZER = Optimizer(
     title="Adamax",
     source="Kingma and Ba 2015, Algorithm 2",
+    claim=NOTHING,
     defaults={"lr": 2e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     torch="torch.optim.Adamax",

@@ -9,6 +9,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule
+from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
 
 
@@ -60,6 +61,11 @@ def with_decay(kind: str) -> Rule:
 OPTIMIZER = Optimizer(
     title="AdamNC",
     source="Reddi, Kale and Kumar 2018, Algorithm 3",
+    claim=Claim(
+        Kind.REGRET,
+        "Reddi, Kale and Kumar 2018, Theorem 5 and Corollary 2; with constant β1 Alacaoglu et al. 2020",
+        "β2t = 1 − 1/t",
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "eps": 1e-8},
     rule=lambda options: with_decay(options.beta1_decay),
     options=DecayOptions,

@@ -10,6 +10,7 @@ from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
 from amsgrad_exp.rules.base import Optimizer, Options, Rule, decayed
+from amsgrad_exp.rules.claims import NOTHING
 
 
 class AdamWOptions(Options):
@@ -48,6 +49,7 @@ RULE = Rule(update, MOMENTS, corrections, (1.0, 1.0), hyper=AdamWHyper, sees_x=T
 OPTIMIZER = Optimizer(
     title="AdamW",
     source="Loshchilov and Hutter 2019, Algorithm 2",
+    claim=NOTHING,
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     options=AdamWOptions,

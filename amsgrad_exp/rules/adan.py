@@ -10,6 +10,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.claims import Claim, Kind, one_sample
 
 
 class AdanOptions(Options):
@@ -74,6 +75,12 @@ RULE = Rule(
 OPTIMIZER = Optimizer(
     title="Adan",
     source="Xie et al. 2022, as released",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Xie et al. 2022",
+        "bounded gradients and variance",
+        one_sample,
+    ),
     defaults={"lr": 1e-3, "beta1": 0.98, "beta2": 0.92, "eps": 1e-8},
     rule=lambda options: RULE,
     options=AdanOptions,

@@ -9,6 +9,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, alongside, steady_state
+from amsgrad_exp.rules.claims import Claim, Kind
 
 
 class ADOPTOptions(Options):
@@ -55,7 +56,13 @@ UNCLIPPED = Rule(update, MOMENTS, unclipped, (1.0,), drift=drift)
 OPTIMIZER = Optimizer(
     title="ADOPT",
     source="Taniguchi et al. 2024, Algorithm 2",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Taniguchi et al. 2024",
+        "E g² bounded, any β2",
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.9999, "eps": 1e-6},
     rule=lambda options: CLIPPED if options.clip else UNCLIPPED,
     options=ADOPTOptions,
+    variants=({"clip": False},),
 )

@@ -12,6 +12,7 @@ import numpy as np
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.adam import moments
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, decayed, steady_state, uncorrected
+from amsgrad_exp.rules.claims import Claim, Kind
 
 
 class AvaGradOptions(Options):
@@ -76,7 +77,14 @@ PUBLISHED = Rule(published_update, {"exp_avg": 0.0}, uncorrected, (), hyper=Publ
 OPTIMIZER = Optimizer(
     title="AvaGrad",
     source="Savarese et al. 2021, as released",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Savarese et al. 2021",
+        "bounded gradients, any ε > 0",
+    ),
     defaults={"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 0.1},
     rule=lambda options: RELEASED if options.form == "released" else PUBLISHED,
     options=AvaGradOptions,
+    variants=({"form": "published"},),
+    grows=lambda options: {"lr": 1.0},
 )

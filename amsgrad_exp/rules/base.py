@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
 from amsgrad_exp.arithmetic import scalar, sqrt
+from amsgrad_exp.rules.claims import NOTHING, Claim
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.optimizer import OptimizerSettings
@@ -100,6 +101,10 @@ class Optimizer:
         rule: its `Rule` for given options; the same one for options that are among the rule's hyper-parameters.
         options: the type of its options.
         defaults: what its authors, or the library that has it, publish of lr, beta1, beta2 and eps.
+        claim: what was published of its convergence, and that is to hold for it.
+        variants: options under which the literature knows it as another optimizer.
+        grows: from its options, those of lr and its options that its moves are proportional to together with a power
+            of the gradients' size, and that power; of one that divides by that size, none.
         torch: the import path of its class; without one, `amsgrad_exp.optimizers` makes a class of the rule.
         arguments: keyword arguments of the class other than lr, from settings, where its names for them are others.
     """
@@ -109,6 +114,9 @@ class Optimizer:
     rule: Callable[[Any], Rule]
     defaults: Mapping[str, float]
     options: type[Options] = Options
+    claim: Claim = NOTHING
+    variants: tuple[Mapping[str, Any], ...] = ()
+    grows: Callable[[Any], Mapping[str, float]] = lambda options: {}
     torch: str | None = None
     arguments: Callable[[OptimizerSettings], dict[str, Any]] | None = None
 

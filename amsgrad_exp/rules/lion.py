@@ -8,6 +8,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sign
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule, alongside, steady_state, uncorrected
+from amsgrad_exp.rules.claims import NOTHING
 
 
 class LionHyper(NamedTuple):
@@ -38,6 +39,7 @@ RULE = Rule(update, {"exp_avg": 0.0}, uncorrected, (), hyper=LionHyper, drift=dr
 OPTIMIZER = Optimizer(
     title="Lion",
     source="Chen et al. 2023, Algorithm 2",
+    claim=NOTHING,
     defaults={"lr": 1e-4, "beta1": 0.9, "beta2": 0.99},
     rule=lambda options: RULE,
 )

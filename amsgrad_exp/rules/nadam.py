@@ -11,6 +11,7 @@ from amsgrad_exp.arithmetic import power, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.claims import NOTHING
 
 
 class NAdamOptions(Options):
@@ -67,6 +68,7 @@ RULE = Rule(update, MOMENTS, momenta, (1.0, 1.0, 1.0), hyper=NAdamHyper, drift=d
 OPTIMIZER = Optimizer(
     title="NAdam",
     source="Dozat 2016, as in torch.optim",
+    claim=NOTHING,
     defaults={"lr": 2e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     options=NAdamOptions,

@@ -13,6 +13,7 @@ from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import moments
 from amsgrad_exp.rules.amsgrad import MOMENTS
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, bias_corrected, steady_state
+from amsgrad_exp.rules.claims import Claim, Kind
 
 
 class PadamOptions(Options):
@@ -69,7 +70,13 @@ RULE = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), hyper=PadamHyper, drift
 OPTIMIZER = Optimizer(
     title="Padam",
     source="Chen et al. 2020, Algorithm 1",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Zhou et al. 2018 (arXiv 1808.05671)",
+        "bounded gradients, 0 < p ≤ 1/2",
+    ),
     defaults={"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: with_roots(ROOTS[options.p]) if options.p in ROOTS else RULE,
     options=PadamOptions,
+    grows=lambda options: {"lr": 1.0 - 2.0 * options.p},
 )

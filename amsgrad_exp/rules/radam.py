@@ -9,6 +9,7 @@ import numpy as np
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.adam import moments
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, decayed, steady_state
+from amsgrad_exp.rules.claims import NOTHING
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
@@ -48,6 +49,7 @@ RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_sq": 0.0}, rectified, (1.0, 1.0), 
 OPTIMIZER = Optimizer(
     title="RAdam",
     source="Liu et al. 2020, Algorithm 2",
+    claim=NOTHING,
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     torch="torch.optim.RAdam",

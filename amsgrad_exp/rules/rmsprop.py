@@ -10,6 +10,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import maximum, number, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, steady_state, uncorrected
+from amsgrad_exp.rules.claims import NOTHING
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.optimizer import OptimizerSettings
@@ -80,6 +81,7 @@ def arguments(settings: OptimizerSettings) -> dict[str, Any]:
 OPTIMIZER = Optimizer(
     title="RMSprop",
     source="Tieleman and Hinton 2012, as in torch.optim",
+    claim=NOTHING,
     defaults={"lr": 1e-2, "beta2": 0.99, "eps": 1e-8},
     rule=lambda options: CENTERED if options.centered else PLAIN,
     options=RMSpropOptions,

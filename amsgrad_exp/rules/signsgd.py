@@ -8,6 +8,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sign
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule, uncorrected
+from amsgrad_exp.rules.claims import Claim, Kind, one_sample
 
 
 class SignSGDHyper(NamedTuple):
@@ -31,6 +32,12 @@ RULE = Rule(update, {}, uncorrected, (), hyper=SignSGDHyper, drift=drift)
 OPTIMIZER = Optimizer(
     title="SignSGD",
     source="Bernstein et al. 2018, Algorithm 1",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Bernstein et al. 2018, Theorem 1",
+        "batches that grow",
+        one_sample,
+    ),
     defaults={"lr": 1e-3},
     rule=lambda options: RULE,
 )

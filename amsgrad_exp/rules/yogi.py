@@ -7,6 +7,7 @@ from typing import Any
 from amsgrad_exp.arithmetic import sign, sqrt
 from amsgrad_exp.rules.adam import textbook_correction
 from amsgrad_exp.rules.base import Hyper, Optimizer, Rule
+from amsgrad_exp.rules.claims import Claim, Kind, one_sample
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
@@ -22,6 +23,12 @@ RULE = Rule(update, {"exp_avg": 1e-6, "exp_avg_sq": 1e-6}, textbook_correction, 
 OPTIMIZER = Optimizer(
     title="Yogi",
     source="Zaheer et al. 2018, Algorithm 2",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Zaheer et al. 2018",
+        "1 − β2 ≤ ε²/(16G²), and batches that grow",
+        one_sample,
+    ),
     defaults={"lr": 1e-2, "beta1": 0.9, "beta2": 0.999, "eps": 1e-3},
     rule=lambda options: RULE,
 )

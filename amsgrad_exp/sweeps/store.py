@@ -21,19 +21,20 @@ from numpy.typing import NDArray
 from amsgrad_exp.driver.result import Result
 from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.records.files import replacing, sha256
-from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.spec.cells import Cells
 
 Row = dict[str, Any]
 
-RESULTS = tuple(field.name for field in fields(Result) if not field.name.endswith("_halfwidth"))
 CHECKSUM = "sha256"  # of the other columns; 0.1.0 wrote none
 BUSY_SECONDS = 5.0  # that another process may keep the database to itself
 SQL_TYPES = {int: "INTEGER", float: "REAL", float | None: "REAL"}  # of all else: TEXT
 
 
-def _result_types() -> dict[str, str]:
+def results_of(cells: Cells) -> dict[str, str]:
+    """Those of `Result`'s fields that rows have, and the SQL type of each."""
     kinds = typing.get_type_hints(Result)
-    return {name: SQL_TYPES.get(kinds[name], "TEXT") for name in RESULTS}
+    names = [field.name for field in fields(Result) if cells.averaged or not field.name.endswith("_halfwidth")]
+    return {name: SQL_TYPES.get(kinds[name], "TEXT") for name in names}
 
 
 def as_kept(row: Row) -> Row:
@@ -57,7 +58,7 @@ class Results:
         checksums: whether its rows have one.
     """
 
-    def __init__(self, path: Path, sweep: Sweep) -> None:
+    def __init__(self, path: Path, sweep: Cells) -> None:
         """Open it, and make what is missing of its tables.
 
         Raises:
@@ -65,8 +66,8 @@ class Results:
         """
         self._database = database = sqlite3.connect(path, timeout=BUSY_SECONDS)
         self._sweep = sweep
-        axes = dict.fromkeys(sweep.axes, "REAL")
-        types = {"cell": "INTEGER PRIMARY KEY", "optimizer": "TEXT", **axes, **_result_types(), "failure": "TEXT"}
+        told_apart = {"cell": "INTEGER PRIMARY KEY", "optimizer": "TEXT", **sweep.columns}
+        self._types = types = {**told_apart, **results_of(sweep), "failure": "TEXT"}
         self.columns = tuple(types)
         self._selected = ", ".join(f'"{name}"' for name in self.columns)
         declared = ", ".join(f'"{name}" {kind}' for name, kind in (types | {CHECKSUM: "TEXT"}).items())
@@ -141,7 +142,7 @@ class Results:
     def column(self, name: str) -> NDArray[Any]:
         """One result over the grid, of the sweep's shape; None or NaN where a cell has none."""
         values = self._database.execute(f'SELECT cell, "{name}" FROM cells')
-        text = name in ("optimizer", "failure") or _result_types().get(name) == "TEXT"
+        text = self._types[name] == "TEXT"
         column = np.full(len(self._sweep), None if text else np.nan, object if text else np.float64)
         for cell, value in values:
             column[cell] = value
@@ -169,7 +170,7 @@ class Results:
 
 
 @contextlib.contextmanager
-def open_results(directory: Path, sweep: Sweep) -> Iterator[Results]:
+def open_results(directory: Path, sweep: Cells) -> Iterator[Results]:
     """A sweep's results.sqlite, made where it is missing, closed in the end.
 
     Raises:
