@@ -101,7 +101,7 @@ def _expectations(assignments: Sequence[str], loaded: Gauntlet) -> dict[tuple[st
 def _unmet(expected: dict[tuple[str, str], str], matrix: Matrix) -> list[str]:
     """A line for each cell that did not settle where it was expected to."""
     return [
-        f"{optimizer} on {problem}, {schedule}, {settings}: expected {where}, came to {cell.row['iterate'] or 'nothing'}"
+        f"{optimizer} on {problem}, {schedule}, {settings}: expected {where}, came to {cell.row['iterate']}"
         for (optimizer, problem, schedule, settings), cell in matrix.cells.items()
         if (where := expected.get((optimizer, problem))) and cell.row["iterate"] != where
     ]

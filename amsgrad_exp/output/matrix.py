@@ -31,12 +31,13 @@ def show(matrix: Matrix) -> None:
             table.add_row(optimizer, *map(_written, cells))
         out.print(table)
         out.print()
-    out.print(Text("  ".join(f"{LETTERS[number % 26]} {problem}" for number, problem in enumerate(problems))))
+    out.print(
+        Text("  ".join(f"{LETTERS[number % 26]}\N{NO-BREAK SPACE}{name}" for number, name in enumerate(problems)))
+    )
     for known in MARKS:
         out.print(Text.assemble((f"{known.letter}  ", known.style), known.words))
-    out.print(
-        f"{COVERED}  a published claim of convergence covers the cell; {CONTRADICTED}  and the cell contradicts it"
-    )
+    out.print(f"{COVERED}  a published claim of convergence covers the cell")
+    out.print(f"{CONTRADICTED}  and the cell contradicts it: the worst point, and regret that does not vanish")
     _contradictions(matrix)
 
 

@@ -40,9 +40,7 @@ def draw_matrix(path: Path, matrix: Matrix) -> list[Path]:
             _draw(panel, matrix, settings, schedule)
         legend = [Patch(facecolor=known.colour, label=f"{known.letter}  {known.words}") for known in MARKS]
         legend.append(Patch(facecolor="white", edgecolor="black", label="a published claim covers the cell"))
-        legend.append(
-            Patch(facecolor="white", edgecolor="black", hatch="////", linewidth=2, label="and the cell contradicts it")
-        )
+        legend.append(Patch(facecolor="white", edgecolor="black", linewidth=2.2, label="and the cell contradicts it"))
         figure.legend(handles=legend, loc="outside lower center", ncols=1 if width == 1 else 2, fontsize=8)
         return save(figure, path)
 
@@ -65,7 +63,7 @@ def _draw(panel: Axes, matrix: Matrix, settings: str, schedule: str) -> None:
             panel.add_patch(Rectangle((across, down), 1, 1, facecolor=known.colour, edgecolor="white", linewidth=0.5))
             if cell.covered:
                 frame = Rectangle((across + 0.08, down + 0.08), 0.84, 0.84, fill=False, edgecolor="black")
-                frame.set(linewidth=1.6 if cell.contradicted else 0.7, hatch="////" if cell.contradicted else None)
+                frame.set_linewidth(2.2 if cell.contradicted else 0.6)
                 panel.add_patch(frame)
             weight = "bold" if cell.contradicted else "normal"
             panel.text(across + 0.5, down + 0.52, known.letter, ha="center", va="center", fontsize=7, weight=weight)
