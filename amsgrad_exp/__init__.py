@@ -1,6 +1,6 @@
 """Does an optimizer converge where it provably should? The experiment of Reddi, Kale and Kumar (2018).
 
-``Experiment``, ``Sweep``, ``Gauntlet``, ``run``, ``compare`` and ``sweep`` do what the commands do; see `amsgrad_exp.api`.
+``Experiment``, ``Sweep``, ``Gauntlet``, ``run``, ``compare`` and ``sweep`` do what the commands do: `amsgrad_exp.api`.
 """
 
 from __future__ import annotations

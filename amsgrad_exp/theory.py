@@ -8,15 +8,19 @@ goes to the low end of the interval, where D < 0 to the high end.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.problems.base import LinearProblem, Problem
-from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.rules import OPTIMIZERS, options_of
+
+if TYPE_CHECKING:
+    from amsgrad_exp.spec.experiment import Trial
 
 Floats = NDArray[np.float64]
 
@@ -79,6 +83,27 @@ def destination(problem: Problem, drift: ArrayLike) -> NDArray[np.str_]:
     """Where a drift takes the iterates: "optimum" or "worst", of the drift's shape."""
     end = np.where(np.asarray(drift) > 0, *problem.comparators)
     return np.where(end == problem.optimum, "optimum", "worst")
+
+
+def limit(trial: Trial) -> float:
+    """What R(T)/T tends to by the drift: the mean loss at the end that iterates go to, less that at x*.
+
+    It is the limit where α_t falls to 0 as α/√t does, and nearly so where a constant step size is small.
+
+    Raises:
+        NoSteadyState: no drift is known, or it goes nowhere, or x has no ends.
+    """
+    problem, optimizer = trial.problem, trial.optimizer
+    if optimizer.name not in OPTIMIZERS:
+        raise NoSteadyState(f"no steady state is known for {optimizer.name}")
+    beta1, beta2, eps = (value or 0.0 for value in (optimizer.beta1, optimizer.beta2, optimizer.eps))
+    known = float(drift(problem, optimizer.name, beta1, beta2, eps, options_of(optimizer).model_dump()))
+    if not isinstance(problem, LinearProblem) or not math.isfinite(problem.interval[0] - problem.interval[1]):
+        raise NoSteadyState(f"nothing bounds x on {problem.name}, so R(T)/T has no limit")
+    if not math.isfinite(known) or known == 0:
+        raise NoSteadyState(f"the steady state of {optimizer.name} moves x nowhere on {problem.name}")
+    end = problem.low if known > 0 else problem.high
+    return problem.mean_slope * (end - problem.optimum)
 
 
 def critical_beta2(problem: Problem, optimizer: str, beta1: float, eps: float = 0.0) -> list[float]:

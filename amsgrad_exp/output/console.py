@@ -13,15 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from amsgrad_exp.driver.result import Result
+from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.records.summary import Summary
 from amsgrad_exp.records.verify import Verification
+from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.grid import Sweep
 from amsgrad_exp.sweeps.find import Kept
 from amsgrad_exp.sweeps.store import Results
 from amsgrad_exp.sweeps.verify import Verification as Verified
+from amsgrad_exp.theory import limit
 from amsgrad_exp.trace import Trace
-from amsgrad_exp.verdict import WORDS, Trend, Verdict
+from amsgrad_exp.verdict import WORDS, Evidence, Trend, Verdict
 
 out = Console(highlight=False, markup=False, emoji=False)
 err = Console(highlight=False, markup=False, emoji=False, stderr=True)
@@ -65,7 +68,9 @@ def _facts(run: Run) -> list[tuple[str, Text]]:
     return [
         ("x", Text(f"{result.x:+.6f} after the last step")),
         ("mean x", Text.assemble(f"{mean_x} over the last tenth: ", _said(result.iterate))),
-        ("R(T)/T", Text.assemble(f"{regret}: ", _said(result.regret_trend), explained)),
+        ("R(T)/T", Text.assemble(f"{regret}: ", *_trend(result), explained)),
+        ("limit", Text(_limit(result))),
+        ("in theory", Text(_predicted(run.trial))),
         ("slope", Text(f"{_slope(result)}  of log R(T)/T against log T, last decade")),
         ("steps", Text(steps)),
         ("time", Text(f"{summary.seconds:.2f} s")),
@@ -83,6 +88,27 @@ def _interval(halfwidth: float | None) -> str:
 
 def _said(said: Verdict | Trend) -> Text:
     return Text(*WORDS[said])
+
+
+def _trend(result: Result) -> tuple[Text, str]:
+    """Whether the average regret vanishes, and where that is proved, so."""
+    return _said(result.regret_trend), ", proof" if result.evidence is Evidence.PROOF else ""
+
+
+def _limit(result: Result) -> str:
+    if result.limit_regret is None:
+        return "of R(T)/T: not known, the run was not seen to repeat itself"
+    every = "step" if result.cycle_steps == 1 else f"{result.cycle_steps:,} steps"
+    repeats = f"the run repeats every {every} from step {result.cycle_start:,} on"
+    return f"of R(T)/T {result.limit_regret:.6g} (exact: {repeats})"
+
+
+def _predicted(trial: Trial) -> str:
+    """What the drift says of a small step size, or why it says nothing."""
+    try:
+        return f"limit {limit(trial):.6g} for α/√t, and for a small constant step size"
+    except NoSteadyState as error:
+        return f"no limit: {error}"
 
 
 def _slope(result: Result) -> str:
@@ -120,7 +146,7 @@ def _side_by_side(runs: Mapping[str, Run], separator: str) -> Table:
                 _said(result.iterate),
                 f"{result.regret:.4g}{_interval(result.regret_halfwidth)}",
                 _slope(result),
-                _said(result.regret_trend),
+                Text.assemble(*_trend(result)),
                 f"{run.summary.seconds:.2f} s",
             )
     return table

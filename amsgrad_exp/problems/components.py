@@ -53,6 +53,11 @@ class Components(Problem):
     def largest_slope(self) -> float:
         return 1 + (self.n - 1) * self.a
 
+    @property
+    def unevenness(self) -> float:
+        """Of the linear part, as if steep slopes came one by one."""
+        return 2 * self.largest_slope * self.n
+
     def coefficients(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
         steep = words(start, stop, seed) < np.uint64(2**64 // self.n)
         return np.where(steep, self.largest_slope, -self.a)[None]
