@@ -143,18 +143,20 @@ class Gauntlet:
 
     @classmethod
     def of(cls, **given: Any) -> Gauntlet:
-        """A gauntlet whose keys are as in YAML, complete: ``Gauntlet.of(optimizers=["adam"], steps=1e6)``.
+        """A gauntlet whose keys are as in YAML, complete and checked: ``Gauntlet.of(optimizers=["adam"], steps=1e6)``.
 
         Raises:
             ConfigError: there can be no such gauntlet.
         """
-        return cls(given).complete()
+        gauntlet = cls(given).complete()
+        gauntlet.check()
+        return gauntlet
 
     def complete(self) -> Gauntlet:
-        """The same gauntlet, checked; what is left out is everything that there is.
+        """The same gauntlet; what is left out is everything that there is.
 
         Raises:
-            ConfigError: there can be no such gauntlet.
+            ConfigError: it does not have the form of a gauntlet.
         """
         data: dict[str, Any] = {
             "name": "gauntlet",
@@ -163,34 +165,37 @@ class Gauntlet:
             "schedules": list(SCHEDULES),
             "settings": list(SETTINGS),
             **SHARED,
-            **{key: value for key, value in self.data.items() if value is not None},
         }
-        for key in data:
-            if key not in ("name", "optimizers", "problems", "schedules", "settings", *SHARED):
-                raise ConfigError(f"gauntlet: unknown key {key!r}, {nearest(key, ['optimizers', 'problems', *SHARED])}")
-        for key in ("optimizers", "problems", "schedules", "settings"):
-            if not isinstance(data[key], list) or not data[key]:
-                raise ConfigError(f"{key}: a list is needed, not {data[key]!r}")
-        data["optimizers"] = [row(entry) if isinstance(entry, str) else entry for entry in data["optimizers"]]
-        data["steps"], data["seeds"] = whole_number(data["steps"]), whole_number(data["seeds"])
+        for key, value in self.data.items():
+            if key not in data:
+                raise ConfigError(f"gauntlet: unknown key {key!r}, {nearest(key, data)}")
+            if isinstance(data[key], list) and not (isinstance(value, list) and value):
+                raise ConfigError(f"{key}: a list is needed, not {value!r}")
+            data[key] = value
+        entries = [row(entry) if isinstance(entry, str) else named(entry, "optimizers") for entry in data["optimizers"]]
+        data["optimizers"] = entries
+        for key in ("steps", "seeds"):
+            data[key] = whole_number(data[key])
+            if not isinstance(data[key], int) or data[key] < 1:
+                raise ConfigError(f"{key} must be a whole number, at least 1, not {data[key]!r}")
+        gauntlet = Gauntlet(data)
         for key, known in (("schedules", tuple(SCHEDULES)), ("settings", SETTINGS)):
             for name in data[key]:
                 if name not in known:
                     raise ConfigError(f"{key}: unknown name {name!r}, {nearest(str(name), known)}")
-        completed = Gauntlet(data)
-        completed._check()
-        return completed
-
-    def _check(self) -> None:
-        """Refuse what is there twice, and what can be no trial of its own on the first problem."""
-        problems = [named(entry, "problems")["name"] for entry in self.data["problems"]]
-        for key, names in (("optimizers", list(self.optimizers)), ("problems", problems)):
+        problems = [named(entry, "problems")["name"] for entry in data["problems"]]
+        for names in (list(gauntlet.optimizers), problems, data["schedules"], data["settings"]):
             for name in names:
                 if names.count(name) > 1:
-                    raise ConfigError(f"{key}: {name} is listed twice")
-        whole = isinstance(self.data["steps"], int) and isinstance(self.data["seeds"], int)
-        if not whole or self.data["steps"] < 1 or self.data["seeds"] < 1:
-            raise ConfigError("steps and seeds must be whole numbers, at least 1")
+                    raise ConfigError(f"gauntlet: {name} is listed twice")
+        return gauntlet
+
+    def check(self) -> None:
+        """Try every optimizer on the first problem, and the first optimizer on every problem.
+
+        Raises:
+            ConfigError: there can be no such trial.
+        """
         cells = np.arange(len(self)).reshape(self.shape)
         for cell in sorted({*cells[:, 0].flat, *cells[0].flat}):
             self.trial(int(cell))
@@ -203,7 +208,7 @@ def load_gauntlet(path: Path | None = None, **given: Any) -> Gauntlet:
         ConfigError: the file cannot be read, or there can be no such gauntlet.
     """
     data = read_yaml(path) if path else {}
-    return Gauntlet(data | {key: value for key, value in given.items() if value is not None}).complete()
+    return Gauntlet.of(**data | {key: value for key, value in given.items() if value is not None})
 
 
 def rows() -> list[dict[str, Any]]:

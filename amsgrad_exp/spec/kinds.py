@@ -11,13 +11,13 @@ from amsgrad_exp.spec.read import read_yaml
 
 
 def read_cells(path: Path) -> Cells:
-    """What a file describes, neither completed nor checked.
+    """What a file describes, not checked: nothing that it names is imported.
 
     Raises:
         ConfigError: it has the form of neither.
     """
     data = read_yaml(path)
-    return Gauntlet(data) if "problems" in data else read_grid(path)
+    return Gauntlet(data).complete() if "problems" in data else read_grid(path)
 
 
 def load_cells(path: Path) -> Cells:
@@ -27,4 +27,4 @@ def load_cells(path: Path) -> Cells:
         ConfigError: there can be no such thing.
     """
     data = read_yaml(path)
-    return Gauntlet(data).complete() if "problems" in data else load_sweep(path)
+    return Gauntlet.of(**data) if "problems" in data else load_sweep(path)
