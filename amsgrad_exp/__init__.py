@@ -1,6 +1,7 @@
 """Does an optimizer converge where it provably should? The experiment of Reddi, Kale and Kumar (2018).
 
-``Experiment``, ``Sweep``, ``run``, ``compare``, ``bound`` and ``sweep`` do what the commands do; see `amsgrad_exp.api`.
+``Experiment``, ``Sweep``, ``Gauntlet``, ``run``, ``compare``, ``bound`` and ``sweep`` do what the commands do; see
+`amsgrad_exp.api`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amsgrad_exp.api import bound, compare, run, sweep
     from amsgrad_exp.spec.experiment import Experiment
+    from amsgrad_exp.spec.gauntlet import Gauntlet
     from amsgrad_exp.spec.grid import Sweep
 
-__all__ = ["Experiment", "Sweep", "bound", "compare", "run", "sweep"]
+__all__ = ["Experiment", "Gauntlet", "Sweep", "bound", "compare", "run", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,6 +27,10 @@ def __getattr__(name: str) -> Any:
         from amsgrad_exp.spec.experiment import Experiment
 
         return Experiment
+    if name == "Gauntlet":
+        from amsgrad_exp.spec.gauntlet import Gauntlet
+
+        return Gauntlet
     if name == "Sweep":
         from amsgrad_exp.spec.grid import Sweep
 

@@ -65,9 +65,10 @@ def resume(directory: Path, jobs: int | None, dask: str | None, export: str | No
         complete(functools.partial(run.resume, directory, executor), export, figure=True, quiet=quiet)
 
 
-def complete(compute: Callable[..., Swept], export: str | None, *, figure: bool, quiet: bool) -> None:
-    """Compute a sweep, or what one lacks; say, export and draw what came out."""
+def complete(compute: Callable[..., Swept], export: str | None, *, figure: bool, quiet: bool) -> Swept:
+    """Compute a sweep or a gauntlet, or what one lacks; say, export and draw what came out."""
     from amsgrad_exp.output import console, progress
+    from amsgrad_exp.sweeps.picture import draw, show
 
     with interruptible() as interruption, progress.cell_progress(shown=not quiet) as update:
         swept = compute(on_cells=update, should_stop=interruption, on_note=console.note)
@@ -77,16 +78,15 @@ def complete(compute: Callable[..., Swept], export: str | None, *, figure: bool,
     files = [swept.directory / "results.sqlite"]
     with swept.results() as results:
         if not quiet:
-            console.sweep_table(swept.sweep, results, results.counts())
+            show(swept, results)
         if export:
             files.append(swept.directory / "results.csv")
             results.export_csv(files[-1])
     if figure:
-        from amsgrad_exp.sweeps.picture import draw
-
         files += draw(swept)
     for path in files if not quiet else ():
         console.out.print(path, soft_wrap=True)
+    return swept
 
 
 def verify(directory: Path, *, every_cell: bool, quiet: bool) -> None:

@@ -265,7 +265,7 @@ def sweep_listing(sweeps: Sequence[Kept]) -> None:
             f"{kept.begun.astimezone():%m-%d %H:%M}",
             kept.sweep.name,
             ", ".join(kept.sweep.optimizers),
-            " × ".join(f"{name} {len(values)}" for name, values in kept.sweep.axes.items()),
+            " × ".join(f"{name} {size}" for name, size in zip(kept.sweep.columns, kept.sweep.shape[1:], strict=True)),
             f"{kept.done:,}/{len(kept.sweep):,}",
             kept.status,
         )

@@ -8,6 +8,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.mean import GRADIENT
 
 
@@ -52,6 +53,11 @@ OPTIMIZER = Optimizer(
         "The released code can rectify as RAdam does; here it does not.",
     ),
     source="Zhuang et al. 2021, as released",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Zhuang et al. 2021",
+        "bounded gradients",
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-16},
     rule=lambda options: RULE,
 )

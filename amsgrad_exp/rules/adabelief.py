@@ -9,6 +9,7 @@ import numpy as np
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.adam import textbook_correction
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, alongside, steady_state
+from amsgrad_exp.rules.claims import Claim, Kind, one_sample
 from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
@@ -46,6 +47,12 @@ OPTIMIZER = Optimizer(
         "SGD with step size α/(√(ε/(1 − β2)) + ε).",
     ),
     source="Zhuang et al. 2020, Algorithm 2",
+    claim=Claim(
+        Kind.REGRET,
+        "Zhuang et al. 2020",
+        "second moments that never decrease, which no setting ensures",
+        one_sample,
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-16},
     rule=lambda options: RULE,
 )

@@ -11,6 +11,7 @@ from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, bias_corrected
+from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
 from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
@@ -56,7 +57,9 @@ def drift(slopes: Floats, h: AdaBoundHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, drift=drift, mean=FIRST_MOMENT)
+RULE = Rule(
+    update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, settles=False, drift=drift, mean=FIRST_MOMENT
+)
 
 OPTIMIZER = Optimizer(
     title="AdaBound",
@@ -70,7 +73,15 @@ OPTIMIZER = Optimizer(
         "The paper corrects nothing, clips α/√v_t and divides that by √t; released code, as here, does not divide.",
     ),
     source="Luo et al. 2019, as released",
+    claim=Claim(
+        Kind.REGRET,
+        "Luo et al. 2019, Theorem 4",
+        "β1 that decays (β1 = 0)",
+        no_momentum,
+        refuted="Savarese 2019 (arXiv 1908.04457), Corollary 1, who corrects it",
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     options=AdaBoundOptions,
+    grows=lambda options: {"final_lr": 1.0},
 )

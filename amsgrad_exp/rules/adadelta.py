@@ -8,6 +8,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule, alongside, steady_state, uncorrected
+from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import GRADIENT
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ OPTIMIZER = Optimizer(
     ),
     remarks=("The paper's ρ is β2 here, and it has no α: torch.optim's default is 1.",),
     source="Zeiler 2012, Algorithm 1",
+    claim=NOTHING,
     defaults={"lr": 1.0, "beta2": 0.9, "eps": 1e-6},
     rule=lambda options: RULE,
     torch="torch.optim.Adadelta",

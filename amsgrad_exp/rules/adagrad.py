@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Optimizer, Rule, uncorrected
+from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.mean import GRADIENT
 
 
@@ -34,6 +35,12 @@ OPTIMIZER = Optimizer(
     ),
     remarks=("optax starts S from 0.1 and has ε = 10⁻⁷ under the root.",),
     source="Duchi, Hazan and Singer 2011",
+    claim=Claim(
+        Kind.REGRET,
+        "Duchi, Hazan and Singer 2011, Theorem 5",
+        "constant α: its step sizes fall like 1/√t of themselves",
+        schedule="constant",
+    ),
     defaults={"lr": 1e-2, "eps": 1e-10},
     rule=lambda options: RULE,
     torch="torch.optim.Adagrad",

@@ -22,6 +22,7 @@ from amsgrad_exp.rules.base import (
     steady_state,
     uncorrected,
 )
+from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
 from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
@@ -92,6 +93,13 @@ OPTIMIZER = Optimizer(
         "have an ε it is under the root, √(v_t + ε); here it is added to the root.",
     ),
     source="Kingma and Ba 2015, Algorithm 1",
+    claim=Claim(
+        Kind.REGRET,
+        "Kingma and Ba 2015, Theorem 4.1",
+        "β1²/√β2 < 1 and β1 that decays (β1 = 0)",
+        no_momentum,
+        refuted="Reddi, Kale and Kumar 2018, Theorems 1 to 3",
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=rule,
     options=AdamOptions,

@@ -8,6 +8,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import maximum
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule, decayed, steady_state
+from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
@@ -59,6 +60,7 @@ OPTIMIZER = Optimizer(
     ),
     remarks=("The paper has no ε; torch.optim and optax add it to |g_t|.",),
     source="Kingma and Ba 2015, Algorithm 2",
+    claim=NOTHING,
     defaults={"lr": 2e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     torch="torch.optim.Adamax",

@@ -9,6 +9,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule
+from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
 from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT
 
@@ -53,6 +54,7 @@ def with_decay(kind: str) -> Rule:
         coefficients,
         (start, 1.0),
         hyper=AdamNCHyper,
+        settles=False,
         drift=drift,
         mean=DECAYING_FIRST_MOMENT,
     )
@@ -68,6 +70,11 @@ OPTIMIZER = Optimizer(
     ),
     remarks=("torch.optim, optax and pytorch_optimizer do not have it. With α_t = α/√t it is Adagrad with momentum.",),
     source="Reddi, Kale and Kumar 2018, Algorithm 3",
+    claim=Claim(
+        Kind.REGRET,
+        "Reddi, Kale and Kumar 2018, Theorem 5 and Corollary 2; with constant β1 Alacaoglu et al. 2020",
+        "β2t = 1 − 1/t",
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "eps": 1e-8},
     rule=lambda options: with_decay(options.beta1_decay),
     options=DecayOptions,

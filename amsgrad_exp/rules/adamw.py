@@ -10,6 +10,7 @@ from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
 from amsgrad_exp.rules.base import Optimizer, Options, Rule, decayed
+from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import FIRST_MOMENT_WITHOUT_DECAY
 
 
@@ -55,6 +56,7 @@ OPTIMIZER = Optimizer(
     ),
     remarks=("In the paper λ·x_t is multiplied by the schedule alone; in torch.optim, as here, by α_t.",),
     source="Loshchilov and Hutter 2019, Algorithm 2",
+    claim=NOTHING,
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     options=AdamWOptions,

@@ -10,6 +10,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.claims import Claim, Kind, one_sample
 from amsgrad_exp.rules.mean import FIRST_MOMENT_WITHOUT_BETA2
 
 
@@ -86,6 +87,12 @@ OPTIMIZER = Optimizer(
         "optax weighs differences by 1 − β2 where the released code, as here, weighs them by β2: 0.08 and 0.92.",
     ),
     source="Xie et al. 2022, as released",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Xie et al. 2022",
+        "bounded gradients and variance",
+        one_sample,
+    ),
     defaults={"lr": 1e-3, "beta1": 0.98, "beta2": 0.92, "eps": 1e-8},
     rule=lambda options: RULE,
     options=AdanOptions,

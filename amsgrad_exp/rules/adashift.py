@@ -11,6 +11,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Integer
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import GRADIENT, GRADIENT_WITHOUT_BETA1
 
 
@@ -84,6 +85,7 @@ OPTIMIZER = Optimizer(
         "version 4.1 is not.",
     ),
     source="Zhou et al. 2019, Algorithm 3",
+    claim=NOTHING,
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-10},
     rule=lambda options: with_shift(options.n),
     options=AdaShiftOptions,

@@ -9,6 +9,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, alongside, steady_state
+from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_BETA1
 
 
@@ -50,7 +51,7 @@ def drift(slopes: Floats, h: Hyper) -> Floats:
 
 
 MOMENTS = {"exp_avg": 0.0, "exp_avg_sq": 0.0}
-CLIPPED = Rule(update, MOMENTS, clipped, (1.0,), drift=drift, mean=GRADIENT_WITHOUT_BETA1)
+CLIPPED = Rule(update, MOMENTS, clipped, (1.0,), settles=False, drift=drift, mean=GRADIENT_WITHOUT_BETA1)
 UNCLIPPED = Rule(update, MOMENTS, unclipped, (1.0,), drift=drift, mean=GRADIENT_WITHOUT_BETA1)
 
 OPTIMIZER = Optimizer(
@@ -67,7 +68,13 @@ OPTIMIZER = Optimizer(
         "is as here.",
     ),
     source="Taniguchi et al. 2024, Algorithm 2",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Taniguchi et al. 2024",
+        "E g² bounded, any β2",
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.9999, "eps": 1e-6},
     rule=lambda options: CLIPPED if options.clip else UNCLIPPED,
     options=ADOPTOptions,
+    variants=({"clip": False},),
 )

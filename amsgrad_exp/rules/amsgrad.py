@@ -15,6 +15,7 @@ from pydantic import model_validator
 from amsgrad_exp.arithmetic import maximum, sqrt
 from amsgrad_exp.rules.adam import moments, textbook_correction
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, bias_corrected, decayed, steady_state
+from amsgrad_exp.rules.claims import Claim, Kind, beta1_below_root_beta2
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
 from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT, FIRST_MOMENT
 
@@ -114,7 +115,14 @@ def paper(kind: str) -> Rule:
         return scale, (beta1, 1.0 - beta1), (power,)
 
     return Rule(
-        paper_update, MOMENTS, coefficients, (start,), hyper=DecayHyper, drift=drift, mean=DECAYING_FIRST_MOMENT
+        paper_update,
+        MOMENTS,
+        coefficients,
+        (start,),
+        hyper=DecayHyper,
+        settles=kind != "harmonic",
+        drift=drift,
+        mean=DECAYING_FIRST_MOMENT,
     )
 
 
@@ -143,8 +151,15 @@ OPTIMIZER = Optimizer(
         "the dialects here.",
     ),
     source="Reddi, Kale and Kumar 2018, Algorithm 2",
+    claim=Claim(
+        Kind.REGRET,
+        "Reddi, Kale and Kumar 2018, Theorem 4; with constant β1 Alacaoglu et al. 2020",
+        "β1 < √β2",
+        beta1_below_root_beta2,
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=rule,
     options=AMSGradOptions,
     torch="amsgrad_exp.optimizers.AMSGrad",
+    variants=({"dialect": "paper"}, {"dialect": "optax"}),
 )

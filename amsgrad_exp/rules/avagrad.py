@@ -12,6 +12,7 @@ import numpy as np
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.adam import moments
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, decayed, steady_state, uncorrected
+from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
@@ -91,7 +92,14 @@ OPTIMIZER = Optimizer(
         "a step late.",
     ),
     source="Savarese et al. 2021, as released",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Savarese et al. 2021",
+        "bounded gradients, any ε > 0",
+    ),
     defaults={"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 0.1},
     rule=lambda options: RELEASED if options.form == "released" else PUBLISHED,
     options=AvaGradOptions,
+    variants=({"form": "published"},),
+    grows=lambda options: {"lr": 1.0},
 )

@@ -8,6 +8,7 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sign
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule, alongside, steady_state, uncorrected
+from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_BETA1
 
 
@@ -44,6 +45,7 @@ OPTIMIZER = Optimizer(
         "m_t = β2·m_{t−1} + (1 − β2)·g_t",
     ),
     source="Chen et al. 2023, Algorithm 2",
+    claim=NOTHING,
     defaults={"lr": 1e-4, "beta1": 0.9, "beta2": 0.99},
     rule=lambda options: RULE,
 )

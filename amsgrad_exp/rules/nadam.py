@@ -11,6 +11,7 @@ from amsgrad_exp.arithmetic import power, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_BETA1
 
 
@@ -78,6 +79,7 @@ OPTIMIZER = Optimizer(
         "here does not.",
     ),
     source="Dozat 2016, as in torch.optim",
+    claim=NOTHING,
     defaults={"lr": 2e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     options=NAdamOptions,

@@ -10,6 +10,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import power, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, decayed
+from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
 from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
@@ -56,6 +57,7 @@ RULE = Rule(
     nostalgia,
     (1.0, 0.0),
     hyper=NosAdamHyper,
+    settles=False,
     drift=drift,
     mean=FIRST_MOMENT,
 )
@@ -73,6 +75,12 @@ OPTIMIZER = Optimizer(
         "that of the authors' MATLAB code.",
     ),
     source="Huang, Wang and Dong 2019, Algorithm 1",
+    claim=Claim(
+        Kind.REGRET,
+        "Huang, Wang and Dong 2019, Theorem 1",
+        "β1 that decays (β1 = 0), b_k = k^−γ with γ ≥ 0",
+        no_momentum,
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "eps": 1e-8},
     rule=lambda options: RULE,
     options=NosAdamOptions,

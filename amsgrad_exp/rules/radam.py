@@ -9,6 +9,7 @@ import numpy as np
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.adam import moments
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, decayed, steady_state
+from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
@@ -60,6 +61,7 @@ OPTIMIZER = Optimizer(
         "For β2 ≤ 2/3, ρ_∞ ≤ 5: it is SGD with momentum for ever.",
     ),
     source="Liu et al. 2020, Algorithm 2",
+    claim=NOTHING,
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     torch="torch.optim.RAdam",

@@ -10,6 +10,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import maximum, number, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, steady_state, uncorrected
+from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_MOMENTUM
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ OPTIMIZER = Optimizer(
         "`centered` takes the square of the mean slope from v_t.",
     ),
     source="Tieleman and Hinton 2012, as in torch.optim",
+    claim=NOTHING,
     defaults={"lr": 1e-2, "beta2": 0.99, "eps": 1e-8},
     rule=lambda options: CENTERED if options.centered else PLAIN,
     options=RMSpropOptions,

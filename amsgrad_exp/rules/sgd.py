@@ -9,6 +9,7 @@ from pydantic import Field
 
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, uncorrected
+from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.mean import HEAVY_BALL
 
 
@@ -47,8 +48,15 @@ OPTIMIZER = Optimizer(
         "x_{t+1} = x_t − α_t·b_t",
     ),
     source="Robbins and Monro 1951; Polyak 1964",
+    claim=Claim(
+        Kind.REGRET,
+        "Zinkevich 2003, Theorem 1",
+        "no momentum",
+        lambda settings: not settings.options.get("momentum"),
+    ),
     defaults={"lr": 1e-3},
     rule=lambda options: RULE,
     options=SGDOptions,
     torch="torch.optim.SGD",
+    grows=lambda options: {"lr": 1.0},
 )

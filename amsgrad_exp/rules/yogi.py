@@ -7,6 +7,7 @@ from typing import Any
 from amsgrad_exp.arithmetic import sign, sqrt
 from amsgrad_exp.rules.adam import textbook_correction
 from amsgrad_exp.rules.base import Hyper, Optimizer, Rule
+from amsgrad_exp.rules.claims import Claim, Kind, one_sample
 from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
@@ -32,6 +33,12 @@ OPTIMIZER = Optimizer(
     ),
     remarks=("m and v start from 10⁻⁶, as in optax and pytorch_optimizer.",),
     source="Zaheer et al. 2018, Algorithm 2",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Zaheer et al. 2018",
+        "1 − β2 ≤ ε²/(16G²), and batches that grow",
+        one_sample,
+    ),
     defaults={"lr": 1e-2, "beta1": 0.9, "beta2": 0.999, "eps": 1e-3},
     rule=lambda options: RULE,
 )

@@ -56,6 +56,21 @@ class Sweep:
         """The values of each axis, ascending, each once."""
         return {name: axis_values(name, written) for name, written in self.grid.items()}
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """The axes, all of numbers."""
+        return dict.fromkeys(self.axes, "REAL")
+
+    @property
+    def averaged(self) -> bool:
+        """False: a sweep takes one seed a cell."""
+        return False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The experiment and its grid."""
+        return {**self.data, "grid": dict(self.grid)}
+
     @cached_property
     def targets(self) -> dict[str, Target]:
         """What each axis sets."""
@@ -231,7 +246,7 @@ class Sweep:
 
     def to_yaml(self) -> str:
         """The sweep as YAML that `load_sweep` reads back."""
-        return to_yaml({**self.data, "grid": dict(self.grid)})
+        return to_yaml(self.settings)
 
 
 def load_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: Any) -> Sweep:
