@@ -22,8 +22,6 @@ import amsgrad_exp
 from amsgrad_exp import arithmetic
 from amsgrad_exp.rules.base import Rule
 
-TILE = 64  # lanes: enough in flight to hide roots and divisions, few enough for the first cache
-
 
 def jitable(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let compiled loops call a plain function; as it is, for closed over as a dispatcher it would never be cached."""
@@ -147,9 +145,10 @@ def make_loop(
         per_step: how many coefficients the problem has: ``sequence`` is (per_step, steps) where lanes share them, else
             (per_step, steps, lanes).
         width: lanes of a tile.
-        varying: whether the rule's coefficients change with the step: ``scales`` is then (1, steps, lanes) and
-            ``varied`` (coefficients, steps, lanes). Else ``scales`` is (1, steps), and the coefficients are the last of
-            ``constants``: hyper-parameters, low, high, x*, coefficients; a column a lane.
+        varying: whether the rule's coefficients change with the step: they are then ``varied``, (coefficients, steps),
+            and ``scales`` is (1, steps), both with a last axis of lanes where these do not share them. Else ``scales``
+            is (1, steps), and the coefficients are the last of ``constants``: hyper-parameters, low, high, x*,
+            coefficients; a column a lane.
     """
     update, hyper, slots = jitable(rule.update), rule.hyper, len(rule.state)
     count = len(hyper._fields)
@@ -242,12 +241,12 @@ def _writer(count: int) -> Callable[..., Any]:
 
 
 @functools.cache
-def make_coefficients(rule: Rule, *, width: int) -> Callable[..., None]:
+def make_coefficients(rule: Rule) -> Callable[..., None]:
     """Compile the working out of a rule's coefficients, and of the step sizes they correct, in double precision.
 
-    From ``schedule`` (steps,), α_t/α of steps from ``start`` on, it fills ``scales`` (1, steps, lanes) and ``varied``
-    (coefficients, steps, lanes), and advances ``carry`` (carried, lanes); ``hypers`` is (hyper-parameters, lanes).
-    Lanes are taken in tiles of ``width``, as by `make_loop`'s.
+    From ``schedule`` (steps,), α_t/α of steps from ``start`` on, it fills ``scales`` (1, steps, kinds) and ``varied``
+    (coefficients, steps, kinds), and advances ``carry`` (carried, kinds); ``hypers`` is (hyper-parameters, kinds), a
+    column for each kind of lane.
     """
     coefficients, hyper, carried = jitable(rule.coefficients), rule.hyper, len(rule.carry)
     count, version = len(hyper._fields), sources()
@@ -256,23 +255,12 @@ def make_coefficients(rule: Rule, *, width: int) -> Callable[..., None]:
 
     def fill(carry: Any, hypers: Any, schedule: Any, start: int, scales: Any, varied: Any) -> None:
         _ = version
-        k, local = stack_tile(hypers, count, width), stack_tile(carry, carried, width)
-        for number in range(carry.shape[1] // width):
-            tile = number * width  # as in `make_loop`
-            for lane in range(width):
-                for row in range(count):
-                    k[row, lane] = hypers[row, tile + lane]
-                for row in range(carried):
-                    local[row, lane] = carry[row, tile + lane]
+        for kind in range(carry.shape[1]):
+            h, local = hyper(*get_hyper(hypers, kind)), get_carry(carry, kind)
             for i in range(len(schedule)):
-                for lane in range(width):
-                    h = hyper(*get_hyper(k, lane))
-                    scale, c, new = coefficients(start + i, schedule[i], h, *get_carry(local, lane))
-                    put_carry(local, lane, new)
-                    scales[0, i, tile + lane] = scale
-                    write(varied, i, tile + lane, c)
-            for lane in range(width):
-                for row in range(carried):
-                    carry[row, tile + lane] = local[row, lane]
+                scale, c, local = coefficients(start + i, schedule[i], h, *local)
+                scales[0, i, kind] = scale
+                write(varied, i, kind, c)
+            put_carry(carry, kind, local)
 
     return compile_loop(fill)

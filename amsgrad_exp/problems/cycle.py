@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ class Cycle(LinearProblem):
     Attributes:
         start_at: x before the first step; None for 0, or the point of the interval nearest to it.
     """
+
+    source: ClassVar[str] = "yours"
 
     name: Literal["cycle"] = "cycle"
     slopes: Annotated[tuple[Number, ...], BeforeValidator(_spelled_out), Field(min_length=1)]
