@@ -23,10 +23,12 @@ from amsgrad_exp.spec.read import resolve_trial
 from amsgrad_exp.verdict import Verdict
 
 MOVES_OF_A_PERIOD = 0.3  # of all moves of a period together at the last step: they stay near the end they are at
+PERIODS = 50  # of the problem in T steps, at least
 CROSSINGS = 10  # in steps, `Fall.crossing`: three times the way from x* to the worst end
+LIMIT_STEPS = 1_000_000  # of the compiled engine with a constant step size, most of them not taken but derived
 LITERAL_STEPS = 1_000_000  # of the literal loop, over all of its runs
 LEAST_PAID = 0.5  # of what the worst end costs a step in the mean
-POINTS = 1000  # logged in T steps, about
+POINTS = 10_000  # logged at most: whole periods apart, so that regret between two of them is that of periods
 
 Case = tuple[Trial, int]  # and the T that it is of, or a tenth of
 
@@ -106,16 +108,10 @@ def fell(run: Run, steps: int) -> bool:
     return run.result.iterate == Verdict.WORST
 
 
-def every(fall: Fall) -> int:
-    """After how many steps a point is logged: whole periods, so that between two of them regret is that of periods."""
-    steps = max(fall.steps // 4, CROSSINGS * fall.crossing)
-    return len(fall.slopes) * max(1, int(steps / POINTS / len(fall.slopes)))
-
-
 def steps_of(fall: Fall) -> int:
-    """T: enough to go from x* to the worst end, and such that 10·T is more than the search took to see it."""
-    steps = max(fall.steps // 4, CROSSINGS * fall.crossing)
-    return every(fall) * math.ceil(steps / every(fall))
+    """T: enough to go from x* to the worst end, in whole periods; 10·T is more than the search took to see it."""
+    steps = max(fall.steps / 4, CROSSINGS * fall.crossing, PERIODS * len(fall.slopes))
+    return len(fall.slopes) * math.ceil(steps / len(fall.slopes))
 
 
 def all_cases(settings: OptimizerSettings, fall: Fall) -> Iterator[Case]:
@@ -125,7 +121,8 @@ def all_cases(settings: OptimizerSettings, fall: Fall) -> Iterator[Case]:
     ways = list(itertools.product(("float32", "float64"), (-worst, 0.0, worst), ("constant", "inv-sqrt")))
     if settings.name in OPTIMIZERS:
         for dtype, start, schedule in ways:
-            yield case(settings, fall, 10 * steps, start, schedule, engine="compiled", dtype=dtype), steps
+            longer = max(10 * steps, LIMIT_STEPS) if schedule == "constant" else 10 * steps
+            yield case(settings, fall, longer, start, schedule, engine="compiled", dtype=dtype), steps
     literal = ways[: LITERAL_STEPS // steps]
     left = LITERAL_STEPS - len(literal) * steps
     for dtype, start, schedule in literal:
@@ -139,7 +136,8 @@ def case(
     settings: OptimizerSettings, fall: Fall, steps: int, start: float, schedule: str, *, engine: str, dtype: str
 ) -> Trial:
     """A run, with a step size such that at step T the moves of one period come to `MOVES_OF_A_PERIOD`."""
-    lr = settings.lr * MOVES_OF_A_PERIOD / (fall.speed * len(fall.slopes))
+    period = len(fall.slopes)
+    lr = settings.lr * MOVES_OF_A_PERIOD / (fall.speed * period)
     if schedule == "inv-sqrt":
         lr *= steps_of(fall) ** 0.5
     return resolve_trial(
@@ -149,7 +147,7 @@ def case(
             "schedule": schedule,
             "optimizers": [settings.model_dump(exclude_none=True) | {"lr": float(f"{lr:.3g}")}],
             "steps": steps,
-            "log_every": every(fall),
+            "log_every": period * max(1, math.ceil(steps / POINTS / period)),
             "engine": engine,
             "dtype": dtype,
         }
