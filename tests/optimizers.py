@@ -66,3 +66,79 @@ class Unsaveable(torch.optim.SGD):
     def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
         self.param_groups[0]["how"] = lambda: None
         super().step()
+
+
+class Renamed(torch.optim.SGD):
+    """Plain gradient descent under another name."""
+
+
+class SignError(torch.optim.Optimizer):
+    """Adam but for one sign: what the first moment forgets is added to it."""
+
+    def __init__(self, params: ParamsT, lr: float = 1e-3) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        for param in self.param_groups[0]["params"]:
+            state = self.state[param]
+            if not state:
+                state["m"], state["v"], state["t"] = torch.zeros_like(param), torch.zeros_like(param), 0
+            state["t"] += 1
+            state["m"].mul_(0.9).sub_(param.grad, alpha=0.1)
+            state["v"].mul_(0.99).addcmul_(param.grad, param.grad, value=0.01)
+            v = state["v"] / (1 - 0.99 ** state["t"])
+            param.sub_(self.param_groups[0]["lr"] * state["m"] / (v.sqrt() + 1e-8))
+
+
+class Normed(torch.optim.SGD):
+    """Divides by the norm of a parameter's whole gradient."""
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        for param in [param for group in self.param_groups for param in group["params"]]:
+            param.sub_(self.defaults["lr"] * param.grad / (param.grad.norm() + 1))
+
+
+class Coupled(torch.optim.SGD):
+    """Divides by the norm of all parameters' gradients."""
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        params = [param for group in self.param_groups for param in group["params"]]
+        norm = torch.cat([param.grad for param in params]).norm()
+        for param in params:
+            param.sub_(self.defaults["lr"] * param.grad / (norm + 1))
+
+
+class Global(torch.optim.SGD):
+    """Counts its steps for all of its kind."""
+
+    steps = 0
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        Global.steps += 1
+        for param in self.param_groups[0]["params"]:
+            param.sub_(param.grad / Global.steps)
+
+
+class NeverFinite(torch.optim.SGD):
+    """Makes x NaN at its first step."""
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        for param in self.param_groups[0]["params"]:
+            param.mul_(float("nan"))
+
+
+class RaisesLater(torch.optim.SGD):
+    """Raises at its eighth step."""
+
+    steps = 0
+
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        self.steps += 1
+        if self.steps == 8:
+            raise ZeroDivisionError("by zero")
+        super().step()

@@ -16,7 +16,7 @@ LEAST_FALL = 1e-3  # of the drift to the worst end: nearer to 0 its sign may be 
 LEAST_DRIFT = 1e-7  # in magnitude, to say to which end: nearer to 0 it is rounding's
 CHANGE, CHANGE_BEFORE = 0.1, 0.3  # at most, in the last doubling of T and the one before, for a drift that has settled
 SETTLED_SHARE = 0.97  # of lanes, not to wait for the others
-FIRST_STEPS = 4096  # of which the first drift is taken
+FIRST_STEPS = 1024  # of which the first drift is taken
 WINDOW = 4  # the last whole periods within this part of T are looked at
 
 

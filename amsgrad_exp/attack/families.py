@@ -64,7 +64,8 @@ def necklaces(max_period: int) -> Iterator[Slopes]:
     for longest, largest in NECKLACES:
         for period in range(2, min(longest, max_period) + 1):
             for slopes in itertools.product(range(-largest, largest + 1), repeat=period):
-                if any(slopes) and reduced(slopes) == slopes and canonical(slopes) == slopes:
+                steepest = max(map(abs, slopes))
+                if abs(slopes[0]) == steepest > 0 and reduced(slopes) == slopes == canonical(slopes):
                     yield slopes
 
 

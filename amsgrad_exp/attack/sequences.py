@@ -13,12 +13,14 @@ ONES += ["thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", 
 TENS = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 
 
-def size(slopes: Slopes) -> tuple[int, int, int, int]:
+def size(slopes: Slopes) -> tuple[int, int, int, int, bool]:
     """What makes a problem small: its period, how many different values, their magnitudes, how often they change.
 
-    Values before magnitudes, for a zero in the middle makes a problem smaller and no simpler.
+    Values before magnitudes, for a zero in the middle makes a problem smaller and no simpler. Of two mirror images it is
+    the one with x* = −1.
     """
-    return len(slopes), len(set(slopes)), sum(map(abs, slopes)), sum(1 for _ in runs(slopes))
+    changes = sum(1 for _ in runs(slopes))
+    return len(slopes), len(set(slopes)), sum(map(abs, slopes)), changes, sum(slopes) < 0
 
 
 def runs(slopes: Slopes) -> Iterator[tuple[int, int]]:

@@ -20,6 +20,8 @@ from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.theory import drift
 
 COMPILED_LANES, TORCH_LANES, LANES_APART = 4096, 16_384, 48  # worth taking together
+MEMORIES = 4  # of the second moment, 1/(1 − β2), before the first drift is taken
+FIRST_OF_UNKNOWN = 4096  # steps, of an optimizer whose memory may be anywhere
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ def target(name: str, settings: Mapping[str, float] | None = None, options: Mapp
         optimizers=[name], settings=own, options=options, problem="cycle", constants={"slopes": "2,-1"}, steps=1
     )
     (complete,) = experiment.optimizers
-    first = FIRST_STEPS
-    while first * (1 - (complete.beta2 or 0.0)) < 1:
+    first = FIRST_STEPS if name in OPTIMIZERS else FIRST_OF_UNKNOWN
+    while first * (1 - (complete.beta2 or 0.0)) < MEMORIES:
         first *= 2
     if name in OPTIMIZERS:
         from amsgrad_exp.engines.compiled_held import CompiledHeldLanes
