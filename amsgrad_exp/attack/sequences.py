@@ -16,8 +16,8 @@ TENS = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eight
 def size(slopes: Slopes) -> tuple[int, int, int, int, bool]:
     """What makes a problem small: its period, how many different values, their magnitudes, how often they change.
 
-    Values before magnitudes, for a zero in the middle makes a problem smaller and no simpler. Of two mirror images it is
-    the one with x* = −1.
+    Values before magnitudes, for a zero in the middle makes a problem smaller and no simpler. Of two mirror images, the
+    one with x* = −1 is the smaller.
     """
     changes = sum(1 for _ in runs(slopes))
     return len(slopes), len(set(slopes)), sum(map(abs, slopes)), changes, sum(slopes) < 0
