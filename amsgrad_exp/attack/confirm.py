@@ -22,13 +22,13 @@ from amsgrad_exp.spec.optimizer import OptimizerSettings
 from amsgrad_exp.spec.read import resolve_trial
 from amsgrad_exp.verdict import Verdict
 
-MOVES_OF_A_PERIOD = 0.3  # of all moves of a period together at the last step: they stay near the end they are at
+MOVES_OF_A_PERIOD = 0.25  # of all moves of a period together at the last step: they stay near the end they are at
 PERIODS = 50  # of the problem in T steps, at least
-CROSSINGS = 10  # in steps, `Fall.crossing`: three times the way from x* to the worst end
-LIMIT_STEPS = 1_000_000  # of the compiled engine with a constant step size, most of them not taken but derived
-LITERAL_STEPS = 1_000_000  # of the literal loop, over all of its runs
+CROSSINGS = 9  # T in `Fall.crossing`: 1.1 times the way from x* to the worst end
+LIMIT_STEPS = 1_000_000  # of the first run, which is to repeat itself
+LITERAL_STEPS, LITERAL_STEPS_ALONE = 1_000_000, 2_600_000  # of the literal loop's runs, and where there are no others
 LEAST_PAID = 0.5  # of what the worst end costs a step in the mean
-POINTS = 10_000  # logged at most: whole periods apart, so that regret between two of them is that of periods
+POINTS = 10_000  # logged, about: whole periods apart, so that regret between two of them is that of periods
 
 Case = tuple[Trial, int]  # and the T that it is of, or a tenth of
 
@@ -95,15 +95,14 @@ def confirm(
 
 
 def fell(run: Run, steps: int) -> bool:
-    """Whether a run of T steps or more is at the worst end and pays for it, over the last tenth of T and of its own."""
+    """Whether a run ends at the worst end, and pays for it over the last tenth of T steps and of its own."""
     problem, trace = run.trial.problem, run.trace
     assert isinstance(problem, LinearProblem)
     cost = abs(problem.mean_slope) * (problem.high - problem.low)  # of a step at the worst end, in the mean
     for end in (steps, run.trial.steps):
-        tail = np.flatnonzero((trace.step >= 0.9 * end) & (trace.step < end))
+        tail = np.flatnonzero((trace.step >= 0.9 * end) & (trace.step < end))[[0, -1]]
         total = trace.regret[tail] * (trace.step[tail] + 1)
-        paid = (total[-1] - total[0]) / (trace.step[tail[-1]] - trace.step[tail[0]])
-        if problem.verdict(float(np.mean(trace.x[tail]))) != Verdict.WORST or paid < LEAST_PAID * cost:
+        if total[1] - total[0] < LEAST_PAID * cost * (trace.step[tail[1]] - trace.step[tail[0]]):
             return False
     return run.result.iterate == Verdict.WORST
 
@@ -118,18 +117,20 @@ def all_cases(settings: OptimizerSettings, fall: Fall) -> Iterator[Case]:
     """What is to be run, and each run's T: on the compiled engine first, from x* first."""
     steps = steps_of(fall)
     worst = 1.0 if sum(fall.slopes) > 0 else -1.0
-    ways = list(itertools.product(("float32", "float64"), (-worst, 0.0, worst), ("constant", "inv-sqrt")))
-    if settings.name in OPTIMIZERS:
-        for dtype, start, schedule in ways:
-            longer = max(10 * steps, LIMIT_STEPS) if schedule == "constant" else 10 * steps
+    ways = list(itertools.product((-worst, 0.0, worst), ("float32", "float64"), ("constant", "inv-sqrt")))
+    compiled = settings.name in OPTIMIZERS
+    if compiled:
+        for start, dtype, schedule in ways:
+            first = (start, dtype, schedule) == ways[0]
+            longer = max(10 * steps, LIMIT_STEPS) if first else 10 * steps
             yield case(settings, fall, longer, start, schedule, engine="compiled", dtype=dtype), steps
-    literal = ways[: LITERAL_STEPS // steps]
-    left = LITERAL_STEPS - len(literal) * steps
-    for dtype, start, schedule in literal:
-        longer = (dtype, start) == ways[0][:2] and left >= 9 * steps
-        left -= 9 * steps if longer else 0
-        length = 10 * steps if longer else steps
-        yield case(settings, fall, length, start, schedule, engine="torch", dtype=dtype), steps
+    budget = LITERAL_STEPS if compiled else LITERAL_STEPS_ALONE
+    literal = ways[: budget // steps]
+    for start, dtype, schedule in literal:
+        # With a constant step size the rest of a run is derived, once it repeats itself: that takes about T steps.
+        affordable = schedule == "constant" or budget - len(literal) * steps >= 9 * steps
+        longer = 10 * steps if (start, dtype) == ways[0][:2] and affordable else steps
+        yield case(settings, fall, longer, start, schedule, engine="torch", dtype=dtype), steps
 
 
 def case(
@@ -147,7 +148,7 @@ def case(
             "schedule": schedule,
             "optimizers": [settings.model_dump(exclude_none=True) | {"lr": float(f"{lr:.3g}")}],
             "steps": steps,
-            "log_every": period * max(1, math.ceil(steps / POINTS / period)),
+            "log_every": period * max(1, int(min(steps / POINTS, steps_of(fall) / PERIODS) / period)),
             "engine": engine,
             "dtype": dtype,
         }

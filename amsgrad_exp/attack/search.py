@@ -23,6 +23,8 @@ STOP_SECONDS = 0.1  # how often it is asked whether to stop
 MOST_CHECKED = 200  # falls held against the theory
 LONGER = 256  # problems, and so many doublings more, that did not settle
 MORE_DOUBLINGS = 3
+SLOW = 1000  # lanes: where fewer are worth taking together, each is a parameter
+BATCHES_OF_SLOW, LONGEST_OF_SLOW = 4, 128  # of them, and the longest period
 DANGEROUS, NEIGHBOURS = 32, 32  # of the local search, and how many of each
 
 
@@ -169,10 +171,7 @@ class Search:
         """
         numbers = np.random.default_rng(self.limits.seed)
         max_period = self.limits.max_period
-        tried = families(max_period)
-        if self.at_once < len(tried) / 100:  # too slow for all: some of each kind, the short ones first
-            tried = sorted((tried[i] for i in numbers.permutation(len(tried))[: len(tried) // 10]), key=len)
-        self._try(tried)
+        self._try(self._families())
         self._longer()
         while not (self.over() or self._enough() or self.found.candidates()):
             count = min(self.at_once, 4096)
@@ -180,6 +179,15 @@ class Search:
             self._try([*random_sequences(numbers, count, max_period), *itertools.chain(*near)])
             self._longer()
         return self.found
+
+    def _families(self) -> list[Slopes]:
+        """All families; or, where that is more than the limits or lanes apart allow, some from everywhere in them."""
+        slow = self.at_once < SLOW
+        every = families(min(self.limits.max_period, LONGEST_OF_SLOW) if slow else self.limits.max_period)
+        most = min(
+            len(every), self.limits.problems or len(every), BATCHES_OF_SLOW * self.at_once if slow else len(every)
+        )
+        return [every[i] for i in np.linspace(0, len(every) - 1, most).astype(int)]
 
     def measured(self, sequences: Sequence[Slopes], doublings: int = 4) -> Iterator[Measured]:
         """What is seen of sequences, batch by batch; of fewer where it is over."""

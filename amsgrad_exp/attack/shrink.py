@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from amsgrad_exp.attack.search import Fall, Search
-from amsgrad_exp.attack.sequences import canonical, reduced, runs, size
+from amsgrad_exp.attack.sequences import canonical, negated, reduced, runs, size
 from amsgrad_exp.engines.held import Slopes
 
 MOST = 4096  # candidates of a step
@@ -47,8 +47,9 @@ def simpler(slopes: Slopes) -> list[Slopes]:
 
 
 def _steps(slopes: Slopes) -> Iterator[Slopes]:
-    """Shorter by some of a run or by a block; or a run, or all that is of its value, nearer to 0."""
+    """As it is or mirrored; shorter by some of a run or by a block; or a run, or all that is of its value, nearer to 0."""
     yield slopes
+    yield negated(slopes)
     period, at = len(slopes), 0
     for slope, times in runs(slopes):
         end = at + times
