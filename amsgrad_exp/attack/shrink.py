@@ -47,7 +47,7 @@ def simpler(slopes: Slopes) -> list[Slopes]:
 
 
 def _steps(slopes: Slopes) -> Iterator[Slopes]:
-    """As it is or mirrored; shorter by some of a run or by a block; or a run, or all that is of its value, nearer to 0."""
+    """Itself, mirrored, shorter by some of a run or by a block, or with a run or all of its value nearer to 0."""
     yield slopes
     yield negated(slopes)
     period, at = len(slopes), 0
