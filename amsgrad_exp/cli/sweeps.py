@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amsgrad_exp.cli.options import RUNS, SWEEPS, Dask, Export, Jobs, Out, Quiet, with_experiment_options
-from amsgrad_exp.cli.signals import interruptible
+from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
 
 if TYPE_CHECKING:
     from amsgrad_exp.sweeps.run import Swept
@@ -71,7 +71,8 @@ def complete(compute: Callable[..., Swept], export: str | None, *, figure: bool,
     from amsgrad_exp.sweeps.picture import draw, show
 
     with interruptible() as interruption, progress.cell_progress(shown=not quiet) as update:
-        swept = compute(on_cells=update, should_stop=interruption, on_note=console.note)
+        with optimizers_print_to_stderr():
+            swept = compute(on_cells=update, should_stop=interruption, on_note=console.note)
     if not swept.complete:
         console.note(f"interrupted: go on with amsgrad-exp resume {shlex.quote(str(swept.directory))}")
         raise typer.Exit(128 + interruption.signal)
