@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test agreement gauntlet lint smoke soak bench figures clean
+.PHONY: demo test agreement gauntlet lint smoke soak bench figures field clean
 
 demo: $(VENV)/installed-run  ## the paper's experiment at full length
 	$(BIN)/amsgrad-exp compare
@@ -35,6 +35,9 @@ bench: $(VENV)/installed-bench  ## speed against peers, side by side in one run
 
 figures: $(VENV)/installed-run  ## the figures of the README
 	$(BIN)/python docs/figures.py
+
+field: $(VENV)/installed-run  ## docs/field.md, from a run of the gauntlet and of what was published
+	$(BIN)/python docs/field.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

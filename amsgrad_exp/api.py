@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from amsgrad_exp import engines
+from amsgrad_exp.bounds import Bounds, bounds_of
 from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.records.recorder import record
@@ -84,6 +85,21 @@ def compare(experiment: Experiment, out: Path | str = "logs", watch: Watch | Non
         except RunFailed as failure:
             watch.failed(label, failure)
     return runs
+
+
+def bound(run: Run, on_steps: Callable[[int, int], object] = lambda done, total: None) -> Bounds:
+    """The bounds on a run's regret at its logged points, as ``--bound`` shows them.
+
+    Args:
+        run: of an interrupted one, the bounds end with its last logged point.
+        on_steps: called as steps are simulated, which a bound takes all of, with how many are and how many there are.
+
+    Raises:
+        NoBound: none is known; the message says why.
+        RunFailed: it is no finite number.
+    """
+    ended = run.summary.result is not None or not len(run.trace)
+    return bounds_of(run.trial, run.trial.steps if ended else int(run.trace.step[-1]) + 1, on_steps)
 
 
 def sweep(

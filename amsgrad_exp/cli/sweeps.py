@@ -24,7 +24,7 @@ def sweep(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUES",
-            help="An axis: a setting or a constant, as start:stop:count, log:…, log1m:… or a list; repeatable.",
+            help="An axis: a setting, option or constant, as start:stop:count, log:…, log1m:… or a list; repeatable.",
         ),
     ] = None,
     optimizer: Annotated[list[str] | None, typer.Option(help="A name, see 'list optimizers'; repeatable.")] = None,
@@ -117,7 +117,7 @@ def list_sweeps(out: Path) -> None:
         console.note(f"no sweeps under {out}")
 
 
-@with_experiment_options("config", "problem", "set_", "beta1", "eps")
+@with_experiment_options("config", "problem", "set_", "beta1", "eps", "option")
 def boundary(
     experiment: dict[str, Any],
     optimizer: Annotated[str, typer.Option(help="A name, see 'list optimizers'.")] = "adam",
@@ -130,4 +130,7 @@ def boundary(
     loaded = load_experiment(**experiment, optimizers=[optimizer])
     (settings,) = loaded.optimizers
     beta1, eps = settings.beta1 or 0.0, settings.eps or 0.0
-    console.boundary(loaded.problem.name, optimizer, beta1, regions(loaded.problem, optimizer, beta1, eps))
+    known = regions(loaded.problem, settings.name, beta1, eps, settings.options)
+    given = [f"{name} = {value}" for name, value in settings.options.items() if name in experiment["options"]]
+    name = f"{settings.name} with {', '.join(given)}" if given else settings.name
+    console.boundary(loaded.problem.name, name, beta1, known)

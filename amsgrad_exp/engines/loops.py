@@ -23,14 +23,14 @@ from amsgrad_exp import arithmetic
 from amsgrad_exp.rules.base import Rule
 
 
-def _jitable(function: Callable[..., Any]) -> Callable[..., Any]:
+def jitable(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let compiled loops call a plain function; as it is, for closed over as a dispatcher it would never be cached."""
     plain: Callable[..., Any] = register_jitable(function)
     return plain
 
 
 for _function in arithmetic.SCALARS:
-    _jitable(_function)
+    jitable(_function)
 overload(arithmetic.sqrt)(lambda y: lambda y: np.sqrt(y))
 overload(arithmetic.sign)(lambda y: lambda y: np.sign(y))
 overload(arithmetic.maximum)(lambda y, z: lambda y, z: y if y > z else z)
@@ -81,7 +81,7 @@ def _on_stack(typing_context: Any, like: Any, rows: Any, width: Any) -> Any:
     return types.CPointer(like.dtype)(like, rows, width), generate
 
 
-@_jitable
+@jitable
 def _tile(like: Any, rows: int, width: int) -> Any:
     """An uninitialized (rows, width) array of like's dtype that lives until the loop returns.
 
@@ -99,34 +99,34 @@ def _tile(like: Any, rows: int, width: int) -> Any:
 def _getter(first: int, count: int) -> Callable[..., Any]:
     """(array, lane) → the tuple of so many rows from ``first`` on."""
     if count == 0:
-        return _jitable(lambda array, lane: ())
+        return jitable(lambda array, lane: ())
     before, last = _getter(first, count - 1), first + count - 1
-    return _jitable(lambda array, lane: before(array, lane) + (array[last, lane],))
+    return jitable(lambda array, lane: before(array, lane) + (array[last, lane],))
 
 
 def _setter(first: int, count: int) -> Callable[..., Any]:
     """(array, lane, values): put a tuple into so many rows from ``first`` on."""
     if count == 0:
-        return _jitable(lambda array, lane, values: None)
+        return jitable(lambda array, lane, values: None)
     before, last = _setter(first, count - 1), count - 1
 
     def put(array: Any, lane: int, values: Any) -> None:
         before(array, lane, values)
         array[first + last, lane] = values[last]
 
-    return _jitable(put)
+    return jitable(put)
 
 
-def _reader(count: int) -> Callable[..., Any]:
+def reader(count: int) -> Callable[..., Any]:
     """(array, i, lane) → the tuple of what each of ``count`` sequences has at step i, for a lane or for all."""
     if count == 0:
-        return _jitable(lambda array, i, lane: ())
-    before, last = _reader(count - 1), count - 1
+        return jitable(lambda array, i, lane: ())
+    before, last = reader(count - 1), count - 1
 
     def read(array: Any, i: int, lane: int) -> Any:
         return before(array, i, lane) + (array[last, i] if array.ndim == 2 else array[last, i, lane],)
 
-    return _jitable(read)
+    return jitable(read)
 
 
 @functools.cache
@@ -150,7 +150,7 @@ def make_loop(
             is (1, steps), and the coefficients are the last of ``constants``: hyper-parameters, low, high, x*,
             coefficients; a column a lane.
     """
-    update, hyper, slots = _jitable(rule.update), rule.hyper, len(rule.state)
+    update, hyper, slots = jitable(rule.update), rule.hyper, len(rule.state)
     count = len(hyper._fields)
     low, high, optimum = count, count + 1, count + 2
     kept, loss_row, before_row = 1 + slots, 1 + slots, 2 + slots
@@ -158,8 +158,8 @@ def make_loop(
     rows, constant_rows = 3 + slots, 3 + count + of_rule
     get_state = _getter(0, kept) if rule.sees_x else _getter(1, slots)
     put_state, get_hyper = _setter(1, slots), _getter(0, count)
-    get_coefficients, read, read_coefficients = _getter(3 + count, of_rule), _reader(per_step), _reader(of_rule)
-    read_scale, loss, slope, version = _reader(1), _jitable(loss), _jitable(slope), sources()
+    get_coefficients, read, read_coefficients = _getter(3 + count, of_rule), reader(per_step), reader(of_rule)
+    read_scale, loss, slope, version = reader(1), jitable(loss), jitable(slope), sources()
 
     def loop(
         state: Any,
@@ -226,14 +226,14 @@ def make_loop(
 def _writer(count: int) -> Callable[..., Any]:
     """(array, i, lane, values): put a tuple into ``count`` sequences at step i of a lane."""
     if count == 0:
-        return _jitable(lambda array, i, lane, values: None)
+        return jitable(lambda array, i, lane, values: None)
     before, last = _writer(count - 1), count - 1
 
     def write(array: Any, i: int, lane: int, values: Any) -> None:
         before(array, i, lane, values)
         array[last, i, lane] = values[last]
 
-    return _jitable(write)
+    return jitable(write)
 
 
 @functools.cache
@@ -244,7 +244,7 @@ def make_coefficients(rule: Rule) -> Callable[..., None]:
     (coefficients, steps, kinds), and advances ``carry`` (carried, kinds); ``hypers`` is (hyper-parameters, kinds), a
     column for each kind of lane.
     """
-    coefficients, hyper, carried = _jitable(rule.coefficients), rule.hyper, len(rule.carry)
+    coefficients, hyper, carried = jitable(rule.coefficients), rule.hyper, len(rule.carry)
     count, version = len(hyper._fields), sources()
     get_hyper, get_carry, put_carry = _getter(0, count), _getter(0, carried), _setter(0, carried)
     write = _writer(rule.number_of_coefficients)

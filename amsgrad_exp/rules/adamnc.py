@@ -11,6 +11,7 @@ from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule
 from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
+from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT
 
 
 class AdamNCHyper(NamedTuple):
@@ -55,11 +56,19 @@ def with_decay(kind: str) -> Rule:
         hyper=AdamNCHyper,
         settles=False,
         drift=drift,
+        mean=DECAYING_FIRST_MOMENT,
     )
 
 
 OPTIMIZER = Optimizer(
     title="AdamNC",
+    summary="Adam with the mean of all squares so far, β2t = 1 − 1/t",
+    lines=(
+        "m_t = β1t·m_{t−1} + (1 − β1t)·g_t",
+        "v_t = (1/t)·Σ_{k≤t} g_k²",
+        "x_{t+1} = x_t − α_t·m_t/(√v_t + ε)",
+    ),
+    remarks=("torch.optim, optax and pytorch_optimizer do not have it. With α_t = α/√t it is Adagrad with momentum.",),
     source="Reddi, Kale and Kumar 2018, Algorithm 3",
     claim=Claim(
         Kind.REGRET,

@@ -14,6 +14,7 @@ from amsgrad_exp.arithmetic import scalar, sqrt
 from amsgrad_exp.rules.claims import NOTHING, Claim
 
 if TYPE_CHECKING:
+    from amsgrad_exp.rules.mean import Mean
     from amsgrad_exp.spec.optimizer import OptimizerSettings
 
 Floats = NDArray[np.float64]
@@ -58,6 +59,7 @@ class Rule:
         settles: whether all that is carried ever comes to be 0.
         drift: D of `theory.drift`, from the slopes of one period, (P,), and hyper-parameters, arrays of any shape;
             None where no periodic steady state is known.
+        mean: what the rule moves x along, where that is a mean of gradients; else None.
     """
 
     update: Callable[..., tuple[Any, tuple[Any, ...]]]
@@ -68,6 +70,7 @@ class Rule:
     sees_x: bool = False
     settles: bool = True
     drift: Callable[[Floats, Any], Floats] | None = field(default=None)
+    mean: Mean | None = None
 
     @property
     def number_of_coefficients(self) -> int:
@@ -97,6 +100,9 @@ class Optimizer:
 
     Attributes:
         title: its name as papers write it, and that of its class.
+        summary: what it does, in a phrase.
+        lines: its rule with default options, in at most three lines; t counts from 1, and after a step x is clamped.
+        remarks: where the paper and libraries differ, a sentence or two each.
         source: the paper, and where in it.
         rule: its `Rule` for given options; the same one for options that are among the rule's hyper-parameters.
         options: the type of its options.
@@ -110,9 +116,12 @@ class Optimizer:
     """
 
     title: str
+    summary: str
+    lines: tuple[str, ...]
     source: str
     rule: Callable[[Any], Rule]
     defaults: Mapping[str, float]
+    remarks: tuple[str, ...] = ()
     options: type[Options] = Options
     claim: Claim = NOTHING
     variants: tuple[Mapping[str, Any], ...] = ()

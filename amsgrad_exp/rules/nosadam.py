@@ -11,6 +11,7 @@ from amsgrad_exp.arithmetic import power, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, decayed
 from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class NosAdamOptions(Options):
@@ -58,10 +59,21 @@ RULE = Rule(
     hyper=NosAdamHyper,
     settles=False,
     drift=drift,
+    mean=FIRST_MOMENT,
 )
 
 OPTIMIZER = Optimizer(
     title="NosAdam",
+    summary="Adam with a mean of all squares that weighs the past more",
+    lines=(
+        "b_k = k^−γ, B_t = Σ_{k≤t} b_k",
+        "v_t = Σ_{k≤t} b_k·g_k²/B_t, m_t as Adam's",
+        "x_{t+1} = x_t − α_t/(1 − β1^t)·m_t/(√v_t + ε)",
+    ),
+    remarks=(
+        "The released PyTorch code's default is γ = 0, AdamNC with m corrected; γ = 0.1, the default here, is "
+        "that of the authors' MATLAB code.",
+    ),
     source="Huang, Wang and Dong 2019, Algorithm 1",
     claim=Claim(
         Kind.REGRET,

@@ -14,6 +14,7 @@ from amsgrad_exp.rules.adam import moments
 from amsgrad_exp.rules.amsgrad import MOMENTS
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, bias_corrected, steady_state
 from amsgrad_exp.rules.claims import Claim, Kind
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class PadamOptions(Options):
@@ -53,7 +54,7 @@ def with_roots(roots: int) -> Rule:
             denominator = sqrt(denominator)
         return a * m / denominator, (m, v, v_max)
 
-    return Rule(rooted_update, MOMENTS, bias_corrected, (1.0, 1.0), hyper=PadamHyper, drift=drift)
+    return Rule(rooted_update, MOMENTS, bias_corrected, (1.0, 1.0), hyper=PadamHyper, drift=drift, mean=FIRST_MOMENT)
 
 
 def drift(slopes: Floats, h: PadamHyper) -> Floats:
@@ -65,10 +66,19 @@ def drift(slopes: Floats, h: PadamHyper) -> Floats:
 
 
 ROOTS = {2.0 ** -(roots + 1): roots for roots in range(4)}
-RULE = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), hyper=PadamHyper, drift=drift)
+RULE = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), hyper=PadamHyper, drift=drift, mean=FIRST_MOMENT)
 
 OPTIMIZER = Optimizer(
     title="Padam",
+    summary="AMSGrad with v̂ to a smaller power than ½",
+    lines=(
+        "m_t, v_t and v̂_t as AMSGrad's",
+        "x_{t+1} = x_t − α_t·√(1 − β2^t)/(1 − β1^t)·m_t/(√v̂_t + ε)^{2p}",
+    ),
+    remarks=(
+        "The released code's default is p = 1/4; 1/8, the default here, is the paper's as remembered, not looked up.",
+        "pytorch_optimizer's PAdam has no maximum: it is Adam to a power.",
+    ),
     source="Chen et al. 2020, Algorithm 1",
     claim=Claim(
         Kind.STATIONARY,

@@ -96,13 +96,13 @@ def read_experiment(
             ]
         if options:
             settings = {**(settings or {}), "options": {name: _value(name, text) for name, text in options.items()}}
-        data["optimizers"] = [_with_settings(entry, settings or {}) for entry in entries]
+        data["optimizers"] = [with_settings(entry, settings or {}) for entry in entries]
     return data
 
 
-def _with_settings(entry: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def with_settings(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """An optimizer's entry with these settings on top, its options one by one."""
-    changed = entry | dict(settings)
+    changed = {**entry, **settings}
     if isinstance(entry.get("options"), dict) and "options" in settings:
         changed["options"] = entry["options"] | settings["options"]
     return changed
