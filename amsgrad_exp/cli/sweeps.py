@@ -70,9 +70,12 @@ def complete(compute: Callable[..., Swept], export: str | None, *, figure: bool,
     from amsgrad_exp.output import console, progress
     from amsgrad_exp.sweeps.picture import draw, show
 
-    with interruptible() as interruption, progress.cell_progress(shown=not quiet) as update:
-        with optimizers_print_to_stderr():
-            swept = compute(on_cells=update, should_stop=interruption, on_note=console.note)
+    with (
+        interruptible() as interruption,
+        progress.cell_progress(shown=not quiet) as update,
+        optimizers_print_to_stderr(),
+    ):
+        swept = compute(on_cells=update, should_stop=interruption, on_note=console.note)
     if not swept.complete:
         console.note(f"interrupted: go on with amsgrad-exp resume {shlex.quote(str(swept.directory))}")
         raise typer.Exit(128 + interruption.signal)
