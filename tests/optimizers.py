@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -66,3 +67,68 @@ class Unsaveable(torch.optim.SGD):
     def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
         self.param_groups[0]["how"] = lambda: None
         super().step()
+
+
+class Clearing(torch.optim.SGD):
+    """Halves its parameter whenever its gradient is cleared."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        super().zero_grad(set_to_none)
+        with torch.no_grad():
+            for param in self.param_groups[0]["params"]:
+                param.mul_(0.5)
+
+
+class InBackward(torch.optim.SGD):
+    """Moves as soon as there is a gradient, in a hook on its parameter, and in its step not at all."""
+
+    def __init__(self, params: ParamsT, lr: float) -> None:
+        super().__init__(params, lr)
+        for param in self.param_groups[0]["params"]:
+            param.register_post_accumulate_grad_hook(lambda param: torch.optim.SGD.step(self))
+
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        return
+
+
+class Looking(torch.optim.SGD):
+    """Has a hook of its own before each step."""
+
+    def __init__(self, params: ParamsT, lr: float) -> None:
+        super().__init__(params, lr)
+        self.register_step_pre_hook(lambda *_: self.param_groups[0]["params"][0].grad.mul_(0.5))
+
+
+def twice(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that passes for what it wraps."""
+
+    @functools.wraps(step)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        step(*args, **kwargs)
+        return step(*args, **kwargs)
+
+    return wrapper
+
+
+torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])  # from now on SGD.step is in torch's wrapper
+
+
+class Wrapped(torch.optim.SGD):
+    """Steps twice, by a wrapper around torch's own."""
+
+    step = twice(torch.optim.SGD.step)
+
+
+class Keeping(torch.optim.Optimizer):
+    """Keeps the gradients it was given, as they are, and halves one in place after it has used it."""
+
+    def __init__(self, params: ParamsT, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        for param in self.param_groups[0]["params"]:
+            kept = self.state[param].setdefault("kept", [])
+            kept.append(param.grad)
+            param.sub_(self.param_groups[0]["lr"] * sum(kept[-3:]))
+            param.grad.mul_(0.5)
