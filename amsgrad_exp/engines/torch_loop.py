@@ -13,6 +13,8 @@ import torch
 from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.engines.base import Engine
+from amsgrad_exp.engines.torch_cycle import Inputs, Trials
+from amsgrad_exp.engines.torch_state import Survey
 from amsgrad_exp.engines.torch_step import Step
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import import_optimizer
@@ -24,18 +26,6 @@ from amsgrad_exp.trace import Trace, logged_steps
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
-
-
-# Optimizers whose update depends on the step count through Adam's bias corrections alone, or not at all. In torch's
-# own, the remaining step-dependent options are off by default.
-STEP_COUNT_ONLY_IN_BIAS_CORRECTION = {
-    "amsgrad_exp.optimizers.Adam",
-    "amsgrad_exp.optimizers.AMSGrad",
-    "torch.optim.Adam",
-    "torch.optim.AdamW",
-    "torch.optim.RMSprop",
-    "torch.optim.SGD",
-}
 
 
 class TorchEngine(Engine):
@@ -68,14 +58,11 @@ class TorchEngine(Engine):
         torch.manual_seed(seed)
         self._number: type[np.floating[Any]] = np.dtype(dtype).type
         self._param = torch.nn.Parameter(torch.tensor([problem.start], dtype=getattr(torch, dtype)))
-        decays = arguments.get("beta1_decay", "none") != "none"
-        self._repeats = optimizer in STEP_COUNT_ONLY_IN_BIAS_CORRECTION and not decays
         build: Callable[..., Optimizer] = import_optimizer(optimizer)
         try:
             self._optimizer = build([self._param], lr=schedule.lr, **arguments)
         except (Exception, SystemExit) as error:  # somebody's constructor may raise anything
             raise ValueError(f"optimizer {optimizer} cannot be built: {error}") from error
-        self._step = Step(problem, self._optimizer, self._param)
 
     @property
     def x(self) -> float:
@@ -83,26 +70,39 @@ class TorchEngine(Engine):
 
     @property
     def saturated(self) -> bool:
-        betas = self._optimizer.defaults.get("betas", ())
-        return self._repeats and all(1 - beta**self.step == 1 for beta in betas)
+        # What 0.1.0 waited for, whose records are to repeat themselves from the same step on; and it costs no trial.
+        betas = [beta for beta in self._optimizer.defaults.get("betas") or () if isinstance(beta, int | float)]
+        if not all(1 - beta**self.step == 1 for beta in betas):
+            return False
+        return self._trials().do_not_count(self._inputs(self.step, self.step + 1))
+
+    def repeats(self, steps: int) -> bool:
+        return self._trials().do_not_count(self._inputs(self.step, self.step + steps), returning=True)
 
     @property
     def state(self) -> bytes:
-        state = self._optimizer.state[self._param]
-        tensors = [state[name] for name in sorted(state) if name != "step" and torch.is_tensor(state[name])]
-        return b"".join(tensor.detach().numpy().tobytes() for tensor in [self._param, *tensors])
+        survey = Survey(self._optimizer, self._param, self.step)
+        return survey.own + survey.outside
+
+    def _trials(self) -> Trials:
+        return Trials(self.problem, self._optimizer, self._param, self.step)
+
+    def _inputs(self, start: int, stop: int) -> Inputs:
+        coefficients = self.problem.coefficients(start, stop, self.seed).astype(self._number)
+        step_sizes = self.schedule.step_sizes(start, stop).tolist()
+        return list(zip(zip(*coefficients, strict=True), step_sizes, strict=True))
 
     @np.errstate(over="ignore", invalid="ignore")
     def advance(self, stop: int, log_every: int) -> Trace:
         start = self.step
-        coefficients = list(zip(*self.problem.coefficients(start, stop, self.seed).astype(self._number), strict=True))
-        step_sizes = self.schedule.step_sizes(start, stop).tolist()
+        inputs = self._inputs(start, stop)
+        step = Step(self.problem, self._optimizer, self._param)
         xs = []
         x = self.x
-        for c, step_size in zip(coefficients, step_sizes, strict=True):
+        for c, step_size in inputs:
             xs.append(x)
             try:
-                x = self._step.take(x, c, step_size)
+                x = step.take(x, c, step_size)
             except (Exception, SystemExit) as error:  # somebody's optimizer may raise anything
                 self.failure = f"the optimizer raised {type(error).__name__} at step {self.step}: {error}"
                 break
@@ -110,18 +110,18 @@ class TorchEngine(Engine):
             if not math.isfinite(x):
                 self.failure = f"x became {x} at step {self.step - 1}"
                 break
-        losses = self._losses(xs, coefficients)
+        losses = self._losses(xs, inputs)
         total_regrets, x_sums = np.cumsum([self.total_regret, *losses]), np.cumsum([self.x_sum, *xs])
         self.total_regret, self.x_sum = float(total_regrets[-1]), float(x_sums[-1])
         steps = logged_steps(start, start + len(xs), log_every)
         rows = steps - start
         return Trace(steps, losses[rows], np.array(xs)[rows], total_regrets[rows + 1] / (steps + 1))
 
-    def _losses(self, xs: list[float], coefficients: list[tuple[Any, ...]]) -> Floats:
+    def _losses(self, xs: list[float], inputs: Inputs) -> Floats:
         """f_t(x_t) − f_t(x*) of iterates, in the parameter's dtype: the bits of the same on tensors."""
         loss_of, optimum = self.problem.loss, self._number(self.problem.optimum)
-        pairs = zip(map(self._number, xs), coefficients, strict=False)
-        return np.array([loss_of(x, *c) - loss_of(optimum, *c) for x, c in pairs], np.float64)
+        taken = zip(map(self._number, xs), inputs, strict=False)
+        return np.array([loss_of(x, *c) - loss_of(optimum, *c) for x, (c, _) in taken], np.float64)
 
     def save(self) -> bytes:
         buffer = io.BytesIO()
