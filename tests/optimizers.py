@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch.optim.optimizer import ParamsT
 
@@ -246,5 +247,5 @@ class Random(torch.optim.SGD):
     """Moves by chance."""
 
     def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
-        self.param_groups[0]["lr"] *= random.random()
+        self.param_groups[0]["lr"] *= random.random() * torch.rand(()).item() * np.random.random()
         super().step()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import pickle
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from torch.optim.optimizer import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from amsgrad_exp.engines.torch_state import Path, Survey, bits
-from amsgrad_exp.engines.torch_step import Step
+from amsgrad_exp.engines.torch_step import Step, sees_gradients_alone
 from amsgrad_exp.problems.base import Problem
 
 FAR = (10**6, 10**9, 10**12, 10**18)
@@ -84,7 +83,6 @@ class Trials:
         self._optimizer = optimizer
         self._param = param
         self._step = step
-        self._survey = Survey(optimizer, param, step)
 
     def do_not_count(self, inputs: Inputs, *, returning: bool = False) -> bool:
         """Whether the next steps are the same operations whatever the count of steps is, of some far ahead in the run.
@@ -93,25 +91,24 @@ class Trials:
             inputs: of the next steps.
             returning: whether they must also lead back to where they start from, but for the count.
         """
-        if self._survey.opaque is not None or not Step(self._problem, self._optimizer, self._param).lean:
-            return False
         ahead = [(far - self._step) // len(inputs) * len(inputs) for far in FAR if far - self._step >= len(inputs)]
         if not returning:
             ahead = ahead[-1:]
-        expected: list[bytes] = []
-        with self._undisturbed() as undisturbed:
-            try:
-                for count in (0, *ahead):
-                    if not self._same(inputs, count, expected, returning=returning):
-                        return False
-            except Exception:  # somebody's optimizer may not bear being copied, or so large a count
+        try:
+            survey = Survey(self._optimizer, self._param, self._step)
+            if survey.opaque is not None or not sees_gradients_alone(self._optimizer, self._param):
                 return False
-            return undisturbed()
+            expected: list[bytes] = []
+            with self._undisturbed(survey) as undisturbed:
+                same = all(self._same(survey, inputs, count, expected, returning=returning) for count in (0, *ahead))
+                return same and undisturbed()
+        except Exception:  # somebody's optimizer may not bear being looked into, copied, or so large a count
+            return False
 
-    def _same(self, inputs: Inputs, ahead: int, expected: list[bytes], *, returning: bool) -> bool:
+    def _same(self, survey: Survey, inputs: Inputs, ahead: int, expected: list[bytes], *, returning: bool) -> bool:
         """Whether steps from a count so much larger do what is expected; the first time, note what they do."""
         optimizer, param = copied(self._optimizer, self._param)
-        counters = self._survey.counters
+        counters = survey.counters
         tensors = [_set(optimizer, param, path, self._step + ahead + more) for path, more in counters.items()]
         step = Step(self._problem, optimizer, param)
         first = not expected
@@ -123,26 +120,28 @@ class Trials:
                     expected.append(operations.digest())
                 elif operations.digest() != expected[index]:
                     return False
+        if not returning:
+            return True
         after = Survey(optimizer, param, self._step + len(inputs), counters if ahead else None)
-        return not returning or (after.own, after.counters) == (self._survey.own, counters)
+        return (after.own, after.counters) == (survey.own, counters)
 
     @contextlib.contextmanager
-    def _undisturbed(self) -> Iterator[Callable[[], bool]]:
+    def _undisturbed(self, survey: Survey) -> Iterator[Callable[[], bool]]:
         """Gives a function that tells whether anything outside of copies has changed; what has is put back."""
         before = _generators()
 
         def undisturbed() -> bool:
             now = Survey(self._optimizer, self._param, self._step)
-            return (now.outside, _generators()) == (self._survey.outside, before)
+            return now.outside == survey.outside and _bits_of(_generators()) == _bits_of(before)
 
         try:
             yield undisturbed
         finally:
             if not undisturbed():
-                self._survey.restore_outside()
-                torch.set_rng_state(torch.frombuffer(bytearray(before[0]), dtype=torch.uint8))
+                survey.restore_outside()
+                torch.set_rng_state(before[0])
                 random.setstate(before[1])
-                np.random.set_state(pickle.loads(before[2]))
+                np.random.set_state(before[2])
 
 
 def copied(optimizer: Optimizer, param: torch.nn.Parameter) -> tuple[Optimizer, torch.nn.Parameter]:
@@ -170,6 +169,11 @@ def _set(optimizer: Optimizer, param: Tensor, path: Path, count: int) -> Tensor 
         return tensor.fill_(count)
 
 
-def _generators() -> tuple[bytes, Any, bytes]:
+def _generators() -> tuple[Tensor, tuple[Any, ...], Any]:
     """Where the random numbers of torch, Python and NumPy stand."""
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), pickle.dumps(np.random.get_state())
+    return torch.get_rng_state(), random.getstate(), np.random.get_state()
+
+
+def _bits_of(generators: tuple[Tensor, tuple[Any, ...], Any]) -> tuple[Any, ...]:
+    of_torch, of_python, (name, key, *rest) = generators
+    return bits(of_torch), of_python, name, key.tobytes(), rest

@@ -30,9 +30,6 @@ class Step:
         problem: whose losses are differentiated.
         optimizer: of this one parameter.
         param: of shape (1,).
-
-    Attributes:
-        lean: whether that is the way.
     """
 
     def __init__(self, problem: Problem, optimizer: Optimizer, param: torch.nn.Parameter) -> None:
@@ -43,7 +40,7 @@ class Step:
         self._interval = problem.interval
         self._smallest = 0.0 if isinstance(problem, LinearProblem) else SMALLEST_SLOPE
         self._update = update_of(optimizer)
-        self.lean = sees_gradients_alone(optimizer, param)
+        self._lean = sees_gradients_alone(optimizer, param)
 
     def take(self, x: float, c: tuple[Any, ...], step_size: float) -> float:
         """Take one step and clamp.
@@ -61,8 +58,8 @@ class Step:
         """
         for group in self._optimizer.param_groups:
             group["lr"] = step_size
-        slope = self._problem.slope(self._number(x), *c) if self.lean else 0.0
-        if self.lean and not abs(slope) < self._smallest:
+        slope = self._problem.slope(self._number(x), *c) if self._lean else 0.0
+        if self._lean and not abs(slope) < self._smallest:
             self._param.grad = torch.full((1,), float(slope), dtype=self._param.dtype)
             self._update()
             self._param.grad = None
