@@ -8,15 +8,19 @@ goes to the low end of the interval, where D < 0 to the high end.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.problems.base import LinearProblem, Problem
-from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.rules import OPTIMIZERS, options_of
+
+if TYPE_CHECKING:
+    from amsgrad_exp.spec.experiment import Trial
 
 Floats = NDArray[np.float64]
 
@@ -81,7 +85,30 @@ def destination(problem: Problem, drift: ArrayLike) -> NDArray[np.str_]:
     return np.where(end == problem.optimum, "optimum", "worst")
 
 
-def critical_beta2(problem: Problem, optimizer: str, beta1: float, eps: float = 0.0) -> list[float]:
+def limit(trial: Trial) -> float:
+    """What R(T)/T tends to by the drift: the mean loss at the end that iterates go to, less that at x*.
+
+    It is the limit where α_t falls to 0 as α/√t does, and nearly so where a constant step size is small.
+
+    Raises:
+        NoSteadyState: no drift is known, or it goes nowhere, or x has no ends.
+    """
+    problem, optimizer = trial.problem, trial.optimizer
+    if optimizer.name not in OPTIMIZERS:
+        raise NoSteadyState(f"no steady state is known for {optimizer.name}")
+    beta1, beta2, eps = (value or 0.0 for value in (optimizer.beta1, optimizer.beta2, optimizer.eps))
+    known = float(drift(problem, optimizer.name, beta1, beta2, eps, options_of(optimizer).model_dump()))
+    if not isinstance(problem, LinearProblem) or not math.isfinite(problem.interval[0] - problem.interval[1]):
+        raise NoSteadyState(f"nothing bounds x on {problem.name}, so R(T)/T has no limit")
+    if not math.isfinite(known) or known == 0:
+        raise NoSteadyState(f"the steady state of {optimizer.name} moves x nowhere on {problem.name}")
+    end = problem.low if known > 0 else problem.high
+    return problem.mean_slope * (end - problem.optimum)
+
+
+def critical_beta2(
+    problem: Problem, optimizer: str, beta1: float, eps: float = 0.0, options: Mapping[str, Any] | None = None
+) -> list[float]:
     """Every β2 between 0 and `LARGEST_BETA2` at which the drift changes its sign, ascending, to 10⁻¹² or better.
 
     Raises:
@@ -90,7 +117,7 @@ def critical_beta2(problem: Problem, optimizer: str, beta1: float, eps: float = 
     from scipy.optimize import brentq
 
     def at(gap: ArrayLike) -> Floats:
-        return drift(problem, optimizer, beta1, 1 - 10 ** np.asarray(gap), eps)
+        return drift(problem, optimizer, beta1, 1 - 10 ** np.asarray(gap), eps, options)
 
     gaps = np.linspace(0, np.log10(1 - LARGEST_BETA2), 281)  # log10(1 − β2)
     signs = np.sign(at(gaps))
@@ -98,7 +125,9 @@ def critical_beta2(problem: Problem, optimizer: str, beta1: float, eps: float = 
     return [1 - 10 ** brentq(at, gaps[i], gaps[i + 1], xtol=1e-12) for i in crossings]
 
 
-def regions(problem: Problem, optimizer: str, beta1: float, eps: float = 0.0) -> list[tuple[float, float, str]]:
+def regions(
+    problem: Problem, optimizer: str, beta1: float, eps: float = 0.0, options: Mapping[str, Any] | None = None
+) -> list[tuple[float, float, str]]:
     """Where the iterates go for every β2 from 0 to `LARGEST_BETA2`.
 
     Returns:
@@ -107,7 +136,7 @@ def regions(problem: Problem, optimizer: str, beta1: float, eps: float = 0.0) ->
     Raises:
         NoSteadyState: as for `drift`.
     """
-    edges = [0.0, *critical_beta2(problem, optimizer, beta1, eps), LARGEST_BETA2]
+    edges = [0.0, *critical_beta2(problem, optimizer, beta1, eps, options), LARGEST_BETA2]
     middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
-    ends = destination(problem, drift(problem, optimizer, beta1, middles, eps)).tolist()
+    ends = destination(problem, drift(problem, optimizer, beta1, middles, eps, options)).tolist()
     return [(low, high, end) for (low, high), end in zip(itertools.pairwise(edges), ends, strict=True)]

@@ -19,6 +19,14 @@ class Trend(StrEnum):
 
     VANISHING = "vanishing"
     NOT_VANISHING = "not vanishing"
+    UNDECIDED = "undecided"
+
+
+class Evidence(StrEnum):
+    """What a trend follows from: a limit that is exact, or how the average regret has fallen so far."""
+
+    PROOF = "proof"
+    TREND = "trend"
 
 
 # As people see them: words, and a colour's name.
@@ -29,4 +37,5 @@ WORDS: dict[Verdict | Trend, tuple[str, str]] = {
     Verdict.AWAY: ("moving away", "red"),
     Trend.VANISHING: ("vanishing", "green"),
     Trend.NOT_VANISHING: ("not vanishing", "red"),
+    Trend.UNDECIDED: ("undecided", "yellow"),
 }

@@ -31,6 +31,11 @@ RUN_KEYS = [
     "regret_slope",
     "iterate",
     "regret_trend",
+    "evidence",
+    "limit_regret",
+    "cycle_start",
+    "cycle_steps",
+    "limit_predicted",
     "seconds",
     "directory",
 ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ from hypothesis import strategies as st
 
 from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.driver.drive import drive
-from amsgrad_exp.driver.result import Result, regret_slope, summarize
+from amsgrad_exp.driver.result import LONG_ENOUGH, Result, regret_slope, summarize
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.engines.compiled import CompiledEngine
 from amsgrad_exp.engines.torch_loop import TorchEngine
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems.cycle import Cycle
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.problems.stochastic import Stochastic
 from amsgrad_exp.problems.theorem1 import Theorem1
@@ -219,17 +221,70 @@ def test_the_slope_of_a_power_law_is_its_exponent(exponent: float) -> None:
     ("regret", "slope", "trend"),
     [
         (np.full(1000, 0.3), 0.0, "not vanishing"),
+        (np.arange(10, 10_001, 10) ** -0.24, -0.24, "not vanishing"),
+        (np.arange(10, 10_001, 10) ** -0.26, -0.26, "vanishing"),
         (np.full(1000, -0.3), None, "vanishing"),
-        (np.linspace(-1, 1, 1000), None, "not vanishing"),
-        (np.array([0.5]), None, "not vanishing"),
+        (np.linspace(-1, 1, 1000), None, "undecided"),
+        (np.array([0.5]), None, "undecided"),
+        (np.full(15, 0.3), 0.0, "undecided"),
+        (np.full(15, -0.3), None, "undecided"),
+        (np.full(16, 0.3), 0.0, "not vanishing"),
     ],
 )
 def test_the_trend_of_a_regret(regret: np.ndarray, slope: float | None, trend: str) -> None:
+    """On a problem of unevenness 15, for which 159 steps are enough."""
     steps = 10 * len(regret)
     last = Chunk(trace_of(regret), steps, 0.0, float(regret[-1]) * steps, 0.0, steps, None, True)
-    result = summarize(Online(), last.trace, last)
+    result = summarize(Theorem1(), last.trace, last)
     assert result.regret_slope == (slope if slope is None else pytest.approx(slope, abs=1e-12))
-    assert result.regret_trend == trend
+    assert (result.regret_trend, result.evidence) == (trend, "trend")
+    assert (result.limit_regret, result.cycle_start, result.cycle_steps) == (None, None, None)
+
+
+def test_no_run_at_the_worst_end_of_enough_steps_is_called_vanishing() -> None:
+    """The regret of x = 1 from the first step on, with all that one period can add to it or take from it."""
+    problem = Online(period=20, steep=40.0, shallow=-2.0, phase=0)
+    slopes, scale = problem.coefficients(0, 20)[0], float(2 * np.abs(problem.coefficients(0, 20)).sum())
+    steps = int(np.ceil(LONG_ENOUGH * problem.unevenness))
+    total = 2 * np.cumsum(np.tile(slopes, steps // 20 + 1)[:steps])
+    for added in (-scale, 0.0, scale):
+        trace = Trace(np.arange(steps), np.zeros(steps), np.ones(steps), (total + added) / np.arange(1, steps + 1))
+        last = Chunk(trace, steps, 1.0, float(total[-1]) + added, steps / 10, steps)
+        assert summarize(problem, trace, last).regret_trend != "vanishing"
+
+
+@pytest.mark.parametrize(("optimizer", "lr", "trend"), [("adam", 0.1, "not vanishing"), ("amsgrad", 1e-4, "vanishing")])
+def test_the_limit_of_a_run_that_repeats_itself_is_the_mean_loss_of_its_cycle(
+    optimizer: str, lr: float, trend: str
+) -> None:
+    problem = Theorem1() if optimizer == "amsgrad" else Online()
+    _, result = go(compiled(optimizer, problem, Constant(lr)), 10**6)
+    assert result.limit_regret is not None
+    assert result.cycle_start is not None
+    assert result.cycle_steps is not None
+    assert (result.regret_trend, result.evidence) == (trend, "proof")
+    assert result.cycle_start + result.cycle_steps < result.steps_simulated
+    every = compiled(optimizer, problem, Constant(lr)).advance(result.cycle_start + 3 * result.cycle_steps, 1)
+    first, second, third = (
+        every.rows(slice(result.cycle_start + cycle * result.cycle_steps, None)).rows(slice(result.cycle_steps))
+        for cycle in range(3)
+    )
+    assert first.x.tobytes() == second.x.tobytes() == third.x.tobytes()
+    assert first.loss.tobytes() == second.loss.tobytes() == third.loss.tobytes()
+    assert result.limit_regret == math.fsum(first.loss) / result.cycle_steps
+    _, longer = go(compiled(optimizer, problem, Constant(lr)), 10**15, 10**12)
+    assert longer.regret == pytest.approx(result.limit_regret, rel=1e-9, abs=1e-9)
+    assert longer.limit_regret == result.limit_regret
+
+
+def test_a_cycle_of_several_periods_is_the_shortest() -> None:
+    problem = Cycle(slopes=(1.0, -2.0, 3.0))
+    _, result = go(compiled("sgd", problem, Constant(0.3)), 10**6)
+    every = compiled("sgd", problem, Constant(0.3)).advance(10_000, 1)
+    assert result.cycle_steps is not None
+    x = every.x[2000:]
+    lengths = [steps for steps in range(3, 1000, 3) if np.array_equal(x[steps:], x[:-steps])]
+    assert result.cycle_steps == lengths[0]
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amsgrad_exp import theory
+from amsgrad_exp.driver.drive import drive
+from amsgrad_exp.engines import build
 from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.problems import PROBLEMS
+from amsgrad_exp.problems.base import LinearProblem
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.problems.stochastic import Stochastic
 from amsgrad_exp.problems.theorem1 import Theorem1
 from amsgrad_exp.rules.base import steady_state
+from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.grid import LANES, load_sweep
 from amsgrad_exp.sweeps.block import run_block
-from amsgrad_exp.theory import critical_beta2, destination, drift
+from amsgrad_exp.theory import critical_beta2, destination, drift, limit
+from tests.trials import make_trial
 
 # Away from the boundary: cells where |D| is at least this part of the sum of |terms of D|.
 MARGIN = 1e-3
@@ -70,6 +75,16 @@ def test_the_critical_beta2_of_the_papers_problem_lies_between_the_defaults() ->
         assert destination(Online(), drift(Online(), "adam", 0.9, beta2)) == end
 
 
+def test_the_critical_beta2_depends_on_options() -> None:
+    """AdaShift divides the slope at which it is steep by what it was n steps before: by its own root for n = P."""
+    problem = Theorem1(C=3)
+    assert critical_beta2(problem, "adashift", 0.0, options={"n": 1}) == []
+    (critical,) = critical_beta2(problem, "adashift", 0.0, options={"n": 3})
+    assert critical == pytest.approx(critical_beta2(problem, "adam", 0.0)[0], rel=1e-9)
+    ends = [end for _, _, end in theory.regions(problem, "adashift", 0.0, options={"n": 3})]
+    assert ends == ["worst", "optimum"]
+
+
 @pytest.mark.parametrize("C", [2.5, 3.0, 10.0])
 def test_theorem_1s_beta2_is_below_the_critical_one(C: float) -> None:
     (critical,) = critical_beta2(Theorem1(C=C), "adam", 0.0)
@@ -83,6 +98,38 @@ def test_where_nothing_is_known() -> None:
         drift(Online(), "torch.optim.SGD", 0.9, 0.99)
     with pytest.raises(NoSteadyState, match="period of 10,001 steps is too long"):
         drift(Online(period=10_001), "adam", 0.9, 0.99)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "beta2", "problem", "expected"),
+    [
+        ("adam", 0.99, Online(), 2 * 10 / 101),
+        ("amsgrad", 0.99, Online(), 0.0),
+        ("signsgd", 0.99, Online(steep=-1010, shallow=10), 2 * 10 / 101),
+        ("adam", 0.05, Theorem1(C=4.0), 4 / 3),
+    ],
+)
+def test_the_limit_in_theory_is_what_a_long_run_with_falling_steps_comes_near(
+    optimizer: str, beta2: float, problem: LinearProblem, expected: float
+) -> None:
+    trial = make_trial(optimizer, problem, InverseSquareRoot(0.5), betas=(0.0, beta2), log_every=10**4)
+    assert limit(trial) == pytest.approx(expected, rel=1e-12)
+    *_, last = drive(build(trial), trial.steps, trial.log_every)
+    assert last.total_regret / trial.steps == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "problem", "reason"),
+    [
+        ("yogi", Online(), "no steady state is known for yogi"),
+        ("torch.optim.NAdam", Online(), "no steady state is known for torch.optim.NAdam"),
+        ("adam", Stochastic(), "stochastic is not periodic"),
+        ("adam", PROBLEMS["adashift-sequential"].model_validate({}), "nothing bounds x on adashift-sequential"),
+    ],
+)
+def test_where_no_limit_is_known_it_is_said_why(optimizer: str, problem: LinearProblem, reason: str) -> None:
+    with pytest.raises(NoSteadyState, match=reason):
+        limit(make_trial(optimizer, problem, Constant(0.1)))
 
 
 def test_a_plane_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

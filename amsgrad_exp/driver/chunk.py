@@ -8,6 +8,21 @@ from amsgrad_exp.trace import Trace
 
 
 @dataclass(frozen=True)
+class Cycle:
+    """What a run repeats for ever.
+
+    Attributes:
+        start: a step from which on it does.
+        steps: how many steps it is long.
+        mean_loss: the mean of f_t(x_t) − f_t(x*) over it, the limit of R(T)/T.
+    """
+
+    start: int
+    steps: int
+    mean_loss: float
+
+
+@dataclass(frozen=True)
 class Chunk:
     """A stretch of a run: its logged points, and where the run stands after it.
 
@@ -22,6 +37,7 @@ class Chunk:
             after this chunk; None where there is none.
         resumable: whether the engine stands after this chunk, so that it may be saved there.
         halfwidths: of an engine that averages over seeds, `Engine.halfwidths`; else None.
+        cycle: of a run that was found to repeat itself; else None.
     """
 
     trace: Trace
@@ -33,6 +49,7 @@ class Chunk:
     reference: bytes | None = None
     resumable: bool = False
     halfwidths: tuple[float, float] | None = None
+    cycle: Cycle | None = None
 
 
 def tail_start(steps: int) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from amsgrad_exp.driver.chunk import Chunk, tail_start
+from amsgrad_exp.driver.chunk import Chunk, Cycle, tail_start
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.trace import Trace, logged_steps
 
@@ -20,13 +21,15 @@ class Plan:
     """Where the chunks of a run end, and where its states are compared.
 
     A cycle is a whole number of periods, one with many divisors, so that what repeats after several of them shows; a
-    chunk is a cycle, or a piece of one that is too long to be taken at once.
+    chunk is a cycle, or a piece of one that is too long to be taken at once. Where the problem has no period, the
+    cycle is as good as one.
     """
 
     steps: int
     tail: int
     chunk: int
     cycle: int
+    period: int
     repeats: bool
 
     @classmethod
@@ -38,7 +41,7 @@ class Plan:
             periods = max(1, engine.chunk_steps // period)
             divisible = next(number for number in (720, 60, 12, 2, 1) if number <= periods)
             cycle = period * (periods - periods % divisible)
-        return cls(steps, tail_start(steps), min(cycle, engine.chunk_steps), cycle, repeats)
+        return cls(steps, tail_start(steps), min(cycle, engine.chunk_steps), cycle, period or cycle, repeats)
 
     def compares_at(self, step: int) -> bool:
         """Whether the state at this step is worth comparing with the one a cycle earlier."""
@@ -74,10 +77,9 @@ def derive(engine: Engine, plan: Plan, log_every: int) -> Iterator[Chunk]:
     standing, state, x = Standing(engine.step, engine.total_regret, engine.x_sum), engine.state, engine.x
     start = standing.step
     pieces: list[Trace] = []
-    period = engine.problem.steps_per_period or plan.cycle
     while engine.step < start + plan.cycle:
-        pieces.append(engine.advance(min(engine.step + min(period, plan.chunk), start + plan.cycle), log_every=1))
-        if engine.step == start + period and engine.state == state:
+        pieces.append(engine.advance(min(engine.step + min(plan.period, plan.chunk), start + plan.cycle), log_every=1))
+        if engine.step == start + plan.period and engine.state == state:
             break
         yield Chunk(Trace.empty(), start, x, standing.total_regret, standing.tail_x_sum(plan), steps_simulated=start)
     yield from extrapolate(standing, Trace.concatenate(pieces), plan, log_every, steps_simulated=engine.step)
@@ -89,6 +91,7 @@ def extrapolate(
     """The rest of a run that from where it stands on repeats one cycle, of which every step was logged."""
     start, total_regret, tail_x_sum = standing.step, standing.total_regret, standing.tail_x_sum(plan)
     tail, length = max(start, plan.tail), len(cycle)
+    found = Cycle(start - plan.cycle, _shortest(cycle, plan.period), math.fsum(cycle.loss.tolist()) / length)
     losses = np.concatenate([[0.0], np.cumsum(cycle.loss)])  # sums over the first 0, 1, …, length steps of a cycle
     xs = np.concatenate([[0.0], np.cumsum(cycle.x)])
 
@@ -110,4 +113,15 @@ def extrapolate(
             total_regret=float(total_regret + (cycles_done * losses[-1] + losses[position_done])),
             tail_x_sum=tail_x_sum + (x_sum_until(stop) - x_sum_until(tail) if stop > tail else 0.0),
             steps_simulated=min(stop, steps_simulated),
+            cycle=found,
         )
+
+
+def _shortest(cycle: Trace, period: int) -> int:
+    """After how many steps, whole periods, a cycle's iterates and losses repeat themselves within it already."""
+    length = len(cycle)
+    for steps in range(period, length, period):
+        columns = (cycle.x, cycle.loss)
+        if length % steps == 0 and all(np.array_equal(column[steps:], column[:-steps]) for column in columns):
+            return steps
+    return length

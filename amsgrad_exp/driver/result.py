@@ -6,10 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amsgrad_exp.driver.chunk import Chunk, tail_start
+from amsgrad_exp.driver.chunk import Chunk, Cycle, tail_start
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.trace import Trace
-from amsgrad_exp.verdict import Trend, Verdict
+from amsgrad_exp.verdict import Evidence, Trend, Verdict
+
+FLAT = -0.25  # a slope: an average regret that falls faster than t^−¼ goes to zero
+# A constant regret r, to which the first steps added δ·r·T, has (r + δ·r·T/t) fall as fast as t^−¼ from T/10 to T where
+# 1 + 10·δ = 10^¼·(1 + δ). Of a run this many times as long as those first steps count for, that is told apart.
+LONG_ENOUGH = (10 - 10**-FLAT) / (10**-FLAT - 1)
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,13 @@ class Result:
         regret_slope: the least-squares slope of log R(t)/t against log t over the points logged in the last decade of
             t; None with fewer than two such points, or where the average regret is not positive on all of them.
         iterate: `Problem.verdict` of mean_x.
-        regret_trend: vanishing when the slope is below −0.25 or R(T)/T ≤ 0, since no positive average regret is left
-            then.
+        regret_trend: of a run that repeats itself, vanishing where the limit is not positive. Else undecided where the
+            run has fewer than 10.6 times `Problem.unevenness` steps, or no slope; vanishing where the slope is below
+            −0.25 or R(T)/T ≤ 0, since no positive average regret is left then.
+        evidence: proof where regret_trend follows from the limit, else trend; None in records of 0.1.0.
+        limit_regret: of a run that repeats itself, the limit of R(T)/T: the mean loss of one cycle; else None.
+        cycle_start, cycle_steps: from which step on it repeats itself, and every how many; else None.
+        limit_predicted: `theory.limit` of the trial; None where it is not known.
         steps_simulated, steps_derived: how many steps an engine took, and how many followed from a repeated cycle.
         mean_x_halfwidth, regret_halfwidth: where all the above are of means over seeds, half the width of the 95 %
             confidence intervals of mean_x and regret; else None.
@@ -42,15 +52,20 @@ class Result:
     regret_halfwidth: float | None
     iterate: Verdict
     regret_trend: Trend
+    evidence: Evidence | None = None
+    limit_regret: float | None = None
+    cycle_start: int | None = None
+    cycle_steps: int | None = None
+    limit_predicted: float | None = None
 
 
-def summarize(problem: Problem, trace: Trace, last: Chunk) -> Result:
-    """The result of a finished run, from all of its logged points and its last chunk."""
+def summarize(problem: Problem, trace: Trace, last: Chunk, limit_predicted: float | None = None) -> Result:
+    """The result of a finished run, from all of its logged points, its last chunk and what theory says of it."""
     tail = last.step - tail_start(last.step)
     mean_x = last.tail_x_sum / tail
     regret = last.total_regret / last.step
     slope = regret_slope(trace, last.step)
-    vanishing = regret <= 0 or (slope is not None and slope < -0.25)
+    cycle = last.cycle
     return Result(
         x=last.x,
         mean_x=mean_x,
@@ -58,12 +73,36 @@ def summarize(problem: Problem, trace: Trace, last: Chunk) -> Result:
         regret=regret,
         regret_slope=slope,
         iterate=problem.verdict(mean_x),
-        regret_trend=Trend.VANISHING if vanishing else Trend.NOT_VANISHING,
+        regret_trend=_trend(regret, slope, last.step / problem.unevenness) if cycle is None else _proved(cycle),
+        evidence=Evidence.TREND if cycle is None else Evidence.PROOF,
+        limit_regret=cycle.mean_loss if cycle else None,
+        cycle_start=cycle.start if cycle else None,
+        cycle_steps=cycle.steps if cycle else None,
+        limit_predicted=limit_predicted,
         steps_simulated=last.steps_simulated,
         steps_derived=last.step - last.steps_simulated,
         mean_x_halfwidth=last.halfwidths[1] / tail if last.halfwidths else None,
         regret_halfwidth=last.halfwidths[0] / last.step if last.halfwidths else None,
     )
+
+
+def _proved(cycle: Cycle) -> Trend:
+    return Trend.NOT_VANISHING if cycle.mean_loss > 0 else Trend.VANISHING
+
+
+def _trend(regret: float, slope: float | None, length: float) -> Trend:
+    """What an average regret, and its slope, say of a run that is so many times as long as its problem is uneven."""
+    if length < LONG_ENOUGH:
+        return Trend.UNDECIDED
+    if regret > 0 and slope is None:
+        return Trend.UNDECIDED
+    return trend_by_slope(regret, slope)
+
+
+def trend_by_slope(regret: float, slope: float | None) -> Trend:
+    """What an average regret and its slope say by themselves, however short the run."""
+    falls = regret <= 0 or (slope is not None and slope < FLAT)
+    return Trend.VANISHING if falls else Trend.NOT_VANISHING
 
 
 def regret_slope(trace: Trace, steps: int) -> float | None:

@@ -13,15 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from amsgrad_exp.driver.result import Result
+from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.records.summary import Summary
 from amsgrad_exp.records.verify import Verification
+from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.grid import Sweep
 from amsgrad_exp.sweeps.find import Kept
 from amsgrad_exp.sweeps.store import Results
 from amsgrad_exp.sweeps.verify import Verification as Verified
+from amsgrad_exp.theory import limit
 from amsgrad_exp.trace import Trace
-from amsgrad_exp.verdict import WORDS, Trend, Verdict
+from amsgrad_exp.verdict import WORDS, Evidence, Trend, Verdict
 
 out = Console(highlight=False, markup=False, emoji=False)
 err = Console(highlight=False, markup=False, emoji=False, stderr=True)
@@ -65,7 +68,9 @@ def _facts(run: Run) -> list[tuple[str, Text]]:
     return [
         ("x", Text(f"{result.x:+.6f} after the last step")),
         ("mean x", Text.assemble(f"{mean_x} over the last tenth: ", _said(result.iterate))),
-        ("R(T)/T", Text.assemble(f"{regret}: ", _said(result.regret_trend), explained)),
+        ("R(T)/T", Text.assemble(f"{regret}: ", *_trend(result), explained)),
+        ("limit", Text(_limit(result))),
+        ("in theory", Text(_predicted(run.trial))),
         ("slope", Text(f"{_slope(result)}  of log R(T)/T against log T, last decade")),
         ("steps", Text(steps)),
         ("time", Text(f"{summary.seconds:.2f} s")),
@@ -83,6 +88,27 @@ def _interval(halfwidth: float | None) -> str:
 
 def _said(said: Verdict | Trend) -> Text:
     return Text(*WORDS[said])
+
+
+def _trend(result: Result) -> tuple[Text, str]:
+    """Whether the average regret vanishes, and where that is proved, so."""
+    return _said(result.regret_trend), ", proof" if result.evidence is Evidence.PROOF else ""
+
+
+def _limit(result: Result) -> str:
+    if result.limit_regret is None:
+        return "of R(T)/T: not known, the run was not seen to repeat itself"
+    every = "step" if result.cycle_steps == 1 else f"{result.cycle_steps:,} steps"
+    repeats = f"the run repeats every {every} from step {result.cycle_start:,} on"
+    return f"of R(T)/T {result.limit_regret:.6g} (exact: {repeats})"
+
+
+def _predicted(trial: Trial) -> str:
+    """What the drift says of a small step size, or why it says nothing."""
+    try:
+        return f"limit {limit(trial):.6g} for α/√t, and for a small constant step size"
+    except NoSteadyState as error:
+        return f"no limit: {error}"
 
 
 def _slope(result: Result) -> str:
@@ -120,20 +146,28 @@ def _side_by_side(runs: Mapping[str, Run], separator: str) -> Table:
                 _said(result.iterate),
                 f"{result.regret:.4g}{_interval(result.regret_halfwidth)}",
                 _slope(result),
-                _said(result.regret_trend),
+                Text.assemble(*_trend(result)),
                 f"{run.summary.seconds:.2f} s",
             )
     return table
 
 
-def listing(title: str, entries: Mapping[str, str]) -> None:
-    """Names and a line on each."""
+STACKED_BELOW = 120  # columns of a terminal
+
+
+def listing(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows led by a name: a line each, or, in a terminal without room, the rest of a row below its first words."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(title, no_wrap=True)
-    table.add_column("")
-    for name, words in entries.items():
-        table.add_row(name, words)
-    out.print(table)
+    if out.is_terminal and out.width < STACKED_BELOW:
+        columns = columns[0], ", ".join(columns[1:])
+        rows = [(name, "\n".join(filter(None, facts))) for name, *facts in rows]
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*row)
+    if not out.is_terminal:
+        table.width = Measurement.get(out, out.options.update(max_width=1000), table).maximum
+    out.print(table, crop=False)
 
 
 def run_listing(runs: Sequence[Run]) -> None:
@@ -231,7 +265,7 @@ def sweep_listing(sweeps: Sequence[Kept]) -> None:
             f"{kept.begun.astimezone():%m-%d %H:%M}",
             kept.sweep.name,
             ", ".join(kept.sweep.optimizers),
-            " × ".join(f"{name} {len(values)}" for name, values in kept.sweep.axes.items()),
+            " × ".join(f"{name} {size}" for name, size in zip(kept.sweep.columns, kept.sweep.shape[1:], strict=True)),
             f"{kept.done:,}/{len(kept.sweep):,}",
             kept.status,
         )

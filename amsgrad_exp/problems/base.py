@@ -15,18 +15,24 @@ from amsgrad_exp.verdict import Verdict
 
 Floats = NDArray[np.float64]
 
+LONGEST = 10_000  # steps of a period that are looked at one by one
+
 
 class Problem(BaseModel):
     """A sequence of losses f_t(x), each a function of x and of the step's coefficients.
 
     Attributes:
+        source: the paper, and where in it.
         deterministic: whether the losses are the same for every seed.
+        convex: whether every one of the losses is convex.
         steps_per_period: after how many steps the losses repeat; None when they never do.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    source: ClassVar[str]
     deterministic: ClassVar[bool] = True
+    convex: ClassVar[bool] = False
 
     name: str
 
@@ -81,6 +87,17 @@ class Problem(BaseModel):
         return {}
 
     @property
+    def unevenness(self) -> float:
+        """How many steps the ups and downs of one period count for.
+
+        Σ_t |f_t(x) − f_t(x*)| over a period, as a multiple of |mean f_t(x) − f_t(x*)|, at x = x* + `distance`: after
+        that many steps there the regret is as large as what one period can add to it or take from it.
+        """
+        coefficients = self.coefficients(0, self.steps_per_period or 1)
+        losses = self.loss(self.optimum + self.distance, *coefficients) - self.loss(self.optimum, *coefficients)
+        return float(np.sum(np.abs(losses)) / abs(np.mean(losses)))
+
+    @property
     def distance(self) -> float:
         """What is far from x*, where x has no ends: as far as where a run begins."""
         return abs(self.start - self.optimum)
@@ -102,6 +119,8 @@ class LinearProblem(Problem):
     Attributes:
         low, high: the interval to which x is clamped after every step.
     """
+
+    convex: ClassVar[bool] = True
 
     low: Number = -1.0
     high: Number = 1.0
@@ -134,6 +153,16 @@ class LinearProblem(Problem):
     def worst(self) -> float:
         """The other end of the interval, where the mean loss is largest."""
         return self.high if self.mean_slope > 0 else self.low
+
+    @property
+    def unevenness(self) -> float:
+        """As `Problem.unevenness`: Σ_t |s_t| over |mean s|; of a random problem, as if steep slopes came one by one."""
+        period = self.steps_per_period
+        if period is None:
+            return 2 * self.largest_slope / abs(self.mean_slope)
+        of_largest = self.largest_slope * max(0, period - LONGEST)
+        slopes = self.coefficients(0, min(period, LONGEST))[0]
+        return float(np.sum(np.abs(slopes)) + of_largest) / abs(self.mean_slope)
 
     def verdict(self, x: float) -> Verdict:
         """Where an iterate, or the mean of many, is: within 5 % of the interval's width of x*, or of the worst end."""

@@ -15,12 +15,14 @@ from amsgrad_exp.problems.random import words
 
 
 class Components(Problem):
-    """A random one of n components at each step, one steep and n − 1 shallow the other way (Zhang et al. 2022).
+    """A random one of n components at each step, one steep and n − 1 shallow the other way.
 
     f_t(x) = s·x for x ≥ −1 and s·((x + 2)²/2 − 3/2) below, with s = 1 + (n − 1)·a for one component and −a for the
     others, on all of ℝ; their mean is x/n for x ≥ −1, and x* = −2. The component at t depends on (seed, t) alone, as a
     slope of `stochastic` does.
     """
+
+    source: ClassVar[str] = "Zhang et al. 2022, Section 3"
 
     name: Literal["components"] = "components"
     n: Annotated[Integer, Field(ge=2, le=10**6)] = 10
@@ -52,6 +54,11 @@ class Components(Problem):
     @property
     def largest_slope(self) -> float:
         return 1 + (self.n - 1) * self.a
+
+    @property
+    def unevenness(self) -> float:
+        """Of the linear part, as if steep slopes came one by one."""
+        return 2 * self.largest_slope * self.n
 
     def coefficients(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
         steep = words(start, stop, seed) < np.uint64(2**64 // self.n)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,8 @@ class Theorem2(SteepEveryC):
     the paper's conditions: (1 − β1)·β1^(C−1)·C ≤ 1 − β1^(C−1), β2^((C−2)/2)·C² ≤ 1 and, with γ = β1/√β2,
     3(1 − β1)/(2√(1 − β2))·(1 + γ(1 − γ^(C−1))/(1 − γ)) + β1^(C/2−1)/(1 − β1) < C/3. α is any, and α_t = α/√t.
     """
+
+    source: ClassVar[str] = "Reddi, Kale and Kumar 2018, Theorem 2"
 
     name: Literal["theorem2"] = "theorem2"
     C: Annotated[Integer, Field(ge=2, le=10**6)] = 3218

@@ -15,13 +15,14 @@ from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.engines.base import Engine
-from amsgrad_exp.errors import ConfigError, Damaged, RunFailed
+from amsgrad_exp.errors import ConfigError, Damaged, NoSteadyState, RunFailed
 from amsgrad_exp.records.checkpoint import Checkpoint, last_checkpoint
 from amsgrad_exp.records.files import locked, write_atomically
 from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.records.summary import Origin, Summary
 from amsgrad_exp.records.trace_csv import TraceWriter, parse_trace
 from amsgrad_exp.spec.experiment import BYTES_PER_POINT, Trial
+from amsgrad_exp.theory import limit
 from amsgrad_exp.trace import Trace
 
 if TYPE_CHECKING:
@@ -241,7 +242,11 @@ class Recorder:
             OSError: something could not be written.
         """
         trace = Trace.concatenate(self._traces)
-        result = None if last is None else summarize(self.run.trial.problem, trace, last)
+        trial = self.run.trial
+        predicted = None
+        with contextlib.suppress(NoSteadyState):
+            predicted = limit(trial)
+        result = None if last is None else summarize(trial.problem, trace, last, predicted)
         # labml's log is closed and the trace is on the disk before the summary vouches for them: a crash in between
         # leaves a run that is still "running", and so goes on from its checkpoint.
         trouble = self._tracker.close(status, reason)

@@ -18,22 +18,26 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from amsgrad_exp.driver.result import Result
+from amsgrad_exp.driver.result import Result, trend_by_slope
 from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.records.files import replacing, sha256
-from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.spec.cells import Cells
 
 Row = dict[str, Any]
 
-RESULTS = tuple(field.name for field in fields(Result) if not field.name.endswith("_halfwidth"))
+LEFT_OUT = ("limit_predicted",)  # of `Result`: a prediction for each cell would take longer than running it
 CHECKSUM = "sha256"  # of the other columns; 0.1.0 wrote none
 BUSY_SECONDS = 5.0  # that another process may keep the database to itself
-SQL_TYPES = {int: "INTEGER", float: "REAL", float | None: "REAL"}  # of all else: TEXT
+SINCE_0_2 = {"evidence", "limit_regret", "cycle_start", "cycle_steps"}  # columns that older tables lack
+SQL_TYPES = {int: "INTEGER", int | None: "INTEGER", float: "REAL", float | None: "REAL"}  # of all else: TEXT
 
 
-def _result_types() -> dict[str, str]:
+def results_of(cells: Cells) -> dict[str, str]:
+    """Those of `Result`'s fields that rows have, and the SQL type of each."""
     kinds = typing.get_type_hints(Result)
-    return {name: SQL_TYPES.get(kinds[name], "TEXT") for name in RESULTS}
+    names = [field.name for field in fields(Result) if field.name not in LEFT_OUT]
+    names = [name for name in names if cells.averaged or not name.endswith("_halfwidth")]
+    return {name: SQL_TYPES.get(kinds[name], "TEXT") for name in names}
 
 
 def as_kept(row: Row) -> Row:
@@ -55,9 +59,10 @@ class Results:
     Attributes:
         columns: of a row, but for its checksum.
         checksums: whether its rows have one.
+        older: whether a version before 0.2 made its table, and its trends follow from slopes alone.
     """
 
-    def __init__(self, path: Path, sweep: Sweep) -> None:
+    def __init__(self, path: Path, sweep: Cells) -> None:
         """Open it, and make what is missing of its tables.
 
         Raises:
@@ -65,10 +70,8 @@ class Results:
         """
         self._database = database = sqlite3.connect(path, timeout=BUSY_SECONDS)
         self._sweep = sweep
-        axes = dict.fromkeys(sweep.axes, "REAL")
-        types = {"cell": "INTEGER PRIMARY KEY", "optimizer": "TEXT", **axes, **_result_types(), "failure": "TEXT"}
-        self.columns = tuple(types)
-        self._selected = ", ".join(f'"{name}"' for name in self.columns)
+        told_apart = {"cell": "INTEGER PRIMARY KEY", "optimizer": "TEXT", **sweep.columns}
+        self._types = types = {**told_apart, **results_of(sweep), "failure": "TEXT"}
         declared = ", ".join(f'"{name}" {kind}' for name, kind in (types | {CHECKSUM: "TEXT"}).items())
         with database:
             database.execute("CREATE TABLE IF NOT EXISTS sweep (yaml TEXT)")
@@ -81,7 +84,9 @@ class Results:
         if known is not None and yaml.safe_load(known[0]) != yaml.safe_load(sweep.to_yaml()):
             raise Damaged(f"{path.with_name('sweep.yaml')} is damaged: results.sqlite is of another sweep")
         present = {name for (name,) in database.execute("SELECT name FROM pragma_table_info('cells')")}
-        self.checksums = CHECKSUM in present
+        self.checksums, self.older = CHECKSUM in present, not present & SINCE_0_2
+        self.columns = tuple(name for name in types if not self.older or name not in SINCE_0_2)
+        self._selected = ", ".join(f'"{name}"' for name in self.columns)
         beyond = database.execute("SELECT count(*) FROM cells WHERE cell NOT BETWEEN 0 AND ?", (len(sweep) - 1,))
         if present - {CHECKSUM} != set(self.columns) or beyond.fetchone() != (0,):
             raise Damaged(f"{path} is damaged: its table is not this sweep's")
@@ -107,11 +112,18 @@ class Results:
             done[cell] = True
         return done
 
+    def kept(self, row: Row) -> Row:
+        """A row as this table gives it back."""
+        kept = as_kept({name: row[name] for name in self.columns})
+        if self.older and row["regret_trend"] is not None:
+            kept["regret_trend"] = trend_by_slope(row["regret"], row["regret_slope"])
+        return kept
+
     def add(self, rows: Iterable[Row]) -> None:
         """Write some cells' rows, all or none."""
         names = (*self.columns, CHECKSUM) if self.checksums else self.columns
         into, marks = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
-        kept = [row | {CHECKSUM: checksum(row)} for row in map(as_kept, rows)]
+        kept = [row | {CHECKSUM: checksum(row)} for row in map(self.kept, rows)]
         # Many rows a statement: sqlite3 lets go of the GIL for each, and waits for it while other threads compute.
         at_once = self._database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(names)
         with self._database:
@@ -140,8 +152,8 @@ class Results:
 
     def column(self, name: str) -> NDArray[Any]:
         """One result over the grid, of the sweep's shape; None or NaN where a cell has none."""
-        values = self._database.execute(f'SELECT cell, "{name}" FROM cells')
-        text = name in ("optimizer", "failure") or _result_types().get(name) == "TEXT"
+        values = self._database.execute(f'SELECT cell, "{name}" FROM cells') if name in self.columns else ()
+        text = self._types[name] == "TEXT"
         column = np.full(len(self._sweep), None if text else np.nan, object if text else np.float64)
         for cell, value in values:
             column[cell] = value
@@ -169,7 +181,7 @@ class Results:
 
 
 @contextlib.contextmanager
-def open_results(directory: Path, sweep: Sweep) -> Iterator[Results]:
+def open_results(directory: Path, sweep: Cells) -> Iterator[Results]:
     """A sweep's results.sqlite, made where it is missing, closed in the end.
 
     Raises:

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from amsgrad_exp.errors import NotVerified, RunError
-from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.sweeps.block import run_block
 from amsgrad_exp.sweeps.compute import computed
 from amsgrad_exp.sweeps.run import OnCells, read_sweep
-from amsgrad_exp.sweeps.store import Results, Row, as_kept, open_results
+from amsgrad_exp.sweeps.store import Results, Row, open_results
 
 SAMPLE = 32  # cells computed again, unless all are
 ROWS_SAID = 1000  # how often the progress of checking rows is said
@@ -72,7 +72,7 @@ def verify(
         total = rows + int(again.sum())
         for number, (row, trusted) in enumerate(results.checked_rows()):
             if not trusted:
-                _compare(sweep, row, *run_block(sweep, [row["cell"]]))
+                _compare(sweep, row, results.kept(*run_block(sweep, [row["cell"]])))
                 raise NotVerified(f"{_named(row, sweep)}: the checksum is not that of the row")
             if number % ROWS_SAID == 0:
                 on_cells(number, total)
@@ -81,14 +81,14 @@ def verify(
         with contextlib.closing(computed(sweep, sweep.blocks(~again), executor)) as blocks:
             for block in blocks:
                 for row in block:
-                    _compare(sweep, results.row(row["cell"]), row)
+                    _compare(sweep, results.row(row["cell"]), results.kept(row))
                 finished += len(block)
                 on_cells(finished, total)
         return Verification(len(sweep), rows, finished - rows, results.checksums)
 
 
 @contextlib.contextmanager
-def _results(directory: Path, sweep: Sweep) -> Iterator[Results]:
+def _results(directory: Path, sweep: Cells) -> Iterator[Results]:
     """The rows of a sweep that has some."""
     if (directory / "results.sqlite").is_file():
         with open_results(directory, sweep) as results:
@@ -98,16 +98,17 @@ def _results(directory: Path, sweep: Sweep) -> Iterator[Results]:
     raise RunError(f"{directory} has no results yet: there is nothing to verify")
 
 
-def _compare(sweep: Sweep, kept: Row, again: Row) -> None:
+def _compare(sweep: Cells, kept: Row, again: Row) -> None:
     """Refuse a row that is not what its cell comes to. Why a cell failed may be said in other words."""
-    for name, value in as_kept(again).items():
+    for name, value in again.items():
         same = (kept[name] is None) == (value is None) if name == "failure" else kept[name] == value
         if not same:
             raise NotVerified(f"{_named(again, sweep)}: {name} is {_said(value)}, and {_said(kept[name])} in its row")
 
 
-def _named(row: Row, sweep: Sweep) -> str:
-    at = ", ".join(f"{name} = {row[name]:g}" for name in sweep.axes)
+def _named(row: Row, sweep: Cells) -> str:
+    values = {name: row[name] for name in sweep.columns}
+    at = ", ".join(f"{name} = {value:g}" if isinstance(value, float) else str(value) for name, value in values.items())
     return f"cell {row['cell']} ({row['optimizer']}, {at})"
 
 
