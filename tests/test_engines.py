@@ -137,7 +137,7 @@ def test_any_optimizer_goes_on_from_where_it_was_saved(path: str, dtype: str) ->
     first, second = fresh(), fresh()
     head = first.advance(7, 1)
     second.load(first.save())
-    assert second.state == first.state
+    assert second.state == first.state  # else a resumed run would be found to repeat itself later
     tail = second.advance(300, 1)
     for name, column in expected.columns.items():
         assert np.concatenate([head.columns[name], tail.columns[name]]).tobytes() == column.tobytes()

@@ -60,9 +60,13 @@ class Survey:
         self._walk(param, True)
         self._walk(vars(param), True)
         for name, value in vars(optimizer).items():
-            self._walk(value, True, (name,) if name in ("state", "param_groups") else None)
+            if name != "defaults":
+                self._walk(value, True, (name,) if name in ("state", "param_groups") else None)
         for function in self._functions:  # grows on the way
             self._code(function)
+        # Loading a state tears values that groups share with the defaults apart, and adds one default.
+        self._seen = {}
+        self._walk({"differentiable": False, **optimizer.defaults}, True)
         self.own: bytes = self._facts[True].digest()
         self.outside: bytes = self._facts[False].digest()
 
@@ -89,6 +93,8 @@ class Survey:
             self._note(own, value.__name__)
             if not isinstance(value.__self__ if hasattr(value, "__self__") else None, types.ModuleType | None):
                 self._walk(value.__self__, own)
+        elif isinstance(value, tuple):
+            self._look_into(value, own, None)
         elif id(value) in self._seen:
             number, was_own, _ = self._seen[id(value)]
             self._note(own, "again", number)
