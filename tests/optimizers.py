@@ -233,6 +233,13 @@ def _for_all(optimizer: Any, state: dict[str, Any]) -> int:
     return 10**9 if turned else 0
 
 
+def _to_an_end(optimizer: Any, state: dict[str, Any]) -> int:
+    """Ends the program after so many steps."""
+    if _in_state(optimizer, state) > optimizer.param_groups[0]["at"]:
+        raise SystemExit
+    return 0
+
+
 InState, InATensor, InAGroup = counting(_in_state), counting(_in_a_tensor), counting(_in_a_group)
 InAnAttribute, InTheClass, InTheParameter = (
     counting(_in_an_attribute),
@@ -240,7 +247,8 @@ InAnAttribute, InTheClass, InTheParameter = (
     counting(_in_the_parameter),
 )
 Globally, InATable, ByIterator = counting(_globally), counting(_in_a_table), counting(_by_iterator)
-InAClosure, InADefault, ForAll = counting(_in_a_closure()), counting(_in_a_default), counting(_for_all)
+InAClosure, InADefault = counting(_in_a_closure()), counting(_in_a_default)
+ForAll, ToAnEnd = counting(_for_all), counting(_to_an_end)
 
 
 class Random(torch.optim.SGD):

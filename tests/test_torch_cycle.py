@@ -104,6 +104,10 @@ def test_a_trial_far_ahead_leaves_nothing_behind() -> None:
     assert derived("tests.optimizers.ForAll", at=500_000) == 0
 
 
+def test_a_trial_that_ends_the_program_does_not() -> None:
+    assert derived("tests.optimizers.ToAnEnd", at=500_000) == 0
+
+
 def test_random_numbers_are_drawn_by_the_run_alone() -> None:
     traces = []
     for fast_forward in (False, True):

@@ -102,7 +102,10 @@ class Trials:
             with self._undisturbed(survey) as undisturbed:
                 same = all(self._same(survey, inputs, count, expected, returning=returning) for count in (0, *ahead))
                 return same and undisturbed()
-        except Exception:  # somebody's optimizer may not bear being looked into, copied, or so large a count
+        except (
+            Exception,
+            SystemExit,
+        ):  # somebody's optimizer may not bear to be looked into, copied, or so late a step
             return False
 
     def _same(self, survey: Survey, inputs: Inputs, ahead: int, expected: list[bytes], *, returning: bool) -> bool:
