@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CELL = 0.2  # inches
 MARGIN = 2.2  # for the names of optimizers, and of problems
+TWO_COLUMNS = 9.0  # that the legend has room for
 
 
 def draw_matrix(path: Path, matrix: Matrix) -> list[Path]:
@@ -44,7 +45,7 @@ def draw_matrix(path: Path, matrix: Matrix) -> list[Path]:
         legend.append(Patch(facecolor="white", edgecolor="black", label="a published claim covers the cell"))
         legend.append(Patch(facecolor="white", edgecolor="black", linewidth=2.2, label="and the cell contradicts it"))
         legend.append(Line2D([], [], color="black", linewidth=0.8, label="underlined: proved, the limit is exact"))
-        figure.legend(handles=legend, loc="outside lower center", ncols=1 if width == 1 else 2, fontsize=8)
+        figure.legend(handles=legend, loc="outside lower center", ncols=2 if size[0] > TWO_COLUMNS else 1, fontsize=8)
         return save(figure, path)
 
 
