@@ -27,7 +27,8 @@ def with_settings(entry: Mapping[str, Any], problem: Problem, schedule: str, set
 
     With ``stated`` settings, of an optimizer whose moves grow with the gradients as their power q (`Optimizer.grows`),
     α is divided by G^q with G the largest slope, so that all optimizers' largest moves are about α: with q = 1 and
-    α = D, Zinkevich's α_t = D/(G√t) (2003). Default step sizes are constant: for α/√t those stated are taken.
+    α = D, Zinkevich's α_t = D/(G√t) (2003). An optimizer whose claim is about a constant α, as Adagrad's, whose moves
+    fall like 1/√t of themselves, gets the α of α/√t. Default step sizes are constant: for α/√t those stated are taken.
 
     Args:
         entry: an optimizer as in YAML; what it says goes before all else.
@@ -37,7 +38,8 @@ def with_settings(entry: Mapping[str, Any], problem: Problem, schedule: str, set
     """
     name, options = entry["name"], entry.get("options", {})
     known = OPTIMIZERS.get(name)
-    chosen: dict[str, Any] = {"lr": step_size(problem, schedule)}
+    of_itself = known is not None and known.claim.schedule == "constant"
+    chosen: dict[str, Any] = {"lr": step_size(problem, "inv-sqrt" if of_itself else schedule)}
     own: dict[str, Any] = {}
     defaults: Mapping[str, float] = {}
     if known:
