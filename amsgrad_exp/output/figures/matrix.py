@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -41,7 +42,9 @@ def draw_matrix(path: Path, matrix: Matrix) -> list[Path]:
         panels = figure.subplots(height, width, squeeze=False, sharex=True, sharey=True).flat
         for panel, (settings, schedule) in zip(panels, matrix.planes(), strict=True):
             _draw(panel, matrix, settings, schedule)
-        legend = [Patch(facecolor=known.colour, label=f"{known.letter}  {known.words}") for known in MARKS]
+        legend: list[Artist] = [
+            Patch(facecolor=known.colour, label=f"{known.letter}  {known.words}") for known in MARKS
+        ]
         legend.append(Patch(facecolor="white", edgecolor="black", label="a published claim covers the cell"))
         legend.append(Patch(facecolor="white", edgecolor="black", linewidth=2.2, label="and the cell contradicts it"))
         legend.append(Line2D([], [], color="black", linewidth=0.8, label="underlined: proved, the limit is exact"))
