@@ -17,6 +17,7 @@ from literature import corrections
 from amsgrad_exp.output.catalogue import defaults
 from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.rules import OPTIMIZERS, Optimizer
+from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.spec.labels import SYMBOLS
 
 HERE = Path(__file__).parent
@@ -33,9 +34,12 @@ x is clamped to the problem's interval. Each rule agrees with an independent imp
 double precision (`make agreement`)."""
 
 FOUND = """\
-*Found* is what the gauntlet came to, `amsgrad-exp gauntlet`: where the mean iterate of the last tenth of the steps is,
-at step sizes as named, with the settings of each problem's source (*paper*) or those of the optimizer's authors
-(*library*). An asterisk marks a proof: the run repeats itself bit for bit, and goes on so for ever."""
+*Claim* is what was published of convergence. *Found* is what the gauntlet came to, `amsgrad-exp gauntlet`: where the
+mean iterate of the last tenth of 10⁷ steps is, with a constant step size or α/√t, at the settings of each problem's
+source (*stated*) or the optimizer's own (*defaults*; [method.md](method.md#the-gauntlet)). An asterisk marks a proof:
+the run repeats itself bit for bit, and goes on so for ever."""
+
+STEP_SIZES = {"constant": "constant step size", "inv-sqrt": "α/√t"}
 
 Cells = Sequence[Mapping[str, Any]]
 
@@ -45,10 +49,15 @@ def main() -> None:
     cells = json.loads(Path(sys.argv[1]).read_bytes() if sys.argv[1:] else gauntlet())["cells"]
     parts = [INTRODUCTION, "## Optimizers", *([FOUND] if cells else [])]
     for name, known in OPTIMIZERS.items():
-        parts.append(optimizer(name, known, [cell for cell in cells if cell["optimizer"] == name]))
+        parts.append(optimizer(name, known, [cell for cell in cells if base(cell) == name]))
     parts += ["## Problems", *(problem(name, kind) for name, kind in PROBLEMS.items())]
     parts += ["## What the literature says, run again", *corrections()]
     (HERE / "field.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def base(cell: Mapping[str, Any]) -> str:
+    """The name of a cell's optimizer, without the options of a form of it."""
+    return str(cell["optimizer"]).partition(":")[0]
 
 
 def gauntlet() -> bytes:
@@ -64,10 +73,18 @@ def optimizer(name: str, known: Optimizer, cells: Cells) -> str:
     lines = [f"### {known.title}", "", f"`{name}`: {known.summary}. {known.source}. Published settings: {settings}"]
     lines[-1] += f"; options: `{options}`." if options else "."
     lines += ["", "```text", *known.lines, "```", ""]
-    lines += [f"- *Claim.* {claim}" for claim in dict.fromkeys(str(cell["claim"] or "none made") for cell in cells)]
+    lines += [f"- *Claim.* {claimed(known.claim)}"]
     lines += [f"- {remark}" for remark in known.remarks]
     lines += [f"- *Found*, {where}: {what}." for where, what in found(cells)]
     return escaped("\n".join(lines).rstrip())
+
+
+def claimed(claim: Claim) -> str:
+    """A claim in a line."""
+    if claim.kind is Kind.NONE:
+        return "None made."
+    refuted = f" Refuted: {claim.refuted}." if claim.refuted else ""
+    return f"{claim.kind.capitalize()}, {claim.theorem}: {claim.conditions}.{refuted}"
 
 
 def found(cells: Cells) -> Iterator[tuple[str, str]]:
@@ -75,7 +92,8 @@ def found(cells: Cells) -> Iterator[tuple[str, str]]:
     settled: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
         mark = "\\*" if cell["evidence"] == "proof" else ""
-        where = f"{cell['settings']} settings, {cell['schedule']} step sizes"
+        form = cell["optimizer"].partition(":")[2]
+        where = f"{cell['settings']}, {STEP_SIZES[cell['schedule']]}{f', {form}' if form else ''}"
         settled[where][cell["iterate"] or "failed"].append(cell["problem"] + mark)
     for where, by in settled.items():
         yield where, "; ".join(f"**{iterate}** on {', '.join(names)}" for iterate, names in by.items())

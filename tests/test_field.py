@@ -42,15 +42,15 @@ def test_the_readme_names_them_all() -> None:
 
 
 def test_what_the_gauntlet_found_is_said_by_where_iterates_settle(field: ModuleType) -> None:
-    shared: dict[str, Any] = {"optimizer": "adam", "schedule": "constant", "settings": "paper", "claim": "none made"}
+    shared: dict[str, Any] = {"optimizer": "adam", "schedule": "constant", "settings": "stated"}
     cells = [
         shared | {"problem": "online", "iterate": "worst", "evidence": "proof"},
         shared | {"problem": "stochastic", "iterate": "worst", "evidence": "trend"},
         shared | {"problem": "bock-weiss", "iterate": "optimum", "evidence": "trend"},
-        shared | {"problem": "components", "iterate": None, "evidence": None, "settings": "library"},
+        shared | {"problem": "components", "iterate": None, "evidence": None, "settings": "defaults"},
     ]
     text = field.optimizer("adam", OPTIMIZERS["adam"], cells)
-    assert text.count("- *Claim.* none made") == 1
+    assert text.count("- *Claim.* Regret bound, Kingma and Ba 2015, Theorem 4.1: ") == 1
     found = "**worst** on online\\*, stochastic; **optimum** on bock-weiss."
-    assert f"- *Found*, paper settings, constant step sizes: {found}" in text
-    assert "- *Found*, library settings, constant step sizes: **failed** on components." in text
+    assert f"- *Found*, stated, constant step size: {found}" in text
+    assert "- *Found*, defaults, constant step size: **failed** on components." in text
