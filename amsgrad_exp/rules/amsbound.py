@@ -36,7 +36,7 @@ OPTIMIZER = Optimizer(
     source="Luo et al. 2019, as released",
     claim=Claim(
         Kind.REGRET,
-        "Luo et al. 2019, Theorem 5",
+        "Luo et al. 2019",
         "β1 that decays (β1 = 0)",
         no_momentum,
     ),
