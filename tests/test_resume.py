@@ -24,7 +24,7 @@ from tests.recorded import LONG, change_line, files, interrupt_after, logged, tr
 EXPERIMENTS: dict[str, dict[str, Any]] = {
     "compiled, repeating": {"steps": 2_000_000, "log_every": 7777},
     "compiled, many derived points": {"steps": 3_000_000, "log_every": 2500},
-    "compiled, seeds": {"problem": "stochastic", "steps": 60_000, "log_every": 60, "seeds": 5},
+    "compiled, seeds": {"problem": "stochastic", "steps": 200_000, "log_every": 200, "seeds": 5},
     "compiled, float64": {"steps": 2_000_000, "log_every": 5000, "dtype": "float64"},
     "compiled, decaying": LONG,
     "compiled, stochastic": {"problem": "stochastic", "steps": 400_000, "log_every": 500, "seed": 3},
