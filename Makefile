@@ -8,7 +8,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 demo: $(VENV)/installed-run  ## the paper's experiment at full length
 	$(BIN)/amsgrad-exp compare
 
-test: $(VENV)/installed-dev  ## the test suite
+test: $(VENV)/browser  ## the test suite
 	$(BIN)/pytest
 
 agreement: $(VENV)/installed-dev  ## every optimizer against an independent implementation, as a table
@@ -35,6 +35,14 @@ figures: $(VENV)/installed-run  ## the figures of the README
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
+
+# Pages are tested in a browser; where one is missing and continuous integration can have it, it is installed.
+$(VENV)/browser: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.browser || test -z "$$CI" || \
+	  DEBIAN_FRONTEND=noninteractive timeout 400 sh -c \
+	  'apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium' >/dev/null 2>&1 || \
+	  echo "no browser can be had: the tests that need one are skipped"
+	touch $@
 
 $(VENV)/pip:
 	$(PYTHON) -m venv $(VENV)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amsgrad_exp.cli.options import Json, Out, Quiet, with_experiment_options
+from amsgrad_exp.cli.report import Report, page_of_runs
 from amsgrad_exp.cli.signals import Interruption, interruptible, optimizers_print_to_stderr
 from amsgrad_exp.errors import ConfigError, NotAsExpected
 from amsgrad_exp.verdict import Verdict
@@ -62,6 +63,7 @@ def compare(
         ),
     ] = None,
     no_figure: Annotated[bool, typer.Option("--no-figure", help="Write no figure.")] = False,
+    page: Report = False,
     out: Out = Path("logs"),
     as_json: Json = False,
     quiet: Quiet = False,
@@ -80,10 +82,11 @@ def compare(
         watch = Onlooker(interruption, quiet=quiet)
         runs = api.compare(loaded, out, watch)
         report(runs, interruption, as_json=as_json, quiet=quiet)
-    if runs and not no_figure:
-        files = _draw(runs, loaded.problem)
-        if not (quiet or as_json):
-            console.out.print("figure", *files, soft_wrap=True)
+    files = {"figure": _draw(runs, loaded.problem)} if runs and not no_figure else {}
+    if runs and page:
+        files["report"] = [page_of_runs(runs)]
+    for kind, paths in files.items() if not (quiet or as_json) else ():
+        console.out.print(kind, *paths, soft_wrap=True)
     if watch.failures:
         raise typer.Exit(1)
     wrong = _unmet(expected, runs)

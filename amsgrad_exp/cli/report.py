@@ -1,0 +1,76 @@
+"""report, and the pages that other commands write beside their results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from amsgrad_exp.cli.options import RUNS, SWEEPS
+
+if TYPE_CHECKING:
+    from amsgrad_exp.records.run import Run
+
+
+def report(
+    references: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN... | SWEEP | last", help="A directory, an id or its beginning, or 'last'."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the page goes: a file, or a directory.")] = Path(
+        "report.html"
+    ),
+    open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write recorded runs, or a sweep, as one HTML file to look at and share; what was recorded last by default."""
+    from amsgrad_exp.output import console
+    from amsgrad_exp.report.page import require, write
+
+    require()
+    from amsgrad_exp.report.find import page_of
+
+    path = out / "report.html" if out.is_dir() else out
+    write(page_of(references or ["last"], {"run": RUNS, "sweep": SWEEPS}), path)
+    console.out.print("report", path, soft_wrap=True)
+    if open_it:
+        import webbrowser
+
+        if not webbrowser.open(path.resolve().as_uri()):
+            console.note(f"there is no browser to open {path} in")
+
+
+def page_of_runs(runs: Mapping[str, Run]) -> Path:
+    """Write the page of a comparison beside its figure; return where."""
+    from amsgrad_exp.report import runs as builder
+    from amsgrad_exp.report.page import write
+
+    first = next(iter(runs.values()))
+    path = first.directory.with_name(f"compare-{first.run_id}.html")
+    write(builder.page(list(runs.values())), path)
+    return path
+
+
+def page_of_sweep(directory: Path) -> Path:
+    """Write the page of a sweep into its directory; return where."""
+    from amsgrad_exp.report import sweeps as builder
+    from amsgrad_exp.report.page import write
+
+    path = directory / "report.html"
+    write(builder.page(directory), path)
+    return path
+
+
+def require(value: bool) -> bool:
+    """Refuse ``--report`` before anything is computed where no page could be written."""
+    if value:
+        from amsgrad_exp.report import page
+
+        page.require()
+    return value
+
+
+Report = Annotated[
+    bool, typer.Option("--report", callback=require, help="Write a page of the results, one HTML file, too.")
+]
