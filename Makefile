@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test agreement lint smoke soak bench figures clean
+.PHONY: demo test agreement gauntlet lint smoke soak bench figures field clean
 
 demo: $(VENV)/installed-run  ## the paper's experiment at full length
 	$(BIN)/amsgrad-exp compare
@@ -13,6 +13,9 @@ test: $(VENV)/browser  ## the test suite
 
 agreement: $(VENV)/installed-dev  ## every optimizer against an independent implementation, as a table
 	$(BIN)/python -m tests.agreement
+
+gauntlet: $(VENV)/installed-run  ## every optimizer over every problem at full length, beside what was claimed
+	$(BIN)/amsgrad-exp gauntlet
 
 lint: $(VENV)/installed-dev  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -32,6 +35,9 @@ bench: $(VENV)/installed-bench  ## speed against peers, side by side in one run
 
 figures: $(VENV)/installed-run  ## the figures of the README
 	$(BIN)/python docs/figures.py
+
+field: $(VENV)/installed-run  ## docs/field.md, from a run of the gauntlet and of what was published
+	$(BIN)/python docs/field.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -1,6 +1,7 @@
 """Does an optimizer converge where it provably should? The experiment of Reddi, Kale and Kumar (2018).
 
-``Experiment``, ``Sweep``, ``run``, ``compare`` and ``sweep`` do what the commands do; see `amsgrad_exp.api`.
+``Experiment``, ``Sweep``, ``Gauntlet``, ``run``, ``compare``, ``bound`` and ``sweep`` do what the commands do; see
+`amsgrad_exp.api`.
 """
 
 from __future__ import annotations
@@ -8,16 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amsgrad_exp.api import compare, run, sweep
+    from amsgrad_exp.api import bound, compare, run, sweep
     from amsgrad_exp.spec.experiment import Experiment
+    from amsgrad_exp.spec.gauntlet import Gauntlet
     from amsgrad_exp.spec.grid import Sweep
 
-__all__ = ["Experiment", "Sweep", "compare", "run", "sweep"]
+__all__ = ["Experiment", "Gauntlet", "Sweep", "bound", "compare", "run", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for only then: the command line minds Ctrl-C before anything heavy is imported."""
-    if name in ("compare", "run", "sweep"):
+    if name in ("bound", "compare", "run", "sweep"):
         from amsgrad_exp import api
 
         return getattr(api, name)
@@ -25,6 +27,10 @@ def __getattr__(name: str) -> Any:
         from amsgrad_exp.spec.experiment import Experiment
 
         return Experiment
+    if name == "Gauntlet":
+        from amsgrad_exp.spec.gauntlet import Gauntlet
+
+        return Gauntlet
     if name == "Sweep":
         from amsgrad_exp.spec.grid import Sweep
 

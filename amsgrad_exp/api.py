@@ -8,12 +8,13 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from amsgrad_exp import engines
+from amsgrad_exp.bounds import Bounds, bounds_of
 from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.records.recorder import record
 from amsgrad_exp.records.run import Run
+from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.spec.experiment import Experiment, Trial
-from amsgrad_exp.spec.grid import Sweep
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.sweeps import run as sweeps
 from amsgrad_exp.sweeps.run import Swept
@@ -86,8 +87,23 @@ def compare(experiment: Experiment, out: Path | str = "logs", watch: Watch | Non
     return runs
 
 
+def bound(run: Run, on_steps: Callable[[int, int], object] = lambda done, total: None) -> Bounds:
+    """The bounds on a run's regret at its logged points, as ``--bound`` shows them.
+
+    Args:
+        run: of an interrupted one, the bounds end with its last logged point.
+        on_steps: called as steps are simulated, which a bound takes all of, with how many are and how many there are.
+
+    Raises:
+        NoBound: none is known; the message says why.
+        RunFailed: it is no finite number.
+    """
+    ended = run.summary.result is not None or not len(run.trace)
+    return bounds_of(run.trial, run.trial.steps if ended else int(run.trace.step[-1]) + 1, on_steps)
+
+
 def sweep(
-    plane: Sweep,
+    plane: Cells,
     out: Path | str = "sweeps",
     executor: Executor | None = None,
     *,
@@ -95,10 +111,11 @@ def sweep(
     should_stop: Callable[[], bool] = lambda: False,
     on_note: Callable[[str], object] = lambda note: None,
 ) -> Swept:
-    """Run an experiment over a grid, as ``amsgrad-exp sweep`` does.
+    """Run an experiment over a grid, or a gauntlet, as ``amsgrad-exp sweep`` and ``amsgrad-exp gauntlet`` do.
 
     Args:
-        plane: what to run, such as ``Sweep.of({"beta2": "0.9:0.999:50"}, optimizers=["adam"])``.
+        plane: what to run, such as ``Sweep.of({"beta2": "0.9:0.999:50"}, optimizers=["adam"])`` or
+            ``Gauntlet.of(optimizers=["adam"], steps=1e6)``.
         out: a directory, made where it is missing.
         executor: where blocks of cells are computed, such as `sweeps.workers.workers` makes of threads or of
             a Dask cluster; without one, on threads, as many as there are cores.

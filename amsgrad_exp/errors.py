@@ -25,6 +25,10 @@ class NoSteadyState(ConfigError):
     """No steady state is known for an optimizer or a problem."""
 
 
+class NoBound(ConfigError):
+    """No bound on the regret is known for an optimizer or a problem."""
+
+
 class RunFailed(Refusal, RuntimeError):
     """The optimizer raised, or the iterate became NaN or infinite; the message names the step."""
 

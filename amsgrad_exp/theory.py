@@ -106,7 +106,9 @@ def limit(trial: Trial) -> float:
     return problem.mean_slope * (end - problem.optimum)
 
 
-def critical_beta2(problem: Problem, optimizer: str, beta1: float, eps: float = 0.0) -> list[float]:
+def critical_beta2(
+    problem: Problem, optimizer: str, beta1: float, eps: float = 0.0, options: Mapping[str, Any] | None = None
+) -> list[float]:
     """Every β2 between 0 and `LARGEST_BETA2` at which the drift changes its sign, ascending, to 10⁻¹² or better.
 
     Raises:
@@ -115,7 +117,7 @@ def critical_beta2(problem: Problem, optimizer: str, beta1: float, eps: float = 
     from scipy.optimize import brentq
 
     def at(gap: ArrayLike) -> Floats:
-        return drift(problem, optimizer, beta1, 1 - 10 ** np.asarray(gap), eps)
+        return drift(problem, optimizer, beta1, 1 - 10 ** np.asarray(gap), eps, options)
 
     gaps = np.linspace(0, np.log10(1 - LARGEST_BETA2), 281)  # log10(1 − β2)
     signs = np.sign(at(gaps))
@@ -123,7 +125,9 @@ def critical_beta2(problem: Problem, optimizer: str, beta1: float, eps: float = 
     return [1 - 10 ** brentq(at, gaps[i], gaps[i + 1], xtol=1e-12) for i in crossings]
 
 
-def regions(problem: Problem, optimizer: str, beta1: float, eps: float = 0.0) -> list[tuple[float, float, str]]:
+def regions(
+    problem: Problem, optimizer: str, beta1: float, eps: float = 0.0, options: Mapping[str, Any] | None = None
+) -> list[tuple[float, float, str]]:
     """Where the iterates go for every β2 from 0 to `LARGEST_BETA2`.
 
     Returns:
@@ -132,7 +136,7 @@ def regions(problem: Problem, optimizer: str, beta1: float, eps: float = 0.0) ->
     Raises:
         NoSteadyState: as for `drift`.
     """
-    edges = [0.0, *critical_beta2(problem, optimizer, beta1, eps), LARGEST_BETA2]
+    edges = [0.0, *critical_beta2(problem, optimizer, beta1, eps, options), LARGEST_BETA2]
     middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
-    ends = destination(problem, drift(problem, optimizer, beta1, middles, eps)).tolist()
+    ends = destination(problem, drift(problem, optimizer, beta1, middles, eps, options)).tolist()
     return [(low, high, end) for (low, high), end in zip(itertools.pairwise(edges), ends, strict=True)]

@@ -8,20 +8,23 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-COMPARISONS = ("online", "online-decay", "stochastic")
-SWEEPS = ("phase-online", "phase-theorem1", "lr-online")
+PICTURES = {
+    **{name: ["compare", name] for name in ("online", "online-decay", "stochastic")},
+    "bound-online-decay": ["compare", "online-decay", "--bound"],
+    **{name: ["sweep", name] for name in ("phase-online", "phase-theorem1", "lr-online")},
+}
+"""The command, the configuration and further options of each."""
 
 
 def main() -> None:
     """Run each shipped configuration by its command and keep its picture beside this file."""
-    with tempfile.TemporaryDirectory() as out:
-        for command, names in (("compare", COMPARISONS), ("sweep", SWEEPS)):
-            for name in names:
-                config = HERE.parent / "configs" / f"{name}.yaml"
-                arguments = [command, "--config", str(config), "--out", out, "--quiet"]
-                subprocess.run([sys.executable, "-m", "amsgrad_exp", *arguments], check=True)
-                (picture,) = (path for path in Path(out, name).rglob("*.png"))
-                (HERE / f"{name}.png").write_bytes(picture.read_bytes())
+    for picture, (command, name, *options) in PICTURES.items():
+        with tempfile.TemporaryDirectory() as out:
+            config = HERE.parent / "configs" / f"{name}.yaml"
+            arguments = [command, "--config", str(config), "--out", out, "--quiet", *options]
+            subprocess.run([sys.executable, "-m", "amsgrad_exp", *arguments], check=True)
+            (drawn,) = Path(out, name).rglob("*.png")
+            (HERE / f"{picture}.png").write_bytes(drawn.read_bytes())
 
 
 main()

@@ -14,7 +14,8 @@ import pytest
 
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records.run import Run
-from amsgrad_exp.report import runs, sweeps
+from amsgrad_exp.report import runs
+from amsgrad_exp.report.find import page_of_cells
 from amsgrad_exp.report.page import render
 from amsgrad_exp.sweeps.run import Swept
 from tests.recorded import trial
@@ -78,7 +79,7 @@ def page_of_runs(some: list[Run]) -> Written:
 
 
 def page_of_sweep(directory: Path) -> Written:
-    return Written(render(sweeps.page(directory)))
+    return Written(render(page_of_cells(directory)))
 
 
 @pytest.fixture(scope="module")

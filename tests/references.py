@@ -78,14 +78,17 @@ def beta1_at(settings: OptimizerSettings, t: int) -> float:
     """β1t, t counted from 1."""
     options: Any = settings.options
     beta1 = settings.beta1 or 0.0
-    factor: float = {"none": 1.0, "geometric": options["lam"] ** (t - 1), "harmonic": 1 / t}[options["beta1_decay"]]
+    decay = options.get("beta1_decay", "none")
+    if decay == "none":
+        return beta1
+    factor: float = {"geometric": options["lam"] ** (t - 1), "harmonic": 1 / t}[decay]
     return beta1 * factor
 
 
 def adam(settings: OptimizerSettings) -> Callable[[float, float], float]:
     """Kingma and Ba 2015, Algorithm 1 and the end of Section 2; with the maximum of Reddi et al. 2018, Algorithm 2."""
     beta1, beta2, eps = numbers(settings)
-    dialect = settings.options.get("dialect")
+    dialect, largest = settings.options["dialect"], settings.name == "amsgrad"
     m = v = v_hat = 0.0
     t = 0
 
@@ -95,7 +98,7 @@ def adam(settings: OptimizerSettings) -> Callable[[float, float], float]:
         beta1_t = beta1_at(settings, t) if dialect == "paper" else beta1
         m = beta1_t * m + (1 - beta1_t) * g
         v = beta2 * v + (1 - beta2) * g**2
-        v_hat = max(v_hat, v / (1 - beta2**t) if dialect == "optax" else v) if dialect else v
+        v_hat = max(v_hat, v / (1 - beta2**t) if dialect == "optax" else v) if largest else v
         if dialect == "paper":
             return step_size * m / (math.sqrt(v_hat) + eps)
         if dialect == "optax":
@@ -285,7 +288,7 @@ REFERENCES: dict[str, Reference] = {
     "signsgd": of_class(pytorch_optimizer.SignSGD, lambda settings: {"momentum": 0.0}),
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "adam": [{"optimized_update": False}],
+    "adam": [{"optimized_update": False}, {"options": {"dialect": "paper"}}],
     "nadam": [{"options": {"momentum_decay": 1.0}}],
     "amsgrad": [
         {"optimized_update": False},

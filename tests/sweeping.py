@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.spec.grid import Sweep, load_sweep
 from amsgrad_exp.sweeps import run
 from amsgrad_exp.sweeps.run import Swept
@@ -22,7 +23,7 @@ def small(**given: Any) -> Sweep:
     return load_sweep(**arguments)
 
 
-def swept(sweep: Sweep, out: Path, **watched: Any) -> Swept:
+def swept(sweep: Cells, out: Path, **watched: Any) -> Swept:
     with workers(2) as executor:
         return run.sweep(sweep, out, executor, **watched)
 

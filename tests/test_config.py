@@ -211,6 +211,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"optimizers": [{"name": "adam", "eps": True}]}, "^eps: a number is needed"),
     ({"optimizers": [{"name": "adam", "beta": 0.9}]}, "^beta: unknown key, did you mean beta"),
     ({"optimizers": [{"name": "adam", "options": {"a": 1}}]}, r"^adam.options.a: unknown key"),
+    ({"optimizers": [{"name": "yogi", "options": {"a": 1}}]}, "^yogi.options: yogi has no options"),
 ]
 
 

@@ -54,6 +54,16 @@ def test_the_values_of_an_axis() -> None:
         ({"grid": ["lr=0.1,0.2"], "optimizers": ["torch.optim.SGD"]}, "needs the compiled engine"),
         ({"grid": ["lr=0.1,0.2"], "optimizers": ["adam", "adam"]}, "optimizer adam is listed twice"),
         ({"grid": ["lr=0.1,0.2"], "problem": "stochastic", "seeds": 3}, "one seed a cell"),
+        ({"grid": ["p=0.05:0.5:4"], "optimizers": ["padam", "amsgrad"]}, "^grid: amsgrad takes no p, so it cannot be"),
+        ({"grid": ["p=0.05:0.5:4"], "optimizers": ["padm"]}, "unknown name 'padm', did you mean padam"),
+        ({"grid": ["p=0.05:0.6:4"], "optimizers": ["padam"]}, r"^padam.options.p: must be less than or equal to 0.5"),
+        ({"grid": ["n=1:2:3"], "optimizers": ["adashift"]}, r"^adashift.options.n: must be a valid integer"),
+        ({"grid": ["dialect=torch,paper"], "optimizers": ["adam"]}, "^grid: dialect is no number, so it cannot be an"),
+        ({"grid": ["clip=0,1"], "optimizers": ["adopt"]}, "^grid: clip is no number, so it cannot be an axis"),
+        (
+            {"grid": ["n=1,2"], "optimizers": ["adashift"], "problem": "components"},
+            r"^grid: n is an option and a constant of components: write options.n or problem.n$",
+        ),
         ({"grid": ["steep=1000"], "constants": {"shallow": -10}}, "the mean slope is 0"),
     ],
 )
@@ -117,6 +127,33 @@ def test_lanes_of_a_block_have_one_period() -> None:
     several = [cells for cells in blocks if len({sweep.values(cell)[1]["period"] for cell in cells}) > 1]
     assert len(several) <= 2
     assert all(len(cells) == LANES for cells in blocks[:-1])
+
+
+def test_an_optimizers_options_are_axes() -> None:
+    sweep = load_sweep(grid=["n=1,2,5"], optimizers=["adashift"], options={"n": "7"})
+    assert [sweep.trial(cell).optimizer.options for cell in range(3)] == [{"n": 1}, {"n": 2}, {"n": 5}]
+    both = load_sweep(grid=["problem.n=3,4", "options.n=1,2"], optimizers=["adashift"], problem="components")
+    trial = both.trial(1)
+    assert (trial.problem.n, trial.optimizer.options["n"]) == (3, 2)  # type: ignore[attr-defined]
+    assert both.trial(1) == pickle.loads(pickle.dumps(both)).trial(1)
+
+
+def test_lanes_of_a_block_have_one_rule() -> None:
+    sweep = load_sweep(grid=["n=1,2,3", "beta2=0.5:0.9:500"], optimizers=["adashift"])
+    blocks = list(sweep.blocks(np.zeros(len(sweep), bool)))
+    assert sorted(cell for cells in blocks for cell in cells) == list(range(len(sweep)))
+    assert sum(len({sweep.values(cell)[1]["n"] for cell in cells}) > 1 for cells in blocks) == 2
+
+
+def test_the_boundary_follows_an_options_axis() -> None:
+    sweep = load_sweep(grid=["n=1,2,90", "beta2=0.5:0.999:5"], optimizers=["adashift"], problem="theorem1")
+    plane = boundary(sweep, "adashift")
+    assert plane is not None
+    mesh_n, mesh_beta2, drifts = plane
+    assert set(mesh_n) <= set(range(1, 91))
+    for i, j in ((0, 3), (150, 20)):
+        options = {"n": int(mesh_n[i])}
+        assert drifts[j, i] == drift(sweep.example.problem, "adashift", 0.0, mesh_beta2[j], 1e-16, options)
 
 
 class Late(Online):

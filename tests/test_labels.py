@@ -78,6 +78,12 @@ def test_a_label_says_what_differs(trials: list[Trial], expected: list[str]) -> 
     assert labels(trials) == expected
 
 
+def test_an_option_that_an_older_record_lacks_has_its_default() -> None:
+    new = trial({"name": "amsgrad", "lr": 0.1})
+    old = new.model_copy(update={"optimizer": new.optimizer.model_copy(update={"lr": 0.2, "options": {}})})
+    assert labels([old, new]) == ["amsgrad, α = 0.2", "amsgrad, α = 0.1"]
+
+
 def test_long_values_are_cut_and_still_told_apart() -> None:
     trials = [trial({"name": SGD, "options": {"momentum": [0.0] * 100 + [end]}}) for end in (1.0, 2.0)]
     first, second = labels(trials)

@@ -86,6 +86,28 @@ def test_forms_place_eps_differently() -> None:
         assert -param.item() == pytest.approx(expected, rel=1e-14)
 
 
+def test_the_papers_dialect_corrects_nothing() -> None:
+    for kind in (Adam, AMSGrad):
+        param = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        optimizer = kind([param], lr=1.0, betas=(0.9, 0.99), eps=0.5, dialect="paper")
+        param.grad = torch.full_like(param, 2.0)
+        optimizer.step()
+        assert param.item() == pytest.approx(-0.2 / (0.2 + 0.5), rel=1e-12)
+    with pytest.raises(ValueError, match="dialect"):
+        Adam([param], dialect="optax")
+    with pytest.raises(ValueError, match="beta1_decay"):
+        Adam([param], beta1_decay="harmonic")
+
+
+def test_a_state_saved_before_there_were_dialects_is_gone_on_with() -> None:
+    param = torch.nn.Parameter(torch.ones(1))
+    optimizer = Adam([param])
+    saved = optimizer.state_dict()
+    del saved["param_groups"][0]["dialect"]
+    optimizer.load_state_dict(saved)
+    assert optimizer.param_groups[0]["dialect"] == "torch"
+
+
 def test_absolute_weight_decay_ignores_the_learning_rate() -> None:
     param = nn.Parameter(torch.ones(1, dtype=torch.float64))
     param.grad = torch.zeros(1, dtype=torch.float64)
@@ -284,7 +306,14 @@ def test_a_rule_that_sees_x_gets_the_parameter() -> None:
     rule = Rule(shrink, {}, lambda t, scale, h: (scale, (), ()), (), sees_x=True)
 
     class Shrink(RuleOptimizer):
-        optimizer = Optimizer("Shrink", "no paper", lambda options: rule, {"lr": 0.5, "beta1": 0, "beta2": 0, "eps": 0})
+        optimizer = Optimizer(
+            title="Shrink",
+            summary="x itself",
+            lines=("x_{t+1} = x_t − α_t·x_t",),
+            source="no paper",
+            rule=lambda options: rule,
+            defaults={"lr": 0.5, "beta1": 0, "beta2": 0, "eps": 0},
+        )
 
     (param,) = make_params([(3,)])
     before = param.detach().clone()

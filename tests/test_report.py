@@ -20,6 +20,7 @@ from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.report import page, runs, sweeps
 from amsgrad_exp.spec.command import command, run_command
 from amsgrad_exp.spec.experiment import Trial
+from amsgrad_exp.spec.grid import Sweep
 from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.sweeps.run import Swept
 from amsgrad_exp.trace import Trace
@@ -206,6 +207,7 @@ def test_the_command_on_a_page_repeats_the_run(config: Path) -> None:
 
 def test_a_cells_command_runs_that_cell(records: tuple[list[Run], Swept]) -> None:
     sweep = records[1].sweep
+    assert isinstance(sweep, Sweep)
     written = command({**sweep.data, "optimizers": sweep.data["optimizers"][:1]})
     optimizer, values = sweep.values(7)
     assert optimizer == "adam"

@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from amsgrad_exp.records.run import Run
-from amsgrad_exp.report import runs, sweeps
+from amsgrad_exp.report import runs
+from amsgrad_exp.report.find import page_of_cells
 from amsgrad_exp.report.page import write
 from amsgrad_exp.sweeps.run import Swept
 from tests.browser import launched
@@ -38,8 +39,8 @@ def files(records: tuple[list[Run], Swept], tmp_path_factory: pytest.TempPathFac
     profile = swept(small(grid=["lr=log:0.001:1:9"]), out)
     pages = {
         "runs": runs.page(records[0]),
-        "sweep": sweeps.page(records[1].directory),
-        "profile": sweeps.page(profile.directory),
+        "sweep": page_of_cells(records[1].directory),
+        "profile": page_of_cells(profile.directory),
     }
     for name, page in pages.items():
         write(page, out / f"{name}.html")
@@ -216,7 +217,7 @@ def test_the_data_are_downloaded_as_csv(
         page.get_by_role("button", name="Download").click()
     assert download.value.suggested_filename == f"{table}.csv"
     content = Path(download.value.path()).read_text()
-    shown = runs.page(records[0]) if name == "runs" else sweeps.page(records[1].directory)
+    shown = runs.page(records[0]) if name == "runs" else page_of_cells(records[1].directory)
     assert content == shown.tables[table]
 
 

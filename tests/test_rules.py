@@ -133,6 +133,14 @@ def test_the_torch_class_is_elementwise_and_follows_the_compiled_loop(optimizer:
     torch.testing.assert_close(together.flatten(), torch.cat([param.view(1) for param in apart]), rtol=0, atol=0)
 
 
+def test_what_is_said_of_every_optimizer() -> None:
+    for optimizer in OPTIMIZERS.values():
+        assert 1 <= len(optimizer.lines) <= 3
+        assert any(line.startswith("x_{t+1} = x_t − ") for line in optimizer.lines)
+        assert optimizer.summary[-1] not in ".:"
+        assert all(remark[-1] in ".:`" for remark in optimizer.remarks)
+
+
 def test_every_optimizer_is_there_by_its_title() -> None:
     for optimizer in OPTIMIZERS.values():
         kind: Any = getattr(optimizers, optimizer.title)

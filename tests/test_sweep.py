@@ -28,7 +28,7 @@ from amsgrad_exp.spec.grid import load_sweep
 from amsgrad_exp.sweeps import compute, run, store
 from amsgrad_exp.sweeps.block import run_block
 from amsgrad_exp.sweeps.run import read_sweep
-from amsgrad_exp.sweeps.store import RESULTS, open_results
+from amsgrad_exp.sweeps.store import open_results, results_of
 from amsgrad_exp.sweeps.workers import workers
 from amsgrad_exp.trace import Trace
 from tests.recorded import logged
@@ -59,12 +59,16 @@ def test_a_cell_is_the_single_run(given: dict[str, Any]) -> None:
         if values.get("phase", 0) >= values.get("period", 101):
             with pytest.raises(ConfigError) as impossible:
                 sweep.trial(cell)
-            assert seen[cell] == {**identity, **dict.fromkeys(RESULTS), "failure": str(impossible.value)}
+            assert seen[cell] == {**identity, **dict.fromkeys(results_of(sweep)), "failure": str(impossible.value)}
             continue
         trial = sweep.trial(cell)
         chunks = list(drive(build(trial), trial.steps, trial.log_every))
         result = summarize(trial.problem, Trace.concatenate([chunk.trace for chunk in chunks]), chunks[-1])
-        assert seen[cell] == {**identity, **{name: getattr(result, name) for name in RESULTS}, "failure": None}
+        assert seen[cell] == {
+            **identity,
+            **{name: getattr(result, name) for name in results_of(sweep)},
+            "failure": None,
+        }
         for name, value in values.items():
             assert value in (getattr(trial.optimizer, name, None), getattr(trial.problem, name, None))
 

@@ -75,6 +75,16 @@ def test_the_critical_beta2_of_the_papers_problem_lies_between_the_defaults() ->
         assert destination(Online(), drift(Online(), "adam", 0.9, beta2)) == end
 
 
+def test_the_critical_beta2_depends_on_options() -> None:
+    """AdaShift divides the slope at which it is steep by what it was n steps before: by its own root for n = P."""
+    problem = Theorem1(C=3)
+    assert critical_beta2(problem, "adashift", 0.0, options={"n": 1}) == []
+    (critical,) = critical_beta2(problem, "adashift", 0.0, options={"n": 3})
+    assert critical == pytest.approx(critical_beta2(problem, "adam", 0.0)[0], rel=1e-9)
+    ends = [end for _, _, end in theory.regions(problem, "adashift", 0.0, options={"n": 3})]
+    assert ends == ["worst", "optimum"]
+
+
 @pytest.mark.parametrize("C", [2.5, 3.0, 10.0])
 def test_theorem_1s_beta2_is_below_the_critical_one(C: float) -> None:
     (critical,) = critical_beta2(Theorem1(C=C), "adam", 0.0)

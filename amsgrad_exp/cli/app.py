@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from amsgrad_exp.cli import records, report, runs, sweeps
+from amsgrad_exp.cli import gauntlets, records, report, runs, sweeps
 from amsgrad_exp.errors import Refusal
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": runs.run,
     "compare": runs.compare,
     "sweep": sweeps.sweep,
+    "gauntlet": gauntlets.gauntlet,
     "boundary": sweeps.boundary,
     "resume": records.resume,
     "verify": records.verify,

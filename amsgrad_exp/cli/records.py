@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from amsgrad_exp.cli import sweeps
+from amsgrad_exp.cli.bounds import Bound, bounds_of
 from amsgrad_exp.cli.options import RUNS, SWEEPS, Dask, Export, Jobs, Json, Out, OutOfKind, Quiet, Reference
 from amsgrad_exp.cli.runs import report
 from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
@@ -113,12 +113,14 @@ def show(reference: Reference, out: Out = Path("logs")) -> None:
 def plot(
     references: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, as for show.")],
     figure: Annotated[Path, typer.Option(help="Where the figure goes, without its suffix.")] = Path("figure"),
+    bound: Bound = False,
     out: Out = Path("logs"),
 ) -> None:
     """Draw recorded runs as one figure, PNG and SVG."""
     from amsgrad_exp.errors import ConfigError
     from amsgrad_exp.output import console
-    from amsgrad_exp.output.figures import regret_and_iterate
+    from amsgrad_exp.output.bounds import bounds_table
+    from amsgrad_exp.output.figures import regret_and_bounds, regret_and_iterate
     from amsgrad_exp.records import run as runs
     from amsgrad_exp.spec.labels import labels
 
@@ -136,7 +138,13 @@ def plot(
     for label, trace in traces.items():
         if not len(trace):
             raise ConfigError(f"{label} has no logged points yet: there is nothing to draw")
-    console.out.print("figure", *regret_and_iterate(figure, traces, problems[0]), soft_wrap=True)
+    if not bound:
+        console.out.print("figure", *regret_and_iterate(figure, traces, problems[0]), soft_wrap=True)
+        return
+    with interruptible() as interruption:
+        bounds = bounds_of(dict(zip(names, drawn, strict=True)), interruption, quiet=False)
+    bounds_table(bounds)
+    console.out.print("figure", *regret_and_bounds(figure, traces, bounds, problems[0]), soft_wrap=True)
 
 
 KINDS = ("problems", "optimizers", "schedules", "runs", "sweeps")
@@ -148,10 +156,8 @@ def list_(
 ) -> None:
     """List problems, optimizers, schedules, or the runs or sweeps that are there."""
     from amsgrad_exp.output import console
-    from amsgrad_exp.problems import PROBLEMS
     from amsgrad_exp.records import run as runs
-    from amsgrad_exp.rules import OPTIMIZERS
-    from amsgrad_exp.schedules import SCHEDULES
+    from amsgrad_exp.spec.choices import choices
     from amsgrad_exp.spec.explain import nearest
 
     if kind not in KINDS:
@@ -165,12 +171,4 @@ def list_(
         else:
             console.note(f"no runs under {out or RUNS}")
         return
-    if kind == "optimizers":
-        entries = {
-            name: f"{optimizer.path} (compiled, torch): {optimizer.source}" for name, optimizer in OPTIMIZERS.items()
-        }
-        entries["import.path"] = "any torch.optim.Optimizer class, such as torch.optim.NAdam (torch)"
-    else:
-        registry = PROBLEMS if kind == "problems" else SCHEDULES
-        entries = {name: (inspect.getdoc(entry) or "").splitlines()[0] for name, entry in registry.items()}
-    console.listing(kind, entries)
+    console.listing(*choices(kind))

@@ -52,13 +52,13 @@ def page_of_runs(runs: Mapping[str, Run]) -> Path:
     return path
 
 
-def page_of_sweep(directory: Path) -> Path:
-    """Write the page of a sweep into its directory; return where."""
-    from amsgrad_exp.report import sweeps as builder
+def page_of_cells(directory: Path) -> Path:
+    """Write the page of a sweep or a gauntlet into its directory; return where."""
+    from amsgrad_exp.report import find
     from amsgrad_exp.report.page import write
 
     path = directory / "report.html"
-    write(builder.page(directory), path)
+    write(find.page_of_cells(directory), path)
     return path
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from amsgrad_exp.cli.bounds import Bound, bounds_of
 from amsgrad_exp.cli.options import Json, Out, Quiet, with_experiment_options
 from amsgrad_exp.cli.report import Report, page_of_runs
 from amsgrad_exp.cli.signals import Interruption, interruptible, optimizers_print_to_stderr
@@ -18,15 +19,17 @@ from amsgrad_exp.errors import ConfigError, NotAsExpected
 from amsgrad_exp.verdict import Verdict
 
 if TYPE_CHECKING:
+    from amsgrad_exp.bounds import Bounds
     from amsgrad_exp.problems import Problem
     from amsgrad_exp.records.run import Run
-    from amsgrad_exp.spec.experiment import Trial
+    from amsgrad_exp.spec.experiment import Experiment, Trial
 
 
 @with_experiment_options()
 def run(
     experiment: dict[str, Any],
     optimizer: Annotated[str | None, typer.Option(help="A name, see 'list optimizers', or an import path.")] = None,
+    bound: Bound = False,
     out: Out = Path("logs"),
     as_json: Json = False,
     quiet: Quiet = False,
@@ -44,9 +47,14 @@ def run(
     if len(names) > 1:
         how = "pick one with --optimizer" if len(set(names)) == len(names) else "label them to pick one"
         raise ConfigError(f"{experiment['path']} lists {', '.join(names)}: {how}, or use compare")
+    if bound:
+        _refuse_unbounded(loaded)
     with interruptible() as interruption:
-        recorded = api.run(loaded, out, Onlooker(interruption, quiet=quiet, raising=True))
-        report({names[0]: recorded}, interruption, as_json=as_json, quiet=quiet)
+        runs = {names[0]: api.run(loaded, out, Onlooker(interruption, quiet=quiet, raising=True))}
+        bounds = bounds_of(_completed(runs), interruption, quiet=quiet) if bound else {}
+        report(runs, interruption, bounds, as_json=as_json, quiet=quiet)
+    if bounds:
+        _draw("run", runs, loaded.problem, bounds, quiet=quiet or as_json)
 
 
 @with_experiment_options()
@@ -62,6 +70,7 @@ def compare(
             help=f"Exit with 3 unless that optimizer, by its label or its name, settles at {', '.join(Verdict)}.",
         ),
     ] = None,
+    bound: Bound = False,
     no_figure: Annotated[bool, typer.Option("--no-figure", help="Write no figure.")] = False,
     page: Report = False,
     out: Out = Path("logs"),
@@ -78,15 +87,19 @@ def compare(
     with optimizers_print_to_stderr():
         loaded = load_experiment(**experiment, optimizers=optimizer or [])
     expected = _expectations(expect or [], dict(zip(labels(loaded.trials()), loaded.trials(), strict=True)))
+    if bound:
+        _refuse_unbounded(loaded)
     with interruptible() as interruption:
         watch = Onlooker(interruption, quiet=quiet)
         runs = api.compare(loaded, out, watch)
-        report(runs, interruption, as_json=as_json, quiet=quiet)
-    files = {"figure": _draw(runs, loaded.problem)} if runs and not no_figure else {}
+        bounds = bounds_of(_completed(runs), interruption, quiet=quiet) if bound else {}
+        report(runs, interruption, bounds, as_json=as_json, quiet=quiet)
+    if runs and not no_figure:
+        _draw("compare", runs, loaded.problem, bounds, quiet=quiet or as_json)
     if runs and page:
-        files["report"] = [page_of_runs(runs)]
-    for kind, paths in files.items() if not (quiet or as_json) else ():
-        console.out.print(kind, *paths, soft_wrap=True)
+        path = page_of_runs(runs)
+        if not (quiet or as_json):
+            console.out.print("report", path, soft_wrap=True)
     if watch.failures:
         raise typer.Exit(1)
     wrong = _unmet(expected, runs)
@@ -136,36 +149,66 @@ def _unmet(expected: Mapping[str, str], runs: Mapping[str, Run]) -> list[str]:
     ]
 
 
-def _draw(runs: Mapping[str, Run], problem: Problem) -> list[Path]:
-    from amsgrad_exp.output.figures import regret_and_iterate
+def _refuse_unbounded(experiment: Experiment) -> None:
+    """Refuse --bound before anything is run where it cannot be shown."""
+    from amsgrad_exp.bounds import refuse
+
+    for trial in experiment.trials():
+        refuse(trial)
+
+
+def _completed(runs: Mapping[str, Run]) -> dict[str, Run]:
+    return {label: run for label, run in runs.items() if run.summary.status == "completed"}
+
+
+def _draw(
+    command: str, runs: Mapping[str, Run], problem: Problem, bounds: Mapping[str, Bounds], *, quiet: bool
+) -> None:
+    """Draw the runs beside the directory of the first, and say where."""
+    from amsgrad_exp.output import console
+    from amsgrad_exp.output.figures import regret_and_bounds, regret_and_iterate
 
     first = next(iter(runs.values()))
+    path = first.directory.with_name(f"{command}-{first.run_id}")
     traces = {label: run.trace for label, run in runs.items()}
-    return regret_and_iterate(first.directory.with_name(f"compare-{first.run_id}"), traces, problem)
+    files = regret_and_bounds(path, traces, bounds, problem) if bounds else regret_and_iterate(path, traces, problem)
+    if not quiet:
+        console.out.print("figure", *files, soft_wrap=True)
 
 
-def report(runs: Mapping[str, Run], interruption: Interruption, *, as_json: bool, quiet: bool) -> None:
+def report(
+    runs: Mapping[str, Run],
+    interruption: Interruption,
+    bounds: Mapping[str, Bounds] | None = None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Say what came out; exit where a run was interrupted."""
     from amsgrad_exp.output import console
 
     interrupted = [run.directory for run in runs.values() if run.summary.status == "interrupted"]
-    completed = {label: run for label, run in runs.items() if run.summary.status == "completed"}
+    completed = _completed(runs)
     if as_json and not interrupted:
-        document = {"schema": 1, "runs": [_described(label, run) for label, run in completed.items()]}
-        sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+        described = [_described(label, run, (bounds or {}).get(label)) for label, run in completed.items()]
+        sys.stdout.write(json.dumps({"schema": 1, "runs": described}, indent=2, allow_nan=False) + "\n")
     elif completed and not (quiet or as_json):
         if len(runs) > 1:
             console.comparison(completed)
         else:
             for label, run in completed.items():
                 console.run_table(run, label)
+        if bounds:
+            from amsgrad_exp.output.bounds import bounds_table
+
+            bounds_table(bounds)
     for directory in interrupted:
         console.note(f"interrupted: go on with amsgrad-exp resume {shlex.quote(str(directory))}")
     if interruption.signal:
         raise typer.Exit(128 + interruption.signal)
 
 
-def _described(label: str, run: Run) -> dict[str, Any]:
-    """A run's document, with its label where that says more than the optimizer's name."""
+def _described(label: str, run: Run, bounds: Bounds | None) -> dict[str, Any]:
+    """A run's document, with its label where that says more than the optimizer's name, and its bounds."""
     labelled = {} if label == run.summary.optimizer else {"label": label}
-    return labelled | run.document()
+    return labelled | run.document() | ({"bound": bounds.document()} if bounds else {})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amsgrad_exp.cli.options import RUNS, SWEEPS, Dask, Export, Jobs, Out, Quiet, with_experiment_options
-from amsgrad_exp.cli.report import Report, page_of_sweep
+from amsgrad_exp.cli.report import Report, page_of_cells
 from amsgrad_exp.cli.signals import interruptible
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def sweep(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUES",
-            help="An axis: a setting or a constant, as start:stop:count, log:…, log1m:… or a list; repeatable.",
+            help="An axis: a setting, option or constant, as start:stop:count, log:…, log1m:… or a list; repeatable.",
         ),
     ] = None,
     optimizer: Annotated[list[str] | None, typer.Option(help="A name, see 'list optimizers'; repeatable.")] = None,
@@ -70,9 +70,10 @@ def resume(directory: Path, jobs: int | None, dask: str | None, export: str | No
 
 def complete(
     compute: Callable[..., Swept], export: str | None, *, figure: bool, quiet: bool, page: bool = False
-) -> None:
-    """Compute a sweep, or what one lacks; say, export and draw what came out, and write its page."""
+) -> Swept:
+    """Compute a sweep or a gauntlet, or what one lacks; say, export and draw what came out, and write its page."""
     from amsgrad_exp.output import console, progress
+    from amsgrad_exp.sweeps.picture import draw, show
 
     with interruptible() as interruption, progress.cell_progress(shown=not quiet) as update:
         swept = compute(on_cells=update, should_stop=interruption, on_note=console.note)
@@ -82,18 +83,17 @@ def complete(
     files = [swept.directory / "results.sqlite"]
     with swept.results() as results:
         if not quiet:
-            console.sweep_table(swept.sweep, results, results.counts())
+            show(swept, results)
         if export:
             files.append(swept.directory / "results.csv")
             results.export_csv(files[-1])
     if figure:
-        from amsgrad_exp.sweeps.picture import draw
-
         files += draw(swept)
     if page:
-        files.append(page_of_sweep(swept.directory))
+        files.append(page_of_cells(swept.directory))
     for path in files if not quiet else ():
         console.out.print(path, soft_wrap=True)
+    return swept
 
 
 def verify(directory: Path, *, every_cell: bool, quiet: bool) -> None:
@@ -123,7 +123,7 @@ def list_sweeps(out: Path) -> None:
         console.note(f"no sweeps under {out}")
 
 
-@with_experiment_options("config", "problem", "set_", "beta1", "eps")
+@with_experiment_options("config", "problem", "set_", "beta1", "eps", "option")
 def boundary(
     experiment: dict[str, Any],
     optimizer: Annotated[str, typer.Option(help="A name, see 'list optimizers'.")] = "adam",
@@ -136,4 +136,7 @@ def boundary(
     loaded = load_experiment(**experiment, optimizers=[optimizer])
     (settings,) = loaded.optimizers
     beta1, eps = settings.beta1 or 0.0, settings.eps or 0.0
-    console.boundary(loaded.problem.name, optimizer, beta1, regions(loaded.problem, optimizer, beta1, eps))
+    known = regions(loaded.problem, settings.name, beta1, eps, settings.options)
+    given = [f"{name} = {value}" for name, value in settings.options.items() if name in experiment["options"]]
+    name = f"{settings.name} with {', '.join(given)}" if given else settings.name
+    console.boundary(loaded.problem.name, name, beta1, known)

@@ -20,15 +20,24 @@ if TYPE_CHECKING:
 MAX_RECORDED = 1_000_000  # steps of lanes of which every one is logged at once, 24 bytes each
 
 
-def drive_lanes(trials: Sequence[Trial]) -> Iterator[tuple[int, Trace, Chunk | RunFailed]]:
+Finished = tuple[int, Trace, Chunk | RunFailed]
+"""The index of a trial, all of its logged points, and its last chunk or why it failed."""
+
+
+def drive_lanes(trials: Sequence[Trial]) -> Iterator[Finished]:
     """What `drive` yields for each of many trials of the compiled engine, to the same bits, for much less time.
 
     Args:
         trials: of one seed each, that are `engines.lanes.alike`.
 
     Yields:
-        As lanes finish: the index of a trial, all of its logged points, and its last chunk or why it failed.
+        Lanes as they finish.
     """
+    return (finished for finished in advance_lanes(trials) if finished)
+
+
+def advance_lanes(trials: Sequence[Trial]) -> Iterator[Finished | None]:
+    """As `drive_lanes`, with None after every chunk: whoever has other lanes to advance may do so then."""
     from amsgrad_exp.engines.compiled import CompiledEngine
     from amsgrad_exp.engines.lanes import Lanes
 
@@ -70,6 +79,7 @@ def drive_lanes(trials: Sequence[Trial]) -> Iterator[tuple[int, Trace, Chunk | R
         if lanes.step == plan.tail:
             lanes.reset_x_sum()
         logged.append((numbers, lanes.advance(plan.stop_after(lanes.step), lead.log_every)))
+        yield None
 
 
 def _one_period(lanes: Lanes, repeating: NDArray[np.int64], plan: Plan, period: int | None) -> dict[int, Trace]:

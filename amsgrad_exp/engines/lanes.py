@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.engines.loops import TILE, make_coefficients, make_loop
+from amsgrad_exp.engines.loops import make_coefficients, make_loop
+from amsgrad_exp.problems import Problem
 from amsgrad_exp.rules import hyper_of, rule_of
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import Trace, logged_steps
@@ -20,21 +22,40 @@ if TYPE_CHECKING:
 Floats = NDArray[np.floating[Any]]
 
 MAX_VARYING = 262_144  # numbers of a rule's coefficient kept at once, over steps and lanes
-MAX_DRAWN = 4_194_304  # numbers of a problem's coefficient drawn at once, where lanes have problems of their own
+MAX_LAID_OUT = 2_097_152  # numbers of a problem's coefficient laid out at once, where lanes have problems of their own
+KEPT = 8  # of those layouts, for lanes of other rules that take the same steps: 8 MB each in float32
 FEW = 4  # lanes, which are faster one after the other than padded to a tile
-OWN_STEPS = 512  # and how many steps of those are laid out for the loop at once: they stay in the second cache
+TILES = (32, 64)  # lanes: enough in flight to hide roots and divisions, few enough for the first cache
 
 
 def alike(trial: Trial) -> tuple[Any, ...]:
-    """What trials must have in common to be advanced together."""
-    problem = trial.problem
-    kind = (problem.loss, problem.slope, problem.steps_per_period or 0)
-    return rule_of(trial.optimizer), kind, trial.dtype, trial.schedule, trial.steps, trial.log_every
+    """What trials must have in common to be advanced together.
+
+    The period only where they may come to repeat themselves.
+    """
+    problem, rule = trial.problem, rule_of(trial.optimizer)
+    repeats = trial.fast_forward and schedule_of(trial).constant and rule.settles
+    kind = (problem.loss, problem.slope, (problem.steps_per_period or 0) if repeats else -1)
+    return rule, kind, trial.dtype, trial.schedule, trial.steps, trial.log_every, trial.fast_forward
 
 
 def _width(lanes: int) -> int:
     """How many lanes of so many a tile has."""
-    return TILE if lanes > FEW else 1
+    return 1 if lanes <= FEW else TILES[lanes > TILES[0]]
+
+
+@functools.lru_cache(KEPT)
+def _laid_out(
+    sequences: tuple[tuple[Problem, int], ...], which: tuple[int, ...], start: int, stop: int, dtype: np.dtype[Any]
+) -> Floats:
+    """The coefficients of steps start ≤ t < stop as the loop reads them, (coefficients, steps, lanes).
+
+    Args:
+        sequences: problems and seeds.
+        which: of those, each lane has.
+    """
+    drawn = [problem.coefficients(start, stop, seed).astype(dtype) for problem, seed in sequences]
+    return np.ascontiguousarray(np.array(drawn).transpose(1, 2, 0)[:, :, which])
 
 
 class Lanes:
@@ -60,6 +81,7 @@ class Lanes:
         self._lay_out()
         hypers = [hyper_of(trial.optimizer) for trial in padded]
         self._hypers = np.array(hypers, np.float64).T.copy()
+        self._tell_apart()
         ends = [(*trial.problem.interval, trial.problem.optimum) for trial in padded]
         constants = [*self._hypers, *np.array(ends).T, *np.zeros((self._rule.number_of_coefficients, len(padded)))]
         self._constants = np.array(constants, self._dtype)
@@ -72,7 +94,12 @@ class Lanes:
         """Which sequences of losses there are, and which one each lane, padding included, has."""
         self._sequences = list(dict.fromkeys((trial.problem, trial.seed) for trial in self._trials))
         which = [self._sequences.index((trial.problem, trial.seed)) for trial in self._trials]
-        self._which = which + which[-1:] * (-len(which) % _width(len(which)))
+        self._which = tuple(which + which[-1:] * (-len(which) % _width(len(which))))
+
+    def _tell_apart(self) -> None:
+        """One lane of each kind as regards the rule's coefficients, and the kind of each; lr has no part in them."""
+        others = np.delete(self._hypers, self._rule.hyper._fields.index("lr"), axis=0)
+        _, self._kinds, self._kind_of = np.unique(others, axis=1, return_index=True, return_inverse=True)
 
     def __len__(self) -> int:
         return len(self._trials)
@@ -117,6 +144,7 @@ class Lanes:
             kept._lay_out()
         for name in ("_state", "_totals", "_carry", "_hypers", "_constants"):
             setattr(kept, name, getattr(self, name).take(padded, axis=1))
+        kept._tell_apart()
         return kept
 
     def snapshot(self) -> tuple[int, Floats, NDArray[np.float64], NDArray[np.float64]]:
@@ -159,21 +187,14 @@ class Lanes:
         shared, width = len(self._sequences) == 1, self._constants.shape[1]
         pieces = []
         while self.step < stop:
-            drawn_to = stop if shared else min(stop, self.step + max(1, MAX_DRAWN // width))
-            drawn = None if shared else np.array([self._drawn(*sequence, drawn_to) for sequence in self._sequences])
-            began = self.step
-            while self.step < drawn_to:
+            began, until = self.step, stop if shared else min(stop, self.step + max(1, MAX_LAID_OUT // width))
+            own = None if shared else _laid_out(tuple(self._sequences), self._which, began, until, self._dtype)
+            while self.step < until:
                 varying = bool(self._carry.any())
-                longest = min(MAX_VARYING // width if varying else drawn_to, drawn_to if shared else OWN_STEPS)
-                end = min(drawn_to, self.step + max(1, longest))
-                rows = None if drawn is None else drawn[:, :, self.step - began : end - began]
-                sequence = None if rows is None else np.ascontiguousarray(rows.transpose(1, 2, 0)[:, :, self._which])
-                pieces.append(self._take(end, log_every, sequence, varying=varying))
+                end = min(until, self.step + max(1, MAX_VARYING // width)) if varying else until
+                rows = None if own is None else own[:, self.step - began : end - began]
+                pieces.append(self._take(end, log_every, rows, varying=varying))
         return pieces[0] if len(pieces) == 1 else Trace.concatenate([Trace.empty((0, len(self))), *pieces])
-
-    def _drawn(self, problem: Any, seed: int, stop: int) -> Floats:
-        coefficients: Floats = problem.coefficients(self.step, stop, seed).astype(self._dtype)
-        return coefficients
 
     def _take(self, stop: int, log_every: int, own: Floats | None, *, varying: bool) -> Trace:
         """Take steps in one call of the loop; ``own`` are the problems' coefficients where lanes do not share them."""
@@ -218,21 +239,33 @@ class Lanes:
         nothing = np.empty((0, 1, 1), self._dtype)
         if repeating and self._repeated is not None and self._repeated[0] == key:
             return *self._repeated[1], nothing
-        sequence = self._drawn(lead.problem, lead.seed, stop) if own is None else own
+        if own is None:
+            own = lead.problem.coefficients(self.step, stop, lead.seed).astype(self._dtype)
         schedule = self._schedule.scales(self.step, stop)
         if varying:
-            shape = (stop - self.step, self._constants.shape[1])
-            scales = np.empty((1, *shape), self._dtype)
-            varied = np.empty((self._rule.number_of_coefficients, *shape), self._dtype)
-            fill = make_coefficients(self._rule, width=_width(len(self)))
-            fill(self._carry, self._hypers, schedule, self.step, scales, varied)
-            return sequence, scales, varied
+            return own, *self._corrected(schedule)
         if not self._settled:
             self._settle()
         scales = schedule[None].astype(self._dtype)
         if repeating:
-            self._repeated = (key, (sequence, scales))
-        return sequence, scales, nothing
+            self._repeated = (key, (own, scales))
+        return own, scales, nothing
+
+    def _corrected(self, schedule: NDArray[np.float64]) -> tuple[Floats, Floats]:
+        """α_t/α with its corrections and the rule's coefficients, while they vary; advances what is carried.
+
+        Where all lanes have the same, of shapes (1, steps) and (coefficients, steps), else with a last axis of lanes.
+        """
+        shape = (len(schedule), len(self._kinds))
+        scales = np.empty((1, *shape), self._dtype)
+        varied = np.empty((self._rule.number_of_coefficients, *shape), self._dtype)
+        carry = self._carry[:, self._kinds].copy()
+        fill = make_coefficients(self._rule)
+        fill(carry, self._hypers[:, self._kinds].copy(), schedule, self.step, scales, varied)
+        self._carry = carry[:, self._kind_of]
+        if len(self._kinds) == 1:
+            return scales[..., 0], varied[..., 0]
+        return scales.take(self._kind_of, axis=2), varied.take(self._kind_of, axis=2)
 
     def _settle(self) -> None:
         """Keep the rule's coefficients, which no longer change, among the constants."""

@@ -22,17 +22,15 @@ import amsgrad_exp
 from amsgrad_exp import arithmetic
 from amsgrad_exp.rules.base import Rule
 
-TILE = 64  # lanes: enough in flight to hide roots and divisions, few enough for the first cache
 
-
-def _jitable(function: Callable[..., Any]) -> Callable[..., Any]:
+def jitable(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let compiled loops call a plain function; as it is, for closed over as a dispatcher it would never be cached."""
     plain: Callable[..., Any] = register_jitable(function)
     return plain
 
 
 for _function in arithmetic.SCALARS:
-    _jitable(_function)
+    jitable(_function)
 overload(arithmetic.sqrt)(lambda y: lambda y: np.sqrt(y))
 overload(arithmetic.sign)(lambda y: lambda y: np.sign(y))
 overload(arithmetic.maximum)(lambda y, z: lambda y, z: y if y > z else z)
@@ -83,7 +81,7 @@ def _on_stack(typing_context: Any, like: Any, rows: Any, width: Any) -> Any:
     return types.CPointer(like.dtype)(like, rows, width), generate
 
 
-@_jitable
+@jitable
 def _tile(like: Any, rows: int, width: int) -> Any:
     """An uninitialized (rows, width) array of like's dtype that lives until the loop returns.
 
@@ -101,34 +99,34 @@ def _tile(like: Any, rows: int, width: int) -> Any:
 def _getter(first: int, count: int) -> Callable[..., Any]:
     """(array, lane) → the tuple of so many rows from ``first`` on."""
     if count == 0:
-        return _jitable(lambda array, lane: ())
+        return jitable(lambda array, lane: ())
     before, last = _getter(first, count - 1), first + count - 1
-    return _jitable(lambda array, lane: before(array, lane) + (array[last, lane],))
+    return jitable(lambda array, lane: before(array, lane) + (array[last, lane],))
 
 
 def _setter(first: int, count: int) -> Callable[..., Any]:
     """(array, lane, values): put a tuple into so many rows from ``first`` on."""
     if count == 0:
-        return _jitable(lambda array, lane, values: None)
+        return jitable(lambda array, lane, values: None)
     before, last = _setter(first, count - 1), count - 1
 
     def put(array: Any, lane: int, values: Any) -> None:
         before(array, lane, values)
         array[first + last, lane] = values[last]
 
-    return _jitable(put)
+    return jitable(put)
 
 
-def _reader(count: int) -> Callable[..., Any]:
+def reader(count: int) -> Callable[..., Any]:
     """(array, i, lane) → the tuple of what each of ``count`` sequences has at step i, for a lane or for all."""
     if count == 0:
-        return _jitable(lambda array, i, lane: ())
-    before, last = _reader(count - 1), count - 1
+        return jitable(lambda array, i, lane: ())
+    before, last = reader(count - 1), count - 1
 
     def read(array: Any, i: int, lane: int) -> Any:
         return before(array, i, lane) + (array[last, i] if array.ndim == 2 else array[last, i, lane],)
 
-    return _jitable(read)
+    return jitable(read)
 
 
 @functools.cache
@@ -147,11 +145,12 @@ def make_loop(
         per_step: how many coefficients the problem has: ``sequence`` is (per_step, steps) where lanes share them, else
             (per_step, steps, lanes).
         width: lanes of a tile.
-        varying: whether the rule's coefficients change with the step: ``scales`` is then (1, steps, lanes) and
-            ``varied`` (coefficients, steps, lanes). Else ``scales`` is (1, steps), and the coefficients are the last of
-            ``constants``: hyper-parameters, low, high, x*, coefficients; a column a lane.
+        varying: whether the rule's coefficients change with the step: they are then ``varied``, (coefficients, steps),
+            and ``scales`` is (1, steps), both with a last axis of lanes where these do not share them. Else ``scales``
+            is (1, steps), and the coefficients are the last of ``constants``: hyper-parameters, low, high, x*,
+            coefficients; a column a lane.
     """
-    update, hyper, slots = _jitable(rule.update), rule.hyper, len(rule.state)
+    update, hyper, slots = jitable(rule.update), rule.hyper, len(rule.state)
     count = len(hyper._fields)
     low, high, optimum = count, count + 1, count + 2
     kept, loss_row, before_row = 1 + slots, 1 + slots, 2 + slots
@@ -159,8 +158,8 @@ def make_loop(
     rows, constant_rows = 3 + slots, 3 + count + of_rule
     get_state = _getter(0, kept) if rule.sees_x else _getter(1, slots)
     put_state, get_hyper = _setter(1, slots), _getter(0, count)
-    get_coefficients, read, read_coefficients = _getter(3 + count, of_rule), _reader(per_step), _reader(of_rule)
-    read_scale, loss, slope, version = _reader(1), _jitable(loss), _jitable(slope), sources()
+    get_coefficients, read, read_coefficients = _getter(3 + count, of_rule), reader(per_step), reader(of_rule)
+    read_scale, loss, slope, version = reader(1), jitable(loss), jitable(slope), sources()
 
     def loop(
         state: Any,
@@ -227,48 +226,37 @@ def make_loop(
 def _writer(count: int) -> Callable[..., Any]:
     """(array, i, lane, values): put a tuple into ``count`` sequences at step i of a lane."""
     if count == 0:
-        return _jitable(lambda array, i, lane, values: None)
+        return jitable(lambda array, i, lane, values: None)
     before, last = _writer(count - 1), count - 1
 
     def write(array: Any, i: int, lane: int, values: Any) -> None:
         before(array, i, lane, values)
         array[last, i, lane] = values[last]
 
-    return _jitable(write)
+    return jitable(write)
 
 
 @functools.cache
-def make_coefficients(rule: Rule, *, width: int) -> Callable[..., None]:
+def make_coefficients(rule: Rule) -> Callable[..., None]:
     """Compile the working out of a rule's coefficients, and of the step sizes they correct, in double precision.
 
-    From ``schedule`` (steps,), α_t/α of steps from ``start`` on, it fills ``scales`` (1, steps, lanes) and ``varied``
-    (coefficients, steps, lanes), and advances ``carry`` (carried, lanes); ``hypers`` is (hyper-parameters, lanes).
-    Lanes are taken in tiles of ``width``, as by `make_loop`'s.
+    From ``schedule`` (steps,), α_t/α of steps from ``start`` on, it fills ``scales`` (1, steps, kinds) and ``varied``
+    (coefficients, steps, kinds), and advances ``carry`` (carried, kinds); ``hypers`` is (hyper-parameters, kinds), a
+    column for each kind of lane.
     """
-    coefficients, hyper, carried = _jitable(rule.coefficients), rule.hyper, len(rule.carry)
+    coefficients, hyper, carried = jitable(rule.coefficients), rule.hyper, len(rule.carry)
     count, version = len(hyper._fields), sources()
     get_hyper, get_carry, put_carry = _getter(0, count), _getter(0, carried), _setter(0, carried)
     write = _writer(rule.number_of_coefficients)
 
     def fill(carry: Any, hypers: Any, schedule: Any, start: int, scales: Any, varied: Any) -> None:
         _ = version
-        k, local = _tile(hypers, count, width), _tile(carry, carried, width)
-        for number in range(carry.shape[1] // width):
-            tile = number * width  # as in `make_loop`
-            for lane in range(width):
-                for row in range(count):
-                    k[row, lane] = hypers[row, tile + lane]
-                for row in range(carried):
-                    local[row, lane] = carry[row, tile + lane]
+        for kind in range(carry.shape[1]):
+            h, local = hyper(*get_hyper(hypers, kind)), get_carry(carry, kind)
             for i in range(len(schedule)):
-                for lane in range(width):
-                    h = hyper(*get_hyper(k, lane))
-                    scale, c, new = coefficients(start + i, schedule[i], h, *get_carry(local, lane))
-                    put_carry(local, lane, new)
-                    scales[0, i, tile + lane] = scale
-                    write(varied, i, tile + lane, c)
-            for lane in range(width):
-                for row in range(carried):
-                    carry[row, tile + lane] = local[row, lane]
+                scale, c, local = coefficients(start + i, schedule[i], h, *local)
+                scales[0, i, kind] = scale
+                write(varied, i, kind, c)
+            put_carry(carry, kind, local)
 
     return compile_loop(fill)

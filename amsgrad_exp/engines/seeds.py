@@ -34,7 +34,7 @@ class SeedsEngine(Engine):
         trial: of two seeds or more, of an optimizer that has a rule.
     """
 
-    chunk_steps = 8192
+    chunk_steps = 65_536
 
     def __init__(self, trial: Trial) -> None:
         super().__init__(trial.problem, schedule_of(trial), trial.seed)

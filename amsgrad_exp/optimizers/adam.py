@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from amsgrad_exp.optimizers.base import AdaptiveOptimizer, Group, State, WeightDecay
+from amsgrad_exp.rules.adam import AdamOptions
+from amsgrad_exp.rules.base import Options
 
 
 class Adam(AdaptiveOptimizer):
@@ -30,6 +32,8 @@ class Adam(AdaptiveOptimizer):
         optimized_update: fold both corrections into the step size, α·√(1 − β2^t)/(1 − β1^t) (end of the
             paper's Section 2), so that ε is added to the uncorrected √v; False computes the formula above.
         defaults: further per-group options and their defaults; read, never modified.
+        options: ``dialect``: torch, or paper for no bias correction at all (Reddi, Kale and Kumar 2018);
+            ``optimized_update`` is of torch's.
 
     Raises:
         ValueError: an argument is out of range; the message names it and its value.
@@ -37,6 +41,8 @@ class Adam(AdaptiveOptimizer):
     State of a parameter, under torch.optim's names: ``step`` (int), ``exp_avg`` m and ``exp_avg_sq`` v
     (tensors of the parameter's shape and dtype).
     """
+
+    options: ClassVar[type[Options]] = AdamOptions
 
     def __init__(
         self,
@@ -47,10 +53,10 @@ class Adam(AdaptiveOptimizer):
         weight_decay: WeightDecay = WeightDecay(),
         optimized_update: bool = True,
         defaults: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            params, lr, betas, eps, weight_decay, {**(defaults or {}), "optimized_update": optimized_update}
-        )
+        chosen = self.options.model_validate(options).model_dump() | {"optimized_update": optimized_update}
+        super().__init__(params, lr, betas, eps, weight_decay, {**(defaults or {}), **chosen})
 
     def init_state(self, state: State, group: Group, param: Tensor) -> None:
         """Start from t = 0 with both moments at zero."""
@@ -75,7 +81,10 @@ class Adam(AdaptiveOptimizer):
         return float(group["lr"])
 
     def adam_update(self, state: State, group: Group, param: Tensor, m: Tensor, v: Tensor) -> None:
-        """Move ``param`` in place by the bias-corrected m over the root of the bias-corrected v."""
+        """Move ``param`` in place by m over the root of v, both bias-corrected, or neither in the paper's dialect."""
+        if group["dialect"] == "paper":
+            param.addcdiv_(m, v.sqrt().add_(group["eps"]), value=-self.get_lr(state, group))
+            return
         beta1, beta2 = group["betas"]
         bias_correction1 = 1 - beta1 ** state["step"]
         bias_correction2_sqrt = math.sqrt(1 - beta2 ** state["step"])

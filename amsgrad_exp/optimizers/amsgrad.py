@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch.optim.optimizer import ParamsT
 from amsgrad_exp.optimizers.adam import Adam
 from amsgrad_exp.optimizers.base import Group, State, WeightDecay
 from amsgrad_exp.rules.amsgrad import AMSGradOptions
+from amsgrad_exp.rules.base import Options
 
 
 class AMSGrad(Adam):
@@ -27,15 +28,16 @@ class AMSGrad(Adam):
     Args:
         params, lr, betas, eps, weight_decay, optimized_update, defaults: as in `Adam`.
         amsgrad: False is plain Adam, for the whole optimizer or for one parameter group.
-        dialect: torch, paper or optax; ``optimized_update`` is of torch's.
-        beta1_decay: none, geometric (β1·λ^{t−1}) or harmonic (β1/t): how β1 decays in the paper's dialect.
-        lam: λ, in (0, 1).
+        options: ``dialect``: torch, paper or optax; ``optimized_update`` is of torch's. ``beta1_decay``: none,
+            geometric (β1·λ^{t−1}) or harmonic (β1/t): how β1 decays in the paper's dialect. ``lam``: λ, in (0, 1).
 
     Raises:
         ValueError: an argument is out of range; the message names it and its value.
 
     State of a parameter: `Adam`'s and ``max_exp_avg_sq`` v̂, a tensor of the parameter's shape and dtype.
     """
+
+    options: ClassVar[type[Options]] = AMSGradOptions
 
     def __init__(
         self,
@@ -49,9 +51,8 @@ class AMSGrad(Adam):
         defaults: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
-        chosen = AMSGradOptions.model_validate(options).model_dump(exclude={"optimized_update"})
-        own = {**(defaults or {}), **chosen, "amsgrad": amsgrad}
-        super().__init__(params, lr, betas, eps, weight_decay, optimized_update, own)
+        own = {**(defaults or {}), "amsgrad": amsgrad}
+        super().__init__(params, lr, betas, eps, weight_decay, optimized_update, own, **options)
 
     def init_state(self, state: State, group: Group, param: Tensor) -> None:
         """Adam's state, and v̂ at zero."""
@@ -82,10 +83,8 @@ class AMSGrad(Adam):
 
     def adam_update(self, state: State, group: Group, param: Tensor, m: Tensor, v: Tensor) -> None:
         """Move ``param`` in place by m over the root of v̂, corrected as the dialect has it."""
-        if not group["amsgrad"] or group["dialect"] == "torch":
+        if not group["amsgrad"] or group["dialect"] != "optax":
             super().adam_update(state, group, param, m, v)
             return
-        step_size = self.get_lr(state, group)
-        if group["dialect"] == "optax":
-            step_size /= 1 - group["betas"][0] ** state["step"]
+        step_size = self.get_lr(state, group) / (1 - group["betas"][0] ** state["step"])
         param.addcdiv_(m, v.sqrt().add_(group["eps"]), value=-step_size)

@@ -152,14 +152,22 @@ def _side_by_side(runs: Mapping[str, Run], separator: str) -> Table:
     return table
 
 
-def listing(title: str, entries: Mapping[str, str]) -> None:
-    """Names and a line on each."""
+STACKED_BELOW = 120  # columns of a terminal
+
+
+def listing(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows led by a name: a line each, or, in a terminal without room, the rest of a row below its first words."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(title, no_wrap=True)
-    table.add_column("")
-    for name, words in entries.items():
-        table.add_row(name, words)
-    out.print(table)
+    if out.is_terminal and out.width < STACKED_BELOW:
+        columns = columns[0], ", ".join(columns[1:])
+        rows = [(name, "\n".join(filter(None, facts))) for name, *facts in rows]
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*row)
+    if not out.is_terminal:
+        table.width = Measurement.get(out, out.options.update(max_width=1000), table).maximum
+    out.print(table, crop=False)
 
 
 def run_listing(runs: Sequence[Run]) -> None:
@@ -257,7 +265,7 @@ def sweep_listing(sweeps: Sequence[Kept]) -> None:
             f"{kept.begun.astimezone():%m-%d %H:%M}",
             kept.sweep.name,
             ", ".join(kept.sweep.optimizers),
-            " × ".join(f"{name} {len(values)}" for name, values in kept.sweep.axes.items()),
+            " × ".join(f"{name} {size}" for name, size in zip(kept.sweep.columns, kept.sweep.shape[1:], strict=True)),
             f"{kept.done:,}/{len(kept.sweep):,}",
             kept.status,
         )

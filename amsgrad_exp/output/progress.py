@@ -36,6 +36,13 @@ def progress(label: str, steps: int, *, shown: bool) -> Iterator[Callable[[Chunk
 
 
 @contextlib.contextmanager
+def step_progress(label: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """The same for steps of which no more is known; yields what to call with the steps done and their number."""
+    with _bar("steps", after=RUN_SHOWN_AFTER, shown=shown) as update:
+        yield lambda done, total: update(label, done, total, "")
+
+
+@contextlib.contextmanager
 def cell_progress(*, shown: bool) -> Iterator[Callable[[int, int], None]]:
     """A progress bar for a sweep, on a terminal; yields what to call with the cells done and their number."""
     with _bar("cells", after=0.0, shown=shown) as update:

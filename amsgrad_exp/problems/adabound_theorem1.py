@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,14 @@ from amsgrad_exp.problems.online import steep_once
 
 
 class AdaboundTheorem1(LinearProblem):
-    """The problem of AdaBound's Theorem 1: two slopes in every C, the second the larger (Luo et al. 2019).
+    """The problem of AdaBound's Theorem 1: two slopes in every C, the second the larger.
 
     f_t(x) = −x if t mod C = 0, 2·x if t mod C = 1 (the paper's t, which counts from 1, mod C = 1 and 2), 0 otherwise,
     on [−2, 2]; x* = −2. The theorem has β1 = 0 and 5·β2^(C−2) ≤ (1 − β2)/(4 − β2): by the time of a new −1, v has
     forgotten the 2, and Adam steps further up than down. C = 730 meets that for β2 = 0.99.
     """
+
+    source: ClassVar[str] = "Luo et al. 2019, Theorem 1"
 
     name: Literal["adabound-theorem1"] = "adabound-theorem1"
     low: Number = -2.0

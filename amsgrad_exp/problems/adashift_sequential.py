@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,13 @@ from amsgrad_exp.problems.unconstrained import UnconstrainedLinear
 
 
 class AdashiftSequential(UnconstrainedLinear):
-    """The sequential problem of AdaShift: one steep slope in every d, unconstrained (Zhou et al. 2019, Section 3).
+    """The sequential problem of AdaShift: one steep slope in every d, unconstrained.
 
     f_t(x) = C·x if t mod d = 0 (the paper's t, which counts from 1, mod d = 1), −x otherwise, on all of ℝ. For
     C > d − 1 the mean loss falls towards −∞; regret is against x = −1, the best point of [low, high].
     """
+
+    source: ClassVar[str] = "Zhou et al. 2019, Section 3"
 
     name: Literal["adashift-sequential"] = "adashift-sequential"
     C: Annotated[Number, Field(gt=0, le=1e100)] = 101.0

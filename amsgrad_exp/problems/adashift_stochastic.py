@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from amsgrad_exp.problems.theorem3 import RarelyC
 from amsgrad_exp.problems.unconstrained import UnconstrainedLinear
 
 
 class AdashiftStochastic(UnconstrainedLinear, RarelyC):
-    """The stochastic problem of AdaShift: `theorem3`, unconstrained (Zhou et al. 2019, Sections 3 and 5).
+    """The stochastic problem of AdaShift: `theorem3`, unconstrained.
 
     f_t(x) = C·x with probability (1 + δ)/(C + 1), −x otherwise, on all of ℝ; E f_t(x) = δ·x falls towards −∞, and
     regret is against x = −1, the best point of [low, high].
     """
+
+    source: ClassVar[str] = "Zhou et al. 2019, Sections 3 and 5"
 
     name: Literal["adashift-stochastic"] = "adashift-stochastic"
 

@@ -14,11 +14,13 @@ from amsgrad_exp.problems.online import steep_once
 
 
 class AdoptCycle(LinearProblem):
-    """A reviewer's cycle of slopes, 1.9, −1, −1, on which ADOPT at β1 = β2 = 0 goes to the worst point (OpenReview).
+    """A cycle of slopes, 1.9, −1, −1, on which ADOPT at β1 = β2 = 0 goes to the worst point.
 
     f_t(x) = steep·x if t mod 3 = 0, −x otherwise, on [−1, 1]; x* = +1 for steep < 2. ADOPT divides a slope by the one
     before, so that x moves by −α·(steep − 1/steep − 1) in a cycle, down for steep > (1 + √5)/2.
     """
+
+    source: ClassVar[str] = "a review of ADOPT on OpenReview"
 
     name: Literal["adopt-cycle"] = "adopt-cycle"
     steep: Annotated[Number, Field(gt=0, lt=2)] = 1.9

@@ -22,13 +22,17 @@ class Problem(BaseModel):
     """A sequence of losses f_t(x), each a function of x and of the step's coefficients.
 
     Attributes:
+        source: the paper, and where in it.
         deterministic: whether the losses are the same for every seed.
+        convex: whether every one of the losses is convex.
         steps_per_period: after how many steps the losses repeat; None when they never do.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    source: ClassVar[str]
     deterministic: ClassVar[bool] = True
+    convex: ClassVar[bool] = False
 
     name: str
 
@@ -115,6 +119,8 @@ class LinearProblem(Problem):
     Attributes:
         low, high: the interval to which x is clamped after every step.
     """
+
+    convex: ClassVar[bool] = True
 
     low: Number = -1.0
     high: Number = 1.0

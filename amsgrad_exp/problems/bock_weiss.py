@@ -13,14 +13,17 @@ from amsgrad_exp.problems.quadratic import Quadratic
 
 
 class BockWeiss(Quadratic):
-    """The quadratic around whose minimum Adam has a 2-cycle, ±α(1 − β1)/(2(1 + β1)) (Bock and Weiß 2019).
+    """The quadratic around whose minimum Adam has a 2-cycle, ±α(1 − β1)/(2(1 + β1)).
 
     f_t(x) = c·x²/2 on all of ℝ, the same at every step; x* = 0. The cycle exists for all α, β1, β2 and c, but not for
     all is it what iterates come to: they do for β1 = 0.1 and β2 = 0.5, while for β1 = 0.9 and β2 = 0.999 they oscillate
     irregularly and farther out. The papers' own settings are not known; α is constant and ε = 0.
     """
 
+    source: ClassVar[str] = "Bock and Weiß 2019"
+
     name: Literal["bock-weiss"] = "bock-weiss"
+    convex: ClassVar[bool] = True
     c: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
     start_at: Number = 1.0
     steps_per_period: ClassVar[int] = 1

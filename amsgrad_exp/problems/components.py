@@ -15,12 +15,14 @@ from amsgrad_exp.problems.random import words
 
 
 class Components(Problem):
-    """A random one of n components at each step, one steep and n − 1 shallow the other way (Zhang et al. 2022).
+    """A random one of n components at each step, one steep and n − 1 shallow the other way.
 
     f_t(x) = s·x for x ≥ −1 and s·((x + 2)²/2 − 3/2) below, with s = 1 + (n − 1)·a for one component and −a for the
     others, on all of ℝ; their mean is x/n for x ≥ −1, and x* = −2. The component at t depends on (seed, t) alone, as a
     slope of `stochastic` does.
     """
+
+    source: ClassVar[str] = "Zhang et al. 2022, Section 3"
 
     name: Literal["components"] = "components"
     n: Annotated[Integer, Field(ge=2, le=10**6)] = 10

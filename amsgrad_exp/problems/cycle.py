@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ class Cycle(LinearProblem):
 
     f_t(x) = slopes[t mod P]·x on [−1, 1], where P is how many slopes there are.
     """
+
+    source: ClassVar[str] = "yours"
 
     name: Literal["cycle"] = "cycle"
     slopes: Annotated[tuple[Number, ...], BeforeValidator(_spelled_out), Field(min_length=1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,12 @@ def steep_once(start: int, stop: int, period: int, phase: int, steep: float, sha
 
 
 class Online(LinearProblem):
-    """The paper's online experiment: steep where t mod period = phase, else shallow (Section 5, Figure 1).
+    """The paper's online experiment: steep where t mod period = phase, else shallow.
 
     f_t(x) = 1010·x if t mod 101 = 1, −10·x otherwise, on [−1, 1]; x* = −1.
     """
+
+    source: ClassVar[str] = "Reddi, Kale and Kumar 2018, Section 5"
 
     name: Literal["online"] = "online"
     steep: Number = 1010.0

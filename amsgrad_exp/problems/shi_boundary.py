@@ -11,12 +11,14 @@ from amsgrad_exp.problems.theorem2 import SteepEveryC
 
 
 class ShiBoundary(SteepEveryC):
-    """The problem over whose (C, β2) plane Shi et al. 2021 map where RMSprop converges (Figure 1).
+    """The problem over whose (C, β2) plane Shi et al. map where RMSprop converges.
 
     f_t(x) = C·x if t mod C = 0 (the paper's t, which counts from 1, mod C = 1), −x otherwise, on [−1, 1]; x* = −1.
     α_t = 1/√t and β1 = 0, from x = 1. The authors' program starts from v = 100·C, which no optimizer here does: it only
     makes the first steps, some 1/(1 − β2) of them, small.
     """
+
+    source: ClassVar[str] = "Shi et al. 2021, Figure 1"
 
     name: Literal["shi-boundary"] = "shi-boundary"
     C: Annotated[Integer, Field(ge=2, le=10**6)] = 10

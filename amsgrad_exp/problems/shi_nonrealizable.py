@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,15 @@ from amsgrad_exp.problems.quadratic import Quadratic
 
 
 class ShiNonrealizable(Quadratic):
-    """The non-realizable problem of Shi et al. 2021: n quadratics pull at x* = 0 against each other (Appendix A.3).
+    """The non-realizable problem of Shi et al.: n quadratics pull at x* = 0 against each other.
 
     f_t(x) = n·(x − b)²/2 if t mod n = n − 1 (the paper's t, which counts from 1, mod n = 0), −(x − b·n/(n − 1))²/2
     otherwise, on all of ℝ; their mean is x²/(2n) and a constant. α_t = 0.1/√(10·⌈t/10⌉), β1 = 0 and β2 = 0.999, from
     x = 0. What is far from x* is b. The authors' program starts from v = 100·b² + 10·(10b/9)², where optimizers here
     start from 0.
     """
+
+    source: ClassVar[str] = "Shi et al. 2021, Appendix A.3"
 
     name: Literal["shi-nonrealizable"] = "shi-nonrealizable"
     n: Annotated[Integer, Field(ge=2, le=10**6)] = 10

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,13 @@ from amsgrad_exp.problems.quadratic import Quadratic
 
 
 class ShiRealizable(Quadratic):
-    """The realizable problem of Shi et al. 2021: all of n quadratics are flat at x* = 0 (Appendix A.2).
+    """The realizable problem of Shi et al.: all of n quadratics are flat at x* = 0.
 
     f_t(x) = n·x²/2 if t mod n = n − 1 (the paper's t, which counts from 1, mod n = 0), −x²/2 otherwise, on all of ℝ;
     their mean is x²/(2n). α_t = 0.1/√t, β1 = 0 and β2 = 0.999, from x = 0.01.
     """
+
+    source: ClassVar[str] = "Shi et al. 2021, Appendix A.2"
 
     name: Literal["shi-realizable"] = "shi-realizable"
     n: Annotated[Integer, Field(ge=2, le=10**6)] = 10

@@ -22,11 +22,13 @@ def steep_at_random(
 
 
 class Stochastic(LinearProblem):
-    """The paper's stochastic experiment: steep with a small probability, else shallow (Section 5, Figure 1).
+    """The paper's stochastic experiment: steep with a small probability, else shallow.
 
     f_t(x) = 1010·x with probability 0.01, −10·x otherwise, on [−1, 1]; E f_t(x) = 0.2·x, so x* = −1. The slope at t
     depends on (seed, t) alone: it is steep where word t of `random.words` is below the probability.
     """
+
+    source: ClassVar[str] = "Reddi, Kale and Kumar 2018, Section 5"
 
     name: Literal["stochastic"] = "stochastic"
     steep: Number = 1010.0

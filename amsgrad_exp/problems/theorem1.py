@@ -20,6 +20,8 @@ class Theorem1(LinearProblem):
     β2 = 1/(1 + C²) and α_t = α/√t with α < √(1 − β2); α = 0.5 satisfies it for every C > 2.
     """
 
+    source: ClassVar[str] = "Reddi, Kale and Kumar 2018, Theorem 1"
+
     name: Literal["theorem1"] = "theorem1"
     C: Annotated[Number, Field(gt=2, le=1e100)] = 3.0
     steps_per_period: ClassVar[int] = 3

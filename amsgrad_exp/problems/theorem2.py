@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,17 +38,20 @@ class Theorem2(SteepEveryC):
     """The problem of the paper's Theorem 2: whatever β1 < √β2 are, there is a C for which Adam's regret is linear.
 
     f_t(x) = C·x if t mod C = 0 (the paper's t, which counts from 1, mod C = 1), −x otherwise, on [−1, 1]; x* = −1, and
-    at the other end the average regret is 2/C. For β1 = 0.9 and β2 = 0.99, C = 3218 is the first even number to meet
-    the paper's conditions: (1 − β1)·β1^(C−1)·C ≤ 1 − β1^(C−1), β2^((C−2)/2)·C² ≤ 1 and, with γ = β1/√β2,
-    3(1 − β1)/(2√(1 − β2))·(1 + γ(1 − γ^(C−1))/(1 − γ)) + β1^(C/2−1)/(1 − β1) < C/3. α is any, and α_t = α/√t.
+    at the other end the average regret is 2/C. For β1 = β2 = 0.5, C = 20 is the first even number to meet the paper's
+    conditions, for β1 = 0.9 and β2 = 0.99 it is 3218: (1 − β1)·β1^(C−1)·C ≤ 1 − β1^(C−1), β2^((C−2)/2)·C² ≤ 1 and, with
+    γ = β1/√β2, 3(1 − β1)/(2√(1 − β2))·(1 + γ(1 − γ^(C−1))/(1 − γ)) + β1^(C/2−1)/(1 − β1) < C/3. α is any, and α_t =
+    α/√t.
     """
 
+    source: ClassVar[str] = "Reddi, Kale and Kumar 2018, Theorem 2"
+
     name: Literal["theorem2"] = "theorem2"
-    C: Annotated[Integer, Field(ge=2, le=10**6)] = 3218
+    C: Annotated[Integer, Field(ge=2, le=10**6)] = 20
 
     @property
     def natural_settings(self) -> dict[str, float | str]:
-        return {"lr": 0.4, "beta1": 0.9, "beta2": 0.99, "schedule": "inv-sqrt"}
+        return {"lr": 0.4, "beta1": 0.5, "beta2": 0.5, "schedule": "inv-sqrt"}
 
 
 PROBLEM = Theorem2

@@ -41,6 +41,8 @@ class Theorem3(RarelyC):
     the paper names none, are those of its Section 5: `stochastic`, divided by ten.
     """
 
+    source: ClassVar[str] = "Reddi, Kale and Kumar 2018, Theorem 3"
+
     name: Literal["theorem3"] = "theorem3"
 
     @property

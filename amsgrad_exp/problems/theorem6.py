@@ -22,6 +22,8 @@ class Theorem6(LinearProblem):
     add their own eps to √v: as √v + √ε is never less than √(v + ε), eps = √ε helps no less.
     """
 
+    source: ClassVar[str] = "Reddi, Kale and Kumar 2018, Theorem 6"
+
     name: Literal["theorem6"] = "theorem6"
     C: Annotated[Number, Field(gt=2, le=1e6)] = 3.0
     epsilon: Annotated[Number, Field(ge=1e-20, le=1)] = 1e-8

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from amsgrad_exp.errors import ConfigError, NoSuchRun
 from amsgrad_exp.records.run import read_run
-from amsgrad_exp.report import runs, sweeps
+from amsgrad_exp.report import gauntlets, runs, sweeps
 from amsgrad_exp.report.page import Page
+from amsgrad_exp.spec.gauntlet import Gauntlet
+from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.sweeps.run import read_sweep
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,23 @@ class Kind:
     page: Callable[[Sequence[Path]], Page]
 
 
+def page_of_cells(directory: Path) -> Page:
+    """The page of a sweep or of a gauntlet.
+
+    Raises:
+        NoSuchRun: the directory is neither.
+        Damaged, RunError: it cannot be read, or there is nothing in it.
+    """
+    cells = read_sweep(directory)
+    if isinstance(cells, Gauntlet):
+        return gauntlets.page(directory, cells)
+    assert isinstance(cells, Sweep)
+    return sweeps.page(directory, cells)
+
+
 KINDS = (
     Kind("run", "summary.json", True, lambda directories: runs.page([read_run(path) for path in directories])),
-    Kind("sweep", "sweep.yaml", False, lambda directories: sweeps.page(directories[0])),
+    Kind("sweep", "sweep.yaml", False, lambda directories: page_of_cells(directories[0])),
 )
 
 Found = tuple[Kind, Path]
@@ -53,7 +70,9 @@ def page_of(references: Sequence[str], roots: Mapping[str, Path]) -> Page:
     found = list(dict.fromkeys(_find(reference, roots) for reference in references))
     kinds = list(dict.fromkeys(kind for kind, _ in found))
     if len(kinds) > 1 or (len(found) > 1 and not kinds[0].several):
-        raise ConfigError(f"a page shows runs, or one sweep, not {' and '.join(path.name[:8] for _, path in found)}")
+        raise ConfigError(
+            f"a page shows runs, or one sweep or gauntlet, not {' and '.join(path.name[:8] for _, path in found)}"
+        )
     return kinds[0].page([directory for _, directory in found])
 
 

@@ -9,59 +9,49 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.output.figures.style import SPACINGS, spacing
-from amsgrad_exp.records.files import in_use
+from amsgrad_exp.report.cells import checked, missing
 from amsgrad_exp.report.curves import Axis, Panel, curves
 from amsgrad_exp.report.page import Page, Plot, as_csv, short
 from amsgrad_exp.report.plane import Plane, Side, heat_maps
 from amsgrad_exp.report.style import LOG1M_LABELS
 from amsgrad_exp.spec.command import command
-from amsgrad_exp.spec.grid import SETTINGS, Sweep
+from amsgrad_exp.spec.grid import Sweep
 from amsgrad_exp.sweeps.picture import interval
 from amsgrad_exp.sweeps.plane import boundary
-from amsgrad_exp.sweeps.run import read_sweep
-from amsgrad_exp.sweeps.store import Row, open_results
+from amsgrad_exp.sweeps.store import Row
 from amsgrad_exp.verdict import WORDS, Verdict
 
 MOST_CELLS = 20_000  # each is an element of the page
 MOST_ROWS = 500  # of a table
+OPTIONS = {"settings": "--{}=", "options": "--option {}=", "problem": "--set {}="}  # that set an axis's target
 
 
-def page(directory: Path) -> Page:
+def page(directory: Path, sweep: Sweep) -> Page:
     """A page of a sweep, as far as it has come.
 
     Raises:
-        NoSuchRun: the directory is not a sweep.
-        Damaged: a row is not what was written, or the files do not belong together.
-        RunError: no cell has been computed, or the results cannot be read.
+        Damaged, RunError: as `cells.checked`.
     """
-    sweep = read_sweep(directory)
-    if not (directory / "results.sqlite").is_file():
-        raise RunError(f"{directory} has no results.sqlite: none of its cells has been computed")
-    with open_results(directory, sweep) as results:
-        columns = results.columns
-        rows = {row["cell"]: row for row, right in results.checked_rows() if right}
-        done = len(results)
-        counts = results.counts()
-    if len(rows) < done:
-        raise Damaged(f"{directory / 'results.sqlite'} is damaged: {done - len(rows):,} rows are not what was written")
-    if not rows:
-        raise RunError(f"none of the {len(sweep):,} cells of {directory} has been computed")
+    with checked(directory, sweep) as results:
+        columns, counts = results.columns, results.counts()
+        rows = {row["cell"]: row for row in results.rows()}
     shown = _shown(sweep)
     kept = [rows[cell] for cell in shown.ravel().tolist() if cell in rows]
-    table = as_csv(columns, (row.values() for row in kept))
+    lines = missing(directory, sweep, len(rows))
+    if len(kept) < len(rows):
+        lines.append(f"This page has {len(kept):,} of {len(rows):,} cells, evenly chosen along each axis.")
     return Page(
         template="sweep.html",
         title=short(f"{' and '.join(sweep.optimizers)} on {sweep.example.problem.name}", 120),
         lead=f"{_axes(sweep)}, {len(sweep):,} cells of {sweep.example.steps:,} steps",
         plots=_plots(sweep, shown, rows),
-        tables={"cells": table},
+        tables={"cells": as_csv(columns, (row.values() for row in kept))},
         content={
             "columns": list(_columns(sweep)),
             "rows": [[row.get(name) for name in _columns(sweep)] for row in kept] if len(kept) <= MOST_ROWS else [],
             "counts": _counted(counts),
-            "missing": _missing(sweep, directory, done, len(kept)),
+            "missing": lines,
             "chooser": _chooser(sweep, shown),
             "settings": sweep.to_yaml(),
             "id": directory.name,
@@ -77,21 +67,6 @@ def _axes(sweep: Sweep) -> str:
 def _columns(sweep: Sweep) -> tuple[str, ...]:
     """What a cell says of itself at a glance."""
     return ("optimizer", *sweep.axes, "mean_x", "iterate", "regret", "regret_trend", "limit_regret", "failure")
-
-
-def _missing(sweep: Sweep, directory: Path, done: int, shown: int) -> list[str]:
-    """What the page lacks."""
-    lines = []
-    if done < len(sweep):
-        running = (
-            "the sweep is under way" if in_use(directory) else f"amsgrad-exp resume {directory.name} does the others"
-        )
-        lines.append(f"{done:,} of {len(sweep):,} cells are done: {running}.")
-    if shown < done:
-        lines.append(
-            f"This page has {shown:,} of {done:,} cells, evenly chosen along each axis; results.sqlite has them all."
-        )
-    return lines
 
 
 def _shown(sweep: Sweep) -> NDArray[np.int64]:
@@ -126,7 +101,7 @@ def _chooser(sweep: Sweep, shown: NDArray[np.int64]) -> dict[str, Any]:
         optimizer: command({**sweep.data, "optimizers": [entry]})
         for optimizer, entry in zip(sweep.optimizers, sweep.data["optimizers"], strict=True)
     }
-    options = {name: f"--{name}=" if name in SETTINGS else f"--set {name}=" for name in sweep.axes}
+    options = {axis: OPTIONS[target.of].format(target.name) for axis, target in sweep.targets.items()}
     return {"optimizers": sweep.optimizers, "axes": _along(sweep, shown), "commands": commands, "options": options}
 
 

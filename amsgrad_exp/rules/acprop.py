@@ -8,6 +8,8 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.claims import Claim, Kind
+from amsgrad_exp.rules.mean import GRADIENT
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: Any) -> Any:
@@ -37,11 +39,25 @@ def drift(slopes: Floats, h: Hyper) -> Floats:
     return total
 
 
-RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_var": 0.0}, delayed, (1.0,), drift=drift)
+RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_var": 0.0}, delayed, (1.0,), drift=drift, mean=GRADIENT)
 
 OPTIMIZER = Optimizer(
     title="ACProp",
+    summary="AdaBelief's variance up to the step before, under the slope itself",
+    lines=(
+        "m_t and s_t as AdaBelief's",
+        "x_{t+1} = x_t − α_t·g_t/(√((s_{t−1} + ε)/(1 − β2^{t−1})) + ε), by α_1·g_1 at first",
+    ),
+    remarks=(
+        "optax takes g_t − m_{t−1} for s_t, the authors' code, as here, g_t − m_t; the numerator is g_t in both.",
+        "The released code can rectify as RAdam does; here it does not.",
+    ),
     source="Zhuang et al. 2021, as released",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Zhuang et al. 2021",
+        "bounded gradients",
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-16},
     rule=lambda options: RULE,
 )

@@ -9,6 +9,8 @@ import numpy as np
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.adam import textbook_correction
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, alongside, steady_state
+from amsgrad_exp.rules.claims import Claim, Kind, one_sample
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: Any) -> Any:
@@ -26,11 +28,31 @@ def drift(slopes: Floats, h: Hyper) -> Floats:
     return total
 
 
-RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_var": 0.0}, textbook_correction, (1.0, 1.0), drift=drift)
+RULE = Rule(
+    update, {"exp_avg": 0.0, "exp_avg_var": 0.0}, textbook_correction, (1.0, 1.0), drift=drift, mean=FIRST_MOMENT
+)
 
 OPTIMIZER = Optimizer(
     title="AdaBelief",
+    summary="Adam with the variance of slopes around their mean for their square",
+    lines=(
+        "m_t as Adam's",
+        "s_t = β2·s_{t−1} + (1 − β2)·(g_t − m_t)² + ε",
+        "x_{t+1} = x_t − α_t·m_t/(1 − β1^t)/(√(s_t/(1 − β2^t)) + ε)",
+    ),
+    remarks=(
+        "The authors' package rectifies as RAdam does unless told not to; optax and, in version 4.1, "
+        "pytorch_optimizer do not.",
+        "ε is added at every step and comes to ε/(1 − β2). At β1 = 0, g_t = m_t, and that is all there is: "
+        "SGD with step size α/(√(ε/(1 − β2)) + ε).",
+    ),
     source="Zhuang et al. 2020, Algorithm 2",
+    claim=Claim(
+        Kind.REGRET,
+        "Zhuang et al. 2020",
+        "second moments that never decrease, which no setting ensures",
+        one_sample,
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-16},
     rule=lambda options: RULE,
 )

@@ -11,6 +11,8 @@ from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, bias_corrected
+from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class AdaBoundOptions(Options):
@@ -55,12 +57,31 @@ def drift(slopes: Floats, h: AdaBoundHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, drift=drift)
+RULE = Rule(
+    update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, settles=False, drift=drift, mean=FIRST_MOMENT
+)
 
 OPTIMIZER = Optimizer(
     title="AdaBound",
+    summary="Adam whose step sizes are clipped to bounds that close in on SGD's",
+    lines=(
+        "m_t and v_t as Adam's, F_t = final_lr·α_t/α, l_t = F_t·(1 − 1/(γt + 1)), u_t = F_t·(1 + 1/(γt))",
+        "η_t = clip(α_t·√(1 − β2^t)/(1 − β1^t)/(√v_t + ε), l_t, u_t)",
+        "x_{t+1} = x_t − η_t·m_t",
+    ),
+    remarks=(
+        "The paper corrects nothing, clips α/√v_t and divides that by √t; released code, as here, does not divide.",
+    ),
     source="Luo et al. 2019, as released",
+    claim=Claim(
+        Kind.REGRET,
+        "Luo et al. 2019, Theorem 4",
+        "β1 that decays (β1 = 0)",
+        no_momentum,
+        refuted="Savarese 2019 (arXiv 1908.04457), Corollary 1, who corrects it",
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     options=AdaBoundOptions,
+    grows=lambda options: {"final_lr": 1.0},
 )

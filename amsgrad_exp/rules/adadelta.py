@@ -8,6 +8,8 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule, alongside, steady_state, uncorrected
+from amsgrad_exp.rules.claims import NOTHING
+from amsgrad_exp.rules.mean import GRADIENT
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.optimizer import OptimizerSettings
@@ -48,7 +50,9 @@ def drift(slopes: Floats, h: AdadeltaHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, {"square_avg": 0.0, "acc_delta": 0.0}, uncorrected, (), hyper=AdadeltaHyper, drift=drift)
+RULE = Rule(
+    update, {"square_avg": 0.0, "acc_delta": 0.0}, uncorrected, (), hyper=AdadeltaHyper, drift=drift, mean=GRADIENT
+)
 
 
 def arguments(settings: OptimizerSettings) -> dict[str, Any]:
@@ -58,7 +62,15 @@ def arguments(settings: OptimizerSettings) -> dict[str, Any]:
 
 OPTIMIZER = Optimizer(
     title="Adadelta",
+    summary="slopes over their root mean square, times that of the moves",
+    lines=(
+        "v_t = β2·v_{t−1} + (1 − β2)·g_t²",
+        "δ_t = g_t·√(u_{t−1} + ε)/√(v_t + ε)",
+        "x_{t+1} = x_t − α_t·δ_t, u_t = β2·u_{t−1} + (1 − β2)·δ_t²",
+    ),
+    remarks=("The paper's ρ is β2 here, and it has no α: torch.optim's default is 1.",),
     source="Zeiler 2012, Algorithm 1",
+    claim=NOTHING,
     defaults={"lr": 1.0, "beta2": 0.9, "eps": 1e-6},
     rule=lambda options: RULE,
     torch="torch.optim.Adadelta",

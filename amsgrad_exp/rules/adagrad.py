@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Optimizer, Rule, uncorrected
+from amsgrad_exp.rules.claims import Claim, Kind
+from amsgrad_exp.rules.mean import GRADIENT
 
 
 class AdagradHyper(NamedTuple):
@@ -22,11 +24,23 @@ def update(g: Any, a: Any, c: Any, h: Any, squares: Any) -> Any:
 
 
 # No drift: S grows for ever and D tends to 0, from the sign of the mean slope.
-RULE = Rule(update, {"sum": 0.0}, uncorrected, (), hyper=AdagradHyper)
+RULE = Rule(update, {"sum": 0.0}, uncorrected, (), hyper=AdagradHyper, mean=GRADIENT)
 
 OPTIMIZER = Optimizer(
     title="Adagrad",
+    summary="slopes over the root of the sum of all squares so far",
+    lines=(
+        "S_t = Σ_{k≤t} g_k²",
+        "x_{t+1} = x_t − α_t·g_t/(√S_t + ε)",
+    ),
+    remarks=("optax starts S from 0.1 and has ε = 10⁻⁷ under the root.",),
     source="Duchi, Hazan and Singer 2011",
+    claim=Claim(
+        Kind.REGRET,
+        "Duchi, Hazan and Singer 2011, Theorem 5",
+        "constant α: its step sizes fall like 1/√t of themselves",
+        schedule="constant",
+    ),
     defaults={"lr": 1e-2, "eps": 1e-10},
     rule=lambda options: RULE,
     torch="torch.optim.Adagrad",

@@ -1,18 +1,35 @@
-"""Adam (Kingma and Ba 2015, arXiv 1412.6980, Algorithm 1)."""
+"""Adam (Kingma and Ba 2015, arXiv 1412.6980, Algorithm 1).
+
+In two dialects: torch's corrects the bias of both moments; papers about Adam's convergence, from Reddi, Kale and Kumar
+2018 on, correct nothing.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from amsgrad_exp.arithmetic import scalar, sqrt
-from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, bias_corrected, decayed, steady_state
+from amsgrad_exp.rules.base import (
+    Floats,
+    Hyper,
+    Optimizer,
+    Options,
+    Rule,
+    bias_corrected,
+    decayed,
+    steady_state,
+    uncorrected,
+)
+from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class AdamOptions(Options):
-    """The form of the bias correction, as in `amsgrad_exp.optimizers.Adam`."""
+    """The dialect; in torch's, the form of the bias correction, as in `amsgrad_exp.optimizers.Adam`."""
 
+    dialect: Literal["torch", "paper"] = "torch"
     optimized_update: bool = True
 
 
@@ -49,14 +66,42 @@ def drift(slopes: Floats, h: Hyper) -> Floats:
 
 
 MOMENTS = {"exp_avg": 0.0, "exp_avg_sq": 0.0}
-FOLDED = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), drift=drift)
-TEXTBOOK = Rule(textbook_update, MOMENTS, textbook_correction, (1.0, 1.0), drift=drift)
+FOLDED = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), drift=drift, mean=FIRST_MOMENT)
+TEXTBOOK = Rule(textbook_update, MOMENTS, textbook_correction, (1.0, 1.0), drift=drift, mean=FIRST_MOMENT)
+PAPER = Rule(update, MOMENTS, uncorrected, (), drift=drift, mean=FIRST_MOMENT)
+
+
+def rule(options: AdamOptions) -> Rule:
+    """The rule of a dialect."""
+    if options.dialect == "paper":
+        return PAPER
+    return FOLDED if options.optimized_update else TEXTBOOK
+
 
 OPTIMIZER = Optimizer(
     title="Adam",
+    summary="the mean slope over the root of the mean square, both moving averages",
+    lines=(
+        "m_t = β1·m_{t−1} + (1 − β1)·g_t",
+        "v_t = β2·v_{t−1} + (1 − β2)·g_t²",
+        "x_{t+1} = x_t − α_t·√(1 − β2^t)/(1 − β1^t)·m_t/(√v_t + ε)",
+    ),
+    remarks=(
+        "The paper's Algorithm 1, torch.optim and optax add ε to the root of the corrected v, √(v_t/(1 − "
+        "β2^t)) + ε: `optimized_update: false`.",
+        "Papers on its convergence, from Reddi et al. 2018 on, correct nothing: `dialect: paper`. Where they "
+        "have an ε it is under the root, √(v_t + ε); here it is added to the root.",
+    ),
     source="Kingma and Ba 2015, Algorithm 1",
+    claim=Claim(
+        Kind.REGRET,
+        "Kingma and Ba 2015, Theorem 4.1",
+        "β1²/√β2 < 1 and β1 that decays (β1 = 0)",
+        no_momentum,
+        refuted="Reddi, Kale and Kumar 2018, Theorems 1 to 3",
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
-    rule=lambda options: FOLDED if options.optimized_update else TEXTBOOK,
+    rule=rule,
     options=AdamOptions,
     torch="amsgrad_exp.optimizers.Adam",
 )

@@ -8,6 +8,8 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import maximum
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule, decayed, steady_state
+from amsgrad_exp.rules.claims import NOTHING
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class AdamaxHyper(NamedTuple):
@@ -44,11 +46,21 @@ def drift(slopes: Floats, h: AdamaxHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, {"exp_avg": 0.0, "exp_inf": 0.0}, correction, (1.0,), hyper=AdamaxHyper, drift=drift)
+RULE = Rule(
+    update, {"exp_avg": 0.0, "exp_inf": 0.0}, correction, (1.0,), hyper=AdamaxHyper, drift=drift, mean=FIRST_MOMENT
+)
 
 OPTIMIZER = Optimizer(
     title="Adamax",
+    summary="Adam with a decaying maximum of slopes for the root",
+    lines=(
+        "m_t = β1·m_{t−1} + (1 − β1)·g_t",
+        "u_t = max(β2·u_{t−1}, |g_t| + ε)",
+        "x_{t+1} = x_t − α_t/(1 − β1^t)·m_t/u_t",
+    ),
+    remarks=("The paper has no ε; torch.optim and optax add it to |g_t|.",),
     source="Kingma and Ba 2015, Algorithm 2",
+    claim=NOTHING,
     defaults={"lr": 2e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     torch="torch.optim.Adamax",

@@ -9,7 +9,9 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule
+from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
+from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT
 
 
 class AdamNCHyper(NamedTuple):
@@ -46,12 +48,33 @@ def with_decay(kind: str) -> Rule:
         beta1, power = decay(t, h, power)
         return scale, (beta1, 1.0 - beta1, 1.0 / (t + 1)), (power, unsettled)
 
-    return Rule(update, {"exp_avg": 0.0, "exp_avg_sq": 0.0}, coefficients, (start, 1.0), hyper=AdamNCHyper, drift=drift)
+    return Rule(
+        update,
+        {"exp_avg": 0.0, "exp_avg_sq": 0.0},
+        coefficients,
+        (start, 1.0),
+        hyper=AdamNCHyper,
+        settles=False,
+        drift=drift,
+        mean=DECAYING_FIRST_MOMENT,
+    )
 
 
 OPTIMIZER = Optimizer(
     title="AdamNC",
+    summary="Adam with the mean of all squares so far, β2t = 1 − 1/t",
+    lines=(
+        "m_t = β1t·m_{t−1} + (1 − β1t)·g_t",
+        "v_t = (1/t)·Σ_{k≤t} g_k²",
+        "x_{t+1} = x_t − α_t·m_t/(√v_t + ε)",
+    ),
+    remarks=("torch.optim, optax and pytorch_optimizer do not have it. With α_t = α/√t it is Adagrad with momentum.",),
     source="Reddi, Kale and Kumar 2018, Algorithm 3",
+    claim=Claim(
+        Kind.REGRET,
+        "Reddi, Kale and Kumar 2018, Theorem 5 and Corollary 2; with constant β1 Alacaoglu et al. 2020",
+        "β2t = 1 − 1/t",
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "eps": 1e-8},
     rule=lambda options: with_decay(options.beta1_decay),
     options=DecayOptions,

@@ -10,6 +10,8 @@ from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
 from amsgrad_exp.rules.base import Optimizer, Options, Rule, decayed
+from amsgrad_exp.rules.claims import NOTHING
+from amsgrad_exp.rules.mean import FIRST_MOMENT_WITHOUT_DECAY
 
 
 class AdamWOptions(Options):
@@ -43,11 +45,18 @@ def corrections(t: Any, scale: Any, h: Any, power1: Any, power2: Any) -> Any:
 
 
 # No drift: what decay moves x by depends on x, so a period has no one D.
-RULE = Rule(update, MOMENTS, corrections, (1.0, 1.0), hyper=AdamWHyper, sees_x=True)
+RULE = Rule(update, MOMENTS, corrections, (1.0, 1.0), hyper=AdamWHyper, sees_x=True, mean=FIRST_MOMENT_WITHOUT_DECAY)
 
 OPTIMIZER = Optimizer(
     title="AdamW",
+    summary="Adam, with x shrunk at every step",
+    lines=(
+        "m̂_t and v̂_t: Adam's m_t and v_t, bias-corrected",
+        "x_{t+1} = x_t − α_t·(m̂_t/(√v̂_t + ε) + λ·x_t)",
+    ),
+    remarks=("In the paper λ·x_t is multiplied by the schedule alone; in torch.optim, as here, by α_t.",),
     source="Loshchilov and Hutter 2019, Algorithm 2",
+    claim=NOTHING,
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     options=AdamWOptions,

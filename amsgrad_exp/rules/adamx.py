@@ -8,7 +8,9 @@ from typing import Any
 from amsgrad_exp.arithmetic import maximum, sqrt
 from amsgrad_exp.rules.amsgrad import MOMENTS, DecayHyper, drift
 from amsgrad_exp.rules.base import Optimizer, Rule
+from amsgrad_exp.rules.claims import Claim, Kind, beta1_below_root_beta2
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
+from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
@@ -35,12 +37,37 @@ def with_decay(kind: str) -> Rule:
 
     # Where β1 decays, v̂ remembers the first steps by how large β1t then was: no drift by the slopes of a period alone.
     known = drift if kind == "none" else None
-    return Rule(update, MOMENTS, coefficients, (start, 0.0), hyper=DecayHyper, drift=known)
+    return Rule(
+        update,
+        MOMENTS,
+        coefficients,
+        (start, 0.0),
+        hyper=DecayHyper,
+        settles=kind != "harmonic",
+        drift=known,
+        mean=DECAYING_FIRST_MOMENT,
+    )
 
 
 OPTIMIZER = Optimizer(
     title="AdamX",
+    summary="AMSGrad for a β1 that decays, with the proof's gap closed",
+    lines=(
+        "m_t = β1t·m_{t−1} + (1 − β1t)·g_t, v_t as Adam's",
+        "v̂_t = max(((1 − β1t)/(1 − β1,t−1))²·v̂_{t−1}, v_t)",
+        "x_{t+1} = x_t − α_t·m_t/(√v̂_t + ε)",
+    ),
+    remarks=(
+        "torch.optim, optax and pytorch_optimizer do not have it. With a constant β1, the default, it is "
+        "AMSGrad in the paper's dialect.",
+    ),
     source="Tran and Phong 2019, Algorithm 2",
+    claim=Claim(
+        Kind.REGRET,
+        "Tran and Phong 2019, Theorem 5.1; with constant β1, where it is AMSGrad, Alacaoglu et al. 2020",
+        "β1 < √β2",
+        beta1_below_root_beta2,
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: with_decay(options.beta1_decay),
     options=DecayOptions,

@@ -10,6 +10,8 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.claims import Claim, Kind, one_sample
+from amsgrad_exp.rules.mean import FIRST_MOMENT_WITHOUT_BETA2
 
 
 class AdanOptions(Options):
@@ -69,11 +71,28 @@ RULE = Rule(
     (1.0, 1.0, 1.0),
     hyper=AdanHyper,
     drift=drift,
+    mean=FIRST_MOMENT_WITHOUT_BETA2,
 )
 
 OPTIMIZER = Optimizer(
     title="Adan",
+    summary="Adam with Nesterov's momentum from differences of slopes",
+    lines=(
+        "d_t = g_t − g_{t−1}, 0 at first; m_t averages g_t by β1, w_t averages d_t by β2, n_t averages (g_t + "
+        "β2·d_t)² by β3",
+        "x_{t+1} = x_t − α_t·(m_t/(1 − β1^t) + β2·w_t/(1 − β2^t))/(√(n_t/(1 − β3^t)) + ε)",
+    ),
+    remarks=(
+        "The paper's β are 1 less those of its code and of here.",
+        "optax weighs differences by 1 − β2 where the released code, as here, weighs them by β2: 0.08 and 0.92.",
+    ),
     source="Xie et al. 2022, as released",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Xie et al. 2022",
+        "bounded gradients and variance",
+        one_sample,
+    ),
     defaults={"lr": 1e-3, "beta1": 0.98, "beta2": 0.92, "eps": 1e-8},
     rule=lambda options: RULE,
     options=AdanOptions,

@@ -11,6 +11,8 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Integer
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.claims import NOTHING
+from amsgrad_exp.rules.mean import GRADIENT, GRADIENT_WITHOUT_BETA1
 
 
 class AdaShiftOptions(Options):
@@ -63,12 +65,27 @@ def with_shift(n: int) -> Rule:
         coefficients,
         (1.0,),
         drift=drift,
+        mean=GRADIENT if n == 1 else GRADIENT_WITHOUT_BETA1,
     )
 
 
 OPTIMIZER = Optimizer(
     title="AdaShift",
+    summary="Adam with a v that is n steps older than the slopes it divides",
+    lines=(
+        "m_t = Σ_{i<n} β1^i·g_{t−i}/Σ_{i<n} β1^i",
+        "v_t = β2·v_{t−1} + (1 − β2)·g²_{t−n}",
+        "x_{t+1} = x_t − α_t·m_t/(√(v_t/(1 − β2^{t−n})) + ε), from t = n + 1 on",
+    ),
+    remarks=(
+        "The authors take the largest square of a block of parameters for g²_{t−n}; in one dimension that is itself.",
+        "The class of the ICLR reproduction begins m_t at 0 instead of the first n slopes, an error that "
+        "decays as β1^t.",
+        "Version 3.9 of pytorch_optimizer is off by a step, so that n = 1 divides by the slope itself; "
+        "version 4.1 is not.",
+    ),
     source="Zhou et al. 2019, Algorithm 3",
+    claim=NOTHING,
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-10},
     rule=lambda options: with_shift(options.n),
     options=AdaShiftOptions,

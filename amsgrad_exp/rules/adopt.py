@@ -9,6 +9,8 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, alongside, steady_state
+from amsgrad_exp.rules.claims import Claim, Kind
+from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_BETA1
 
 
 class ADOPTOptions(Options):
@@ -49,13 +51,30 @@ def drift(slopes: Floats, h: Hyper) -> Floats:
 
 
 MOMENTS = {"exp_avg": 0.0, "exp_avg_sq": 0.0}
-CLIPPED = Rule(update, MOMENTS, clipped, (1.0,), drift=drift)
-UNCLIPPED = Rule(update, MOMENTS, unclipped, (1.0,), drift=drift)
+CLIPPED = Rule(update, MOMENTS, clipped, (1.0,), settles=False, drift=drift, mean=GRADIENT_WITHOUT_BETA1)
+UNCLIPPED = Rule(update, MOMENTS, unclipped, (1.0,), drift=drift, mean=GRADIENT_WITHOUT_BETA1)
 
 OPTIMIZER = Optimizer(
     title="ADOPT",
+    summary="slopes over the root of v up to the step before, and then the mean",
+    lines=(
+        "n_t = clip(g_t/max(√v_{t−1}, ε), ±(t − 1)^{1/4})",
+        "m_t = β1·m_{t−1} + (1 − β1)·n_t",
+        "x_{t+1} = x_t − α_t·m_t, and only then v_t as Adam's; t = 1 sets v_1 = g_1² and moves nothing",
+    ),
+    remarks=(
+        "The paper's toy problem and releases before the clip have none: `clip: false`.",
+        "pytorch_optimizer counts the first step, which moves nothing: its clip is t^{1/4}. optax.contrib's "
+        "is as here.",
+    ),
     source="Taniguchi et al. 2024, Algorithm 2",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Taniguchi et al. 2024",
+        "E g² bounded, any β2",
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.9999, "eps": 1e-6},
     rule=lambda options: CLIPPED if options.clip else UNCLIPPED,
     options=ADOPTOptions,
+    variants=({"clip": False},),
 )

@@ -15,7 +15,9 @@ from pydantic import model_validator
 from amsgrad_exp.arithmetic import maximum, sqrt
 from amsgrad_exp.rules.adam import moments, textbook_correction
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, bias_corrected, decayed, steady_state
+from amsgrad_exp.rules.claims import Claim, Kind, beta1_below_root_beta2
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
+from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT, FIRST_MOMENT
 
 
 class AMSGradOptions(DecayOptions):
@@ -98,9 +100,9 @@ def optax_drift(slopes: Floats, h: Hyper) -> Floats:
 
 
 MOMENTS = {"exp_avg": 0.0, "exp_avg_sq": 0.0, "max_exp_avg_sq": 0.0}
-FOLDED = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), drift=drift)
-TEXTBOOK = Rule(textbook_update, MOMENTS, textbook_correction, (1.0, 1.0), drift=drift)
-OPTAX = Rule(optax_update, MOMENTS, optax_correction, (1.0, 1.0), drift=optax_drift)
+FOLDED = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), drift=drift, mean=FIRST_MOMENT)
+TEXTBOOK = Rule(textbook_update, MOMENTS, textbook_correction, (1.0, 1.0), drift=drift, mean=FIRST_MOMENT)
+OPTAX = Rule(optax_update, MOMENTS, optax_correction, (1.0, 1.0), drift=optax_drift, mean=FIRST_MOMENT)
 
 
 @functools.cache
@@ -112,7 +114,16 @@ def paper(kind: str) -> Rule:
         beta1, power = decay(t, h, power)
         return scale, (beta1, 1.0 - beta1), (power,)
 
-    return Rule(paper_update, MOMENTS, coefficients, (start,), hyper=DecayHyper, drift=drift)
+    return Rule(
+        paper_update,
+        MOMENTS,
+        coefficients,
+        (start,),
+        hyper=DecayHyper,
+        settles=kind != "harmonic",
+        drift=drift,
+        mean=DECAYING_FIRST_MOMENT,
+    )
 
 
 def rule(options: AMSGradOptions) -> Rule:
@@ -126,9 +137,29 @@ def rule(options: AMSGradOptions) -> Rule:
 
 OPTIMIZER = Optimizer(
     title="AMSGrad",
+    summary="Adam with the largest v so far",
+    lines=(
+        "m_t and v_t as Adam's",
+        "v̂_t = max(v̂_{t−1}, v_t)",
+        "x_{t+1} = x_t − α_t·√(1 − β2^t)/(1 − β1^t)·m_t/(√v̂_t + ε)",
+    ),
+    remarks=(
+        "The paper corrects nothing, and its β1 may decay: `dialect: paper` (with `beta1_decay`).",
+        "optax takes the maximum of corrected v, which keeps an early large slope at its full size for ever: "
+        "`dialect: optax`.",
+        "AdaShift's authors feed the maximum back, v_t = max(β2·v_{t−1} + (1 − β2)·g_t², v_{t−1}): none of "
+        "the dialects here.",
+    ),
     source="Reddi, Kale and Kumar 2018, Algorithm 2",
+    claim=Claim(
+        Kind.REGRET,
+        "Reddi, Kale and Kumar 2018, Theorem 4; with constant β1 Alacaoglu et al. 2020",
+        "β1 < √β2",
+        beta1_below_root_beta2,
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=rule,
     options=AMSGradOptions,
     torch="amsgrad_exp.optimizers.AMSGrad",
+    variants=({"dialect": "paper"}, {"dialect": "optax"}),
 )

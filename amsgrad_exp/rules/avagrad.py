@@ -12,6 +12,8 @@ import numpy as np
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.adam import moments
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, decayed, steady_state, uncorrected
+from amsgrad_exp.rules.claims import Claim, Kind
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class AvaGradOptions(Options):
@@ -70,13 +72,34 @@ RELEASED = Rule(
     delayed_correction,
     (1.0, 1.0),
     drift=released_drift,
+    mean=FIRST_MOMENT,
 )
-PUBLISHED = Rule(published_update, {"exp_avg": 0.0}, uncorrected, (), hyper=PublishedHyper, drift=published_drift)
+PUBLISHED = Rule(
+    published_update, {"exp_avg": 0.0}, uncorrected, (), hyper=PublishedHyper, drift=published_drift, mean=FIRST_MOMENT
+)
 
 OPTIMIZER = Optimizer(
     title="AvaGrad",
+    summary="SGD with momentum, scaled by how the root of v changes",
+    lines=(
+        "γ_t = √(v_{t−2}/(1 − β2^{t−1})) + ε",
+        "x_{t+1} = x_t − α_t·γ_t/(1 − β1^t)·m_t/(√(v_{t−1}/(1 − β2^{t−1})) + ε), from t = 2 on",
+        "m_t and v_t as Adam's",
+    ),
+    remarks=(
+        "The paper divides by the norm of 1/(√v_{t−1} + ε) over all parameters, which in one dimension leaves "
+        "SGD with momentum: `form: published`. The released code's norm, which pytorch_optimizer has too, is "
+        "a step late.",
+    ),
     source="Savarese et al. 2021, as released",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Savarese et al. 2021",
+        "bounded gradients, any ε > 0",
+    ),
     defaults={"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 0.1},
     rule=lambda options: RELEASED if options.form == "released" else PUBLISHED,
     options=AvaGradOptions,
+    variants=({"form": "published"},),
+    grows=lambda options: {"lr": 1.0},
 )

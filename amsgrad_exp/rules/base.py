@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
 from amsgrad_exp.arithmetic import scalar, sqrt
+from amsgrad_exp.rules.claims import NOTHING, Claim
 
 if TYPE_CHECKING:
+    from amsgrad_exp.rules.mean import Mean
     from amsgrad_exp.spec.optimizer import OptimizerSettings
 
 Floats = NDArray[np.float64]
@@ -49,13 +51,15 @@ class Rule:
             Where the rule `sees_x`, x comes before the state: (g, a, c, h, x, *state).
         state: the names of what is kept, torch.optim's where it has one, and their numbers at t = 0.
         coefficients: (t, scale, h, *carry) → (scale, c, carry): at step t, counted from 0, from α_t/α and what was
-            carried from step to step, all in double precision: α_t/α with its correction, and c. Once all that is
-            carried is 0 the scale comes back as it went in and c no longer changes.
+            carried from step to step, all in double precision: α_t/α with its correction, and c. The lr of h has no
+            part in them. Once all that is carried is 0 the scale comes back as it went in and c no longer changes.
         carry: what is carried, at t = 0.
         hyper: the type of h.
         sees_x: whether the update depends on x itself, as weight decay does.
+        settles: whether all that is carried ever comes to be 0.
         drift: D of `theory.drift`, from the slopes of one period, (P,), and hyper-parameters, arrays of any shape;
             None where no periodic steady state is known.
+        mean: what the rule moves x along, where that is a mean of gradients; else None.
     """
 
     update: Callable[..., tuple[Any, tuple[Any, ...]]]
@@ -64,7 +68,9 @@ class Rule:
     carry: tuple[float, ...]
     hyper: type[Any] = Hyper
     sees_x: bool = False
+    settles: bool = True
     drift: Callable[[Floats, Any], Floats] | None = field(default=None)
+    mean: Mean | None = None
 
     @property
     def number_of_coefficients(self) -> int:
@@ -94,19 +100,32 @@ class Optimizer:
 
     Attributes:
         title: its name as papers write it, and that of its class.
+        summary: what it does, in a phrase.
+        lines: its rule with default options, in at most three lines; t counts from 1, and after a step x is clamped.
+        remarks: where the paper and libraries differ, a sentence or two each.
         source: the paper, and where in it.
         rule: its `Rule` for given options; the same one for options that are among the rule's hyper-parameters.
         options: the type of its options.
         defaults: what its authors, or the library that has it, publish of lr, beta1, beta2 and eps.
+        claim: what was published of its convergence, and that is to hold for it.
+        variants: options under which the literature knows it as another optimizer.
+        grows: from its options, those of lr and its options that its moves are proportional to together with a power
+            of the gradients' size, and that power; of one that divides by that size, none.
         torch: the import path of its class; without one, `amsgrad_exp.optimizers` makes a class of the rule.
         arguments: keyword arguments of the class other than lr, from settings, where its names for them are others.
     """
 
     title: str
+    summary: str
+    lines: tuple[str, ...]
     source: str
     rule: Callable[[Any], Rule]
     defaults: Mapping[str, float]
+    remarks: tuple[str, ...] = ()
     options: type[Options] = Options
+    claim: Claim = NOTHING
+    variants: tuple[Mapping[str, Any], ...] = ()
+    grows: Callable[[Any], Mapping[str, float]] = lambda options: {}
     torch: str | None = None
     arguments: Callable[[OptimizerSettings], dict[str, Any]] | None = None
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sign
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule, alongside, steady_state, uncorrected
+from amsgrad_exp.rules.claims import NOTHING
+from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_BETA1
 
 
 class LionHyper(NamedTuple):
@@ -33,11 +35,17 @@ def drift(slopes: Floats, h: LionHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, {"exp_avg": 0.0}, uncorrected, (), hyper=LionHyper, drift=drift)
+RULE = Rule(update, {"exp_avg": 0.0}, uncorrected, (), hyper=LionHyper, drift=drift, mean=GRADIENT_WITHOUT_BETA1)
 
 OPTIMIZER = Optimizer(
     title="Lion",
+    summary="the sign of a mean that the newest slope weighs more in",
+    lines=(
+        "x_{t+1} = x_t − α_t·sign(β1·m_{t−1} + (1 − β1)·g_t)",
+        "m_t = β2·m_{t−1} + (1 − β2)·g_t",
+    ),
     source="Chen et al. 2023, Algorithm 2",
+    claim=NOTHING,
     defaults={"lr": 1e-4, "beta1": 0.9, "beta2": 0.99},
     rule=lambda options: RULE,
 )

@@ -11,6 +11,8 @@ from amsgrad_exp.arithmetic import power, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.claims import NOTHING
+from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_BETA1
 
 
 class NAdamOptions(Options):
@@ -61,12 +63,23 @@ def drift(slopes: Floats, h: NAdamHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, MOMENTS, momenta, (1.0, 1.0, 1.0), hyper=NAdamHyper, drift=drift)
+RULE = Rule(update, MOMENTS, momenta, (1.0, 1.0, 1.0), hyper=NAdamHyper, drift=drift, mean=GRADIENT_WITHOUT_BETA1)
 
 # Its class is made of the rule: torch.optim's keeps Π μ_i in the default dtype, float32, whatever the parameter's.
 OPTIMIZER = Optimizer(
     title="NAdam",
+    summary="Adam with Nesterov's momentum",
+    lines=(
+        "m_t and v_t as Adam's, μ_t = β1·(1 − 0.96^{tψ}/2), Π_t = Π_{i≤t} μ_i",
+        "n_t = (1 − μ_t)/(1 − Π_t)·g_t + μ_{t+1}/(1 − Π_{t+1})·m_t",
+        "x_{t+1} = x_t − α_t·n_t/(√(v_t/(1 − β2^t)) + ε)",
+    ),
+    remarks=(
+        "torch.optim.NAdam keeps Π_t in the default dtype, float32, whatever the parameters' is; the class "
+        "here does not.",
+    ),
     source="Dozat 2016, as in torch.optim",
+    claim=NOTHING,
     defaults={"lr": 2e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     options=NAdamOptions,

@@ -10,6 +10,8 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import power, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, decayed
+from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class NosAdamOptions(Options):
@@ -49,11 +51,36 @@ def drift(slopes: Floats, h: NosAdamHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_sq": 0.0}, nostalgia, (1.0, 0.0), hyper=NosAdamHyper, drift=drift)
+RULE = Rule(
+    update,
+    {"exp_avg": 0.0, "exp_avg_sq": 0.0},
+    nostalgia,
+    (1.0, 0.0),
+    hyper=NosAdamHyper,
+    settles=False,
+    drift=drift,
+    mean=FIRST_MOMENT,
+)
 
 OPTIMIZER = Optimizer(
     title="NosAdam",
+    summary="Adam with a mean of all squares that weighs the past more",
+    lines=(
+        "b_k = k^−γ, B_t = Σ_{k≤t} b_k",
+        "v_t = Σ_{k≤t} b_k·g_k²/B_t, m_t as Adam's",
+        "x_{t+1} = x_t − α_t/(1 − β1^t)·m_t/(√v_t + ε)",
+    ),
+    remarks=(
+        "The released PyTorch code's default is γ = 0, AdamNC with m corrected; γ = 0.1, the default here, is "
+        "that of the authors' MATLAB code.",
+    ),
     source="Huang, Wang and Dong 2019, Algorithm 1",
+    claim=Claim(
+        Kind.REGRET,
+        "Huang, Wang and Dong 2019, Theorem 1",
+        "β1 that decays (β1 = 0), b_k = k^−γ with γ ≥ 0",
+        no_momentum,
+    ),
     defaults={"lr": 1e-3, "beta1": 0.9, "eps": 1e-8},
     rule=lambda options: RULE,
     options=NosAdamOptions,

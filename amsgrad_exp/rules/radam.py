@@ -9,6 +9,8 @@ import numpy as np
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.adam import moments
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, decayed, steady_state
+from amsgrad_exp.rules.claims import NOTHING
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
@@ -43,11 +45,23 @@ def drift(slopes: Floats, h: Hyper) -> Floats:
     return total
 
 
-RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_sq": 0.0}, rectified, (1.0, 1.0), drift=drift)
+RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_sq": 0.0}, rectified, (1.0, 1.0), drift=drift, mean=FIRST_MOMENT)
 
 OPTIMIZER = Optimizer(
     title="RAdam",
+    summary="Adam, which is SGD with momentum until v's variance is tractable",
+    lines=(
+        "ρ_t = ρ_∞ − 2t·β2^t/(1 − β2^t), ρ_∞ = 2/(1 − β2) − 1, r_t = √[(ρ_t − 4)(ρ_t − 2)ρ_∞/((ρ_∞ − 4)(ρ_∞ − 2)ρ_t)]",
+        "x_{t+1} = x_t − α_t·r_t·√(1 − β2^t)/(1 − β1^t)·m_t/(√v_t + ε) where ρ_t > 5",
+        "x_{t+1} = x_t − α_t/(1 − β1^t)·m_t elsewhere",
+    ),
+    remarks=(
+        "torch.optim, as here, rectifies where ρ_t > 5; optax and pytorch_optimizer where ρ_t ≥ 5, with ε on "
+        "the corrected root.",
+        "For β2 ≤ 2/3, ρ_∞ ≤ 5: it is SGD with momentum for ever.",
+    ),
     source="Liu et al. 2020, Algorithm 2",
+    claim=NOTHING,
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     torch="torch.optim.RAdam",

@@ -10,6 +10,8 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import maximum, number, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, steady_state, uncorrected
+from amsgrad_exp.rules.claims import NOTHING
+from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_MOMENTUM
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.optimizer import OptimizerSettings
@@ -61,7 +63,15 @@ def centered_drift(slopes: Floats, h: RMSpropHyper) -> Floats:
     return total
 
 
-PLAIN = Rule(update, {"square_avg": 0.0, "momentum_buffer": 0.0}, uncorrected, (), hyper=RMSpropHyper, drift=drift)
+PLAIN = Rule(
+    update,
+    {"square_avg": 0.0, "momentum_buffer": 0.0},
+    uncorrected,
+    (),
+    hyper=RMSpropHyper,
+    drift=drift,
+    mean=GRADIENT_WITHOUT_MOMENTUM,
+)
 CENTERED = Rule(
     centered_update,
     {"square_avg": 0.0, "grad_avg": 0.0, "momentum_buffer": 0.0},
@@ -69,6 +79,7 @@ CENTERED = Rule(
     (),
     hyper=RMSpropHyper,
     drift=centered_drift,
+    mean=GRADIENT_WITHOUT_MOMENTUM,
 )
 
 
@@ -79,7 +90,18 @@ def arguments(settings: OptimizerSettings) -> dict[str, Any]:
 
 OPTIMIZER = Optimizer(
     title="RMSprop",
+    summary="slopes over the root of their mean square: Adam at β1 = 0",
+    lines=(
+        "v_t = β2·v_{t−1} + (1 − β2)·g_t²",
+        "b_t = μ·b_{t−1} + g_t/(√v_t + ε)",
+        "x_{t+1} = x_t − α_t·b_t",
+    ),
+    remarks=(
+        "torch.optim's α is β2 here. optax has ε under the root by default.",
+        "`centered` takes the square of the mean slope from v_t.",
+    ),
     source="Tieleman and Hinton 2012, as in torch.optim",
+    claim=NOTHING,
     defaults={"lr": 1e-2, "beta2": 0.99, "eps": 1e-8},
     rule=lambda options: CENTERED if options.centered else PLAIN,
     options=RMSpropOptions,

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, uncorrected
+from amsgrad_exp.rules.claims import Claim, Kind
+from amsgrad_exp.rules.mean import HEAVY_BALL
 
 
 class SGDOptions(Options):
@@ -36,13 +38,25 @@ def drift(slopes: Floats, h: SGDHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, {"momentum_buffer": 0.0}, uncorrected, (), hyper=SGDHyper, drift=drift)
+RULE = Rule(update, {"momentum_buffer": 0.0}, uncorrected, (), hyper=SGDHyper, drift=drift, mean=HEAVY_BALL)
 
 OPTIMIZER = Optimizer(
     title="SGD",
+    summary="the slope itself, or a sum of slopes that decays",
+    lines=(
+        "b_t = μ·b_{t−1} + g_t",
+        "x_{t+1} = x_t − α_t·b_t",
+    ),
     source="Robbins and Monro 1951; Polyak 1964",
+    claim=Claim(
+        Kind.REGRET,
+        "Zinkevich 2003, Theorem 1",
+        "no momentum",
+        lambda settings: not settings.options.get("momentum"),
+    ),
     defaults={"lr": 1e-3},
     rule=lambda options: RULE,
     options=SGDOptions,
     torch="torch.optim.SGD",
+    grows=lambda options: {"lr": 1.0},
 )

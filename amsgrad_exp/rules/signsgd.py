@@ -8,6 +8,8 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sign
 from amsgrad_exp.rules.base import Floats, Optimizer, Rule, uncorrected
+from amsgrad_exp.rules.claims import Claim, Kind, one_sample
+from amsgrad_exp.rules.mean import GRADIENT
 
 
 class SignSGDHyper(NamedTuple):
@@ -26,11 +28,20 @@ def drift(slopes: Floats, h: SignSGDHyper) -> Floats:
     return np.full(np.shape(h.lr), np.sum(np.sign(slopes)))
 
 
-RULE = Rule(update, {}, uncorrected, (), hyper=SignSGDHyper, drift=drift)
+RULE = Rule(update, {}, uncorrected, (), hyper=SignSGDHyper, drift=drift, mean=GRADIENT)
 
 OPTIMIZER = Optimizer(
     title="SignSGD",
+    summary="the sign of the slope",
+    lines=("x_{t+1} = x_t − α_t·sign(g_t)",),
+    remarks=("It is Adam at β1 = β2 = ε = 0.",),
     source="Bernstein et al. 2018, Algorithm 1",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Bernstein et al. 2018, Theorem 1",
+        "batches that grow",
+        one_sample,
+    ),
     defaults={"lr": 1e-3},
     rule=lambda options: RULE,
 )

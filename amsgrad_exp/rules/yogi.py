@@ -7,6 +7,8 @@ from typing import Any
 from amsgrad_exp.arithmetic import sign, sqrt
 from amsgrad_exp.rules.adam import textbook_correction
 from amsgrad_exp.rules.base import Hyper, Optimizer, Rule
+from amsgrad_exp.rules.claims import Claim, Kind, one_sample
+from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
@@ -17,11 +19,26 @@ def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any
 
 
 # No drift: v moves by steps of (1 − β2)·g² whatever it is, so where it circles depends on where it began.
-RULE = Rule(update, {"exp_avg": 1e-6, "exp_avg_sq": 1e-6}, textbook_correction, (1.0, 1.0), hyper=Hyper)
+RULE = Rule(
+    update, {"exp_avg": 1e-6, "exp_avg_sq": 1e-6}, textbook_correction, (1.0, 1.0), hyper=Hyper, mean=FIRST_MOMENT
+)
 
 OPTIMIZER = Optimizer(
     title="Yogi",
+    summary="Adam with v changed by at most (1 − β2)·g² either way",
+    lines=(
+        "m_t as Adam's",
+        "v_t = v_{t−1} − (1 − β2)·sign(v_{t−1} − g_t²)·g_t²",
+        "x_{t+1} = x_t − α_t·m_t/(1 − β1^t)/(√(v_t/(1 − β2^t)) + ε)",
+    ),
+    remarks=("m and v start from 10⁻⁶, as in optax and pytorch_optimizer.",),
     source="Zaheer et al. 2018, Algorithm 2",
+    claim=Claim(
+        Kind.STATIONARY,
+        "Zaheer et al. 2018",
+        "1 − β2 ≤ ε²/(16G²), and batches that grow",
+        one_sample,
+    ),
     defaults={"lr": 1e-2, "beta1": 0.9, "beta2": 0.999, "eps": 1e-3},
     rule=lambda options: RULE,
 )

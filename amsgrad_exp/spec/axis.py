@@ -1,16 +1,73 @@
-"""The values of an axis, as people write them."""
+"""An axis of a grid: what it sets, and its values, as people write them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.problems import PROBLEMS
+from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.spec.explain import nearest
+
+SETTINGS = ("lr", "beta1", "beta2", "eps")
+NUMBERS = (int, float)
 
 MAX_CELLS = 10_000_000
 
 FORMS = "start:stop:count, log:start:stop:count, log1m:start:stop:count or a list"
+
+
+class Target(NamedTuple):
+    """What an axis sets: a setting of the optimizers, one of their own options, or a constant of the problem."""
+
+    of: Literal["settings", "options", "problem"]
+    name: str
+    kind: Any  # int where only whole numbers will do, float, or something that is no number
+
+    @property
+    def path(self) -> str:
+        """What the axis is called where an option and a constant have one name."""
+        return f"{self.of}.{self.name}"
+
+
+def targets(problem: str, optimizers: Iterable[str]) -> dict[str, Target]:
+    """What there is to set of a problem and some optimizers, by the names of axes, numbers or not.
+
+    An option and a constant of one name are not there by that, but as ``options.n`` and ``problem.n``.
+    """
+    kinds = [OPTIMIZERS[name].options for name in optimizers if name in OPTIMIZERS]
+    fields: Mapping[str, Any] = PROBLEMS[problem].model_fields if problem in PROBLEMS else {}
+    constants = {name: Target("problem", name, it.annotation) for name, it in fields.items() if name != "name"}
+    options = {name: Target("options", name, it.annotation) for kind in kinds for name, it in kind.model_fields.items()}
+    shared = constants.keys() & options.keys()
+    found = {name: Target("settings", name, float) for name in SETTINGS} | constants | options
+    paths = {of[name].path: of[name] for of in (constants, options) for name in shared}
+    return {name: target for name, target in found.items() if name not in shared} | paths
+
+
+def check_target(name: str, problem: str, optimizers: Sequence[str]) -> None:
+    """Refuse an axis of what is no number of all of these.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    known = targets(problem, optimizers)
+    if f"options.{name}" in known:
+        raise ConfigError(
+            f"grid: {name} is an option and a constant of {problem}: write options.{name} or problem.{name}"
+        )
+    target = known.get(name)
+    if target is None:
+        numbers = [name for name, target in known.items() if target.kind in NUMBERS]
+        raise ConfigError(f"grid: unknown setting {name!r}, {nearest(name, numbers)}")
+    if target.kind not in NUMBERS:
+        raise ConfigError(f"grid: {name} is no number, so it cannot be an axis")
+    for optimizer in optimizers if target.of == "options" else ():
+        if target.name not in OPTIMIZERS[optimizer].options.model_fields:
+            raise ConfigError(f"grid: {optimizer} takes no {target.name}, so it cannot be an axis of a sweep with it")
 
 
 def axis_values(name: str, written: Any) -> tuple[float, ...]:

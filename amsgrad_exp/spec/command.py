@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from amsgrad_exp.spec.axis import SETTINGS
 from amsgrad_exp.spec.experiment import Trial
-from amsgrad_exp.spec.grid import SETTINGS
 
 FLAGS = ("schedule", "steps", "log_every", "engine", "dtype", "seed", "seeds")
 

@@ -73,6 +73,16 @@ def build_problem(given: Any) -> Problem:
         raise ConfigError(explain(error, kind, "problem")) from error
 
 
+def check_name(optimizer: str) -> None:
+    """Refuse the name of an optimizer that is neither registered nor an import path.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if optimizer not in OPTIMIZERS and "." not in optimizer:
+        raise ConfigError(f"optimizers: unknown name {optimizer!r}, {nearest(optimizer, OPTIMIZERS)}")
+
+
 def _settings(given: Any, natural: Mapping[str, Any]) -> OptimizerSettings | dict[str, Any]:
     """An optimizer's settings, with defaults for those that it takes."""
     if isinstance(given, OptimizerSettings):
@@ -82,8 +92,7 @@ def _settings(given: Any, natural: Mapping[str, Any]) -> OptimizerSettings | dic
     defaults = {key: natural.get(key, value) for key, value in REFERENCE.items()}
     if name in OPTIMIZERS:
         return _registered(entry, defaults)
-    if "." not in name:
-        raise ConfigError(f"optimizers: unknown name {name!r}, {nearest(name, OPTIMIZERS)}")
+    check_name(name)
     return complete_foreign(entry, defaults)
 
 
@@ -92,6 +101,8 @@ def _registered(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
     name = entry["name"]
     kind = OPTIMIZERS[name].options
     given = entry.get("options", {})
+    if given and not kind.model_fields:
+        raise ConfigError(f"{name}.options: {name} has no options, so none can be set")
     try:
         options = kind.model_validate({} if given is None else given)
     except ValidationError as error:

@@ -44,7 +44,26 @@ def complete_foreign(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> d
             raise ConfigError(f"optimizers: {name} takes no {argument}, so {setting} cannot be set")
         of_its_kind = REFERENCE_KINDS[argument]
         if argument not in parameters or argument in options or not of_its_kind(parameters[argument].default):
-            del taken[setting]
+            taken.pop(setting, None)
     if takes_anything and ("beta1" in entry) != ("beta2" in entry):
         taken |= {"beta1": defaults["beta1"], "beta2": defaults["beta2"]}
     return {**taken, **entry}
+
+
+def published(name: str) -> dict[str, float]:
+    """The numbers that an imported optimizer's constructor has as defaults, of lr, beta1, beta2 and eps. Imports it.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    from amsgrad_exp.optimizers.importing import import_optimizer
+
+    try:
+        parameters = inspect.signature(import_optimizer(name)).parameters
+    except ValueError as error:
+        raise ConfigError(f"optimizers: {' '.join(str(error).split())}") from error
+    defaults = {argument: parameter.default for argument, parameter in parameters.items()}
+    numbers = {argument: defaults.get(argument) for argument in ("lr", "eps")}
+    if REFERENCE_KINDS["betas"](defaults.get("betas")):
+        numbers["beta1"], numbers["beta2"] = defaults["betas"]
+    return {name: float(value) for name, value in numbers.items() if isinstance(value, int | float)}

@@ -15,19 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.errors import ConfigError
-from amsgrad_exp.problems import PROBLEMS
-from amsgrad_exp.rules import OPTIMIZERS
-from amsgrad_exp.spec.axis import MAX_CELLS, axis_values
-from amsgrad_exp.spec.complete import named
+from amsgrad_exp.rules import OPTIMIZERS, rule_of
+from amsgrad_exp.spec.axis import MAX_CELLS, Target, axis_values, check_target, targets
+from amsgrad_exp.spec.complete import check_name, named
 from amsgrad_exp.spec.experiment import Experiment, Trial, to_yaml
-from amsgrad_exp.spec.explain import nearest
 from amsgrad_exp.spec.labels import labels
-from amsgrad_exp.spec.read import read_experiment, resolve, resolve_trial
+from amsgrad_exp.spec.read import read_experiment, resolve, resolve_trial, with_settings
 
 LANES = 256
 POINTS = 1000  # logged in a cell, unless the experiment says otherwise
 MAX_POINTS = 100_000  # logged in a cell: those of all lanes are kept in memory, 24 bytes each
-SETTINGS = ("lr", "beta1", "beta2", "eps")
 DECAY_RATES = ("beta1", "beta2")
 
 Values = Mapping[str, float]
@@ -42,8 +39,8 @@ class Sweep:
 
     Attributes:
         data: the experiment, as it is written in YAML.
-        grid: for each axis, a setting of the optimizers or a constant of the problem, its values as `axis_values` takes
-            them.
+        grid: for each axis, a setting or an option of the optimizers or a constant of the problem, its values as
+            `axis_values` takes them.
     """
 
     data: Mapping[str, Any]
@@ -59,12 +56,26 @@ class Sweep:
         """The values of each axis, ascending, each once."""
         return {name: axis_values(name, written) for name, written in self.grid.items()}
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """The axes, all of numbers."""
+        return dict.fromkeys(self.axes, "REAL")
+
+    @property
+    def averaged(self) -> bool:
+        """False: a sweep takes one seed a cell."""
+        return False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The experiment and its grid."""
+        return {**self.data, "grid": dict(self.grid)}
+
     @cached_property
-    def constants(self) -> dict[str, type]:
-        """The problem's constants that an axis can be of, by name: ``int`` where only whole numbers will do."""
-        problem = PROBLEMS.get(self.data["problem"]["name"])
-        kinds: dict[str, Any] = {name: it.annotation for name, it in problem.model_fields.items()} if problem else {}
-        return {name: kind for name, kind in kinds.items() if kind in (int, float)}
+    def targets(self) -> dict[str, Target]:
+        """What each axis sets."""
+        known = targets(self.data["problem"]["name"], [entry["name"] for entry in self.data["optimizers"]])
+        return {name: known[name] for name in self.axes}
 
     @cached_property
     def example(self) -> Experiment:
@@ -128,10 +139,13 @@ class Sweep:
                 yield self.at(self.optimizers[0], values)
 
     def _at(self, optimizers: Sequence[Mapping[str, Any]], values: Values) -> dict[str, Any]:
-        settings = {name: value for name, value in values.items() if name in SETTINGS}
-        constants = {name: value for name, value in values.items() if name not in SETTINGS}
-        problem = {**self.data["problem"], **constants}
-        return {**self.data, "problem": problem, "optimizers": [{**entry, **settings} for entry in optimizers]}
+        given: dict[str, dict[str, Any]] = {"settings": {}, "options": {}, "problem": {}}
+        for axis, value in values.items():
+            target = self.targets[axis]
+            given[target.of][target.name] = value
+        settings = given["settings"] | ({"options": given["options"]} if given["options"] else {})
+        entries = [with_settings(entry, settings) for entry in optimizers]
+        return {**self.data, "problem": {**self.data["problem"], **given["problem"]}, "optimizers": entries}
 
     def _pairs(self, *names: str) -> Iterator[list[Values]]:
         """For every value of these axes, or of all, the points that have it, the other axes at either of their ends."""
@@ -171,15 +185,18 @@ class Sweep:
         return sweep
 
     def check_axes(self) -> None:
-        """Refuse axes of what is no setting or constant, and too many cells.
+        """Refuse optimizers without a rule, axes of what is no setting, option or constant, and too many cells.
 
         Raises:
             ConfigError: one of these.
         """
-        known = [*SETTINGS, *self.constants]
-        for name in self.axes:
-            if name not in known:
-                raise ConfigError(f"grid: unknown setting {name!r}, {nearest(name, known)}")
+        optimizers = [entry["name"] for entry in self.data["optimizers"]]
+        for optimizer in optimizers:
+            check_name(optimizer)
+            if optimizer not in OPTIMIZERS:
+                raise ConfigError(f"optimizer {optimizer} has no rule, and a sweep needs the compiled engine")
+        for name in self.grid:
+            check_target(name, self.data["problem"]["name"], optimizers)
         if not self.axes:
             raise ConfigError("grid: at least one axis is needed, such as --grid beta2=0.9:0.999:50")
         if len(self) > MAX_CELLS:
@@ -201,20 +218,19 @@ class Sweep:
                 f"log_every {self.example.log_every} is too small for a sweep: take at least "
                 f"{-(-self.example.steps // MAX_POINTS)}"
             )
-        for optimizer, entry in zip(self.optimizers, self.data["optimizers"], strict=True):
-            if entry["name"] not in OPTIMIZERS:
-                raise ConfigError(f"optimizer {entry['name']} has no rule, and a sweep needs the compiled engine")
+        for optimizer in self.optimizers:
             for pair in self._pairs():
                 _first_possible(functools.partial(self.at, optimizer), pair)
 
     @cached_property
-    def _period_axes(self) -> list[str]:
-        """The axes along which the problem's period changes: runs of different periods are no lanes of one loop."""
-        whole = [name for name in self.axes if self.constants.get(name) is int]
-        return [name for name in whole if any(map(self._differ_in_period, zip(*self._pairs(name), strict=True)))]
+    def _parting_axes(self) -> list[str]:
+        """The axes along which the rule, or the problem's period, changes: such runs are no lanes of one loop."""
+        whole = [name for name, target in self.targets.items() if target.kind is int]
+        return [name for name in whole if any(map(self._part, zip(*self._pairs(name), strict=True)))]
 
-    def _differ_in_period(self, points: Iterable[Values]) -> bool:
-        return len({trial.problem.steps_per_period for trial in self._possible(points)}) > 1
+    def _part(self, points: Iterable[Values]) -> bool:
+        trials = self._possible(points)
+        return len({(rule_of(trial.optimizer), trial.problem.steps_per_period) for trial in trials}) > 1
 
     def blocks(self, done: NDArray[np.bool_]) -> Iterator[list[int]]:
         """The cells still to do, in blocks of lanes that can be advanced together and take about as long."""
@@ -224,13 +240,13 @@ class Sweep:
         slowest = np.zeros(len(cells))  # to forget where it began: the larger a decay rate, the later a state repeats
         for name in set(DECAY_RATES) & set(at):
             slowest = np.maximum(slowest, np.array(self.axes[name])[at[name]])
-        order = np.lexsort((slowest, *(at[name] for name in self._period_axes), optimizer))
+        order = np.lexsort((slowest, *(at[name] for name in self._parting_axes), optimizer))
         for begin in range(0, len(order), LANES):
             yield cells[order[begin : begin + LANES]].tolist()
 
     def to_yaml(self) -> str:
         """The sweep as YAML that `load_sweep` reads back."""
-        return to_yaml({**self.data, "grid": dict(self.grid)})
+        return to_yaml(self.settings)
 
 
 def load_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: Any) -> Sweep:

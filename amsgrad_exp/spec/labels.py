@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from amsgrad_exp.rules import OPTIMIZERS, options_of
+
 if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
 
@@ -77,10 +79,13 @@ def _words(number: int, names: Sequence[str], fields: Sequence[Mapping[Field, st
 def _fields(trial: Trial) -> dict[Field, Any]:
     """Everything in which a trial may differ from others, the most telling first."""
     optimizer = trial.optimizer.model_dump(exclude={"name", "label", "options"}, exclude_none=True)
+    options = trial.optimizer.options
+    if trial.optimizer.name in OPTIMIZERS:  # with those that older records do not have
+        options = options_of(trial.optimizer).model_dump(exclude={"optimized_update"})
     owners: dict[str, Mapping[str, Any]] = {
         "name": {"optimizer": trial.optimizer.name},
         "optimizer": optimizer,
-        "options": dict(sorted(trial.optimizer.options.items())),
+        "options": dict(sorted(options.items())),
         trial.problem.name: trial.problem.model_dump(exclude={"name"}),
         "schedule": {"schedule": trial.schedule},
         "trial": trial.model_dump(exclude={"optimizer", "problem", "schedule"}),

@@ -46,7 +46,7 @@ def read_complete(path: Path) -> Experiment:
     Raises:
         ConfigError: it is none.
     """
-    data = _read_yaml(path)
+    data = read_yaml(path)
     try:
         complete_data = {**data, "problem": build_problem(data.get("problem"))}
         return Experiment.model_validate(complete_data, context={"complete": False})
@@ -76,7 +76,7 @@ def read_experiment(
     Raises:
         ConfigError: the file cannot be read, or does not have the form of an experiment.
     """
-    data = _read_yaml(path) if path else {}
+    data = read_yaml(path) if path else {}
     overrides = {key: value for key, value in overrides.items() if value is not None}
     in_file = named(data.get("problem", "online"), "problem")
     if overrides.get("problem") in (None, in_file["name"]):
@@ -96,13 +96,13 @@ def read_experiment(
             ]
         if options:
             settings = {**(settings or {}), "options": {name: _value(name, text) for name, text in options.items()}}
-        data["optimizers"] = [_with_settings(entry, settings or {}) for entry in entries]
+        data["optimizers"] = [with_settings(entry, settings or {}) for entry in entries]
     return data
 
 
-def _with_settings(entry: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def with_settings(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """An optimizer's entry with these settings on top, its options one by one."""
-    changed = entry | dict(settings)
+    changed = {**entry, **settings}
     if isinstance(entry.get("options"), dict) and "options" in settings:
         changed["options"] = entry["options"] | settings["options"]
     return changed
@@ -129,7 +129,12 @@ def load_experiment(path: Path | None = None, **given: Any) -> Experiment:
     return resolve(data)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file that is a mapping.
+
+    Raises:
+        ConfigError: it cannot be read, or is none.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 
-from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.sweeps.block import run_block
 from amsgrad_exp.sweeps.store import Row
 
@@ -18,7 +18,7 @@ ShouldStop = Callable[[], bool]
 
 
 def computed(
-    sweep: Sweep, blocks: Iterator[list[int]], executor: Executor, should_stop: ShouldStop = lambda: False
+    sweep: Cells, blocks: Iterator[list[int]], executor: Executor, should_stop: ShouldStop = lambda: False
 ) -> Generator[list[Row]]:
     """The rows of blocks of cells as they are done, in any order, until ``should_stop``."""
     block = functools.partial(run_block, sweep)

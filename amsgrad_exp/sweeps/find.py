@@ -10,7 +10,8 @@ from pathlib import Path
 
 from amsgrad_exp.errors import ConfigError, NoSuchRun, Refusal
 from amsgrad_exp.records.files import in_use
-from amsgrad_exp.spec.grid import Sweep, read_grid
+from amsgrad_exp.spec.cells import Cells
+from amsgrad_exp.spec.kinds import read_cells
 from amsgrad_exp.sweeps.store import open_results
 
 
@@ -27,7 +28,7 @@ class Kept:
     """
 
     directory: Path
-    sweep: Sweep
+    sweep: Cells
     begun: datetime
     done: int
     status: str
@@ -46,7 +47,7 @@ def list_sweeps(out: Path, on_unreadable: Callable[[str], object] = lambda reaso
 
 def _kept(directory: Path) -> Kept:
     path = directory / "sweep.yaml"
-    sweep = read_grid(path)
+    sweep = read_cells(path)
     begun = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     done = 0
     if (directory / "results.sqlite").is_file():

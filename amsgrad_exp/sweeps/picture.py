@@ -1,4 +1,4 @@
-"""The picture of a sweep."""
+"""The picture and the table of a sweep or a gauntlet."""
 
 from __future__ import annotations
 
@@ -7,23 +7,42 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.output.figures import Panel, phase_diagram, profile
+from amsgrad_exp.output import console, matrix
+from amsgrad_exp.output.figures import Panel, draw_matrix, phase_diagram, profile
+from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.sweeps.matrix import verdicts
 from amsgrad_exp.sweeps.plane import boundary
 from amsgrad_exp.sweeps.run import Swept
+from amsgrad_exp.sweeps.store import Results
+
+
+def show(swept: Swept, results: Results) -> None:
+    """Say where the cells settle."""
+    if isinstance(swept.sweep, Gauntlet):
+        matrix.show(verdicts(swept.sweep, results))
+    elif isinstance(swept.sweep, Sweep):
+        console.sweep_table(swept.sweep, results, results.counts())
 
 
 def draw(swept: Swept) -> list[Path]:
-    """Draw where the cells of a sweep with one or two axes settle, PNG and SVG in its directory.
+    """Draw where the cells settle, PNG and SVG in the directory.
 
     Returns:
-        The files written; none with more axes, or where no cell came to anything.
+        The files written; none where no cell came to anything, or of a sweep with more than two axes.
 
     Raises:
         RunError: the results cannot be read.
         OSError: the picture cannot be written.
     """
-    sweep = swept.sweep
+    if isinstance(swept.sweep, Gauntlet):
+        with swept.results() as results:
+            return draw_matrix(swept.directory / "gauntlet", verdicts(swept.sweep, results))
+    return _draw_axes(swept, swept.sweep) if isinstance(swept.sweep, Sweep) else []
+
+
+def _draw_axes(swept: Swept, sweep: Sweep) -> list[Path]:
+    """Draw where the cells of a sweep with one or two axes settle."""
     mean_x, iterate, regret = (swept.column(name) for name in ("mean_x", "iterate", "regret"))
     if len(sweep.axes) > 2 or np.all(np.isnan(mean_x)):
         return []

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.errors import ConfigError
-from amsgrad_exp.spec.grid import SETTINGS, Sweep
+from amsgrad_exp.spec.axis import SETTINGS
+from amsgrad_exp.spec.grid import Sweep
 from amsgrad_exp.theory import drift
 
 
@@ -21,13 +22,13 @@ def boundary(sweep: Sweep, optimizer: str) -> tuple[NDArray[np.float64], ...] | 
 
     Returns:
         The first axis, the second, and the drift at (second, first), float64 of shapes (points,), (points,) and
-        (points, points), with a mesh of 200 points, or 50 where both axes change the problem; NaN where there is no
+        (points, points), with a mesh of 200 points, or 50 where neither axis is a setting; NaN where there is no
         such problem or no steady state is known, and None where that is so everywhere.
     """
     points = 200 if set(sweep.axes) & set(SETTINGS) else 50
     (name_x, values_x), (name_y, values_y) = sweep.axes.items()
     mesh_x, mesh_y = (
-        _refined(values, points, whole=sweep.constants.get(name) is int)
+        _refined(values, points, whole=sweep.targets[name].kind is int)
         for name, values in ((name_x, values_x), (name_y, values_y))
     )
     mesh: dict[str, NDArray[np.float64]] = dict(zip((name_x, name_y), np.meshgrid(mesh_x, mesh_y), strict=True))
@@ -48,7 +49,7 @@ def boundary(sweep: Sweep, optimizer: str) -> tuple[NDArray[np.float64], ...] | 
 
 
 def _refined(values: Sequence[float], points: int, *, whole: bool) -> NDArray[np.float64]:
-    """A finer axis over the same range, spaced as its values are; whole constants stay whole."""
+    """A finer axis over the same range, spaced as its values are; whole numbers stay whole."""
     at = np.linspace(0, len(values) - 1, points)
     refined = np.interp(at, np.arange(len(values)), values)
     return np.round(refined) if whole else refined

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun
 from amsgrad_exp.records.files import locked, write_atomically
-from amsgrad_exp.spec.grid import Sweep, load_sweep
+from amsgrad_exp.spec.cells import Cells
+from amsgrad_exp.spec.kinds import load_cells
 from amsgrad_exp.sweeps.compute import ShouldStop, computed
 from amsgrad_exp.sweeps.store import Results, open_results
 
@@ -41,13 +42,13 @@ class Swept:
     """
 
     directory: Path
-    sweep: Sweep
+    sweep: Cells
     complete: bool
 
     @property
     def axes(self) -> dict[str, NDArray[np.float64]]:
-        """The values of each axis, float64 of shape (values,)."""
-        return {name: np.array(values) for name, values in self.sweep.axes.items()}
+        """The values of each axis of a sweep, float64 of shape (values,)."""
+        return {name: np.array(values) for name, values in getattr(self.sweep, "axes", {}).items()}
 
     def column(self, name: str) -> NDArray[Any]:
         """One of `Result`'s fields over the grid, of shape (optimizers, first axis, …); None or NaN where none is.
@@ -64,7 +65,7 @@ class Swept:
 
 
 def sweep(
-    loaded: Sweep,
+    loaded: Cells,
     out: Path,
     executor: Executor,
     *,
@@ -120,7 +121,7 @@ def resume(
     return Swept(directory, loaded, complete)
 
 
-def read_sweep(directory: Path) -> Sweep:
+def read_sweep(directory: Path) -> Cells:
     """The sweep of a directory.
 
     Raises:
@@ -131,18 +132,17 @@ def read_sweep(directory: Path) -> Sweep:
     if not path.is_file():
         raise NoSuchRun(f"{directory} is not a sweep: it has no sweep.yaml")
     try:
-        return load_sweep(path)
+        return load_cells(path)
     except ConfigError as error:
         raise Damaged(f"{path} is damaged: {error}") from error
 
 
 @contextlib.contextmanager
-def _tracked(sweep: Sweep, out: Path, name: str, run_id: str | None = None) -> Iterator[Tracker]:
+def _tracked(sweep: Cells, out: Path, name: str, run_id: str | None = None) -> Iterator[Tracker]:
     """A sweep as a labml experiment, whose end is for `_conclude` to say."""
     from amsgrad_exp.records.tracking import Tracker
 
-    settings = {**sweep.data, "grid": dict(sweep.grid)}
-    tracker = Tracker(out, name, ", ".join(sweep.optimizers), settings, run_id=run_id)
+    tracker = Tracker(out, name, ", ".join(sweep.optimizers), dict(sweep.settings), run_id=run_id)
     try:
         yield tracker
     except BaseException as error:
@@ -151,7 +151,7 @@ def _tracked(sweep: Sweep, out: Path, name: str, run_id: str | None = None) -> I
         raise
 
 
-def _fill(results: Results, sweep: Sweep, executor: Executor, on_cells: OnCells, should_stop: ShouldStop) -> bool:
+def _fill(results: Results, sweep: Cells, executor: Executor, on_cells: OnCells, should_stop: ShouldStop) -> bool:
     """Compute the cells that have no row; whether all of them were."""
     done = results.done()
     finished = int(done.sum())

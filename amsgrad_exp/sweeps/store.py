@@ -21,22 +21,23 @@ from numpy.typing import NDArray
 from amsgrad_exp.driver.result import Result, trend_by_slope
 from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.records.files import replacing, sha256
-from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.spec.cells import Cells
 
 Row = dict[str, Any]
 
-# Of `Result`, what a sweep keeps: its cells have one seed, and a prediction for each would take longer than running it.
-LEFT_OUT = ("mean_x_halfwidth", "regret_halfwidth", "limit_predicted")
-RESULTS = tuple(field.name for field in fields(Result) if field.name not in LEFT_OUT)
+LEFT_OUT = ("limit_predicted",)  # of `Result`: a prediction for each cell would take longer than running it
 CHECKSUM = "sha256"  # of the other columns; 0.1.0 wrote none
 BUSY_SECONDS = 5.0  # that another process may keep the database to itself
 SINCE_0_2 = {"evidence", "limit_regret", "cycle_start", "cycle_steps"}  # columns that older tables lack
 SQL_TYPES = {int: "INTEGER", int | None: "INTEGER", float: "REAL", float | None: "REAL"}  # of all else: TEXT
 
 
-def _result_types() -> dict[str, str]:
+def results_of(cells: Cells) -> dict[str, str]:
+    """Those of `Result`'s fields that rows have, and the SQL type of each."""
     kinds = typing.get_type_hints(Result)
-    return {name: SQL_TYPES.get(kinds[name], "TEXT") for name in RESULTS}
+    names = [field.name for field in fields(Result) if field.name not in LEFT_OUT]
+    names = [name for name in names if cells.averaged or not name.endswith("_halfwidth")]
+    return {name: SQL_TYPES.get(kinds[name], "TEXT") for name in names}
 
 
 def as_kept(row: Row) -> Row:
@@ -61,7 +62,7 @@ class Results:
         older: whether a version before 0.2 made its table, and its trends follow from slopes alone.
     """
 
-    def __init__(self, path: Path, sweep: Sweep) -> None:
+    def __init__(self, path: Path, sweep: Cells) -> None:
         """Open it, and make what is missing of its tables.
 
         Raises:
@@ -69,8 +70,8 @@ class Results:
         """
         self._database = database = sqlite3.connect(path, timeout=BUSY_SECONDS)
         self._sweep = sweep
-        axes = dict.fromkeys(sweep.axes, "REAL")
-        types = {"cell": "INTEGER PRIMARY KEY", "optimizer": "TEXT", **axes, **_result_types(), "failure": "TEXT"}
+        told_apart = {"cell": "INTEGER PRIMARY KEY", "optimizer": "TEXT", **sweep.columns}
+        self._types = types = {**told_apart, **results_of(sweep), "failure": "TEXT"}
         declared = ", ".join(f'"{name}" {kind}' for name, kind in (types | {CHECKSUM: "TEXT"}).items())
         with database:
             database.execute("CREATE TABLE IF NOT EXISTS sweep (yaml TEXT)")
@@ -152,7 +153,7 @@ class Results:
     def column(self, name: str) -> NDArray[Any]:
         """One result over the grid, of the sweep's shape; None or NaN where a cell has none."""
         values = self._database.execute(f'SELECT cell, "{name}" FROM cells') if name in self.columns else ()
-        text = name in ("optimizer", "failure") or _result_types().get(name) == "TEXT"
+        text = self._types[name] == "TEXT"
         column = np.full(len(self._sweep), None if text else np.nan, object if text else np.float64)
         for cell, value in values:
             column[cell] = value
@@ -180,7 +181,7 @@ class Results:
 
 
 @contextlib.contextmanager
-def open_results(directory: Path, sweep: Sweep) -> Iterator[Results]:
+def open_results(directory: Path, sweep: Cells) -> Iterator[Results]:
     """A sweep's results.sqlite, made where it is missing, closed in the end.
 
     Raises:

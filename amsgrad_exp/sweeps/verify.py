@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from amsgrad_exp.errors import NotVerified, RunError
-from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.sweeps.block import run_block
 from amsgrad_exp.sweeps.compute import computed
 from amsgrad_exp.sweeps.run import OnCells, read_sweep
@@ -88,7 +88,7 @@ def verify(
 
 
 @contextlib.contextmanager
-def _results(directory: Path, sweep: Sweep) -> Iterator[Results]:
+def _results(directory: Path, sweep: Cells) -> Iterator[Results]:
     """The rows of a sweep that has some."""
     if (directory / "results.sqlite").is_file():
         with open_results(directory, sweep) as results:
@@ -98,7 +98,7 @@ def _results(directory: Path, sweep: Sweep) -> Iterator[Results]:
     raise RunError(f"{directory} has no results yet: there is nothing to verify")
 
 
-def _compare(sweep: Sweep, kept: Row, again: Row) -> None:
+def _compare(sweep: Cells, kept: Row, again: Row) -> None:
     """Refuse a row that is not what its cell comes to. Why a cell failed may be said in other words."""
     for name, value in again.items():
         same = (kept[name] is None) == (value is None) if name == "failure" else kept[name] == value
@@ -106,8 +106,9 @@ def _compare(sweep: Sweep, kept: Row, again: Row) -> None:
             raise NotVerified(f"{_named(again, sweep)}: {name} is {_said(value)}, and {_said(kept[name])} in its row")
 
 
-def _named(row: Row, sweep: Sweep) -> str:
-    at = ", ".join(f"{name} = {row[name]:g}" for name in sweep.axes)
+def _named(row: Row, sweep: Cells) -> str:
+    values = {name: row[name] for name in sweep.columns}
+    at = ", ".join(f"{name} = {value:g}" if isinstance(value, float) else str(value) for name, value in values.items())
     return f"cell {row['cell']} ({row['optimizer']}, {at})"
 
 

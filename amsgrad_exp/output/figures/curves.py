@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,25 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from amsgrad_exp.bounds import Bounds
 from amsgrad_exp.output.figures.style import COLOURS, DASHES, STYLE, save, set_axis
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.trace import Trace
 
 LONGEST_NAME_INSIDE = 36  # characters that a legend has room for beside the lines
+
+END = "largest end"
+
+# A bound is pale and broad, so that it shows on either side of a regret that it is almost the same as.
+BOUNDS: dict[str, dict[str, Any]] = {
+    "bound": {"linestyle": "-", "linewidth": 5, "alpha": 0.35},
+    "published bound": {"linestyle": (0, (1, 2)), "linewidth": 1},
+}
+TERMS: dict[str, dict[str, Any]] = {
+    "distance": {"linestyle": "-", "linewidth": 1.5},
+    "moves": {"linestyle": (0, (4, 2)), "linewidth": 1.5},
+    END: {"linestyle": (0, (1, 2)), "linewidth": 1},
+}
 
 
 @dataclass(frozen=True)
@@ -43,21 +58,85 @@ def regret_and_iterate(path: Path, traces: Mapping[str, Trace], problem: Problem
     Returns:
         The files written.
     """
+    with matplotlib.rc_context(STYLE):
+        figure, (regret, iterate) = _panels(2)
+        _legend(figure, regret, _draw_traces(regret, iterate, traces, problem))
+        return save(figure, path)
+
+
+def regret_and_bounds(
+    path: Path, traces: Mapping[str, Trace], bounds: Mapping[str, Bounds], problem: Problem
+) -> list[Path]:
+    """As `regret_and_iterate`, with the bounds on the average regret, and a panel of the trajectory bound's terms.
+
+    There each term is divided by √t, so that one of order √t is level or falls.
+
+    Args:
+        path, traces, problem: as there.
+        bounds: of some of the traces or of all, by the same names; known at the traces' steps.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure, (regret, terms, iterate) = _panels(3)
+        lines = _draw_traces(regret, iterate, traces, problem)
+        _prepare_steps(terms)
+        kinds: dict[str, Line2D] = {}
+        for number, (name, trace) in enumerate(traces.items()):
+            if name in bounds:
+                steps = trace.spread(1000).step
+                kinds |= _draw_bounds(regret, terms, bounds[name], steps, COLOURS[number % len(COLOURS)])
+        regret.set_yscale("symlog" if min(map(_lowest, regret.get_lines())) <= 0 else "log")
+        terms.set_ylabel(r"$|$term of the bound$|\,/\sqrt{t}$")
+        terms.set_yscale("log")
+        _legend(figure, regret, lines | {kind: kinds[kind] for kind in BOUNDS if kind in kinds})
+        _legend(figure, terms, {kind: kinds[kind] for kind in TERMS})
+        return save(figure, path)
+
+
+def _draw_bounds(regret: Axes, terms: Axes, bounds: Bounds, steps: NDArray[np.int64], colour: str) -> dict[str, Line2D]:
+    """Draw one run's bounds at some steps, and return what stands for each kind of line in legends.
+
+    Of end, whose sign changes all the time, it is the largest magnitude up to each step.
+    """
+    largest = np.maximum.accumulate(np.abs(bounds.trajectory.end))
+    known = bounds.at(steps)
+    trajectory, t = known.trajectory, steps + 1
+    shown = [(regret, "bound", trajectory.total / t)]
+    if known.published:
+        shown.append((regret, "published bound", known.published.total / t))
+    parts = {"distance": trajectory.distance, "moves": trajectory.moves}
+    parts[END] = largest[np.searchsorted(bounds.trajectory.step, steps)]
+    shown += [(terms, name, np.abs(part) / np.sqrt(t)) for name, part in parts.items()]
+    kinds = {}
+    for axes, kind, numbers in shown:
+        axes.plot(t, numbers, color=colour, **(BOUNDS | TERMS)[kind])
+        kinds[kind] = Line2D([], [], color="0.3", **(BOUNDS | TERMS)[kind])
+    return kinds
+
+
+def _lowest(line: Line2D) -> float:
+    numbers = np.asarray(line.get_ydata(), float)
+    return float(np.nanmin(numbers, initial=np.inf))
+
+
+def _draw_traces(regret: Axes, iterate: Axes, traces: Mapping[str, Trace], problem: Problem) -> dict[str, Line2D]:
+    """Draw average regret and iterate against t; return each trace's line."""
     shown = {name: trace.spread(1000) for name, trace in traces.items()}
     curves = {
         name: Curve(trace.step + 1, trace.regret, trace.x, trace.regret_halfwidth, trace.x_halfwidth)
         for name, trace in shown.items()
     }
-    with matplotlib.rc_context(STYLE):
-        figure, regret, iterate = _panels()
-        for axes in (regret, iterate):
-            axes.set_xscale("log")
-            axes.set_xlabel("step $t$")
-        _draw(figure, regret, iterate, curves)
-        regret.set_ylabel("average regret $R(t)/t$")
-        iterate.set_ylabel("iterate $x_t$")
-        _mark_optimum(iterate, problem)
-        return save(figure, path)
+    for axes in (regret, iterate):
+        _prepare_steps(axes)
+    lines = _draw(regret, iterate, curves)
+    regret.set_ylabel("average regret $R(t)/t$")
+    iterate.set_ylabel("iterate $x_t$")
+    _mark_optimum(iterate, problem)
+    return lines
+
+
+def _prepare_steps(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.set_xlabel("step $t$")
 
 
 def profile(path: Path, name: str, values: Sequence[float], columns: Mapping[str, Mapping[str, Any]]) -> list[Path]:
@@ -75,24 +154,23 @@ def profile(path: Path, name: str, values: Sequence[float], columns: Mapping[str
     at = np.asarray(values)
     curves = {optimizer: Curve(at, column["regret"], column["mean_x"]) for optimizer, column in columns.items()}
     with matplotlib.rc_context(STYLE):
-        figure, regret, iterate = _panels()
+        figure, (regret, iterate) = _panels(2)
         for axes in (regret, iterate):
             set_axis(axes.xaxis, axes.set_xscale, name, values)
-        _draw(figure, regret, iterate, curves)
+        _legend(figure, regret, _draw(regret, iterate, curves))
         regret.set_ylabel("average regret $R(T)/T$")
         iterate.set_ylabel("mean iterate over the last tenth")
         return save(figure, path)
 
 
-def _panels() -> tuple[Figure, Axes, Axes]:
-    """A figure of two panels, the left one for regrets and the right one for iterates."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    regret, iterate = figure.subplots(1, 2)
-    return figure, regret, iterate
+def _panels(number: int) -> tuple[Figure, Sequence[Axes]]:
+    """A figure of so many panels side by side, the first one for regrets and the last one for iterates."""
+    figure = Figure(figsize=(4.5 * number, 3.6), layout="constrained")
+    return figure, figure.subplots(1, number)
 
 
-def _draw(figure: Figure, regret: Axes, iterate: Axes, curves: Mapping[str, Curve]) -> None:
-    """Draw the curves, and a legend; the regrets on a logarithmic axis where all are positive and far apart."""
+def _draw(regret: Axes, iterate: Axes, curves: Mapping[str, Curve]) -> dict[str, Line2D]:
+    """Draw the curves, regrets on a logarithmic axis where all are positive and far apart; return each one's line."""
     lines = []
     for number, curve in enumerate(curves.values()):
         colour, dashes = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
@@ -114,7 +192,7 @@ def _draw(figure: Figure, regret: Axes, iterate: Axes, curves: Mapping[str, Curv
         regret.set_ylim(bottom=0)
     else:
         regret.axhline(0, color="0.4", linewidth=0.8)
-    _legend(figure, regret, dict(zip(curves, lines, strict=True)))
+    return dict(zip(curves, lines, strict=True))
 
 
 def _alone(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -130,7 +208,8 @@ def _legend(figure: Figure, axes: Axes, lines: Mapping[str, Line2D]) -> None:
     if max(map(len, lines)) <= LONGEST_NAME_INSIDE:
         legend = axes.legend(lines.values(), numbers)
     else:
-        legend = figure.legend(lines.values(), numbers, loc="outside lower center")
+        columns = math.ceil(figure.get_figwidth() / 9)
+        legend = figure.legend(lines.values(), numbers, loc="outside lower center", ncols=columns)
     for text, name in zip(legend.get_texts(), lines, strict=True):
         text.set_text(name)
         text.set_parse_math(False)

@@ -61,6 +61,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const down = head.getAttribute("aria-sort") === "ascending";
       for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      table.querySelectorAll("[aria-expanded=true]").forEach((open) => open.click());
       const rows = [...table.tBodies[0].rows];
       rows.sort((a, b) => (down ? -1 : 1) * order(valueOf(a, column), valueOf(b, column)));
       table.tBodies[0].append(...rows);
@@ -69,10 +70,11 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 
 for (const field of document.querySelectorAll("[data-filter]")) {
-  const rows = document.getElementById(field.dataset.filter).tBodies[0].rows;
+  const table = document.getElementById(field.dataset.filter), rows = table.tBodies[0].rows;
   const count = document.querySelector(`[data-count="${field.dataset.filter}"]`);
   field.addEventListener("input", () => {
     const wanted = field.value.toLowerCase();
+    table.querySelectorAll("[aria-expanded=true]").forEach((open) => open.click());
     for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
     count.textContent = `${[...rows].filter((row) => !row.hidden).length} of ${rows.length}`;
   });
@@ -90,6 +92,16 @@ function records(csv) {
   return lines.map((line) => Object.fromEntries(names.map((name, column) => [name, line[column]])));
 }
 
+// The entries of a list of facts.
+function facts(row) {
+  return Object.entries(row).map(([name, value]) => {
+    const entry = document.createElement("div"), term = document.createElement("dt"), fact = document.createElement("dd");
+    [term.textContent, fact.textContent, fact.dataset.field] = [name, value || "—", name];
+    entry.append(term, fact);
+    return entry;
+  });
+}
+
 // One cell of a sweep: what it came to, and the command that runs it.
 const chooser = document.getElementById("cell");
 if (chooser) {
@@ -102,12 +114,7 @@ if (chooser) {
     const values = new FormData(chooser);
     const optimizer = values.get("optimizer");
     const row = rows.find((row) => row.optimizer === optimizer && same(row, values)) ?? { "": "this cell is not done" };
-    document.getElementById("cell-facts").replaceChildren(...Object.entries(row).map(([name, value]) => {
-      const entry = document.createElement("div"), term = document.createElement("dt"), fact = document.createElement("dd");
-      [term.textContent, fact.textContent, fact.dataset.field] = [name, value || "—", name];
-      entry.append(term, fact);
-      return entry;
-    }));
+    document.getElementById("cell-facts").replaceChildren(...facts(row));
     const settings = axes.map((name) => options[name] + values.get(name));
     document.getElementById("cell-command").textContent = [commands[optimizer], ...settings].join(" ");
   };
@@ -124,5 +131,27 @@ if (chooser) {
       }
       show();
     });
+  });
+}
+
+// One cell of a gauntlet, unfolded below its row.
+const cells = document.querySelector("[data-cell]") && new Map(records(tables.cells).map((row) => [row.cell, row]));
+for (const button of document.querySelectorAll("[data-cell]")) {
+  button.addEventListener("click", () => {
+    const row = button.closest("tr"), table = button.closest("table");
+    const closing = button.getAttribute("aria-expanded") === "true";
+    table.querySelectorAll("[aria-expanded=true]").forEach((open) => open.setAttribute("aria-expanded", "false"));
+    table.querySelectorAll(".unfolded").forEach((open) => open.remove());
+    if (closing) return;
+    const { command, ...known } = cells.get(button.dataset.cell);
+    const unfolded = document.createElement("tr"), cell = unfolded.insertCell(), box = document.createElement("div");
+    const list = document.createElement("dl"), code = document.createElement("pre");
+    [unfolded.className, list.className, cell.colSpan] = ["unfolded", "facts", row.cells.length];
+    list.append(...facts(known));
+    code.textContent = command || "no options say this cell: it takes a file, see docs";
+    box.append(list, code);
+    cell.append(box);
+    row.after(unfolded);
+    button.setAttribute("aria-expanded", "true");
   });
 }

@@ -1,0 +1,78 @@
+"""The compiled loop that adds up the terms of a bound on the regret along one run, in double precision."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from amsgrad_exp.engines.loops import compile_loop, jitable, reader, sources
+from amsgrad_exp.rules.base import Rule
+
+
+@functools.cache
+def make_terms(rule: Rule, slope: Callable[..., Any], *, per_step: int) -> Callable[..., Any]:
+    """Compile the loop of one rule, which has a mean, on one kind of problem.
+
+    What it returns is called with t; with (x, the rule's state, what its coefficients carry, the sums) as they are
+    before step t; with h, (low, high) and x*; and, of the steps from t on, with the problem's coefficients (per_step,
+    steps) and α_t/α (steps,). It takes these steps and returns that tuple as it is then. At position ``first``, every
+    ``log_every`` steps after it and at position ``last``, it fills a row of ``logged``, (points, 3), with the terms of
+    `bounds.trajectory`: end, distance, moves. All numbers are doubles.
+
+    The sums are: distance and moves over all steps but the last one; of that one, its own two and
+    ρ = β1t/(1 − β1t), which stay apart until the next step's ρ is known; and ρ_1·m_0·(x_1 − x*). All are 0 at first.
+    """
+    if rule.mean is None:
+        raise ValueError("a rule without a mean has no such terms")
+    update, coefficients, mean = jitable(rule.update), jitable(rule.coefficients), jitable(rule.mean.of)
+    slope, read, sees_x, version = jitable(slope), reader(per_step), rule.sees_x, sources()
+
+    def loop(
+        t: int,
+        standing: Any,
+        h: Any,
+        interval: Any,
+        optimum: float,
+        sequence: Any,
+        schedule: Any,
+        first: int,
+        log_every: int,
+        last: int,
+        logged: Any,
+    ) -> Any:
+        _ = version
+        x, state, carry, (distance, moves, last_distance, last_moves, ratio, begun) = standing
+        low, high = interval
+        row = 0
+        for i in range(len(schedule)):
+            scale, c, carry = coefficients(t + i, schedule[i], h, *carry)
+            g = slope(x, *read(sequence, i, 0))
+            before = mean(0.0, c, h, *state)[0]
+            if sees_x:
+                move, state = update(g, h.lr * scale, c, h, x, *state)
+            else:
+                move, state = update(g, h.lr * scale, c, h, *state)
+            m, beta1 = mean(g, c, h, *state)
+            now = beta1 / (1.0 - beta1)
+            if t + i == 0:
+                begun, ratio = now * before * (x - optimum), now
+            weight = 1.0 + (ratio - now)
+            distance, moves = distance + weight * last_distance, moves + (0.5 * weight + now) * last_moves
+            ratio = now
+            free = x - move
+            after = high if free > high else free
+            after = low if after < low else after
+            off, off_after = x - optimum, after - optimum
+            # (x − after)/move is 1 but where x was clamped: so without what rounding x makes of a small move.
+            part = 1.0 if after == free else (x - after) / move
+            last_distance, last_moves = m * part * (off + off_after) * 0.5, move * m
+            if i == first + row * log_every or i == last:
+                logged[row, 0] = ratio * m * off - begun
+                logged[row, 1] = distance + last_distance
+                logged[row, 2] = moves + (0.5 + ratio) * last_moves
+                row += 1
+            x = after
+        return x, state, carry, (distance, moves, last_distance, last_moves, ratio, begun)
+
+    return compile_loop(loop)

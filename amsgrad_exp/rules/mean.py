@@ -1,0 +1,51 @@
+"""What a rule moves x along, where that is a mean of gradients: all that a bound on its regret asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of gradients, m_t = β1t·m_{t−1} + (1 − β1t)·g_t, that a rule moves along: x by −η_t·m_t, η_t ≥ 0.
+
+    Attributes:
+        of: (g, c, h, *state) → (m_t, β1t), from a step's gradient, coefficients and hyper-parameters, and from the
+            state after it; compiled as it is.
+        only_without: the hyper-parameter that has to be 0 for that; None where it always is so.
+    """
+
+    of: Callable[..., tuple[Any, Any]]
+    only_without: str | None = None
+
+
+def _gradient(g: Any, c: Any, h: Any, *state: Any) -> tuple[Any, Any]:
+    """The gradient itself, and β1 = 0."""
+    return g, 0.0
+
+
+def _first_moment(g: Any, c: Any, h: Any, exp_avg: Any, *others: Any) -> tuple[Any, Any]:
+    """What is kept first, and β1."""
+    return exp_avg, h.beta1
+
+
+def _decaying(g: Any, c: Any, h: Any, exp_avg: Any, *others: Any) -> tuple[Any, Any]:
+    """What is kept first, and the first coefficient, β1t."""
+    return exp_avg, c[0]
+
+
+def _heavy_ball(g: Any, c: Any, h: Any, momentum_buffer: Any) -> tuple[Any, Any]:
+    """(1 − μ)·b_t, of b_t = μ·b + g, and μ."""
+    return (1.0 - h.momentum) * momentum_buffer, h.momentum
+
+
+GRADIENT = Mean(_gradient)
+GRADIENT_WITHOUT_BETA1 = Mean(_gradient, only_without="beta1")
+GRADIENT_WITHOUT_MOMENTUM = Mean(_gradient, only_without="momentum")
+FIRST_MOMENT = Mean(_first_moment)
+FIRST_MOMENT_WITHOUT_BETA2 = Mean(_first_moment, only_without="beta2")
+FIRST_MOMENT_WITHOUT_DECAY = Mean(_first_moment, only_without="weight_decay")
+DECAYING_FIRST_MOMENT = Mean(_decaying)
+HEAVY_BALL = Mean(_heavy_ball)

@@ -1,0 +1,70 @@
+"""The settings of an optimizer in a gauntlet's cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from amsgrad_exp.problems import Problem
+from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.spec.complete import REFERENCE
+from amsgrad_exp.spec.foreign import published
+
+SETTINGS = ("stated", "defaults")
+CONSTANT_PART = 1 / 200  # of what is far from x*: the reference experiment's α = 0.01, on an interval of width 2
+
+
+def kind_of(schedule: str) -> str:
+    """The name of a schedule, without its constants."""
+    return schedule.partition(":")[0]
+
+
+def with_settings(entry: Mapping[str, Any], problem: Problem, schedule: str, settings: str) -> dict[str, Any]:
+    """An optimizer's entry with the lr, and where these are not the problem's the other settings, of a cell.
+
+    With ``stated`` settings, of an optimizer whose moves grow with the gradients as their power q (`Optimizer.grows`),
+    α is divided by G^q with G the largest slope, so that all optimizers' largest moves are about α: with q = 1 and
+    α = D, Zinkevich's α_t = D/(G√t) (2003). An optimizer whose claim is about a constant α, as Adagrad's, whose moves
+    fall like 1/√t of themselves, gets the α of α/√t. Default step sizes are constant: for α/√t those stated are taken.
+
+    Args:
+        entry: an optimizer as in YAML; what it says goes before all else.
+        problem: of the cell.
+        schedule: the name of one.
+        settings: one of `SETTINGS`.
+    """
+    name, options = entry["name"], entry.get("options", {})
+    known = OPTIMIZERS.get(name)
+    of_itself = known is not None and known.claim.schedule == "constant"
+    chosen: dict[str, Any] = {"lr": step_size(problem, "inv-sqrt" if of_itself else schedule)}
+    own: dict[str, Any] = {}
+    defaults: Mapping[str, float] = {}
+    if known:
+        try:
+            parsed = known.options.model_validate(options)
+        except ValidationError:
+            return {**chosen, **entry}  # which is refused, and explained, where it is completed
+        takes = ("lr", *known.rule(parsed).settings)
+        defaults = {setting: value for setting, value in known.defaults.items() if setting in takes}
+        for setting, power in known.grows(parsed).items():
+            (chosen if setting == "lr" else own)[setting] = chosen["lr"] / problem.largest_slope**power
+    if settings == "defaults":
+        defaults = defaults if known else published(name)
+        chosen, own = (dict(defaults) if schedule == "constant" else {**defaults, **chosen}), {}
+    return {**chosen, **entry, "options": own | options} if own or options else {**chosen, **entry}
+
+
+def step_size(problem: Problem, schedule: str) -> float:
+    """α: what the problem's source states with this schedule; else D/√t, D/200 where it is constant.
+
+    D is what is far from x*: the width of the interval, or where there is none the problem's `distance`.
+    """
+    natural = problem.natural_settings
+    if kind_of(str(natural.get("schedule", "constant"))) == schedule and (schedule != "constant" or "lr" in natural):
+        return float(natural.get("lr", REFERENCE["lr"]))
+    low, high = problem.comparators
+    far = high - low if math.isfinite(high - low) else problem.distance
+    return far * CONSTANT_PART if schedule == "constant" else far

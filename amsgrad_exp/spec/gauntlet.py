@@ -1,0 +1,238 @@
+"""Optimizers over all problems, both step-size schedules, and two choices of settings: the cells of a matrix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.numbers import whole_number
+from amsgrad_exp.problems import PROBLEMS, Problem
+from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.schedules import SCHEDULES
+from amsgrad_exp.spec.choice import SETTINGS, kind_of, with_settings
+from amsgrad_exp.spec.complete import build_problem, named
+from amsgrad_exp.spec.experiment import Trial, to_yaml
+from amsgrad_exp.spec.explain import nearest
+from amsgrad_exp.spec.read import read_yaml, resolve_trial
+
+SHARED = {"steps": 10_000_000, "seeds": 32, "dtype": "float32", "engine": "auto"}
+POINTS = 1000  # logged in a cell
+ROWS = 7  # optimizers whose cells on problems without chance are computed together
+
+
+@dataclass(frozen=True)
+class Gauntlet:
+    """Optimizers × problems × schedules × settings.
+
+    Of settings, ``stated`` are those of a problem's source (`Problem.natural_settings`), and the reference
+    experiment's where it states none; ``defaults`` are the optimizer's own (`Optimizer.defaults`). What an optimizer's
+    entry says goes before both. `spec.choice` has the step sizes.
+
+    Attributes:
+        data: ``name``, ``optimizers`` and ``problems`` as in an experiment's YAML, ``schedules``, ``settings``, and
+            ``steps``, ``seeds`` (of a random problem), ``dtype`` and ``engine``.
+    """
+
+    data: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Of the folder that its rows go to."""
+        return str(self.data["name"])
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What tells the cells of an optimizer apart."""
+        return dict.fromkeys(("problem", "schedule", "settings"), "TEXT")
+
+    @property
+    def averaged(self) -> bool:
+        """True: a random problem's cells are means over seeds."""
+        return True
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that is written of it."""
+        return dict(self.data)
+
+    @cached_property
+    def optimizers(self) -> tuple[str, ...]:
+        """The optimizers, slowest to vary in the order of cells, by label, or by what `row` reads."""
+        return tuple(str(entry.get("label", entry["name"])) for entry in self.data["optimizers"])
+
+    @cached_property
+    def problems(self) -> tuple[str, ...]:
+        """The names of the problems."""
+        return tuple(self._problems)
+
+    @cached_property
+    def _problems(self) -> dict[str, Problem]:
+        return {problem.name: problem for problem in map(build_problem, self.data["problems"])}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Optimizers, problems, schedules and settings; cells are numbered in C order."""
+        return len(self.optimizers), len(self.problems), len(self.data["schedules"]), len(self.data["settings"])
+
+    def __len__(self) -> int:
+        return math.prod(self.shape)
+
+    def values(self, cell: int) -> tuple[str, dict[str, str]]:
+        """The optimizer of a cell, its problem, kind of schedule and choice of settings."""
+        optimizer, problem, schedule, settings = (int(index) for index in np.unravel_index(cell, self.shape))
+        return self.optimizers[optimizer], {
+            "problem": self.problems[problem],
+            "schedule": self.data["schedules"][schedule],
+            "settings": self.data["settings"][settings],
+        }
+
+    def trial(self, cell: int) -> Trial:
+        """The trial of one cell; of a problem whose source states constants of the schedule, with these.
+
+        Raises:
+            ConfigError: there can be no such trial.
+        """
+        label, values = self.values(cell)
+        problem = self._problems[values["problem"]]
+        entry = dict(self.data["optimizers"][self.optimizers.index(label)])
+        natural = str(problem.natural_settings.get("schedule", "constant"))
+        steps = self.data["steps"]
+        return resolve_trial(
+            {
+                **{key: value for key, value in self.data.items() if key in ("name", "dtype", "engine")},
+                "problem": problem,
+                "optimizers": [with_settings(entry, problem, values["schedule"], values["settings"])],
+                "schedule": natural if kind_of(natural) == values["schedule"] else values["schedule"],
+                "steps": steps,
+                "log_every": max(1, steps // POINTS),
+                "seeds": 1 if problem.deterministic else self.data["seeds"],
+            }
+        )
+
+    def blocks(self, done: NDArray[np.bool_]) -> Iterator[list[int]]:
+        """The cells still to do: first of each random problem all cells, since what is drawn serves them all, then of
+        several optimizers those on all other problems. What has no rule takes long: each cell for itself.
+        """
+        todo = np.flatnonzero(~done)
+        optimizer, problem, *_ = np.unravel_index(todo, self.shape)
+        foreign = np.array([entry["name"] not in OPTIMIZERS for entry in self.data["optimizers"]])[optimizer]
+        drawn = np.array([not self._problems[name].deterministic for name in self.problems])[problem]
+        for number in range(len(self.problems)):
+            if len(block := todo[~foreign & drawn & (problem == number)]):
+                yield block.tolist()
+        for first in range(0, len(self.optimizers), ROWS):
+            if len(block := todo[~foreign & ~drawn & (optimizer // ROWS == first // ROWS)]):
+                yield block.tolist()
+        yield from ([cell] for cell in todo[foreign].tolist())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Gauntlet, (self.data,)
+
+    def to_yaml(self) -> str:
+        """The gauntlet as YAML that `spec.kinds.load_cells` reads back."""
+        return to_yaml(self.data)
+
+    @classmethod
+    def of(cls, **given: Any) -> Gauntlet:
+        """A gauntlet whose keys are as in YAML, complete and checked: ``Gauntlet.of(optimizers=["adam"], steps=1e6)``.
+
+        Raises:
+            ConfigError: there can be no such gauntlet.
+        """
+        gauntlet = cls(given).complete()
+        gauntlet.check()
+        return gauntlet
+
+    def complete(self) -> Gauntlet:
+        """The same gauntlet; what is left out is everything that there is.
+
+        Raises:
+            ConfigError: it does not have the form of a gauntlet.
+        """
+        data: dict[str, Any] = {
+            "name": "gauntlet",
+            "optimizers": rows(),
+            "problems": [name for name in PROBLEMS if name != "cycle"],  # whose slopes are for the user to say
+            "schedules": list(SCHEDULES),
+            "settings": list(SETTINGS),
+            **SHARED,
+        }
+        for key, value in self.data.items():
+            if key not in data:
+                raise ConfigError(f"gauntlet: unknown key {key!r}, {nearest(key, data)}")
+            if isinstance(data[key], list) and not (isinstance(value, list) and value):
+                raise ConfigError(f"{key}: a list is needed, not {value!r}")
+            data[key] = value
+        entries = [row(entry) if isinstance(entry, str) else named(entry, "optimizers") for entry in data["optimizers"]]
+        data["optimizers"] = entries
+        for key in ("steps", "seeds"):
+            data[key] = whole_number(data[key])
+            if not isinstance(data[key], int) or data[key] < 1:
+                raise ConfigError(f"{key} must be a whole number, at least 1, not {data[key]!r}")
+        gauntlet = Gauntlet(data)
+        for key, known in (("schedules", tuple(SCHEDULES)), ("settings", SETTINGS)):
+            for name in data[key]:
+                if name not in known:
+                    raise ConfigError(f"{key}: unknown name {name!r}, {nearest(str(name), known)}")
+        problems = [named(entry, "problems")["name"] for entry in data["problems"]]
+        for names in (list(gauntlet.optimizers), problems, data["schedules"], data["settings"]):
+            for name in names:
+                if names.count(name) > 1:
+                    raise ConfigError(f"gauntlet: {name} is listed twice")
+        return gauntlet
+
+    def check(self) -> None:
+        """Try every optimizer on the first problem, and the first optimizer on every problem.
+
+        Raises:
+            ConfigError: there can be no such trial.
+        """
+        cells = np.arange(len(self)).reshape(self.shape)
+        for cell in sorted({*cells[:, 0].flat, *cells[0].flat}):
+            self.trial(int(cell))
+
+
+def load_gauntlet(path: Path | None = None, **given: Any) -> Gauntlet:
+    """A gauntlet from a YAML file, or from nothing, with what is given in place of its keys where it is not None.
+
+    Raises:
+        ConfigError: the file cannot be read, or there can be no such gauntlet.
+    """
+    data = read_yaml(path) if path else {}
+    return Gauntlet.of(**data | {key: value for key, value in given.items() if value is not None})
+
+
+def rows() -> list[dict[str, Any]]:
+    """An entry for every registered optimizer, and for each of the forms that its literature knows it in."""
+    entries = []
+    for name, optimizer in OPTIMIZERS.items():
+        entries.append(row(name))
+        for options in optimizer.variants:
+            said = ",".join(f"{option}={yaml.safe_dump(value).split()[0]}" for option, value in options.items())
+            entries.append(row(f"{name}:{said}"))
+    return entries
+
+
+def row(written: str) -> dict[str, Any]:
+    """An optimizer's entry from ``NAME`` or ``NAME:OPTION=VALUE,…``, which is then its label.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    name, colon, text = written.partition(":")
+    options = {}
+    for assignment in text.split(",") if colon else ():
+        option, equals, value = assignment.partition("=")
+        if not (option and equals):
+            raise ConfigError(f"optimizers: {name} takes OPTION=VALUE after its colon, not {assignment!r}")
+        options[option] = yaml.safe_load(value)
+    return {"name": name, "label": written, "options": options} if options else {"name": name}

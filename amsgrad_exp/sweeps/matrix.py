@@ -1,0 +1,94 @@
+"""The matrix of a gauntlet: what each cell came to, beside what was claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.rules.claims import NOTHING, Claim
+from amsgrad_exp.spec.gauntlet import Gauntlet
+from amsgrad_exp.sweeps.store import Results, Row
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell that is done.
+
+    Attributes:
+        row: as it is kept, all that is known of its result.
+        claim: what was published of its optimizer.
+        covered: whether the claim is about this trial.
+        contradicted: whether the result contradicts the claim; see `Claim.contradicted`.
+        lr, schedule: α, and the schedule with its constants.
+    """
+
+    row: Row
+    claim: Claim
+    covered: bool
+    contradicted: bool
+    lr: float
+    schedule: str
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        claim = self.claim
+        return {
+            **{name: value for name, value in self.row.items() if name != "cell"},
+            "lr": self.lr,
+            "step_sizes": self.schedule,
+            "claim": "converges" if self.covered else "none made",
+            "theorem": claim.theorem if self.covered else None,
+            "refuted": (claim.refuted or None) if self.covered else None,
+            "contradicts": self.contradicted,
+        }
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What a gauntlet came to.
+
+    Attributes:
+        gauntlet: what was run.
+        cells: by optimizer, problem, schedule and settings, in the order of cells.
+    """
+
+    gauntlet: Gauntlet
+    cells: Mapping[tuple[str, str, str, str], Cell]
+
+    def planes(self) -> Iterator[tuple[str, str]]:
+        """Settings and schedules, each of which makes a table of optimizers × problems."""
+        return ((settings, schedule) for settings in self.data("settings") for schedule in self.data("schedules"))
+
+    def data(self, key: str) -> list[str]:
+        """A list of the gauntlet's."""
+        return list(self.gauntlet.data[key])
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"schema": 1, "cells": [cell.document() for cell in self.cells.values()]}
+
+
+def verdicts(gauntlet: Gauntlet, results: Results) -> Matrix:
+    """The matrix of the cells that are done.
+
+    Raises:
+        sqlite3.Error: the results cannot be read; `open_results` makes a RunError of it.
+    """
+    claims = {
+        label: OPTIMIZERS[entry["name"]].claim if entry["name"] in OPTIMIZERS else NOTHING
+        for label, entry in zip(gauntlet.optimizers, gauntlet.data["optimizers"], strict=True)
+    }
+    cells = {}
+    for row in results.rows():
+        trial, claim = gauntlet.trial(row["cell"]), claims[row["optimizer"]]
+        cells[row["optimizer"], row["problem"], row["schedule"], row["settings"]] = Cell(
+            row=row,
+            claim=claim,
+            covered=claim.covers(trial),
+            contradicted=claim.contradicted(trial, row["iterate"], row["regret_trend"]),
+            lr=trial.optimizer.lr,
+            schedule=trial.schedule,
+        )
+    return Matrix(gauntlet, cells)

@@ -1,0 +1,113 @@
+"""Write docs/field.md: ``make field``, or, with what ``gauntlet --json`` printed, python docs/field.py CELLS.json."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from literature import corrections
+
+from amsgrad_exp.problems import PROBLEMS, Problem
+from amsgrad_exp.rules import OPTIMIZERS, Optimizer
+from amsgrad_exp.spec.choices import defaults
+from amsgrad_exp.spec.labels import SYMBOLS
+
+HERE = Path(__file__).parent
+CONFIGS = HERE.parent / "configs"
+
+INTRODUCTION = """\
+# The field
+
+Every optimizer and problem of `amsgrad-exp`, and what came out when they met. Written by `make field`: no number here
+is typed by hand, but for those that others published.
+
+Notation: t = 1, 2, …; g_t is the slope at x_t, α_t the step size, m_0 = v_0 = 0 unless said otherwise; after every step
+x is clamped to the problem's interval. Each rule agrees with an independent implementation, step by step, to 10⁻¹² in
+double precision (`make agreement`)."""
+
+FOUND = """\
+*Found* is what the gauntlet came to, `amsgrad-exp gauntlet`: where the mean iterate of the last tenth of the steps is,
+at step sizes as named, with the settings of each problem's source (*paper*) or those of the optimizer's authors
+(*library*). An asterisk marks a proof: the run repeats itself bit for bit, and goes on so for ever."""
+
+Cells = Sequence[Mapping[str, Any]]
+
+
+def main() -> None:
+    """Write the document."""
+    cells = json.loads(Path(sys.argv[1]).read_bytes() if sys.argv[1:] else gauntlet())["cells"]
+    parts = [INTRODUCTION, "## Optimizers", *([FOUND] if cells else [])]
+    for name, known in OPTIMIZERS.items():
+        parts.append(optimizer(name, known, [cell for cell in cells if cell["optimizer"] == name]))
+    parts += ["## Problems", *(problem(name, kind) for name, kind in PROBLEMS.items())]
+    parts += ["## What the literature says, run again", *corrections()]
+    (HERE / "field.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def gauntlet() -> bytes:
+    """The gauntlet's cells, as its command prints them."""
+    command = [sys.executable, "-m", "amsgrad_exp", "gauntlet", "--json"]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+
+
+def optimizer(name: str, known: Optimizer, cells: Cells) -> str:
+    """One optimizer: source, settings, rule, claim, remarks, and what was found."""
+    settings = ", ".join(f"{SYMBOLS[setting]} = {value:g}" for setting, value in known.defaults.items())
+    options = defaults(known.options)
+    lines = [f"### {known.title}", "", f"`{name}`: {known.summary}. {known.source}. Published settings: {settings}"]
+    lines[-1] += f"; options: `{options}`." if options else "."
+    lines += ["", "```text", *known.lines, "```", ""]
+    lines += [f"- *Claim.* {claim}" for claim in dict.fromkeys(str(cell["claim"] or "none made") for cell in cells)]
+    lines += [f"- {remark}" for remark in known.remarks]
+    lines += [f"- *Found*, {where}: {what}." for where, what in found(cells)]
+    return escaped("\n".join(lines).rstrip())
+
+
+def found(cells: Cells) -> Iterator[tuple[str, str]]:
+    """For each settings and schedule, the problems by where the iterates settle."""
+    settled: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for cell in cells:
+        mark = "\\*" if cell["evidence"] == "proof" else ""
+        where = f"{cell['settings']} settings, {cell['schedule']} step sizes"
+        settled[where][cell["iterate"] or "failed"].append(cell["problem"] + mark)
+    for where, by in settled.items():
+        yield where, "; ".join(f"**{iterate}** on {', '.join(names)}" for iterate, names in by.items())
+
+
+def problem(name: str, kind: type[Problem]) -> str:
+    """One problem: source, formula, and the configurations that are of it."""
+    first, *rest = [" ".join(part.split()) for part in (inspect.getdoc(kind) or "").split("\n\n")]
+    formula = [part for part in rest if not part.startswith("Attributes:")]
+    figures = [
+        f"- {text} `amsgrad-exp {command} --config configs/{path.name}`" for path, text, command in configs(name)
+    ]
+    head = f"`{name}`, {kind.source}. Constants: `{defaults(kind)}`."
+    parts = [f"### {name}", f"{first} {head}", *formula, *(["\n".join(figures)] if figures else [])]
+    return escaped("\n\n".join(parts))
+
+
+def configs(name: str) -> Iterator[tuple[Path, str, str]]:
+    """The shipped configurations of a problem: file, what its comment says, and the command that takes it."""
+    for path in sorted(CONFIGS.glob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        data = yaml.safe_load(text)
+        written = data["problem"]
+        if name == (written if isinstance(written, str) else written["name"]):
+            comment = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
+            yield path, " ".join(comment), "sweep" if "grid" in data else "compare"
+
+
+def escaped(text: str) -> str:
+    """Text whose x* is no emphasis to Markdown."""
+    return text.replace("x*", "x\\*")
+
+
+if __name__ == "__main__":
+    main()

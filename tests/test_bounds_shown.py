@@ -1,0 +1,220 @@
+"""What ``--bound`` shows, in the document, in a table, in a figure and from Python; and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from amsgrad_exp import bound, run
+from amsgrad_exp.bounds import Bound, Bounds, Published, bounds_of, refuse
+from amsgrad_exp.bounds.theorems import published
+from amsgrad_exp.bounds.trajectory import MOST_STEPS
+from amsgrad_exp.cli import bounds as cli
+from amsgrad_exp.cli.signals import Interruption
+from amsgrad_exp.errors import NoBound, RunFailed
+from amsgrad_exp.output.figures import curves, regret_and_bounds, style
+from amsgrad_exp.output.figures.style import COLOURS
+from amsgrad_exp.problems import PROBLEMS
+from amsgrad_exp.problems.cycle import Cycle
+from amsgrad_exp.problems.online import Online
+from amsgrad_exp.problems.stochastic import Stochastic
+from amsgrad_exp.schedules import Constant, InverseSquareRoot
+from amsgrad_exp.spec.read import resolve
+from amsgrad_exp.trace import Trace
+from tests.conftest import CommandLine
+from tests.trials import make_trial
+
+REFUSED = [
+    ("adam", Online(), {"steps": MOST_STEPS + 1, "log_every": 10**6}, "at most 1,000,000,000 of them"),
+    ("adam", PROBLEMS["components"].model_validate({}), {}, "for convex losses, and some of components are not"),
+    ("adam", PROBLEMS["shi-realizable"].model_validate({}), {}, "for convex losses"),
+    ("adam", Stochastic(), {"seeds": 2}, "take one seed"),
+    ("torch.optim.Adam", Online(), {}, "is known for torch.optim.Adam: it has no rule of its own"),
+    ("adamw", Online(), {}, "of adamw is known for weight_decay = 0 alone, not 0.01"),
+    ("rmsprop", Online(), {"options": {"momentum": 0.9}}, "of rmsprop is known for momentum = 0 alone, not 0.9"),
+    ("adan", Online(), {}, "of adan is known for beta2 = 0 alone, not 0.99"),
+    *((name, Online(), {}, f"{name} is known for beta1 = 0 alone, not 0.9") for name in ("adopt", "nadam", "lion")),
+    ("adashift", Online(), {}, "adashift is known for beta1 = 0 alone, not 0.9"),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "problem", "changed", "words"), REFUSED, ids=lambda part: str(part)[:40])
+def test_where_no_bound_is_known_that_is_one_line(optimizer: str, problem: Any, changed: Any, words: str) -> None:
+    trial = make_trial(optimizer, problem, Constant(0.1), **changed)
+    with pytest.raises(NoBound, match=words) as refused:
+        refuse(trial)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "problem", "schedule", "changed", "words"),
+    [
+        ("adam", Online(), InverseSquareRoot(1.0), {}, "no published bound on the regret of adam"),
+        ("amsgrad", Online(), InverseSquareRoot(1.0), {}, "Theorem 4 .* dialect paper, not torch"),
+        (
+            "amsgrad",
+            Online(),
+            Constant(1.0),
+            {"options": {"dialect": "paper"}},
+            "Theorem 4 .* schedule inv-sqrt, not constant",
+        ),
+        ("adamnc", Online(), InverseSquareRoot(1.0, c=0.5), {}, "Theorem 5 .* schedule inv-sqrt, not inv-sqrt:c=0.5"),
+        (
+            "amsgrad",
+            Online(),
+            InverseSquareRoot(1.0),
+            {"options": {"dialect": "paper"}, "betas": (0.9, 0.5)},
+            "β1 < √β2, not β1 = 0.9 and β2 = 0.5",
+        ),
+        (
+            "adamnc",
+            PROBLEMS["adashift-sequential"].model_validate({}),
+            InverseSquareRoot(1.0),
+            {},
+            "Theorem 5 .* bounded interval, and adashift-sequential has none",
+        ),
+    ],
+    ids=lambda part: str(part)[:40],
+)
+def test_a_theorem_whose_conditions_do_not_hold_promises_nothing(
+    optimizer: str, problem: Any, schedule: Any, changed: Any, words: str
+) -> None:
+    trial = make_trial(optimizer, problem, schedule, steps=100, **changed)
+    with pytest.raises(NoBound, match=words):
+        published(trial)
+    known = bounds_of(trial)
+    assert known.published is None
+    assert (known.reason is None) == (optimizer == "adam")
+
+
+def test_moves_that_overflow_have_no_bound() -> None:
+    trial = make_trial("sgd", Cycle(slopes=(1e150, -1e149)), Constant(1e10), dtype="float64", steps=10)
+    with pytest.raises(RunFailed, match="no finite number"):
+        bounds_of(trial)
+
+
+BOUND_KEYS = ["total", "end", "distance", "moves", "growth", "published"]
+
+
+def test_a_bound_stands_in_the_document_and_beside_the_run(in_process: CommandLine, tmp_path: Path) -> None:
+    options = ["--option", "dialect=paper", "--option", "beta1_decay=harmonic", "--schedule", "inv-sqrt"]
+    asked = ["run", "--optimizer", "amsgrad", "--steps", "12345", "--log-every", "1000", "--bound", *options]
+    done = in_process(*asked, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    (document,) = json.loads(done.stdout)["runs"]
+    known = document["bound"]
+    assert list(known) == BOUND_KEYS
+    assert known["total"] == pytest.approx(known["end"] + known["distance"] + known["moves"])
+    assert document["total_regret"] < known["total"] < known["published"]["total"]
+    assert known["published"]["source"] == "Theorem 4 of Reddi, Kale and Kumar 2018"
+    assert list(known["growth"]) == ["distance", "moves"]
+    (svg,) = tmp_path.glob("logs/synthetic/run-*.svg")
+    assert svg.stat().st_size > 10_000
+    done = in_process(*asked)
+    assert "bound on R(T)/T = end + distance + moves" in done.stdout
+
+
+def test_a_comparison_and_recorded_runs_have_bounds(in_process: CommandLine, tmp_path: Path) -> None:
+    asked = ["compare", "--schedule", "inv-sqrt", "--steps", "20000", "--bound"]
+    done = in_process(*asked, "--json")
+    assert done.stderr.startswith("amsgrad: no published bound: Theorem 4 of ")
+    assert [list(each["bound"]) for each in json.loads(done.stdout)["runs"]] == [BOUND_KEYS] * 2
+    runs = sorted(str(path) for path in tmp_path.glob("logs/synthetic/*") if path.is_dir())
+    drawn = in_process("plot", "--bound", *runs)
+    assert drawn.returncode == 0
+    assert [line.split()[0] for line in drawn.stdout.splitlines()] == [
+        "bound",
+        "optimizer",
+        "adam",
+        "amsgrad",
+        "figure",
+    ]
+    assert (tmp_path / "figure.svg").stat().st_size > 10_000
+
+
+def test_a_bound_that_cannot_be_is_refused_before_anything_is_run(in_process: CommandLine, tmp_path: Path) -> None:
+    done = in_process("compare", "--optimizer", "adam", "--optimizer", "adopt", "--steps", "1000", "--bound")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "amsgrad-exp: a bound on the regret of adopt is known for beta1 = 0 alone, not 0.9\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bound_is_given_up_where_the_user_asks_to_stop(tmp_path: Path) -> None:
+    recorded = run(resolve({"optimizers": ["adam"], "steps": 1000}), tmp_path)
+    interruption = Interruption()
+    interruption.signal = signal.SIGTERM
+    with pytest.raises(typer.Exit) as ended:
+        cli.bounds_of({"adam": recorded}, interruption, quiet=True)
+    assert ended.value.exit_code == 143
+
+
+def test_the_bound_of_a_run_from_python(tmp_path: Path) -> None:
+    recorded = run(resolve({"optimizers": ["adam"], "steps": 5000}), tmp_path)
+    known = bound(recorded)
+    assert np.array_equal(known.at(recorded.trace.step).trajectory.step, recorded.trace.step)
+    assert known.trajectory.total[-1] >= recorded.result.total_regret
+
+
+def trace(regret: np.ndarray) -> Trace:
+    step = 10 * np.arange(1, len(regret) + 1) - 1
+    return Trace(step, regret, np.linspace(0, -1, len(regret)), regret)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that were saved."""
+    figures: list[Figure] = []
+
+    def saved(figure: Figure, path: Path) -> list[Path]:
+        figures.append(figure)
+        return style.save(figure, path)
+
+    monkeypatch.setattr(curves, "save", saved)
+    return figures
+
+
+def names(axes: Axes) -> list[str]:
+    legend = axes.get_legend()
+    assert legend is not None
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_bounds_stand_beside_the_regret_and_their_terms_in_a_panel_of_their_own(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    """On logarithmic axes, over t and over √t; at the steps that the traces show, whatever others they are known at."""
+    traces = {"adam": trace(np.full(40, 0.5)), "amsgrad": trace(np.full(40, 0.1))}
+    step = np.append(traces["adam"].step, 405)
+    known = Bound(step, -np.sqrt(step), 2.0 * (step + 1), np.sqrt(step + 1))
+    bounds = {"adam": Bounds(known), "amsgrad": Bounds(known, Published("a theorem", step, 9.0 * (step + 1)))}
+    regret_and_bounds(tmp_path / "figure", traces, bounds, Online())
+    regret, terms, iterate = drawn[0].axes
+    assert names(regret) == ["adam", "amsgrad", "bound", "published bound"]
+    assert names(terms) == ["distance", "moves", "largest end"]
+    assert (regret.get_yscale(), terms.get_yscale(), iterate.get_yscale()) == ("log", "log", "linear")
+    t = traces["adam"].step + 1
+    lines = [line for line in regret.get_lines() if len(np.asarray(line.get_ydata())) == len(t)]
+    total = float(known.total[-2] / t[-1])
+    assert [line.get_color() for line in lines] == [COLOURS[number] for number in (0, 1, 0, 1, 1)]
+    assert [np.asarray(line.get_ydata(), float)[-1] for line in lines] == [0.5, 0.1, total, total, 9.0]
+    for number, line in enumerate(terms.get_lines()):
+        part = (2 * np.sqrt(t), np.ones(len(t)), np.sqrt((t - 1) / t))[number % 3]
+        assert line.get_color() == COLOURS[number // 3]
+        np.testing.assert_allclose(np.asarray(line.get_ydata(), float), part)
+
+
+def test_a_bound_of_a_negative_regret_is_drawn(drawn: list[Figure], tmp_path: Path) -> None:
+    of_one = trace(np.linspace(-3, 1, 100))
+    known = Bound(of_one.step, np.zeros(100), of_one.regret * (of_one.step + 1), np.zeros(100))
+    png, _ = regret_and_bounds(tmp_path / "figure", {"adam": of_one}, {"adam": Bounds(known)}, Online())
+    assert drawn[0].axes[0].get_yscale() == "symlog"
+    assert imread(png).shape[:2] == (720, 2700)

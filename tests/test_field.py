@@ -1,0 +1,56 @@
+"""docs/field.md is what docs/field.py writes; what a gauntlet finds is put in words."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from amsgrad_exp.problems import PROBLEMS
+from amsgrad_exp.rules import OPTIMIZERS
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture
+def field(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(DOCS))
+    for name in ("field", "literature"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import field  # type: ignore[import-not-found]
+
+    module: ModuleType = field
+    return module
+
+
+def test_the_document_says_what_the_registries_say(field: ModuleType) -> None:
+    """Where this fails, what an optimizer or a problem says of itself has changed: make field."""
+    document = (DOCS / "field.md").read_text(encoding="utf-8")
+    for name, known in OPTIMIZERS.items():
+        for line in field.optimizer(name, known, []).splitlines():
+            assert line in document
+    for name, kind in PROBLEMS.items():
+        assert field.problem(name, kind) in document
+
+
+def test_the_readme_names_them_all() -> None:
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in readme for name in (*OPTIMIZERS, *PROBLEMS))
+
+
+def test_what_the_gauntlet_found_is_said_by_where_iterates_settle(field: ModuleType) -> None:
+    shared: dict[str, Any] = {"optimizer": "adam", "schedule": "constant", "settings": "paper", "claim": "none made"}
+    cells = [
+        shared | {"problem": "online", "iterate": "worst", "evidence": "proof"},
+        shared | {"problem": "stochastic", "iterate": "worst", "evidence": "trend"},
+        shared | {"problem": "bock-weiss", "iterate": "optimum", "evidence": "trend"},
+        shared | {"problem": "components", "iterate": None, "evidence": None, "settings": "library"},
+    ]
+    text = field.optimizer("adam", OPTIMIZERS["adam"], cells)
+    assert text.count("- *Claim.* none made") == 1
+    found = "**worst** on online\\*, stochastic; **optimum** on bock-weiss."
+    assert f"- *Found*, paper settings, constant step sizes: {found}" in text
+    assert "- *Found*, library settings, constant step sizes: **failed** on components." in text

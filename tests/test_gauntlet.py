@@ -1,0 +1,281 @@
+"""The gauntlet: its cells, its command line, its claims, and what must come out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from amsgrad_exp.driver.drive import drive
+from amsgrad_exp.driver.result import summarize
+from amsgrad_exp.engines import build
+from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.problems import PROBLEMS
+from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
+from amsgrad_exp.rules.claims import Kind
+from amsgrad_exp.spec.gauntlet import Gauntlet, row
+from amsgrad_exp.spec.kinds import load_cells
+from amsgrad_exp.sweeps.block import run_block
+from amsgrad_exp.sweeps.store import results_of
+from amsgrad_exp.trace import Trace
+from amsgrad_exp.verdict import Trend, Verdict
+from tests.conftest import CommandLine
+from tests.sweeping import resumed, rows, swept
+
+SMALL = {"problems": ["online", "stochastic", "theorem1", "shi-realizable"], "steps": 20_000, "seeds": 6}
+LINEAR = [
+    "online",
+    "theorem1",
+    "theorem2",
+    "theorem6",
+    "adopt-cycle",
+    "adashift-sequential",
+    "adabound-theorem1",
+    "shi-boundary",
+]
+
+
+def test_a_cell_is_the_single_run() -> None:
+    """Lanes of problems with different periods, means over seeds, and rules that never settle, all in one block."""
+    gauntlet = Gauntlet.of(**SMALL, optimizers=["adam", "amsgrad:dialect=paper", "nosadam", "padam"])
+    cells = [cell for block in gauntlet.blocks(np.zeros(len(gauntlet), bool)) for cell in block]
+    assert sorted(cells) == list(range(len(gauntlet)))
+    for seen in run_block(gauntlet, cells):
+        label, values = gauntlet.values(seen["cell"])
+        trial = gauntlet.trial(seen["cell"])
+        chunks = list(drive(build(trial), trial.steps, trial.log_every))
+        result = summarize(trial.problem, Trace.concatenate([chunk.trace for chunk in chunks]), chunks[-1])
+        results = {name: getattr(result, name) for name in results_of(gauntlet)}
+        assert seen == {"cell": seen["cell"], "optimizer": label, **values, **results, "failure": None}
+
+
+def test_the_settings_of_a_cell() -> None:
+    gauntlet = Gauntlet.of(
+        optimizers=["adam", "sgd", "adabound", "padam:p=0.25", {"name": "adam", "label": "mine", "lr": 7}],
+        problems=["online", "theorem1", "adopt-toy", "bock-weiss"],
+    )
+    trials = {
+        (label, *values.values()): gauntlet.trial(cell)
+        for cell in range(len(gauntlet))
+        for label, values in [gauntlet.values(cell)]
+    }
+
+    def lr(*cell: str) -> float:
+        return trials[cell].optimizer.lr
+
+    assert lr("adam", "online", "constant", "stated") == 0.01
+    assert lr("adam", "online", "inv-sqrt", "stated") == 2.0
+    assert lr("adam", "theorem1", "inv-sqrt", "stated") == 0.5
+    assert lr("adam", "theorem1", "constant", "stated") == 0.01
+    assert lr("adam", "bock-weiss", "constant", "stated") == 0.001
+    assert lr("adam", "online", "constant", "defaults") == 0.001
+    assert lr("sgd", "online", "inv-sqrt", "stated") == 2.0 / 1010
+    assert lr("padam:p=0.25", "online", "inv-sqrt", "stated") == 2.0 / 1010**0.5
+    assert lr("mine", "online", "inv-sqrt", "stated") == 7
+    assert trials["adabound", "online", "inv-sqrt", "stated"].optimizer.options["final_lr"] == 2.0 / 1010
+    assert trials["adabound", "online", "inv-sqrt", "defaults"].optimizer.options["final_lr"] == 0.1
+    assert trials["adam", "online", "constant", "defaults"].optimizer.beta2 == 0.999
+    assert trials["adam", "adopt-toy", "inv-sqrt", "stated"].schedule == "inv-sqrt:c=0.01"
+    assert {trial.seeds for (_, problem, *_), trial in trials.items() if problem == "adopt-toy"} == {32}
+
+
+def test_everything_is_run_where_nothing_is_said() -> None:
+    gauntlet = Gauntlet.of()
+    names = {entry["name"] for entry in gauntlet.data["optimizers"]}
+    assert names == set(OPTIMIZERS)
+    assert set(gauntlet.problems) == set(PROBLEMS) - {"cycle"}
+    assert {"amsgrad", "amsgrad:dialect=paper", "amsgrad:dialect=optax"} <= set(gauntlet.optimizers)
+    for label in gauntlet.optimizers:
+        assert row(label) in gauntlet.data["optimizers"]
+
+
+def test_what_is_written_reads_back(tmp_path: Path) -> None:
+    gauntlet = Gauntlet.of(**SMALL, optimizers=["adopt:clip=false", "torch.optim.SGD"])
+    (tmp_path / "sweep.yaml").write_text(gauntlet.to_yaml())
+    assert load_cells(tmp_path / "sweep.yaml") == gauntlet
+
+
+def test_the_command(command_line: CommandLine, tmp_path: Path) -> None:
+    chosen = "--optimizer adam --optimizer amsgrad:dialect=paper --problem theorem1 --problem stochastic".split()
+    done = command_line("gauntlet", *chosen, *"--steps 20000 --seeds 4 --json --export csv".split())
+    assert (done.returncode, done.stderr) == (0, "")
+    document = json.loads(done.stdout)
+    assert document["schema"] == 1
+    assert len(document["cells"]) == 16
+    cell = next(cell for cell in document["cells"] if (cell["optimizer"], cell["problem"]) == ("adam", "theorem1"))
+    assert {"optimizer", "problem", "schedule", "settings", "iterate", "regret", "regret_trend"} <= set(cell)
+    assert {"evidence", "limit_regret", "claim", "theorem", "contradicts", "lr"} <= set(cell)
+    failing = [cell for cell in document["cells"] if cell["contradicts"]]
+    assert [(cell["optimizer"], cell["problem"], cell["schedule"], cell["settings"]) for cell in failing] == [
+        ("adam", "theorem1", "inv-sqrt", "stated")
+    ]
+    assert (failing[0]["claim"], failing[0]["iterate"]) == ("converges", "worst")
+    assert "Theorem 4.1" in failing[0]["theorem"]
+    (directory,) = (tmp_path / "sweeps" / "gauntlet").iterdir()
+    assert {"gauntlet.png", "gauntlet.svg", "results.csv"} <= {path.name for path in directory.iterdir()}
+    with (directory / "results.csv").open() as file:
+        exported = list(csv.DictReader(file))
+    assert [float(cell["regret"]) for cell in exported] == [cell["regret"] for cell in document["cells"]]
+    averaged = {cell["problem"] for cell in document["cells"] if cell["regret_halfwidth"] is not None}
+    assert averaged == {"stochastic"}
+
+
+def test_what_it_says(in_process: CommandLine, tmp_path: Path) -> None:
+    arguments = "--optimizer adam --problem theorem1 --problem adopt-cycle --steps 20000 --settings stated".split()
+    done = in_process("gauntlet", *arguments, "--expect", "adam=theorem1:worst")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "! adam on theorem1, inv-sqrt, stated" in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines() if not line.startswith(("!", "/")))
+    (directory,) = (tmp_path / "sweeps" / "gauntlet").iterdir()
+    assert "identical: 4 of 4 cells done" in in_process("verify", directory.name).stdout
+    assert "problem 2 × schedule 2" in " ".join(in_process("list", "sweeps").stdout.split())
+    unmet = in_process("gauntlet", *arguments, "--quiet", "--no-figure", "--expect", "adam=theorem1:optimum")
+    assert (unmet.returncode, unmet.stdout) == (3, "")
+    assert "adam on theorem1, inv-sqrt, stated: expected optimum, came to worst" in unmet.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--optimizer", "adma"], "unknown name 'adma', did you mean"),
+        (["--optimizer", "adam:clip=true"], "clip"),
+        (["--optimizer", "adam:clip"], "OPTION=VALUE"),
+        (["--optimizer", "adam", "--optimizer", "adam"], "adam is listed twice"),
+        (["--problem", "onlin"], "unknown name 'onlin'"),
+        (["--schedule", "linear"], "unknown name 'linear'"),
+        (["--settings", "mine"], "unknown name 'mine'"),
+        (["--steps", "0"], "steps"),
+        (["--steps", "many"], "steps"),
+        (["--expect", "adam=online"], "NAME=PROBLEM:WHERE"),
+        (["--expect", "adan=onlin:optimum"], "problem 'onlin' is not run"),
+        (["--export", "xlsx"], "--export takes csv"),
+    ],
+)
+def test_wrong_input(arguments: list[str], message: str, in_process: CommandLine, tmp_path: Path) -> None:
+    done = in_process("gauntlet", *arguments)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_users_class_joins_and_one_that_fails_has_a_row_that_says_so(in_process: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "broken_in_the_middle.py").write_text(
+        "import torch\n\n\nclass Broken(torch.optim.SGD):\n"
+        "    def step(self, closure=None):\n        raise ArithmeticError('no more')\n"
+    )
+    names = "--optimizer torch.optim.SGD --optimizer broken_in_the_middle.Broken --problem online".split()
+    done = in_process("gauntlet", *names, "--steps", "50", "--no-figure", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    cells = json.loads(done.stdout)["cells"]
+    assert len(cells) == 8
+    for cell in cells:
+        assert cell["claim"] == "none made"
+        assert (cell["failure"] is not None) == ("Broken" in cell["optimizer"])
+
+
+def test_a_killed_gauntlet_goes_on(tmp_path: Path) -> None:
+    gauntlet = Gauntlet.of(**SMALL, optimizers=["adam", "sgd"])
+    whole = rows(swept(gauntlet, tmp_path / "whole").directory)
+    (tmp_path / "config.yaml").write_text(gauntlet.to_yaml())
+    arguments = ["gauntlet", "--config", str(tmp_path / "config.yaml"), "--jobs", "1", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen([sys.executable, "-m", "amsgrad_exp", *arguments, "--quiet"], cwd=tmp_path)
+    while process.poll() is None and not list(tmp_path.glob("out/*/*/results.sqlite")):
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() in (0, -signal.SIGKILL)
+    (directory,) = tmp_path.glob("out/*/*")
+    assert resumed(directory).complete
+    assert rows(directory) == whole
+
+
+@pytest.mark.parametrize("label", Gauntlet.of(steps=1).optimizers)
+def test_every_optimizer_says_what_was_claimed(label: str) -> None:
+    claim = OPTIMIZERS[row(label)["name"]].claim
+    assert (claim.kind is Kind.NONE) == (not claim.theorem) == (not claim.conditions)
+    gauntlet = Gauntlet.of(optimizers=[label])
+    covered = {
+        tuple(values.values()): claim.covers(gauntlet.trial(cell))
+        for cell in range(len(gauntlet))
+        for _, values in [gauntlet.values(cell)]
+    }
+    schedules = {schedule for (_, schedule, _), yes in covered.items() if yes}
+    assert schedules <= {claim.schedule}
+    if claim.kind is Kind.REGRET:
+        assert not any(covered[problem, claim.schedule, "stated"] for problem in ("components", "adashift-sequential"))
+    if claim.kind is Kind.STATIONARY:
+        assert {problem for (problem, *_), yes in covered.items() if yes} <= {"components", "bock-weiss"}
+    if label in ("sgd", "adamnc", "amsgrad", "amsgrad:dialect=paper", "amsgrad:dialect=optax", "adamx"):
+        assert all(covered[problem, "inv-sqrt", "stated"] for problem in ("online", "stochastic", "theorem2"))
+
+
+def test_a_claim_is_contradicted_at_the_worst_point_alone() -> None:
+    gauntlet = Gauntlet.of(optimizers=["adam"], problems=["theorem1"], settings=["stated"], schedules=["inv-sqrt"])
+    claim, trial = OPTIMIZERS["adam"].claim, gauntlet.trial(0)
+    assert claim.contradicted(trial, Verdict.WORST, Trend.NOT_VANISHING)
+    assert not claim.contradicted(trial, Verdict.BETWEEN, Trend.NOT_VANISHING)
+    assert not claim.contradicted(trial, Verdict.WORST, Trend.UNDECIDED)
+    with_momentum = trial.model_copy(update={"optimizer": trial.optimizer.model_copy(update={"beta1": 0.9})})
+    assert not claim.contradicted(with_momentum, Verdict.WORST, Trend.NOT_VANISHING)
+
+
+@pytest.mark.parametrize("label", Gauntlet.of(steps=1).optimizers)
+def test_whether_a_rule_ever_settles_is_as_it_says(label: str) -> None:
+    entry = row(label) | {"beta1": 0.5, "beta2": 0.5}
+    options = OPTIMIZERS[entry["name"]].options.model_validate(entry.get("options", {}))
+    takes = OPTIMIZERS[entry["name"]].rule(options).settings
+    entry = {key: value for key, value in entry.items() if key not in ("beta1", "beta2") or key in takes}
+    if "momentum_decay" in takes:
+        entry["options"] = {"momentum_decay": 1.0}
+    trial = Gauntlet.of(optimizers=[entry], problems=["online"]).trial(0)
+    rule, h = rule_of(trial.optimizer), hyper_of(trial.optimizer)
+    carry: tuple[Any, ...] = rule.carry
+    for t in range(6000):  # 0.99^t, of Adan, takes the most
+        _, _, carry = rule.coefficients(t, 1.0, h, *carry)
+    assert rule.settles == (not any(carry))
+
+
+@pytest.mark.parametrize("label", ["sgd", "adamnc", "amsgrad", "amsgrad:dialect=paper", "amsgrad:dialect=optax"])
+def test_what_is_proved_to_converge_goes_to_the_optimum_at_full_length(label: str) -> None:
+    """Every problem without chance whose losses are linear, at the settings stated with it and α/√t, 10⁷ steps."""
+    gauntlet = Gauntlet.of(optimizers=[label], problems=LINEAR, schedules=["inv-sqrt"], settings=["stated"])
+    came_to = {cell["problem"]: cell["iterate"] for cell in run_block(gauntlet, range(len(gauntlet)))}
+    assert came_to == dict.fromkeys(LINEAR, Verdict.OPTIMUM)
+
+
+def test_adagrads_own_step_sizes_take_it_to_the_optimum_at_full_length() -> None:
+    """They are α/√(Σ g²), so like 1/√t where α is constant."""
+    gauntlet = Gauntlet.of(optimizers=["adagrad"], problems=LINEAR, schedules=["constant"], settings=["stated"])
+    came_to = {cell["problem"]: cell["iterate"] for cell in run_block(gauntlet, range(len(gauntlet)))}
+    assert came_to == dict.fromkeys(LINEAR, Verdict.OPTIMUM)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "problem", "schedule"),
+    [
+        ("adam", "theorem1", "inv-sqrt"),
+        ("adam", "theorem2", "inv-sqrt"),
+        ("adopt", "adopt-cycle", "constant"),
+        ("adopt:clip=false", "adopt-cycle", "constant"),
+    ],
+)
+def test_what_was_shown_to_fail_goes_to_the_worst_point_at_full_length(
+    optimizer: str, problem: str, schedule: str
+) -> None:
+    chosen: dict[str, Any] = {"optimizers": [optimizer], "problems": [problem], "schedules": [schedule]}
+    gauntlet = Gauntlet.of(**chosen, settings=["stated"])
+    (cell,) = run_block(gauntlet, [0])
+    assert (cell["iterate"], cell["regret_trend"]) == (Verdict.WORST, Trend.NOT_VANISHING)
+
+
+def test_steps_that_are_no_number_are_refused() -> None:
+    for steps in ("many", 0, 1.5):
+        with pytest.raises(ConfigError, match="steps"):
+            Gauntlet.of(steps=steps)
