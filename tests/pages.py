@@ -17,6 +17,7 @@ from amsgrad_exp.records.run import Run
 from amsgrad_exp.report import runs
 from amsgrad_exp.report.find import page_of_cells
 from amsgrad_exp.report.page import render
+from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.sweeps.run import Swept
 from tests.recorded import trial
 from tests.sweeping import small, swept
@@ -80,6 +81,14 @@ def page_of_runs(some: list[Run]) -> Written:
 
 def page_of_sweep(directory: Path) -> Written:
     return Written(render(page_of_cells(directory)))
+
+
+def a_gauntlet(out: Path) -> Swept:
+    """Of 2 × 2 × 2 × 1 cells."""
+    loaded = Gauntlet.of(
+        optimizers=["adam", "sgd"], problems=["online", "theorem1"], settings=["stated"], steps=100_000
+    )
+    return swept(loaded, out)
 
 
 @pytest.fixture(scope="module")

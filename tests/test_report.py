@@ -25,7 +25,7 @@ from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.sweeps.run import Swept
 from amsgrad_exp.trace import Trace
 from tests.conftest import CommandLine
-from tests.pages import Written, page_of_runs, page_of_sweep, recorded, records
+from tests.pages import Written, a_gauntlet, page_of_runs, page_of_sweep, recorded, records
 from tests.recorded import LONG, interrupt_after, trial
 from tests.sweeping import change, rows, small, swept
 
@@ -68,6 +68,21 @@ def test_a_page_of_a_sweep_has_the_rows_of_results_sqlite_to_the_last_digit(reco
     for row, cell in zip(kept, shown, strict=True):
         del row["sha256"]
         assert {name: "" if value is None else str(value) for name, value in row.items()} == cell
+
+
+def test_a_page_of_a_gauntlet_has_the_rows_of_results_sqlite_and_their_commands(tmp_path: Path) -> None:
+    gauntlet = a_gauntlet(tmp_path)
+    made = page_of_sweep(gauntlet.directory)
+    shown = made.tables["cells"]
+    kept = rows(gauntlet.directory)
+    assert len(shown) == len(kept) == 8
+    for row, cell in zip(kept, shown, strict=True):
+        del row["sha256"]
+        assert {name: "" if value is None else str(value) for name, value in row.items()}.items() <= cell.items()
+        one = gauntlet.sweep.trial(row["cell"])
+        assert _parsed(cell["command"]) == one.model_copy(update={"name": "synthetic"})
+    change(gauntlet.directory, "DELETE FROM cells WHERE cell > 4")
+    assert "5 of 8 cells are done" in page_of_sweep(gauntlet.directory).text
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -183,6 +198,10 @@ def test_compare_and_sweep_write_their_pages(in_process: CommandLine, tmp_path: 
     assert in_process(*command.split()).returncode == 0
     (page_of_it,) = tmp_path.glob("sweeps/*/*/report.html")
     assert len(Written(page_of_it.read_text()).tables["cells"]) == 4
+    command = "gauntlet --optimizer sgd --problem online --settings stated --steps 1000 --no-figure --report --quiet"
+    assert in_process(*command.split()).returncode == 0
+    (page_of_it,) = tmp_path.glob("sweeps/gauntlet/*/report.html")
+    assert len(Written(page_of_it.read_text()).tables["cells"]) == 2
 
 
 def test_without_its_libraries_a_line_says_what_to_install(

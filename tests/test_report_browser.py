@@ -17,7 +17,7 @@ from amsgrad_exp.report.find import page_of_cells
 from amsgrad_exp.report.page import write
 from amsgrad_exp.sweeps.run import Swept
 from tests.browser import launched
-from tests.pages import recorded, records
+from tests.pages import a_gauntlet, recorded, records
 from tests.sweeping import rows, small, swept
 
 __all__ = ["records"]
@@ -41,6 +41,7 @@ def files(records: tuple[list[Run], Swept], tmp_path_factory: pytest.TempPathFac
         "runs": runs.page(records[0]),
         "sweep": page_of_cells(records[1].directory),
         "profile": page_of_cells(profile.directory),
+        "gauntlet": page_of_cells(a_gauntlet(out).directory),
     }
     for name, page in pages.items():
         write(page, out / f"{name}.html")
@@ -60,7 +61,8 @@ def opened(browser: Browser, files: dict[str, Path]) -> Iterator[Opened]:
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: fetched.append(request.url))
         page.goto(files[name].as_uri())
-        page.locator(".plot svg").first.wait_for()
+        if page.locator(".plot").count():
+            page.locator(".plot svg").first.wait_for()
         return page
 
     yield open_page
@@ -172,6 +174,33 @@ def test_runs_are_sorted_and_filtered(opened: Opened) -> None:
     page.get_by_label("Filter").fill("AMS")
     assert names.all_inner_texts() == ["amsgrad"]
     expect(page.locator("[data-count=runs]")).to_have_text("1 of 2")
+
+
+def test_a_gauntlets_cell_unfolds_and_its_rows_are_sorted_and_filtered(opened: Opened) -> None:
+    page = opened("gauntlet")
+    matrix = page.locator("#stated-constant")
+    names = matrix.locator("tbody tr:not([hidden]) > th")
+    adam = matrix.get_by_role("button", name=re.compile("^online: .*worst point")).first
+    adam.press("Enter")
+    expect(adam).to_have_attribute("aria-expanded", "true")
+    unfolded = matrix.locator("tr.unfolded")
+    expect(unfolded.locator("[data-field=iterate]")).to_have_text("worst")
+    assert "--problem online" in unfolded.locator("pre").inner_text()
+    head = matrix.get_by_role("button", name="online", exact=True)
+    head.click()
+    expect(unfolded).to_have_count(0)
+    assert names.all_inner_texts() == ["sgd", "adam"]
+    head.click()
+    assert names.all_inner_texts() == ["adam", "sgd"]
+    page.locator("[data-filter=stated-constant]").fill("sg")
+    assert names.all_inner_texts() == ["sgd"]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_an_unfolded_cell_makes_no_page_wider(opened: Opened, width: int) -> None:
+    page = opened("gauntlet", width)
+    page.locator("[data-cell]").first.click()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 @pytest.mark.parametrize("name", ["runs", "sweep", "profile"])

@@ -148,7 +148,8 @@ for (const button of document.querySelectorAll("[data-cell]")) {
     const list = document.createElement("dl"), code = document.createElement("pre");
     [unfolded.className, list.className, cell.colSpan] = ["unfolded", "facts", row.cells.length];
     list.append(...facts(known));
-    code.textContent = command || "no options say this cell: it takes a file, see docs";
+    code.textContent = command || "No options of run say this cell's settings.";
+    box.style.width = `${table.parentElement.clientWidth}px`;
     box.append(list, code);
     cell.append(box);
     row.after(unfolded);
