@@ -60,7 +60,7 @@ class Panel:
     Attributes:
         column: of the table.
         title: above the panel.
-        log: whether its axis is logarithmic.
+        labels: a Vega expression of an axis label; None for those of a linear axis, else the axis is logarithmic.
         ends: of its axis; None where they follow the data.
         levels: horizontal lines.
         halfwidths: the column of the halfwidths of a band about each line; None without one.
@@ -68,7 +68,7 @@ class Panel:
 
     column: str
     title: str
-    log: bool = False
+    labels: str | None = None
     ends: tuple[float, float] | None = None
     levels: Sequence[Level] = ()
     halfwidths: str | None = None
@@ -175,10 +175,10 @@ def _panel(
     base: alt.Chart, panel: Panel, looks: tuple[alt.Color, alt.StrokeDash], tooltip: Sequence[alt.Tooltip], points: int
 ) -> alt.LayerChart:
     """Bands, levels and lines, and over them the points that say what they are."""
-    scale = alt.Scale(type="log", nice=False) if panel.log else alt.Scale(zero=False)
+    scale = alt.Scale(type="log", nice=False) if panel.labels else alt.Scale(zero=False)
     if panel.ends:
         scale = alt.Scale(domain=list(panel.ends))
-    axis = alt.Axis(title=None, tickCount=6, labelExpr=LOG_LABELS if panel.log else alt.Undefined)
+    axis = alt.Axis(title=None, tickCount=6, labelExpr=panel.labels or alt.Undefined)
     colours, dashes = looks
     lines = base.encode(color=colours, y=alt.Y(f"{panel.column}:Q", scale=scale, axis=axis))
     layers: list[alt.Chart] = []

@@ -14,6 +14,7 @@ from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.report.curves import Axis, Level, Panel, curves
 from amsgrad_exp.report.page import Page, Plot, as_csv, short
+from amsgrad_exp.report.style import LOG_LABELS, SPARSE_LOG_LABELS
 from amsgrad_exp.report.words import verdict
 from amsgrad_exp.spec.command import run_command
 from amsgrad_exp.spec.labels import labels
@@ -141,7 +142,7 @@ def _plot(names: Sequence[str], runs: Sequence[Run], traces: Sequence[Trace]) ->
         Panel(
             "regret",
             "average regret R(t)/t",
-            log=_log(traces),
+            labels=_log(traces),
             levels=_limits(names, runs),
             halfwidths="regret_halfwidth" if spread else None,
         ),
@@ -167,12 +168,15 @@ def _plot(names: Sequence[str], runs: Sequence[Run], traces: Sequence[Trace]) ->
     )
 
 
-def _log(traces: Sequence[Trace]) -> bool:
-    """Whether all average regrets, and what their bands reach down to, are positive."""
-    return all(
-        bool(np.all(trace.regret - (0 if trace.regret_halfwidth is None else trace.regret_halfwidth) > 0))
-        for trace in traces
+def _log(traces: Sequence[Trace]) -> str | None:
+    """The labels of a logarithmic axis for average regrets, where all they and their bands reach is positive."""
+    regrets = np.concatenate([trace.regret for trace in traces])
+    bands = np.concatenate(
+        [np.zeros(len(trace)) if (half := trace.regret_halfwidth) is None else half for trace in traces]
     )
+    if np.any(regrets - bands <= 0):
+        return None
+    return SPARSE_LOG_LABELS if regrets.max() > 10 * regrets.min() else LOG_LABELS
 
 
 def _limits(names: Sequence[str], runs: Sequence[Run]) -> list[Level]:
