@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from amsgrad_exp import api
 from amsgrad_exp.cli import options
 from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.records import recorder
@@ -101,6 +102,20 @@ def test_any_name_shows_as_text(records: tuple[list[Run], Swept], name: str) -> 
         assert name in made.text
         assert html.count("<script>alert") == 0
         assert {point["optimizer"] for point in made.tables["points"]} >= {page.short(name)}
+
+
+def test_a_page_shows_the_bounds_that_are_asked_for(in_process: CommandLine, tmp_path: Path) -> None:
+    (run,) = recorded(tmp_path / "logs", "amsgrad", schedule="inv-sqrt")
+    assert in_process("report", "--bound").returncode == 0
+    made = Written((tmp_path / "report.html").read_text())
+    known = api.bound(run)
+    expected = known.trajectory.total / (known.trajectory.step + 1)
+    assert [float(point["bound"]) for point in made.tables["points"]] == expected.tolist()
+    assert made.facts["R(T) at most"] == [str(known.document()["total"])]
+    assert "Its own trajectory proves" in made.text
+    swept(small(), tmp_path / "sweeps")
+    refused = in_process("report", "last", "--bound")
+    assert (refused.returncode, refused.stderr) == (2, "amsgrad-exp: --bound is for runs, and this is a sweep\n")
 
 
 def test_what_is_interrupted_says_how_to_go_on(tmp_path: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from amsgrad_exp.cli.bounds import Bound, bounds_of
 from amsgrad_exp.cli.options import RUNS, SWEEPS
+from amsgrad_exp.cli.signals import interruptible
 
 if TYPE_CHECKING:
+    from amsgrad_exp.bounds import Bounds
     from amsgrad_exp.records.run import Run
 
 
@@ -22,6 +26,7 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="Where the page goes: a file, or a directory.")] = Path(
         "report.html"
     ),
+    bound: Bound = False,
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Write recorded runs, or a sweep, as one HTML file to look at and share; what was recorded last by default."""
@@ -32,7 +37,10 @@ def report(
     from amsgrad_exp.report.find import page_of
 
     path = out / "report.html" if out.is_dir() else out
-    write(page_of(references or ["last"], {"run": RUNS, "sweep": SWEEPS}), path)
+    with interruptible() as interruption:
+        known = functools.partial(bounds_of, interruption=interruption, quiet=False) if bound else None
+        page = page_of(references or ["last"], {"run": RUNS, "sweep": SWEEPS}, known)
+    write(page, path)
     console.out.print("report", path, soft_wrap=True)
     if open_it:
         import webbrowser
@@ -41,14 +49,15 @@ def report(
             console.note(f"there is no browser to open {path} in")
 
 
-def page_of_runs(runs: Mapping[str, Run]) -> Path:
-    """Write the page of a comparison beside its figure; return where."""
+def page_of_runs(runs: Mapping[str, Run], bounds: Mapping[str, Bounds]) -> Path:
+    """Write the page of a comparison beside its figure, both by label; return where."""
     from amsgrad_exp.report import runs as builder
     from amsgrad_exp.report.page import write
 
     first = next(iter(runs.values()))
     path = first.directory.with_name(f"compare-{first.run_id}.html")
-    write(builder.page(list(runs.values())), path)
+    known = {runs[label].run_id: those for label, those in bounds.items()}
+    write(builder.page(list(runs.values()), known), path)
     return path
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import altair as alt
@@ -15,6 +15,7 @@ from amsgrad_exp.report.style import CONFIGURATION, DECADE, INK, LOG_LABELS, lin
 # A drag or the wheel with Shift zooms; the wheel alone, and a finger, scroll the page as everywhere.
 PAN = "[pointerdown[event.pointerType === 'mouse'], window:pointerup] > window:pointermove!"
 WHEEL = "wheel![event.shiftKey]"
+BESIDE = ([6, 3], [1, 2])  # dashes of what is drawn beside a line
 FEW = 60  # points, of which each is drawn
 
 
@@ -64,6 +65,7 @@ class Panel:
         ends: of its axis; None where they follow the data.
         levels: horizontal lines.
         halfwidths: the column of the halfwidths of a band about each line; None without one.
+        beside: further columns, drawn thin beside each line, with what they are called.
     """
 
     column: str
@@ -72,6 +74,7 @@ class Panel:
     ends: tuple[float, float] | None = None
     levels: Sequence[Level] = ()
     halfwidths: str | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
 def curves(
@@ -117,7 +120,8 @@ def curves(
 
 def _lines(name: str, axis: Axis, panels: Sequence[Panel], curve: str, count: int) -> alt.Chart:
     """The table's rows of lines that are not hidden."""
-    numeric = {*(panel.column for panel in panels), *(panel.halfwidths for panel in panels if panel.halfwidths)}
+    columns = [(panel.column, panel.halfwidths, *panel.beside) for panel in panels]
+    numeric = {column for panel in columns for column in panel if column}
     data = alt.NamedData(name, format=alt.CsvDataFormat(type="csv", parse=dict.fromkeys(sorted(numeric), "number")))
     shown = ", ".join(f"show_{number}" for number in range(1, count + 1))
     return (
@@ -191,6 +195,11 @@ def _panel(
             )
         )
     layers += [_level(colours, level, scale, axis) for level in panel.levels]
+    for column, dash in zip(panel.beside, BESIDE, strict=False):
+        thin = lines.transform_filter(f"isValid(datum[{column!r}])").mark_line(
+            strokeWidth=1, strokeDash=dash, clip=True
+        )
+        layers.append(thin.encode(y=alt.Y(f"{column}:Q", scale=scale, axis=axis)))
     layers.append(
         lines.mark_line(strokeWidth=2, clip=True).encode(strokeDash=dashes).properties(name=f"lines_{panel.column}")
     )

@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from amsgrad_exp.bounds import Bounds
 from amsgrad_exp.errors import ConfigError, NoSuchRun
-from amsgrad_exp.records.run import read_run
+from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.report import gauntlets, runs, sweeps
 from amsgrad_exp.report.page import Page
 from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.spec.grid import Sweep
 from amsgrad_exp.sweeps.run import read_sweep
+
+BoundsOf = Callable[[Mapping[str, Run]], Mapping[str, Bounds]]
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,13 @@ class Kind:
         name: what people call it.
         mark: the file by which its directory is known.
         several: whether one page can show several.
-        page: the page of these directories.
+        page: the page of these directories, with bounds on the regret where one is asked for.
     """
 
     name: str
     mark: str
     several: bool
-    page: Callable[[Sequence[Path]], Page]
+    page: Callable[[Sequence[Path], BoundsOf | None], Page]
 
 
 def page_of_cells(directory: Path) -> Page:
@@ -47,20 +50,32 @@ def page_of_cells(directory: Path) -> Page:
     return sweeps.page(directory, cells)
 
 
+def _page_of_runs(directories: Sequence[Path], bounds_of: BoundsOf | None) -> Page:
+    recorded = [read_run(path) for path in directories]
+    return runs.page(recorded, bounds_of({run.run_id: run for run in recorded}) if bounds_of else None)
+
+
+def _page_of_cells(directories: Sequence[Path], bounds_of: BoundsOf | None) -> Page:
+    if bounds_of:
+        raise ConfigError("--bound is for runs, and this is a sweep")
+    return page_of_cells(directories[0])
+
+
 KINDS = (
-    Kind("run", "summary.json", True, lambda directories: runs.page([read_run(path) for path in directories])),
-    Kind("sweep", "sweep.yaml", False, lambda directories: page_of_cells(directories[0])),
+    Kind("run", "summary.json", True, _page_of_runs),
+    Kind("sweep", "sweep.yaml", False, _page_of_cells),
 )
 
 Found = tuple[Kind, Path]
 
 
-def page_of(references: Sequence[str], roots: Mapping[str, Path]) -> Page:
+def page_of(references: Sequence[str], roots: Mapping[str, Path], bounds_of: BoundsOf | None = None) -> Page:
     """The page of what is named.
 
     Args:
         references: each a directory, an id or the beginning of one, or ``last``, whatever was recorded last.
         roots: under which each kind is looked for, by its name.
+        bounds_of: gives the bounds on the regret of runs by their ids, for those to be shown.
 
     Raises:
         NoSuchRun: there is none of that name, or more than one.
@@ -73,7 +88,7 @@ def page_of(references: Sequence[str], roots: Mapping[str, Path]) -> Page:
         raise ConfigError(
             f"a page shows runs, or one sweep or gauntlet, not {' and '.join(path.name[:8] for _, path in found)}"
         )
-    return kinds[0].page([directory for _, directory in found])
+    return kinds[0].page([directory for _, directory in found], bounds_of)
 
 
 def _find(reference: str, roots: Mapping[str, Path]) -> Found:

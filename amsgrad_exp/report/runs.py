@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from amsgrad_exp.bounds import Bounds
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.report.curves import Axis, Level, Panel, curves
 from amsgrad_exp.report.page import Page, Plot, as_csv, short
 from amsgrad_exp.report.style import LOG_LABELS, SPARSE_LOG_LABELS
-from amsgrad_exp.report.words import verdict
+from amsgrad_exp.report.words import bound, verdict
 from amsgrad_exp.spec.command import run_command
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.trace import Trace
@@ -24,10 +26,18 @@ from amsgrad_exp.verdict import WORDS, Evidence
 MOST_POINTS = 500  # of a line
 ALL_POINTS = 4000  # of all lines of a panel: each is an element of the page
 FEWEST_POINTS = 100
+BOUNDS = {"bound": "bound on R(t)/t", "published_bound": "published bound"}
+BESIDE = " Thin dashes are a bound on R(t)/t, thin dots a published one."
+
+Beside = dict[str, NDArray[np.float64]]
 
 
-def page(runs: Sequence[Run]) -> Page:
+def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None) -> Page:
     """A page of one run or of several side by side.
+
+    Args:
+        runs: from left to right.
+        bounds: on the regret of those that have one, by their ids.
 
     Raises:
         ConfigError: two runs cannot be told apart.
@@ -40,17 +50,18 @@ def page(runs: Sequence[Run]) -> Page:
     most = min(MOST_POINTS, max(FEWEST_POINTS, ALL_POINTS // len(runs)))
     traces = [run.trace.spread(most) for run in runs]
     drawn = any(map(len, traces))
+    known = [_beside((bounds or {}).get(run.run_id), trace) for run, trace in zip(runs, traces, strict=True)]
     entries = [
-        _entry(number, name, run, len(trace))
-        for number, (name, run, trace) in enumerate(zip(names, runs, traces, strict=True), start=1)
+        _entry(number, name, run, (bounds or {}).get(run.run_id))
+        for number, (name, run) in enumerate(zip(names, runs, strict=True), start=1)
     ]
     problems = {run.trial.problem.name: run.trial.problem for run in runs}
     return Page(
         template="runs.html",
         title=short(f"{_listed(names)} on {_listed(list(problems))}", 120),
         lead=_listed(list(dict.fromkeys(_setting(run) for run in runs))),
-        plots=[_plot(names, runs, traces)] if drawn else [],
-        tables={"points": _points(names, traces)} if drawn else {},
+        plots=[_plot(names, runs, traces, known)] if drawn else [],
+        tables={"points": _points(names, traces, known)} if drawn else {},
         content={
             "entries": entries,
             "problems": [
@@ -92,7 +103,7 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _entry(number: int, label: str, run: Run, drawn: int) -> dict[str, Any]:
+def _entry(number: int, label: str, run: Run, bounds: Bounds | None) -> dict[str, Any]:
     """What the page says of one run; every number in all of its digits."""
     result = run.summary.result
     facts = dataclasses.asdict(result) if result else {}
@@ -108,12 +119,12 @@ def _entry(number: int, label: str, run: Run, drawn: int) -> dict[str, Any]:
         "seconds": run.summary.seconds,
         "engine": f"{run.summary.engine}, {run.summary.dtype}",
         "points": len(run.trace),
-        "drawn": drawn,
+        "bounds": bounds.document() if bounds else None,
         "result": facts,
         "iterate": WORDS[result.iterate][0] if result else None,
         "trend": WORDS[result.regret_trend][0] if result else None,
         "proof": bool(result and result.evidence is Evidence.PROOF),
-        "words": verdict(run),
+        "words": [*verdict(run), *bound(bounds)],
         "settings": run.trial.to_yaml(),
         "command": run_command(run.trial),
         "sessions": [session.facts() for session in run.summary.sessions],
@@ -121,30 +132,42 @@ def _entry(number: int, label: str, run: Run, drawn: int) -> dict[str, Any]:
     }
 
 
-def _points(names: Sequence[str], traces: Sequence[Trace]) -> str:
-    widest = max((list(trace.columns) for trace in traces), key=len)
+def _beside(bounds: Bounds | None, trace: Trace) -> Beside:
+    """What is known to bound R(t)/t at a trace's points, by column."""
+    if bounds is None or not len(trace):
+        return {}
+    at = bounds.at(trace.step)
+    known = {"bound": at.trajectory.total / (trace.step + 1)}
+    return known | ({"published_bound": at.published.total / (trace.step + 1)} if at.published else {})
+
+
+def _points(names: Sequence[str], traces: Sequence[Trace], known: Sequence[Beside]) -> str:
+    tables = [trace.columns | beside for trace, beside in zip(traces, known, strict=True)]
+    widest = list(dict.fromkeys(column for table in tables for column in table))
 
     def rows() -> Iterator[list[object]]:
-        for number, (name, trace) in enumerate(zip(names, traces, strict=True), start=1):
-            columns = [trace.columns[column].tolist() if column in trace.columns else None for column in widest]
-            for row in range(len(trace)):
+        for number, (name, table) in enumerate(zip(names, tables, strict=True), start=1):
+            columns = [table[column].tolist() if column in table else None for column in widest]
+            for row in range(len(table["step"])):
                 yield [number, name, *("" if column is None else column[row] for column in columns)]
 
     return as_csv(["curve", "optimizer", *widest], rows())
 
 
-def _plot(names: Sequence[str], runs: Sequence[Run], traces: Sequence[Trace]) -> Plot:
+def _plot(names: Sequence[str], runs: Sequence[Run], traces: Sequence[Trace], known: Sequence[Beside]) -> Plot:
     steps = np.concatenate([trace.step for trace in traces]) + 1
     low, high = float(steps.min()), float(steps.max())
     axis = Axis("toNumber(datum.step) + 1", "step t", low if low < high else low / 10, high, log=True)
     spread = any(trace.regret_halfwidth is not None for trace in traces)
+    beside = {column: words for column, words in BOUNDS.items() if any(column in one for one in known)}
     panels = [
         Panel(
             "regret",
             "average regret R(t)/t",
-            labels=_log(traces),
+            labels=_log(traces, known),
             levels=_limits(names, runs),
             halfwidths="regret_halfwidth" if spread else None,
+            beside=beside,
         ),
         Panel(
             "x",
@@ -155,6 +178,7 @@ def _plot(names: Sequence[str], runs: Sequence[Run], traces: Sequence[Trace]) ->
         ),
     ]
     tooltip = [("step", "step"), ("x", "x"), ("regret", "R(t)/t"), ("loss", "f(x) − f(x*)")]
+    tooltip += list(beside.items())
     most = max(map(len, traces))
     return curves(
         "points",
@@ -162,21 +186,26 @@ def _plot(names: Sequence[str], runs: Sequence[Run], traces: Sequence[Trace]) ->
         axis,
         panels,
         title="Average regret and iterate",
-        alternative=_said(names, traces),
+        alternative=_said(names, traces)
+        + (" Thin dashes are a bound on R(t)/t, thin dots a published one." if beside else ""),
         tooltip=tooltip,
         points=most,
     )
 
 
-def _log(traces: Sequence[Trace]) -> str | None:
+def _log(traces: Sequence[Trace], known: Sequence[Beside]) -> str | None:
     """The labels of a logarithmic axis for average regrets, where all they and their bands reach is positive."""
     regrets = np.concatenate([trace.regret for trace in traces])
+    bounds = np.concatenate([regrets[:0], *(column for beside in known for column in beside.values())])
     bands = np.concatenate(
         [np.zeros(len(trace)) if (half := trace.regret_halfwidth) is None else half for trace in traces]
     )
     if np.any(regrets - bands <= 0):
         return None
-    return SPARSE_LOG_LABELS if regrets.max() > 10 * regrets.min() else LOG_LABELS
+    shown = np.concatenate([regrets, bounds[np.isfinite(bounds)]])
+    if np.any(shown <= 0):
+        return None
+    return SPARSE_LOG_LABELS if shown.max() > 10 * shown.min() else LOG_LABELS
 
 
 def _limits(names: Sequence[str], runs: Sequence[Run]) -> list[Level]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from amsgrad_exp.bounds import Bounds
 from amsgrad_exp.driver.result import FLAT, LONG_ENOUGH, Result
 from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.records.run import Run
@@ -60,6 +61,23 @@ def _evidence(run: Run, result: Result) -> str:
         f"This is evidence, not a proof: in the last decade of T the slope of log R(T)/T against log T is {slope}, and "
         f"below {FLAT:g} it is taken to vanish."
     )
+
+
+def bound(bounds: Bounds | None) -> list[str]:
+    """What a bound says of the regret, where there is one."""
+    if bounds is None:
+        return []
+    known = bounds.trajectory
+    powers = {
+        name: "not like a power of T" if it is None else f"like T^{it:.2f}" for name, it in known.growth().items()
+    }
+    said = [
+        f"Its own trajectory proves R(T) ≤ {known.total[-1]:.6g}, of which the term of distance grows "
+        f"{powers['distance']} and that of moves {powers['moves']}; theorems promise T^0.5."
+    ]
+    if bounds.published:
+        said.append(f"The published bound is {bounds.published.total[-1]:.6g} ({bounds.published.source}).")
+    return [*said, f"No published bound: {bounds.reason}."] if bounds.reason else said
 
 
 def _theory(run: Run) -> str:
