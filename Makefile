@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test agreement gauntlet lint smoke soak bench figures field clean
+.PHONY: demo test agreement gauntlet lint smoke soak bench figures field attacks clean
 
 demo: $(VENV)/installed-run  ## the paper's experiment at full length
 	$(BIN)/amsgrad-exp compare
@@ -38,6 +38,9 @@ figures: $(VENV)/installed-run  ## the figures of the README
 
 field: $(VENV)/installed-run  ## docs/field.md, from a run of the gauntlet and of what was published
 	$(BIN)/python docs/field.py
+
+attacks: $(VENV)/installed-run  ## the table of docs/attack.md: every optimizer attacked, half an hour
+	$(BIN)/python docs/attacks.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -1,7 +1,7 @@
 """Does an optimizer converge where it provably should? The experiment of Reddi, Kale and Kumar (2018).
 
-``Experiment``, ``Sweep``, ``Gauntlet``, ``run``, ``compare``, ``bound`` and ``sweep`` do what the commands do; see
-`amsgrad_exp.api`.
+``Experiment``, ``Sweep``, ``Gauntlet``, ``run``, ``compare``, ``bound``, ``sweep`` and ``attack`` do what the commands
+do; see `amsgrad_exp.api`.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amsgrad_exp.api import bound, compare, run, sweep
+    from amsgrad_exp.api import attack, bound, compare, run, sweep
     from amsgrad_exp.spec.experiment import Experiment
     from amsgrad_exp.spec.gauntlet import Gauntlet
     from amsgrad_exp.spec.grid import Sweep
 
-__all__ = ["Experiment", "Gauntlet", "Sweep", "bound", "compare", "run", "sweep"]
+__all__ = ["Experiment", "Gauntlet", "Sweep", "attack", "bound", "compare", "run", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for only then: the command line minds Ctrl-C before anything heavy is imported."""
-    if name in ("bound", "compare", "run", "sweep"):
+    if name in ("attack", "bound", "compare", "run", "sweep"):
         from amsgrad_exp import api
 
         return getattr(api, name)

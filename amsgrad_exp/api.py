@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 
 from amsgrad_exp import engines
+from amsgrad_exp.attack import run as attacks
+from amsgrad_exp.attack.result import Attack
+from amsgrad_exp.attack.search import Limits
+from amsgrad_exp.attack.target import target
 from amsgrad_exp.bounds import Bounds, bounds_of
 from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.errors import ConfigError, RunFailed
@@ -130,3 +134,37 @@ def sweep(
     """
     with workers() if executor is None else contextlib.nullcontext(executor) as where:
         return sweeps.sweep(plane, Path(out), where, on_cells=on_cells, should_stop=should_stop, on_note=on_note)
+
+
+def attack(
+    optimizer: str,
+    out: Path | str = "attacks",
+    *,
+    settings: Mapping[str, float] | None = None,
+    options: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
+    jobs: int | None = None,
+    watch: attacks.Watch | None = None,
+) -> Attack:
+    """Search for a problem on which an optimizer goes to the worst point, as ``amsgrad-exp attack`` does.
+
+    Args:
+        optimizer: a registered name, or an import path.
+        out: a directory, made where it is missing.
+        settings: lr, beta1, beta2 and eps that are to be others than its own defaults.
+        options: its own settings that are to be others, each as YAML writes it.
+        limits: how far to search; half a minute without.
+        jobs: how many threads; None for as many as there are cores.
+        watch: who looks on.
+
+    Returns:
+        What was found: ``attack.counterexample`` is a problem, confirmed by recorded runs, or None.
+
+    Raises:
+        ConfigError: there is no such optimizer, it takes no such setting, or it cannot be attacked.
+        RunFailed: it raised, or x was finite on no problem.
+        RunError, OSError: what was found could not be kept.
+    """
+    attacked = target(optimizer, settings, options)
+    with workers(jobs) as executor:
+        return attacks.attack(attacked, limits or Limits(), Path(out), executor, watch)

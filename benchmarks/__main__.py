@@ -181,7 +181,7 @@ def compiled_decaying() -> Timed:
     return per_step(STEPS, work)
 
 
-def literal(path: str) -> Timed:
+def engine_loop(path: str) -> Timed:
     arguments: dict[str, object] = {"betas": BETAS, "eps": 1e-16}
     if path.startswith("torch."):
         arguments["amsgrad"] = True
@@ -192,12 +192,12 @@ def literal(path: str) -> Timed:
     return per_step(TORCH_STEPS, work)
 
 
-def bare_torch_loop() -> Timed:
-    """The loop as anybody writes it around torch.optim.Adam, without an engine of ours."""
+def bare_torch_loop(kind: Callable[..., torch.optim.Optimizer], **options: Any) -> Timed:
+    """The loop as anybody writes it around an optimizer of torch.optim, without an engine of ours."""
 
     def work() -> None:
         x = torch.nn.Parameter(torch.zeros(1))
-        optimizer = torch.optim.Adam([x], lr=0.01, betas=BETAS, eps=1e-16, amsgrad=True)
+        optimizer = kind([x], lr=0.01, betas=BETAS, eps=1e-16, **options)
         total_regret = 0.0
         for t in range(TORCH_STEPS):
             slope = 1010.0 if t % 101 == 1 else -10.0
@@ -290,11 +290,17 @@ def main() -> None:
             "plain C loop, cc -O3": plain_c(Path(folder)),
             "optax under lax.scan, the same experiment": optax_scan(same_experiment=True),
             "optax under lax.scan, float32 regret, no points": optax_scan(same_experiment=False),
-            "torch engine, AMSGrad of amsgrad_exp": literal(OPTIMIZERS["amsgrad"].path),
-            "torch engine, Adam(amsgrad=True) of torch.optim": literal("torch.optim.Adam"),
-            "bare loop, Adam(amsgrad=True) of torch.optim": bare_torch_loop(),
+            "torch engine, AMSGrad of amsgrad_exp": engine_loop(OPTIMIZERS["amsgrad"].path),
+            "torch engine, Adam(amsgrad=True) of torch.optim": engine_loop("torch.optim.Adam"),
+            "bare loop, Adam(amsgrad=True) of torch.optim": bare_torch_loop(torch.optim.Adam, amsgrad=True),
         }
         table("Loops: AMSGrad on the online problem, float32", measure(loops), "ns a step", 1e9)
+    whole = command("run", "--optimizer", "torch.optim.NAdam", "--steps", str(STEPS))
+    imported = {
+        "bare loop": bare_torch_loop(torch.optim.NAdam),
+        f"run --optimizer torch.optim.NAdam, {STEPS:,} steps": lambda: whole() / STEPS,
+    }
+    table("An imported optimizer: NAdam of torch.optim on the online problem", measure(imported), "ns a step", 1e9)
     lanes = {
         f"{LANES} lanes in the lane loop": compiled_lanes(LANES),
         "one run in the compiled loop": compiled_decaying(),

@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 from literature import corrections
 
+from amsgrad_exp.output.catalogue import defaults
 from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.rules import OPTIMIZERS, Optimizer
-from amsgrad_exp.spec.choices import defaults
 from amsgrad_exp.spec.labels import SYMBOLS
 
 HERE = Path(__file__).parent

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch.optim.optimizer import ParamsT
 
@@ -65,4 +69,267 @@ class Unsaveable(torch.optim.SGD):
 
     def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
         self.param_groups[0]["how"] = lambda: None
+        super().step()
+
+
+class Clearing(torch.optim.SGD):
+    """Halves its parameter whenever its gradient is cleared."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        super().zero_grad(set_to_none)
+        with torch.no_grad():
+            for param in self.param_groups[0]["params"]:
+                param.mul_(0.5)
+
+
+class InBackward(torch.optim.SGD):
+    """Moves as soon as there is a gradient, in a hook on its parameter, and in its step not at all."""
+
+    def __init__(self, params: ParamsT, lr: float) -> None:
+        super().__init__(params, lr)
+        for param in self.param_groups[0]["params"]:
+            param.register_post_accumulate_grad_hook(lambda param: torch.optim.SGD.step(self))
+
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        return
+
+
+class Looking(torch.optim.SGD):
+    """Has a hook of its own before each step."""
+
+    def __init__(self, params: ParamsT, lr: float) -> None:
+        super().__init__(params, lr)
+        self.register_step_pre_hook(lambda *_: self.param_groups[0]["params"][0].grad.mul_(0.5))
+
+
+def twice(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that passes for what it wraps."""
+
+    @functools.wraps(step)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        step(*args, **kwargs)
+        return step(*args, **kwargs)
+
+    return wrapper
+
+
+torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])  # from now on SGD.step is in torch's wrapper
+
+
+class Wrapped(torch.optim.SGD):
+    """Steps twice, by a wrapper around torch's own."""
+
+    step = twice(torch.optim.SGD.step)
+
+
+class Keeping(torch.optim.Optimizer):
+    """Keeps the gradients it was given, as they are, and halves one in place after it has used it."""
+
+    def __init__(self, params: ParamsT, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        for param in self.param_groups[0]["params"]:
+            kept = self.state[param].setdefault("kept", [])
+            kept.append(param.grad)
+            param.sub_(self.param_groups[0]["lr"] * sum(kept[-3:]))
+            param.grad.mul_(0.5)
+
+
+def counting(count: Callable[[Any, dict[str, Any]], int]) -> type[torch.optim.Optimizer]:
+    """A class of optimizers that turn round after a number of steps, counted in some place.
+
+    Args:
+        count: counts one step more and returns how many there were, given the optimizer and the parameter's state.
+    """
+
+    class Turning(torch.optim.Optimizer):
+        def __init__(self, params: ParamsT, lr: float, at: int) -> None:
+            super().__init__(params, {"lr": lr, "at": at})
+
+        @torch.no_grad()
+        def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+            (group,) = self.param_groups
+            (param,) = group["params"]
+            sign = 1.0 if count(self, self.state[param]) > group["at"] else -1.0
+            param.add_(param.grad.sign(), alpha=sign * group["lr"])
+
+    return Turning
+
+
+def _in_state(optimizer: Any, state: dict[str, Any]) -> int:
+    state["count"] = int(state.get("count", 0)) + 1
+    return int(state["count"])
+
+
+def _in_a_tensor(optimizer: Any, state: dict[str, Any]) -> int:
+    return int(state.setdefault("count", torch.zeros(())).add_(1))
+
+
+def _in_a_group(optimizer: Any, state: dict[str, Any]) -> int:
+    group = optimizer.param_groups[0]
+    group["count"] = group.get("count", 0) + 1
+    return int(group["count"])
+
+
+def _in_an_attribute(optimizer: Any, state: dict[str, Any]) -> int:
+    optimizer.count = getattr(optimizer, "count", 0) + 1
+    return int(optimizer.count)
+
+
+def _in_the_class(optimizer: Any, state: dict[str, Any]) -> int:
+    type(optimizer).count = getattr(optimizer, "count", 0) + 1
+    return int(optimizer.count)
+
+
+def _in_the_parameter(optimizer: Any, state: dict[str, Any]) -> int:
+    param = optimizer.param_groups[0]["params"][0]
+    param.count = getattr(param, "count", 0) + 1
+    return int(param.count)
+
+
+def _in_a_closure() -> Callable[[Any, dict[str, Any]], int]:
+    steps = 0
+
+    def count(optimizer: Any, state: dict[str, Any]) -> int:
+        nonlocal steps
+        steps += 1
+        return steps
+
+    return count
+
+
+steps_of_all = 0
+steps_by_name = {"all": 0}
+tick = itertools.count(1).__next__
+turned = False
+
+
+def _globally(optimizer: Any, state: dict[str, Any]) -> int:
+    global steps_of_all
+    steps_of_all += 1
+    return steps_of_all
+
+
+def _in_a_table(optimizer: Any, state: dict[str, Any]) -> int:
+    steps_by_name["all"] += 1
+    return steps_by_name["all"]
+
+
+def _by_iterator(optimizer: Any, state: dict[str, Any]) -> int:
+    return tick()
+
+
+def _in_a_default(optimizer: Any, state: dict[str, Any], steps: list[int] = [0]) -> int:  # noqa: B006
+    steps[0] += 1
+    return steps[0]
+
+
+def _for_all(optimizer: Any, state: dict[str, Any]) -> int:
+    """Once one optimizer has turned, every other does too."""
+    global turned
+    turned = turned or _in_state(optimizer, state) > optimizer.param_groups[0]["at"]
+    return 10**9 if turned else 0
+
+
+def _to_an_end(optimizer: Any, state: dict[str, Any]) -> int:
+    """Ends the program after so many steps."""
+    if _in_state(optimizer, state) > optimizer.param_groups[0]["at"]:
+        raise SystemExit
+    return 0
+
+
+InState, InATensor, InAGroup = counting(_in_state), counting(_in_a_tensor), counting(_in_a_group)
+InAnAttribute, InTheClass, InTheParameter = (
+    counting(_in_an_attribute),
+    counting(_in_the_class),
+    counting(_in_the_parameter),
+)
+Globally, InATable, ByIterator = counting(_globally), counting(_in_a_table), counting(_by_iterator)
+InAClosure, InADefault = counting(_in_a_closure()), counting(_in_a_default)
+ForAll, ToAnEnd = counting(_for_all), counting(_to_an_end)
+
+
+class Random(torch.optim.SGD):
+    """Moves by chance."""
+
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        self.param_groups[0]["lr"] *= random.random() * torch.rand(()).item() * np.random.random()
+        super().step()
+
+
+class Renamed(torch.optim.SGD):
+    """Plain gradient descent under another name."""
+
+
+class SignError(torch.optim.Optimizer):
+    """Adam but for one sign: what the first moment forgets is added to it."""
+
+    def __init__(self, params: ParamsT, lr: float = 1e-3) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        for param in self.param_groups[0]["params"]:
+            state = self.state[param]
+            if not state:
+                state["m"], state["v"], state["t"] = torch.zeros_like(param), torch.zeros_like(param), 0
+            state["t"] += 1
+            state["m"].mul_(0.9).sub_(param.grad, alpha=0.1)
+            state["v"].mul_(0.99).addcmul_(param.grad, param.grad, value=0.01)
+            v = state["v"] / (1 - 0.99 ** state["t"])
+            param.sub_(self.param_groups[0]["lr"] * state["m"] / (v.sqrt() + 1e-8))
+
+
+class Normed(torch.optim.SGD):
+    """Divides by the norm of a parameter's whole gradient."""
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        for param in [param for group in self.param_groups for param in group["params"]]:
+            param.sub_(self.defaults["lr"] * param.grad / (param.grad.norm() + 1))
+
+
+class Coupled(torch.optim.SGD):
+    """Divides by the norm of all parameters' gradients."""
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        params = [param for group in self.param_groups for param in group["params"]]
+        norm = torch.cat([param.grad for param in params]).norm()
+        for param in params:
+            param.sub_(self.defaults["lr"] * param.grad / (norm + 1))
+
+
+class Global(torch.optim.SGD):
+    """Counts its steps for all of its kind."""
+
+    steps = 0
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        Global.steps += 1
+        for param in self.param_groups[0]["params"]:
+            param.sub_(param.grad / Global.steps)
+
+
+class NeverFinite(torch.optim.SGD):
+    """Makes x NaN at its first step."""
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        for param in self.param_groups[0]["params"]:
+            param.mul_(float("nan"))
+
+
+class RaisesLater(torch.optim.SGD):
+    """Raises at its eighth step."""
+
+    steps = 0
+
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        self.steps += 1
+        if self.steps == 8:
+            raise ZeroDivisionError("by zero")
         super().step()

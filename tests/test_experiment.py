@@ -112,12 +112,6 @@ def test_the_torch_engine_fast_forwards_to_the_same_bits() -> None:
     assert_same_bits(fast, full)
 
 
-@pytest.mark.parametrize("path", ["torch.optim.NAdam", "torch.optim.RAdam"])
-def test_optimizers_that_count_steps_otherwise_are_never_fast_forwarded(path: str) -> None:
-    engine = TorchEngine(path, Online(period=5), Constant(0.1), arguments={"betas": (0.5, 0.5)})
-    assert go(engine, 5000, 100)[1].steps_derived == 0
-
-
 @pytest.mark.parametrize(
     ("problem", "schedule"), [(Online(), InverseSquareRoot(1.0)), (Stochastic(), Constant(0.01))], ids=repr
 )

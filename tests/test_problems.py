@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from amsgrad_exp.engines.torch_step import SMALLEST_SLOPE
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.problems.adabound_theorem1 import AdaboundTheorem1
 from amsgrad_exp.problems.base import LinearProblem, Problem
@@ -25,6 +26,12 @@ CONSTANTS: dict[str, dict[str, Any]] = {"cycle": {"slopes": "74,-1x73"}}
 REGISTERED = [kind(**CONSTANTS.get(name, {})) for name, kind in PROBLEMS.items()]
 ALL = [*REGISTERED, Online(period=7, phase=0, steep=20, shallow=-3), Theorem1(C=4), Cycle(slopes=(3, -1, -1))]
 LINEAR = [problem for problem in ALL if isinstance(problem, LinearProblem)]
+
+
+def bits(number: Any) -> tuple[np.dtype[Any], bytes]:
+    array = np.asarray(number)
+    return array.dtype, array.tobytes()
+
 
 every_problem = pytest.mark.parametrize("problem", ALL, ids=repr)
 
@@ -49,12 +56,21 @@ def test_slopes_depend_on_the_step_alone(problem: Problem, start: int, cuts: lis
 
 
 @every_problem
-@given(x=st.floats(-4, 4), t=st.integers(0, 1000))
-def test_the_slope_is_the_losss_derivative(problem: Problem, x: float, t: int) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@given(x=st.floats(-4, 4) | st.floats(-1e9, 1e9) | st.floats(-1e-28, 1e-28), t=st.integers(0, 1000))
+def test_loss_and_slope_are_the_bits_of_torch(problem: Problem, dtype: str, x: float, t: int) -> None:
+    """The torch engine takes them on NumPy's numbers, where the literal loop has a tensor and its derivative."""
+    number = np.dtype(dtype).type
     c = problem.coefficients(t, t + 1)[:, 0].tolist()
-    at = torch.tensor([x], dtype=torch.float64, requires_grad=True)
-    (derivative,) = torch.autograd.grad(problem.loss(at, *c).sum(), at)
-    assert problem.slope(x, *c) == pytest.approx(derivative.item(), rel=1e-12)
+    at = torch.tensor([x], dtype=getattr(torch, dtype), requires_grad=True)
+    loss = problem.loss(at, *c)
+    (derivative,) = torch.autograd.grad(loss.sum(), at)
+    assert bits(problem.loss(number(x), *map(number, c))) == bits(loss.detach().numpy())
+    slope = problem.slope(number(x), *map(number, c))
+    if isinstance(problem, LinearProblem) or abs(slope) >= SMALLEST_SLOPE:
+        assert bits(slope) == bits(derivative.numpy())
+    else:
+        assert abs(derivative.item()) <= 2 * SMALLEST_SLOPE
 
 
 @every_problem

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from amsgrad_exp.cli import gauntlets, records, report, runs, sweeps
+from amsgrad_exp.cli import attack, gauntlets, records, report, runs, sweeps
 from amsgrad_exp.errors import Refusal
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": runs.compare,
     "sweep": sweeps.sweep,
     "gauntlet": gauntlets.gauntlet,
+    "attack": attack.attack,
     "boundary": sweeps.boundary,
     "resume": records.resume,
     "verify": records.verify,

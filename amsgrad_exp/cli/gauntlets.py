@@ -65,10 +65,10 @@ def gauntlet(
     shared = {"steps": steps, "seeds": seeds, "dtype": dtype, "engine": engine}
     with optimizers_print_to_stderr():
         loaded = load_gauntlet(config, **{key: given or None for key, given in lists.items()}, **shared)
-        expected = _expectations(expect or [], loaded)
-        with workers(jobs, dask) as executor:
-            compute = functools.partial(api.sweep, loaded, out, executor)
-            swept = sweeps.complete(compute, export, figure=not no_figure, page=page, quiet=quiet or as_json)
+    expected = _expectations(expect or [], loaded)
+    with workers(jobs, dask) as executor:
+        compute = functools.partial(api.sweep, loaded, out, executor)
+        swept = sweeps.complete(compute, export, figure=not no_figure, page=page, quiet=quiet or as_json)
     with swept.results() as results:
         matrix = verdicts(loaded, results)
     if as_json:

@@ -156,8 +156,8 @@ def list_(
 ) -> None:
     """List problems, optimizers, schedules, or the runs or sweeps that are there."""
     from amsgrad_exp.output import console
+    from amsgrad_exp.output.catalogue import choices
     from amsgrad_exp.records import run as runs
-    from amsgrad_exp.spec.choices import choices
     from amsgrad_exp.spec.explain import nearest
 
     if kind not in KINDS:

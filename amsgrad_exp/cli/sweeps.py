@@ -12,7 +12,7 @@ import typer
 
 from amsgrad_exp.cli.options import RUNS, SWEEPS, Dask, Export, Jobs, Out, Quiet, with_experiment_options
 from amsgrad_exp.cli.report import Report, page_of_cells
-from amsgrad_exp.cli.signals import interruptible
+from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
 
 if TYPE_CHECKING:
     from amsgrad_exp.sweeps.run import Swept
@@ -75,7 +75,11 @@ def complete(
     from amsgrad_exp.output import console, progress
     from amsgrad_exp.sweeps.picture import draw, show
 
-    with interruptible() as interruption, progress.cell_progress(shown=not quiet) as update:
+    with (
+        interruptible() as interruption,
+        progress.cell_progress(shown=not quiet) as update,
+        optimizers_print_to_stderr(),
+    ):
         swept = compute(on_cells=update, should_stop=interruption, on_note=console.note)
     if not swept.complete:
         console.note(f"interrupted: go on with amsgrad-exp resume {shlex.quote(str(swept.directory))}")

@@ -38,7 +38,7 @@ def drive(
         start = engine.step
         if plan.compares_at(start) and engine.saturated:
             state = engine.state
-            if state == reference:
+            if state == reference and engine.repeats(plan.cycle):
                 yield from derive(engine, plan, log_every)
                 return
             reference = state

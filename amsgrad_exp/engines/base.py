@@ -40,10 +40,14 @@ class Engine(ABC):
     @property
     @abstractmethod
     def saturated(self) -> bool:
-        """Whether from here on an update depends on t through the slope and the step size alone.
+        """Whether, as far as can be told before a run repeats itself, an update depends on t no more.
 
-        That is so once the bias corrections 1 − β^t are exactly 1 in double precision.
+        That is, through the slope and the step size alone, as once bias corrections 1 − β^t are exactly 1.
         """
+
+    def repeats(self, steps: int) -> bool:
+        """Whether so many steps from here, which led to the same `state` once, do so for ever: a closer look."""
+        return True
 
     @property
     @abstractmethod

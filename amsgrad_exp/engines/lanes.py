@@ -191,7 +191,8 @@ class Lanes:
             own = None if shared else _laid_out(tuple(self._sequences), self._which, began, until, self._dtype)
             while self.step < until:
                 varying = bool(self._carry.any())
-                end = min(until, self.step + max(1, MAX_VARYING // width)) if varying else until
+                longest = max(1, MAX_VARYING // (width if len(self._kinds) > 1 else 1))
+                end = min(until, self.step + longest) if varying else until
                 rows = None if own is None else own[:, self.step - began : end - began]
                 pieces.append(self._take(end, log_every, rows, varying=varying))
         return pieces[0] if len(pieces) == 1 else Trace.concatenate([Trace.empty((0, len(self))), *pieces])

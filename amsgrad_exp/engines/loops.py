@@ -82,7 +82,7 @@ def _on_stack(typing_context: Any, like: Any, rows: Any, width: Any) -> Any:
 
 
 @jitable
-def _tile(like: Any, rows: int, width: int) -> Any:
+def stack_tile(like: Any, rows: int, width: int) -> Any:
     """An uninitialized (rows, width) array of like's dtype that lives until the loop returns.
 
     On the stack the compiler knows its width and alignment, and that nothing else points to it: with np.empty's the
@@ -96,19 +96,19 @@ def _tile(like: Any, rows: int, width: int) -> Any:
 # slice of them, lanes are not vectorized and take five times as long.
 
 
-def _getter(first: int, count: int) -> Callable[..., Any]:
+def getter(first: int, count: int) -> Callable[..., Any]:
     """(array, lane) → the tuple of so many rows from ``first`` on."""
     if count == 0:
         return jitable(lambda array, lane: ())
-    before, last = _getter(first, count - 1), first + count - 1
+    before, last = getter(first, count - 1), first + count - 1
     return jitable(lambda array, lane: before(array, lane) + (array[last, lane],))
 
 
-def _setter(first: int, count: int) -> Callable[..., Any]:
+def setter(first: int, count: int) -> Callable[..., Any]:
     """(array, lane, values): put a tuple into so many rows from ``first`` on."""
     if count == 0:
         return jitable(lambda array, lane, values: None)
-    before, last = _setter(first, count - 1), count - 1
+    before, last = setter(first, count - 1), count - 1
 
     def put(array: Any, lane: int, values: Any) -> None:
         before(array, lane, values)
@@ -156,9 +156,9 @@ def make_loop(
     kept, loss_row, before_row = 1 + slots, 1 + slots, 2 + slots
     of_rule = rule.number_of_coefficients
     rows, constant_rows = 3 + slots, 3 + count + of_rule
-    get_state = _getter(0, kept) if rule.sees_x else _getter(1, slots)
-    put_state, get_hyper = _setter(1, slots), _getter(0, count)
-    get_coefficients, read, read_coefficients = _getter(3 + count, of_rule), reader(per_step), reader(of_rule)
+    get_state = getter(0, kept) if rule.sees_x else getter(1, slots)
+    put_state, get_hyper = setter(1, slots), getter(0, count)
+    get_coefficients, read, read_coefficients = getter(3 + count, of_rule), reader(per_step), reader(of_rule)
     read_scale, loss, slope, version = reader(1), jitable(loss), jitable(slope), sources()
 
     def loop(
@@ -175,7 +175,11 @@ def make_loop(
         total_regrets: Any,
     ) -> None:
         _ = version
-        local, k, total = _tile(state, rows, width), _tile(constants, constant_rows, width), _tile(totals, 2, width)
+        local, k, total = (
+            stack_tile(state, rows, width),
+            stack_tile(constants, constant_rows, width),
+            stack_tile(totals, 2, width),
+        )
         for number in range(state.shape[1] // width):
             tile = number * width  # so the compiler knows that no index is negative, and loads whole vectors
             for lane in range(width):
@@ -246,7 +250,7 @@ def make_coefficients(rule: Rule) -> Callable[..., None]:
     """
     coefficients, hyper, carried = jitable(rule.coefficients), rule.hyper, len(rule.carry)
     count, version = len(hyper._fields), sources()
-    get_hyper, get_carry, put_carry = _getter(0, count), _getter(0, carried), _setter(0, carried)
+    get_hyper, get_carry, put_carry = getter(0, count), getter(0, carried), setter(0, carried)
     write = _writer(rule.number_of_coefficients)
 
     def fill(carry: Any, hypers: Any, schedule: Any, start: int, scales: Any, varied: Any) -> None:

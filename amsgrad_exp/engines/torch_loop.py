@@ -1,4 +1,4 @@
-"""The torch engine: the literal loop of the reference experiment, for any `torch.optim.Optimizer`."""
+"""The torch engine: the loop of the reference experiment, for any `torch.optim.Optimizer`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ import torch
 from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.engines.base import Engine
+from amsgrad_exp.engines.torch_cycle import Inputs, Trials
+from amsgrad_exp.engines.torch_state import Survey
+from amsgrad_exp.engines.torch_step import Step
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import import_optimizer
-from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems.base import Floats, Problem
 from amsgrad_exp.rules import OPTIMIZERS, arguments_of
 from amsgrad_exp.schedules import Schedule
 from amsgrad_exp.spec.schedule import schedule_of
@@ -24,20 +27,9 @@ from amsgrad_exp.trace import Trace, logged_steps
 if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
 
-# Optimizers whose update depends on the step count through Adam's bias corrections alone, or not at all. In torch's
-# own, the remaining step-dependent options are off by default.
-STEP_COUNT_ONLY_IN_BIAS_CORRECTION = {
-    "amsgrad_exp.optimizers.Adam",
-    "amsgrad_exp.optimizers.AMSGrad",
-    "torch.optim.Adam",
-    "torch.optim.AdamW",
-    "torch.optim.RMSprop",
-    "torch.optim.SGD",
-}
-
 
 class TorchEngine(Engine):
-    """A `torch.optim.Optimizer` on one parameter with one element: autograd, ``step()``, clamp.
+    """A `torch.optim.Optimizer` on one parameter with one element: gradient, ``step()``, clamp (`torch_step.Step`).
 
     Args:
         optimizer: an import path.
@@ -64,11 +56,8 @@ class TorchEngine(Engine):
     ) -> None:
         super().__init__(problem, schedule, seed)
         torch.manual_seed(seed)
-        self._dtype: torch.dtype = getattr(torch, dtype)
-        self._param = torch.nn.Parameter(torch.tensor([problem.start], dtype=self._dtype))
-        self._optimum = torch.tensor([problem.optimum], dtype=self._dtype)
-        decays = arguments.get("beta1_decay", "none") != "none"
-        self._repeats = optimizer in STEP_COUNT_ONLY_IN_BIAS_CORRECTION and not decays
+        self._number: type[np.floating[Any]] = np.dtype(dtype).type
+        self._param = torch.nn.Parameter(torch.tensor([problem.start], dtype=getattr(torch, dtype)))
         build: Callable[..., Optimizer] = import_optimizer(optimizer)
         try:
             self._optimizer = build([self._param], lr=schedule.lr, **arguments)
@@ -81,38 +70,39 @@ class TorchEngine(Engine):
 
     @property
     def saturated(self) -> bool:
-        betas = self._optimizer.defaults.get("betas", ())
-        return self._repeats and all(1 - beta**self.step == 1 for beta in betas)
+        # What 0.1.0 waited for, whose records are to repeat themselves from the same step on; and it costs no trial.
+        betas = [beta for beta in self._optimizer.defaults.get("betas") or () if isinstance(beta, int | float)]
+        if not all(1 - beta**self.step == 1 for beta in betas):
+            return False
+        return self._trials().do_not_count(self._inputs(self.step, self.step + 1))
+
+    def repeats(self, steps: int) -> bool:
+        return self._trials().do_not_count(self._inputs(self.step, self.step + steps), returning=True)
 
     @property
     def state(self) -> bytes:
-        state = self._optimizer.state[self._param]
-        tensors = [state[name] for name in sorted(state) if name != "step" and torch.is_tensor(state[name])]
-        return b"".join(tensor.detach().numpy().tobytes() for tensor in [self._param, *tensors])
+        survey = Survey(self._optimizer, self._param, self.step)
+        return survey.own + survey.outside
 
+    def _trials(self) -> Trials:
+        return Trials(self.problem, self._optimizer, self._param, self.step)
+
+    def _inputs(self, start: int, stop: int) -> Inputs:
+        coefficients = self.problem.coefficients(start, stop, self.seed).astype(self._number)
+        step_sizes = self.schedule.step_sizes(start, stop).tolist()
+        return list(zip(zip(*coefficients, strict=True), step_sizes, strict=True))
+
+    @np.errstate(over="ignore", invalid="ignore")
     def advance(self, stop: int, log_every: int) -> Trace:
-        steps = logged_steps(self.step, stop, log_every)
-        coefficients = self.problem.coefficients(self.step, stop, self.seed).T.tolist()
-        step_sizes = self.schedule.step_sizes(self.step, stop).tolist()
-        low, high = self.problem.interval
-        loss_of = self.problem.loss
-        rows = []
-        x = self._param.item()
-        for c, step_size in zip(coefficients, step_sizes, strict=True):
-            loss = (loss_of(self._param, *c) - loss_of(self._optimum, *c)).sum()
-            self.total_regret += loss.item()
-            self.x_sum += x
-            if (self.step + 1) % log_every == 0:
-                rows.append((loss.item(), x, self.total_regret / (self.step + 1)))
+        start = self.step
+        inputs = self._inputs(start, stop)
+        step = Step(self.problem, self._optimizer, self._param)
+        xs = []
+        x = self.x
+        for c, step_size in inputs:
+            xs.append(x)
             try:
-                for group in self._optimizer.param_groups:
-                    group["lr"] = step_size
-                loss.backward()
-                self._optimizer.step()
-                self._optimizer.zero_grad()
-                with torch.no_grad():
-                    self._param.clamp_(low, high)
-                x = self._param.item()
+                x = step.take(x, c, step_size)
             except (Exception, SystemExit) as error:  # somebody's optimizer may raise anything
                 self.failure = f"the optimizer raised {type(error).__name__} at step {self.step}: {error}"
                 break
@@ -120,7 +110,18 @@ class TorchEngine(Engine):
             if not math.isfinite(x):
                 self.failure = f"x became {x} at step {self.step - 1}"
                 break
-        return Trace(steps[: len(rows)], *np.array(rows, np.float64).reshape(-1, 3).T)
+        losses = self._losses(xs, inputs)
+        total_regrets, x_sums = np.cumsum([self.total_regret, *losses]), np.cumsum([self.x_sum, *xs])
+        self.total_regret, self.x_sum = float(total_regrets[-1]), float(x_sums[-1])
+        steps = logged_steps(start, start + len(xs), log_every)
+        rows = steps - start
+        return Trace(steps, losses[rows], np.array(xs)[rows], total_regrets[rows + 1] / (steps + 1))
+
+    def _losses(self, xs: list[float], inputs: Inputs) -> Floats:
+        """f_t(x_t) − f_t(x*) of iterates, in the parameter's dtype: the bits of the same on tensors."""
+        loss_of, optimum = self.problem.loss, self._number(self.problem.optimum)
+        taken = zip(map(self._number, xs), inputs, strict=False)
+        return np.array([loss_of(x, *c) - loss_of(optimum, *c) for x, (c, _) in taken], np.float64)
 
     def save(self) -> bytes:
         buffer = io.BytesIO()

@@ -96,7 +96,8 @@ class AdaptiveOptimizer(Optimizer, ABC):
         super().__setstate__(state)
         for group in self.param_groups:
             for name, default in self.defaults.items():
-                group.setdefault(name, default)
+                if name != "differentiable":  # which torch adds here, and nothing reads
+                    group.setdefault(name, default)
             if not isinstance(group["weight_decay"], WeightDecay):
                 decoupled = group.get("decoupled_weight_decay", False)
                 group["weight_decay"] = WeightDecay(group["weight_decay"], weight_decouple=decoupled)

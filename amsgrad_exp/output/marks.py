@@ -30,7 +30,7 @@ CONVERGES = Mark("O", "the iterates settle at the optimum, and the average regre
 CIRCLES = Mark("o", "the iterates settle at the optimum, the average regret does not vanish (yet)", "cyan", "#56B4E9")
 BETWEEN = Mark("-", "the iterates are between, or on their way", "yellow", "#F0E442")
 FAILS = Mark("X", "the iterates settle at the worst point, or move away", "red", "#D55E00")
-FAILED = Mark("?", "the run failed", "magenta", "#BBBBBB")
+FAILED = Mark("?", "the run failed, as where x overflows", "magenta", "#BBBBBB")
 MARKS = (CONVERGES, CIRCLES, BETWEEN, FAILS, FAILED)
 
 PLANES = {

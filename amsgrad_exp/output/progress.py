@@ -50,6 +50,13 @@ def cell_progress(*, shown: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextlib.contextmanager
+def problem_progress(label: str, *, shown: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """The same for an attack; yields what to call with what is being done, how much of it is, and of how much."""
+    with _bar("", after=RUN_SHOWN_AFTER, shown=shown) as update:
+        yield lambda stage, done, total: update(f"{label}, {stage}", done, total, "")
+
+
+@contextlib.contextmanager
 def _bar(unit: str, *, after: float, shown: bool) -> Iterator[Callable[[str, int, int, str], None]]:
     """A bar that appears some seconds after its first update: a description, how much of what is done, and a remark."""
     bar = Progress(
@@ -77,7 +84,7 @@ def _bar(unit: str, *, after: float, shown: bool) -> Iterator[Callable[[str, int
             return
         bar.start()
         refreshed = now
-        rate = f"{_short((done - first[1]) / elapsed)} {unit}/s" if elapsed else ""
+        rate = f"{_short((done - first[1]) / elapsed)} {unit}/s" if elapsed and unit else ""
         bar.update(task, description=description, completed=done, total=total, rate=rate, remark=remark)
         bar.refresh()
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, field_serializer
+from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.problems.base import LinearProblem
@@ -35,17 +35,31 @@ class Cycle(LinearProblem):
     """Slopes of your own, repeated for ever: --set slopes=74,-1x73 is 74 once and −1 seventy-three times.
 
     f_t(x) = slopes[t mod P]·x on [−1, 1], where P is how many slopes there are.
+
+    Attributes:
+        start_at: x before the first step; None for 0, or the point of the interval nearest to it.
     """
 
     source: ClassVar[str] = "yours"
 
     name: Literal["cycle"] = "cycle"
     slopes: Annotated[tuple[Number, ...], BeforeValidator(_spelled_out), Field(min_length=1)]
+    start_at: Number | None = None
 
     @field_serializer("slopes")
     def _in_short(self, slopes: tuple[float, ...]) -> str:
         runs = [(slope, len(list(repeated))) for slope, repeated in itertools.groupby(slopes)]
         return ",".join(f"{slope!r}x{times}" if times > 1 else repr(slope) for slope, times in runs)
+
+    @model_validator(mode="after")
+    def _starts_in_the_interval(self) -> Cycle:
+        if not self.low <= self.start <= self.high:
+            raise ValueError(f"start_at is to be in the interval [{self.low:g}, {self.high:g}], not {self.start_at:g}")
+        return self
+
+    @property
+    def start(self) -> float:
+        return super().start if self.start_at is None else self.start_at
 
     @property
     def mean_slope(self) -> float:

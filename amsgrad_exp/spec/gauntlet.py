@@ -18,7 +18,7 @@ from amsgrad_exp.numbers import whole_number
 from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import SCHEDULES
-from amsgrad_exp.spec.choice import SETTINGS, kind_of, with_settings
+from amsgrad_exp.spec.cell_settings import SETTINGS, kind_of, with_settings
 from amsgrad_exp.spec.complete import build_problem, named
 from amsgrad_exp.spec.experiment import Trial, to_yaml
 from amsgrad_exp.spec.explain import nearest
@@ -35,7 +35,7 @@ class Gauntlet:
 
     Of settings, ``stated`` are those of a problem's source (`Problem.natural_settings`), and the reference
     experiment's where it states none; ``defaults`` are the optimizer's own (`Optimizer.defaults`). What an optimizer's
-    entry says goes before both. `spec.choice` has the step sizes.
+    entry says goes before both. `spec.cell_settings` has the step sizes.
 
     Attributes:
         data: ``name``, ``optimizers`` and ``problems`` as in an experiment's YAML, ``schedules``, ``settings``, and

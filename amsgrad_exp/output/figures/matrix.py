@@ -6,18 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from amsgrad_exp.output.figures.style import STYLE, save
 from amsgrad_exp.output.marks import MARKS, PLANES, mark
+from amsgrad_exp.verdict import Evidence
 
 if TYPE_CHECKING:
     from amsgrad_exp.sweeps.matrix import Matrix
 
 CELL = 0.2  # inches
 MARGIN = 2.2  # for the names of optimizers, and of problems
+TWO_COLUMNS = 9.0  # that the legend has room for
 
 
 def draw_matrix(path: Path, matrix: Matrix) -> list[Path]:
@@ -38,10 +42,13 @@ def draw_matrix(path: Path, matrix: Matrix) -> list[Path]:
         panels = figure.subplots(height, width, squeeze=False, sharex=True, sharey=True).flat
         for panel, (settings, schedule) in zip(panels, matrix.planes(), strict=True):
             _draw(panel, matrix, settings, schedule)
-        legend = [Patch(facecolor=known.colour, label=f"{known.letter}  {known.words}") for known in MARKS]
+        legend: list[Artist] = [
+            Patch(facecolor=known.colour, label=f"{known.letter}  {known.words}") for known in MARKS
+        ]
         legend.append(Patch(facecolor="white", edgecolor="black", label="a published claim covers the cell"))
         legend.append(Patch(facecolor="white", edgecolor="black", linewidth=2.2, label="and the cell contradicts it"))
-        figure.legend(handles=legend, loc="outside lower center", ncols=1 if width == 1 else 2, fontsize=8)
+        legend.append(Line2D([], [], color="black", linewidth=0.8, label="underlined: proved, the limit is exact"))
+        figure.legend(handles=legend, loc="outside lower center", ncols=2 if size[0] > TWO_COLUMNS else 1, fontsize=8)
         return save(figure, path)
 
 
@@ -65,5 +72,7 @@ def _draw(panel: Axes, matrix: Matrix, settings: str, schedule: str) -> None:
                 frame = Rectangle((across + 0.08, down + 0.08), 0.84, 0.84, fill=False, edgecolor="black")
                 frame.set_linewidth(2.2 if cell.contradicted else 0.6)
                 panel.add_patch(frame)
+            if cell.row["evidence"] == Evidence.PROOF:
+                panel.hlines(down + 0.78, across + 0.32, across + 0.68, color="black", linewidth=0.8)
             weight = "bold" if cell.contradicted else "normal"
             panel.text(across + 0.5, down + 0.52, known.letter, ha="center", va="center", fontsize=7, weight=weight)

@@ -1,0 +1,118 @@
+"""What an attack came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amsgrad_exp.attack.confirm import Confirmation
+from amsgrad_exp.attack.search import Found
+from amsgrad_exp.attack.sequences import in_words
+from amsgrad_exp.engines.held import Slopes
+from amsgrad_exp.records.run import Run
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """A problem on which an optimizer goes to the worst point; one only once it is confirmed.
+
+    Attributes:
+        confirmation: of the problem, and the runs that make it.
+        config: the experiment that repeats the first of them, with a constant step size from x*.
+    """
+
+    confirmation: Confirmation
+    config: Path
+
+    @property
+    def slopes(self) -> Slopes:
+        """Over one period."""
+        return self.confirmation.fall.slopes
+
+    @property
+    def optimum(self) -> float:
+        """x*, an end of [−1, 1]."""
+        return -1.0 if sum(self.slopes) > 0 else 1.0
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether every run that was to be made went to the worst end and stayed there."""
+        return self.confirmation.confirmed
+
+    @property
+    def words(self) -> str:
+        """The problem in a line."""
+        return in_words(self.slopes)
+
+    def run(self, schedule: str) -> Run | None:
+        """The first run with that schedule, which is from x*; None where none was made."""
+        completed = (run for run in self.confirmation.runs if run.summary.status == "completed")
+        return next((run for run in completed if run.trial.schedule == schedule), None)
+
+    @property
+    def regret(self) -> float | None:
+        """R(T)/T with step sizes α/√t, from x*."""
+        run = self.run("inv-sqrt")
+        return run.result.regret if run else None
+
+    @property
+    def limit_regret(self) -> float | None:
+        """The exact limit of R(T)/T with a constant step size, where that run repeats itself bit for bit."""
+        run = self.run("constant")
+        return getattr(run.result, "limit_regret", None) if run else None
+
+    def document(self) -> dict[str, Any]:
+        """What ``--json`` says of it."""
+        return {
+            "period": len(self.slopes),
+            "slopes": list(self.slopes),
+            "optimum": self.optimum,
+            "config": str(self.config),
+            "confirmed": self.confirmed,
+            "regret": self.regret,
+            "limit_regret": self.limit_regret,
+        }
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What an attack came to.
+
+    Attributes:
+        optimizer: its name.
+        directory: where it is kept.
+        found: how many problems were tried, and what they did.
+        counterexample: the smallest problem that fell, or the smallest that was confirmed; None where none fell.
+        seconds: wall time, confirmation included.
+        interrupted: whether it was ended early.
+    """
+
+    optimizer: str
+    directory: Path
+    found: Found
+    counterexample: Counterexample | None
+    seconds: float
+    interrupted: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is a confirmed counterexample: the optimizer fails."""
+        return self.counterexample is not None and self.counterexample.confirmed
+
+    def document(self) -> dict[str, Any]:
+        """What ``--json`` says of it."""
+        return {
+            "schema": SCHEMA,
+            "optimizer": self.optimizer,
+            "problems": self.found.problems,
+            "falls": self.found.falls,
+            "survives": self.found.survives,
+            "unsettled": self.found.unsettled,
+            "found": self.failed,
+            "counterexample": self.counterexample.document() if self.counterexample else None,
+            "smallest_period": self.found.smallest_period,
+            "seconds": round(self.seconds, 3),
+        }

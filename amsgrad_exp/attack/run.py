@@ -1,0 +1,116 @@
+"""An attack from end to end: search, shrink, confirm, and what is written.
+
+``<out>/<optimizer>/<id>/`` holds ``attack.json``, what came out; and where something fell ``counterexample.yaml``,
+which `amsgrad-exp run --config` repeats, and below ``counterexample/`` the recorded runs that confirm it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
+
+from amsgrad_exp.attack.confirm import all_cases, confirm
+from amsgrad_exp.attack.result import Attack, Counterexample
+from amsgrad_exp.attack.search import Fall, Found, Limits, Search
+from amsgrad_exp.attack.sequences import canonical
+from amsgrad_exp.attack.shrink import shrink
+from amsgrad_exp.attack.target import Target
+from amsgrad_exp.records.files import write_atomically
+
+
+class Watch:
+    """Who looks on at an attack; this one looks away."""
+
+    def searching(self, found: Found, elapsed: float) -> None:
+        """Called several times a second, with what was found so far and which part of the time is over."""
+
+    def shrunk(self, fall: Fall) -> None:
+        """Called with every smaller problem."""
+
+    def confirming(self, done: int, total: int) -> None:
+        """Called before every run that confirms, with how many there were."""
+
+    def should_stop(self) -> bool:
+        """Asked several times a second; True ends the attack, and what was found so far is kept."""
+        return False
+
+    def note(self, line: str) -> None:
+        """A line on what went wrong and stopped nothing."""
+
+
+def attack(target: Target, limits: Limits, out: Path, executor: Executor, watch: Watch | None = None) -> Attack:
+    """Search for a problem on which an optimizer fails, shrink it, confirm it, and keep all that under ``out``.
+
+    Args:
+        target: the optimizer.
+        limits: how far to search; confirming takes its own time.
+        out: a directory, made where it is missing.
+        executor: where lanes are run, on threads of this process.
+        watch: who looks on.
+
+    Raises:
+        RunFailed: the optimizer raised, or x was finite on no problem.
+        RunError, OSError: what was found could not be kept.
+    """
+    watch = watch or Watch()
+    begun = time.monotonic()
+    directory = out / target.settings.name / uuid.uuid4().hex
+    directory.mkdir(parents=True)
+    try:
+        search = Search(
+            target.make_lanes,
+            target.at_once,
+            limits,
+            executor,
+            first=target.first,
+            theory=target.theory,
+            should_stop=watch.should_stop,
+            on_found=lambda found: watch.searching(found, (time.monotonic() - begun) / limits.seconds),
+        )
+        search.run()
+        counterexample = _confirmed(target, search, directory, watch)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            directory.rmdir()  # where nothing was found yet
+        raise
+    found, seconds = search.found, time.monotonic() - begun
+    result = Attack(target.settings.name, directory, found, counterexample, seconds, interrupted=watch.should_stop())
+    write_atomically(directory / "attack.json", json.dumps(result.document(), indent=2).encode() + b"\n")
+    return result
+
+
+def _confirmed(target: Target, search: Search, directory: Path, watch: Watch) -> Counterexample | None:
+    """The first fall that is confirmed, else the first of those that are not; None where nothing fell."""
+    counterexample = None
+    for fall in _worth_confirming(search, watch):
+        confirmation = confirm(
+            target.settings,
+            fall,
+            directory,
+            on_run=watch.confirming,
+            should_stop=watch.should_stop,
+            on_note=watch.note,
+        )
+        if confirmation.confirmed or counterexample is None:
+            trial, _ = next(all_cases(target.settings, fall))
+            counterexample = Counterexample(confirmation, directory / "counterexample.yaml")
+            write_atomically(counterexample.config, trial.to_yaml().encode())
+        if confirmation.confirmed or watch.should_stop():
+            break
+    return counterexample
+
+
+def _worth_confirming(search: Search, watch: Watch) -> Iterator[Fall]:
+    """The smallest problem, shrunk; then, should that not be confirmed, as it was found; then the quickest."""
+    candidates = search.found.candidates()
+    if not candidates:
+        return
+    quickest = min(candidates, key=lambda fall: fall.crossing)
+    falls = [shrink(search, candidates[0], watch.shrunk), candidates[0], quickest]
+    yield from dict.fromkeys(replace(fall, slopes=canonical(fall.slopes)) for fall in falls)

@@ -1,0 +1,246 @@
+"""The search: families, then what did not settle for longer, then random problems and neighbours of dangerous ones."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from amsgrad_exp.attack.drift import FIRST_STEPS, MakeLanes, Measured, measure
+from amsgrad_exp.attack.families import families, neighbours, random_sequences
+from amsgrad_exp.attack.sequences import fair, size
+from amsgrad_exp.engines.held import Slopes
+
+QUICK = 15_000  # steps a whole movement has for each period's, not to be too slow for the literal loop
+SLOWER = 1.5  # times the quickest, where none is quick
+STOP_SECONDS = 0.1  # how often it is asked whether to stop
+MOST_CHECKED = 200  # falls held against the theory
+LONGER = 256  # problems, and so many doublings more, that did not settle
+MORE_DOUBLINGS = 3
+SLOW = 1000  # lanes: where fewer are worth taking together, each is a parameter
+BATCHES_OF_SLOW, LONGEST_OF_SLOW = 4, 128  # of them, and the longest period
+DANGEROUS, NEIGHBOURS = 32, 32  # of the local search, and how many of each
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far to search.
+
+    Attributes:
+        seconds: of wall time.
+        problems: how many at most; with it and no lack of seconds, the same ones every time.
+        max_period: of a problem.
+        seed: of the random ones.
+    """
+
+    seconds: float = 30.0
+    problems: int | None = None
+    max_period: int = 4096
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Fall:
+    """A problem on which the iterate goes to the worst end.
+
+    Attributes:
+        slopes: over one period.
+        outward: how much of all movement leads there, in (0, 1].
+        speed: how far a step moves in the mean.
+        steps: T, after which that was seen.
+    """
+
+    slopes: Slopes
+    outward: float
+    speed: float
+    steps: int
+
+    @property
+    def crossing(self) -> float:
+        """P/outward: in how many steps the iterate gets as far as all moves of a period together."""
+        return len(self.slopes) / self.outward
+
+
+@dataclass
+class Found:
+    """What a search has come to so far.
+
+    Attributes:
+        problems, falls, survives, unsettled: how many were tried, and what they did.
+        fallen: those that fell.
+        dangerous: those that settled and are nearest to falling, by how near.
+        doubtful: those that did not settle and may yet fall, by their drift.
+    """
+
+    problems: int = 0
+    survives: int = 0
+    unsettled: int = 0
+    fallen: list[Fall] = field(default_factory=list)
+    dangerous: list[tuple[float, Slopes]] = field(default_factory=list)
+    doubtful: list[tuple[float, Slopes]] = field(default_factory=list)
+
+    @property
+    def falls(self) -> int:
+        return len(self.fallen)
+
+    @property
+    def smallest_period(self) -> int | None:
+        """The smallest period at which anything fell."""
+        return min((len(fall.slopes) for fall in self.fallen), default=None)
+
+    @property
+    def longest_crossing(self) -> float:
+        """What `Fall.crossing` may be for a fall to be worth confirming."""
+        return max(QUICK, SLOWER * min((fall.crossing for fall in self.fallen), default=0.0))
+
+    def candidates(self) -> list[Fall]:
+        """The falls that are worth confirming, the smallest first."""
+        worth = (fall for fall in self.fallen if fall.crossing <= self.longest_crossing)
+        return sorted(worth, key=lambda fall: size(fall.slopes))
+
+    def add(self, measured: Measured) -> None:
+        """Count some problems."""
+        falls, settled = measured.falls, measured.settled
+        self.problems += len(settled)
+        self.survives += int(np.sum(settled & ~falls))
+        self.unsettled += int(np.sum(~settled))
+        fair_drift = np.array([fair(slopes) for slopes in measured.sequences])
+        danger = np.where(settled, measured.outward / fair_drift, -np.inf)
+        for lane in np.flatnonzero(falls).tolist():
+            outward, speed = float(measured.outward[lane]), float(measured.speed[lane])
+            self.fallen.append(Fall(measured.sequences[lane], outward, speed, measured.steps))
+        for lane in np.argsort(-danger)[:DANGEROUS].tolist():
+            self.dangerous.append((float(danger[lane]), measured.sequences[lane]))
+        doubt = np.where(settled, -np.inf, measured.outward)
+        for lane in np.argsort(-doubt)[:LONGER].tolist():
+            if np.isfinite(doubt[lane]):
+                self.doubtful.append((float(doubt[lane]), measured.sequences[lane]))
+        self.dangerous = sorted(self.dangerous, reverse=True)[:DANGEROUS]
+        self.doubtful = sorted(self.doubtful, reverse=True)[:LONGER]
+
+    def take_back(self, fall: Fall) -> None:
+        """Count a fall as unsettled."""
+        self.fallen.remove(fall)
+        self.unsettled += 1
+
+
+@dataclass
+class Search:
+    """One search.
+
+    Args:
+        make_lanes: makes lanes of sequences and of where x is held.
+        at_once: how many lanes are worth taking together.
+        limits: how far to go.
+        executor: where lanes are run.
+        first: the first T at which a drift is taken, or more.
+        theory: the sign of a drift by theory, positive towards the worst end; None where nothing is known.
+        should_stop: asked several times a second.
+        on_found: called with what was found so far.
+    """
+
+    make_lanes: MakeLanes
+    at_once: int
+    limits: Limits
+    executor: Executor
+    first: int = FIRST_STEPS
+    theory: Callable[[Slopes], float | None] = lambda slopes: None
+    should_stop: Callable[[], bool] = lambda: False
+    on_found: Callable[[Found], object] = lambda found: None
+
+    def __post_init__(self) -> None:
+        self.found = Found()
+        self._deadline = time.monotonic() + self.limits.seconds
+
+    def over(self) -> bool:
+        """Whether to stop: there is no time left, or it was asked for."""
+        return self.should_stop() or time.monotonic() >= self._deadline
+
+    def run(self) -> Found:
+        """Search until something is found that is worth confirming, all families are tried, and nothing is in doubt; or
+        until the limits.
+
+        Raises:
+            RunFailed: the optimizer raised, or x was finite in no lane.
+        """
+        numbers = np.random.default_rng(self.limits.seed)
+        max_period = self.limits.max_period
+        self._try(self._families())
+        self._longer()
+        while not (self.over() or self._enough() or self.found.candidates()):
+            count = min(self.at_once, 4096)
+            near = [neighbours(numbers, slopes, NEIGHBOURS, max_period) for _, slopes in self.found.dangerous]
+            self._try([*random_sequences(numbers, count, max_period), *itertools.chain(*near)])
+            self._longer()
+        return self.found
+
+    def _families(self) -> list[Slopes]:
+        """All families; or, where that is more than the limits or lanes apart allow, some from everywhere in them."""
+        slow = self.at_once < SLOW
+        every = families(min(self.limits.max_period, LONGEST_OF_SLOW) if slow else self.limits.max_period)
+        most = min(
+            len(every), self.limits.problems or len(every), BATCHES_OF_SLOW * self.at_once if slow else len(every)
+        )
+        return [every[i] for i in np.linspace(0, len(every) - 1, most).astype(int)]
+
+    def measured(self, sequences: Sequence[Slopes], doublings: int = 4) -> Iterator[Measured]:
+        """What is seen of sequences, batch by batch; of fewer where it is over."""
+        by_period = sorted(dict.fromkeys(sequences), key=len)
+        batches = [by_period[i : i + self.at_once] for i in range(0, len(by_period), self.at_once)]
+        look = functools.partial(measure, first=self.first, doublings=doublings, should_stop=self.over)
+        pending = [self.executor.submit(look, self.make_lanes, batch) for batch in batches]
+        for future in pending:
+            measured = self._result(future)
+            if measured is None:
+                break
+            yield measured
+        for future in pending:
+            future.cancel()
+
+    def _result(self, future: Future[Measured | None]) -> Measured | None:
+        while not self.over():
+            try:
+                return future.result(STOP_SECONDS)
+            except NotYet:
+                self.on_found(self.found)
+        return future.result() if future.done() and not future.cancelled() else None
+
+    def _enough(self) -> bool:
+        return self.limits.problems is not None and self.found.problems >= self.limits.problems
+
+    def _try(self, sequences: Iterable[Slopes]) -> None:
+        left = None if self.limits.problems is None else self.limits.problems - self.found.problems
+        for measured in self.measured(list(itertools.islice(sequences, left))):
+            self.found.add(measured)
+            self.on_found(self.found)
+        self._hold_against_theory()
+
+    def _longer(self) -> None:
+        """Run for longer what did not settle and goes the wrong way: by theory, where that knows."""
+        doubtful = [(outward, slopes, self.theory(slopes)) for outward, slopes in self.found.doubtful]
+        self.found.doubtful = []
+        chosen = [slopes for outward, slopes, sign in doubtful if (outward if sign is None else sign) > 0]
+        if not chosen or self.found.candidates():
+            return
+        again = Found()
+        for measured in self.measured(chosen, doublings=4 + MORE_DOUBLINGS):
+            again.add(measured)
+        self.found.fallen += again.fallen
+        self.found.survives += again.survives
+        self.found.unsettled -= again.falls + again.survives
+        self._hold_against_theory()
+
+    def _hold_against_theory(self) -> None:
+        """Take back those of the smallest and of the quickest falls which by theory are none."""
+        smallest = sorted(self.found.fallen, key=lambda fall: size(fall.slopes))[: MOST_CHECKED // 2]
+        quickest = sorted(self.found.fallen, key=lambda fall: fall.crossing)[: MOST_CHECKED // 2]
+        for fall in dict.fromkeys((*smallest, *quickest)):
+            sign = self.theory(fall.slopes)
+            if sign is not None and sign <= 0:
+                self.found.take_back(fall)

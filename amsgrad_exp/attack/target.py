@@ -1,0 +1,91 @@
+"""What is attacked: an optimizer with its settings, how its lanes are made and what the theory says of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from amsgrad_exp.attack.drift import FIRST_STEPS, MakeLanes
+from amsgrad_exp.engines.held import Slopes
+from amsgrad_exp.errors import NoSteadyState
+from amsgrad_exp.problems.cycle import Cycle
+from amsgrad_exp.rules import OPTIMIZERS, arguments_of
+from amsgrad_exp.spec.optimizer import OptimizerSettings
+from amsgrad_exp.spec.published import published
+from amsgrad_exp.spec.read import load_experiment
+from amsgrad_exp.theory import drift
+
+COMPILED_LANES, TORCH_LANES, LANES_APART = 4096, 16_384, 48  # worth taking together
+MEMORIES = 4  # of the second moment, 1/(1 − β2), before the first drift is taken
+FIRST_OF_UNKNOWN = 4096  # steps, of an optimizer whose memory may be anywhere
+
+
+@dataclass(frozen=True)
+class Target:
+    """An optimizer to attack.
+
+    Attributes:
+        settings: complete.
+        make_lanes: makes lanes of it.
+        at_once: how many lanes are worth taking together.
+        first: the first T at which a drift is taken: as long as the memory of its second moment, or more.
+        theory: D on some slopes, positive towards the worst end; None where it is not known.
+    """
+
+    settings: OptimizerSettings
+    make_lanes: MakeLanes
+    at_once: int
+    first: int
+    theory: Callable[[Slopes], float | None]
+
+
+def target(name: str, settings: Mapping[str, float] | None = None, options: Mapping[str, str] | None = None) -> Target:
+    """The optimizer of that name at its own defaults.
+
+    Args:
+        name: a registered one, or an import path; that is imported, and tried for a few steps.
+        settings: lr, beta1, beta2 and eps that are to be others.
+        options: its own settings that are to be others, each as YAML writes it.
+
+    Raises:
+        ConfigError: there is no such optimizer, it takes no such setting, or it cannot be attacked.
+        RunFailed: it raised, or x was never finite.
+    """
+    own = published(name, options or {}) | dict(settings or {})
+    experiment = load_experiment(
+        optimizers=[name], settings=own, options=options, problem="cycle", constants={"slopes": "2,-1"}, steps=1
+    )
+    (complete,) = experiment.optimizers
+    first = FIRST_STEPS if name in OPTIMIZERS else FIRST_OF_UNKNOWN
+    while first * (1 - (complete.beta2 or 0.0)) < MEMORIES:
+        first *= 2
+    if name in OPTIMIZERS:
+        from amsgrad_exp.engines.compiled_held import CompiledHeldLanes
+
+        make = functools.partial(CompiledHeldLanes, complete)
+        return Target(complete, make, COMPILED_LANES, first, functools.cache(functools.partial(_theory, complete)))
+    from amsgrad_exp.engines.torch_lanes import lanes_of
+
+    arguments: dict[str, Any] = arguments_of(complete) | {"lr": complete.lr}
+    make_lanes, apart = lanes_of(name, arguments)
+    return Target(complete, make_lanes, LANES_APART if apart else TORCH_LANES, first, lambda slopes: None)
+
+
+def _theory(settings: OptimizerSettings, slopes: Slopes) -> float | None:
+    known = {name: value for name in ("beta1", "beta2", "eps") if (value := getattr(settings, name)) is not None}
+    try:
+        d = drift(
+            Cycle(slopes=slopes),
+            settings.name,
+            known.get("beta1", 0.0),
+            known.get("beta2", 0.0),
+            known.get("eps", 0.0),
+            settings.options,
+        )
+    except NoSteadyState:
+        return None
+    return None if np.isnan(d) else float(-np.sign(sum(slopes)) * d)

@@ -1,0 +1,75 @@
+"""attack."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from amsgrad_exp.cli.options import Json, Quiet, with_experiment_options
+from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
+from amsgrad_exp.errors import NotAsExpected
+
+SURVIVES = "survives"
+
+
+def _survives(expect: str | None) -> str | None:
+    if expect not in (None, SURVIVES):
+        raise typer.BadParameter(f"--expect takes {SURVIVES}, not {expect!r}")
+    return expect
+
+
+@with_experiment_options("lr", "beta1", "beta2", "eps", "option")
+def attack(
+    experiment: dict[str, Any],
+    optimizer: Annotated[str, typer.Option(help="A name, see 'list optimizers', or an import path.")],
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="How long to search and to shrink; confirming takes its own time.")
+    ] = 30.0,
+    problems: Annotated[
+        int | None, typer.Option(min=1, help="At most so many problems: the same ones every time.")
+    ] = None,
+    max_period: Annotated[int, typer.Option(min=2, max=100_000, help="Longest period of a problem.")] = 4096,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random problems.")] = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, max=1024, help="Threads; all cores by default.")] = None,
+    expect: Annotated[
+        str | None,
+        typer.Option(
+            metavar=SURVIVES, callback=_survives, help="Exit with 3 where there is a confirmed counterexample."
+        ),
+    ] = None,
+    no_figure: Annotated[bool, typer.Option("--no-figure", help="Write no figure.")] = False,
+    out: Annotated[Path, typer.Option("--out", help="Where attacks are kept.")] = Path("attacks"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search for a problem on which an optimizer goes to the worst point, at its own defaults or as set here."""
+    from amsgrad_exp import api
+    from amsgrad_exp.attack.search import Limits
+    from amsgrad_exp.output import attacks, console
+
+    limits = Limits(seconds, problems, max_period, seed)
+    settings = {name: experiment[name] for name in ("settings", "options")}
+    with (
+        interruptible() as interruption,
+        attacks.progress(optimizer, interruption, shown=not quiet) as watch,
+        optimizers_print_to_stderr(),
+    ):
+        result = api.attack(optimizer, out=out, limits=limits, jobs=jobs, watch=watch, **settings)
+    files = []
+    if result.counterexample and result.counterexample.run("constant") and not no_figure:
+        from amsgrad_exp.output.figures import counterexample
+
+        files = counterexample(result.directory / "counterexample", result.counterexample)
+    if as_json:
+        sys.stdout.write(json.dumps(result.document(), indent=2, allow_nan=False) + "\n")
+    elif not quiet:
+        attacks.describe(result, files)
+    if interruption.signal:
+        console.note(f"interrupted: what was found is in {result.directory}")
+        raise typer.Exit(128 + interruption.signal)
+    if expect and result.failed and result.counterexample:
+        raise NotAsExpected(f"{optimizer}: expected to survive, and fails on {result.counterexample.words}")

@@ -1,0 +1,142 @@
+"""`HeldLanes` of an optimizer that has a rule, in a compiled loop. It never imports torch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amsgrad_exp.engines.held import Floats, HeldLanes, Slopes
+from amsgrad_exp.engines.loops import (
+    compile_loop,
+    getter,
+    jitable,
+    make_coefficients,
+    reader,
+    setter,
+    sources,
+    stack_tile,
+)
+from amsgrad_exp.errors import RunFailed
+from amsgrad_exp.rules import hyper_of, rule_of
+from amsgrad_exp.rules.base import Rule
+from amsgrad_exp.spec.optimizer import OptimizerSettings
+
+TILE = 64  # lanes, as of `engines.lanes`
+STEPS_AT_ONCE = 4096
+
+
+class CompiledHeldLanes(HeldLanes):
+    """`HeldLanes` of a registered optimizer, all lanes with the same settings and a constant step size.
+
+    Args:
+        settings: of an optimizer that has a rule.
+        sequences, held: as of `HeldLanes`.
+    """
+
+    def __init__(self, settings: OptimizerSettings, sequences: Sequence[Slopes], held: Floats) -> None:
+        super().__init__(sequences, held)
+        lengths = np.array([len(sequence) for sequence in sequences])
+        first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        # All sequences one after the other, and for each place in them the next one, after the last the first.
+        self._slopes = np.concatenate([np.asarray(sequence, np.float64) for sequence in sequences])
+        self._following = np.arange(1, len(self._slopes) + 1)
+        self._following[first + lengths - 1] = first
+        self._rule = rule_of(settings)
+        h = hyper_of(settings)
+        self._hyper = np.array([h], np.float64).T.copy()
+        self._carry = np.array([self._rule.carry], np.float64).T.copy()
+        padding = -len(self) % TILE
+        self._x = np.append(self._held, np.repeat(self._held[-1:], padding))
+        self._places = np.append(first, np.repeat(first[-1:], padding))
+        start = np.array(list(self._rule.state.values()), np.float64)
+        self._state = np.repeat(start[:, None], len(self._x), axis=1)
+
+    def advance(self, stop: int, begin: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        counted = np.pad(np.array([begin, end]), ((0, 0), (0, len(self._x) - len(self))))
+        sums = np.zeros((2, len(self._x)))
+        fill, loop = make_coefficients(self._rule), make_held_loop(self._rule)
+        while self.step < stop:
+            upto = min(stop, self.step + STEPS_AT_ONCE)
+            scales = np.empty((1, upto - self.step, 1))
+            varied = np.empty((self._rule.number_of_coefficients, upto - self.step, 1))
+            fill(self._carry, self._hyper, np.ones(upto - self.step), self.step, scales, varied)
+            coefficients = np.concatenate([scales, varied])[:, :, 0]
+            loop(
+                self._state,
+                self._x,
+                self._places,
+                self._slopes,
+                self._following,
+                self._hyper,
+                coefficients,
+                counted - self.step,
+                sums,
+            )
+            self.step = upto
+            if not np.isfinite(sums).all(axis=0).any():
+                raise RunFailed(f"x became infinite or NaN by step {upto - 1}, whatever the slopes")
+        return sums[0, : len(self)], sums[1, : len(self)]
+
+
+@functools.cache
+def make_held_loop(rule: Rule) -> Callable[..., None]:
+    """Compile the loop of one rule over tiles of lanes whose x is held, steps, and the lanes of a tile.
+
+    It advances ``state`` (slots, lanes) and ``places`` (lanes,), the place of each lane's next slope in ``slopes``,
+    after which comes ``following[place]``, and adds moves and their magnitudes to ``sums`` (2, lanes), from the
+    positions ``counted[0]`` on and up to, not including, ``counted[1]``, (2, lanes). ``x`` is (lanes,), ``hypers``
+    (hyper-parameters, 1), ``coefficients`` (1 + coefficients, steps): α_t/α, then the rule's. Lanes are a multiple of
+    `TILE`.
+    """
+    update, hyper, slots = jitable(rule.update), rule.hyper, len(rule.state)
+    count = len(hyper._fields)
+    get_state = getter(0, 1 + slots) if rule.sees_x else getter(1, slots)
+    put_state, get_hyper = setter(1, slots), getter(0, count)
+    read, rows, version = reader(1 + rule.number_of_coefficients), 3 + slots, sources()
+    slope_row, width = 1 + slots, TILE
+
+    def loop(
+        state: Any,
+        x: Any,
+        places: Any,
+        slopes: Any,
+        following: Any,
+        hypers: Any,
+        coefficients: Any,
+        counted: Any,
+        sums: Any,
+    ) -> None:
+        _ = version
+        local, total = stack_tile(state, rows, width), stack_tile(sums, 2, width)
+        h = hyper(*get_hyper(hypers, 0))
+        for number in range(state.shape[1] // width):
+            first = number * width  # as in `make_loop`
+            for lane in range(width):
+                local[0, lane] = x[first + lane]
+                for row in range(slots):
+                    local[1 + row, lane] = state[row, first + lane]
+                for row in range(2):
+                    total[row, lane] = sums[row, first + lane]
+            for i in range(coefficients.shape[1]):
+                both = read(coefficients, i, 0)
+                for lane in range(width):
+                    place = places[first + lane]
+                    local[slope_row, lane] = slopes[place]
+                    places[first + lane] = following[place]
+                for lane in range(width):
+                    move, new = update(local[slope_row, lane], h.lr * both[0], both[1:], h, *get_state(local, lane))
+                    put_state(local, lane, new)
+                    move = move if counted[0, first + lane] <= i < counted[1, first + lane] else 0.0
+                    total[0, lane] += move
+                    total[1, lane] += abs(move)
+            for lane in range(width):
+                for row in range(slots):
+                    state[row, first + lane] = local[1 + row, lane]
+                for row in range(2):
+                    sums[row, first + lane] = total[row, lane]
+
+    return compile_loop(loop)

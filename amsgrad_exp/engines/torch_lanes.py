@@ -1,0 +1,182 @@
+"""`HeldLanes` of any `torch.optim.Optimizer`: one parameter tensor with an element for each lane, if it is elementwise.
+
+Whether it is is tested, never assumed: `lanes_of` says.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.optim.optimizer import Optimizer
+
+from amsgrad_exp.engines.held import Floats, HeldLanes, Slopes
+from amsgrad_exp.errors import ConfigError, RunFailed
+from amsgrad_exp.optimizers.importing import import_optimizer
+
+NUMBERS_AT_ONCE = 524_288  # slopes and moves laid out at once: they stay in the caches
+AGREEMENT = 1e-9  # of the largest move: a vectorized kernel and its scalar tail may round differently
+TRIED_LANES, TRIED_STEPS = 37, 24  # of the test: no multiple of a vector's width, and past a start's special cases
+
+
+class TorchHeldLanes(HeldLanes):
+    """`HeldLanes` of an imported optimizer.
+
+    Args:
+        build: makes the optimizer of a list of parameters, or of parameter groups.
+        sequences, held: as of `HeldLanes`.
+        apart: whether each lane is a parameter of its own, in a group of its own, instead of an element of one.
+
+    Raises:
+        ConfigError: the optimizer cannot be built, or takes no step without a closure.
+    """
+
+    def __init__(
+        self, build: Callable[..., Optimizer], sequences: Sequence[Slopes], held: Floats, *, apart: bool = False
+    ) -> None:
+        lengths = np.array([len(sequence) for sequence in sequences])
+        self._order = order = np.argsort(lengths, kind="stable")
+        super().__init__(sequences, np.asarray(held)[order])
+        # Lanes of one period side by side: what they are given at a step is then one row of one array.
+        ends = np.flatnonzero(np.diff(lengths[order], append=-1)) + 1
+        starts = [0, *ends[:-1].tolist()]
+        self._periods = [
+            (slice(start, end), np.array([sequences[lane] for lane in order[start:end]], np.float64).T.copy())
+            for start, end in zip(starts, ends.tolist(), strict=True)
+        ]
+        # Tensors that share their memory with NumPy's arrays; a lane apart is a view of its element.
+        self._x = torch.from_numpy(self._held.copy())
+        self._gradient = torch.zeros_like(self._x)
+        pieces = range(len(self)) if apart else [slice(None)]
+        self._parameters = [torch.nn.Parameter(self._x[piece].reshape(-1)) for piece in pieces]
+        self._gradients = [self._gradient[piece].reshape(-1) for piece in pieces]
+        try:
+            self._optimizer = build([{"params": [each]} for each in self._parameters] if apart else self._parameters)
+        except (Exception, SystemExit) as error:  # somebody's constructor may raise anything
+            raise ConfigError(f"the optimizer cannot be built: {' '.join(str(error).split())}") from error
+        if "closure" in _required(self._optimizer.step):
+            raise ConfigError("the optimizer needs a closure, which evaluates losses; here it is given slopes alone")
+
+    def advance(self, stop: int, begin: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        sums = np.zeros((2, len(self)))
+        begin, end = begin[self._order], end[self._order]
+        while self.step < stop:
+            steps = np.arange(self.step, min(stop, self.step + max(1, NUMBERS_AT_ONCE // len(self))))
+            slopes = np.empty((len(steps), len(self)))
+            for columns, of_period in self._periods:
+                slopes[:, columns] = of_period.take(steps % len(of_period), axis=0)
+            moves = self._moves(slopes)
+            if np.any(begin > steps[0]) or np.any(end <= steps[-1]):
+                moves[(steps[:, None] < begin) | (steps[:, None] >= end)] = 0
+            self.step += len(steps)
+            sums += moves.sum(axis=0), np.abs(moves).sum(axis=0)
+        back = np.argsort(self._order)
+        return sums[0, back], sums[1, back]
+
+    def _moves(self, slopes: Floats) -> Floats:
+        """The moves of so many steps, (steps, lanes), from the slopes."""
+        moves = np.empty_like(slopes)
+        held = torch.from_numpy(self._held)
+        for i, (now, move) in enumerate(zip(torch.from_numpy(slopes), torch.from_numpy(moves), strict=True)):
+            self._gradient.copy_(now)
+            for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
+                parameter.grad = gradient
+            try:
+                self._optimizer.step()
+            except (Exception, SystemExit) as error:  # somebody's optimizer may raise anything
+                said = " ".join(str(error).split())
+                raise RunFailed(
+                    f"the optimizer raised {type(error).__name__} at step {self.step + i}: {said}"
+                ) from error
+            torch.sub(held, self._x, out=move)
+            self._x.copy_(held)
+        if not np.isfinite(moves[-1]).any():
+            lost = np.flatnonzero(~np.isfinite(moves).any(axis=1))
+            raise RunFailed(f"x became infinite or NaN at step {self.step + int(lost[0])}, whatever the slopes")
+        return moves
+
+
+def _required(function: Callable[..., Any]) -> list[str]:
+    """The names of the arguments that a function cannot do without."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [each.name for each in parameters if each.default is each.empty and each.kind in (0, 1, 3)]
+
+
+def lanes_of(
+    path: str, arguments: Mapping[str, Any]
+) -> tuple[Callable[[Sequence[Slopes], Floats], TorchHeldLanes], bool]:
+    """How lanes of an imported optimizer are made: as elements of one parameter, if it is elementwise, else apart.
+
+    It is elementwise if what a lane does is the same, to `AGREEMENT`, wherever in the tensor it is, whatever its
+    neighbours do, and when it is alone.
+
+    Args:
+        path: its import path.
+        arguments: keyword arguments of its class.
+
+    Returns:
+        What makes lanes of sequences and of where x is held, and whether it does so apart.
+
+    Raises:
+        ConfigError: it cannot be imported or built, needs a closure, does not come to the same twice, or its parameters
+            depend on each other.
+        RunFailed: it raised, or x was finite in no lane; the message names the step.
+    """
+    try:
+        kind = import_optimizer(path)
+    except ValueError as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+
+    def build(parameters: Any) -> Optimizer:
+        torch.manual_seed(0)
+        return kind(parameters, **arguments)
+
+    for apart in (False, True):
+        if _independent(path, build, apart=apart):
+            return functools.partial(TorchHeldLanes, build, apart=apart), apart
+    raise ConfigError(
+        f"optimizer {path} cannot be attacked: what it does to a parameter depends on the others, "
+        "even where each is in a group of its own"
+    )
+
+
+def _independent(path: str, build: Callable[..., Optimizer], *, apart: bool) -> bool:
+    """Whether what each lane does is the same in another place, beside others, and alone.
+
+    Raises:
+        ConfigError: it does not come to the same twice.
+    """
+    numbers = np.random.default_rng(0)
+    slopes = numbers.integers(-100, 101, (TRIED_STEPS, TRIED_LANES)).astype(np.float64)
+    held = np.where(np.arange(TRIED_LANES) % 2, 1.0, -1.0)
+    order = numbers.permutation(TRIED_LANES)
+    louder = slopes * np.where(np.arange(TRIED_LANES) % 3, 1.0, 1000.0)
+
+    def moves(of: Floats, at: Floats) -> Floats:
+        lanes = TorchHeldLanes(build, [(0,)] * of.shape[1], at, apart=apart)
+        return lanes._moves(of)
+
+    first, again = moves(slopes, held), moves(slopes, held)
+    if not np.array_equal(first, again, equal_nan=True):
+        raise ConfigError(
+            f"optimizer {path} cannot be attacked: it does not come to the same twice, "
+            "so it is random or keeps something outside its own state"
+        )
+    alone = [moves(slopes[:, [lane]], held[[lane]]) for lane in range(3)]
+    quiet = louder[0] == slopes[0]
+    return all(
+        np.allclose(one, other, rtol=0, atol=AGREEMENT * float(np.nanmax(np.abs(first))), equal_nan=True)
+        for one, other in (
+            (first[:, order], moves(slopes[:, order], held[order])),
+            (first[:, quiet], moves(louder, held)[:, quiet]),
+            (first[:, :3], np.concatenate(alone, axis=1)),
+        )
+    )

@@ -1,0 +1,213 @@
+"""Everything that a torch optimizer keeps from one step to the next, as far as Python lets it be seen."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import sys
+import types
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer
+
+LIBRARIES = {"torch", "numpy", "amsgrad_exp", *sys.stdlib_module_names}
+"""Packages whose functions, classes and modules are taken to keep nothing themselves."""
+
+PRIMITIVES = (type(None), type(...), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.layout)
+
+Path = tuple[Any, ...]
+"""Names, keys and indices that lead from an optimizer to a number, through dicts and lists; None is the parameter."""
+
+Put = Callable[[Any], None]
+"""Puts another value where one was found."""
+
+
+class Survey:
+    """What an optimizer keeps: in its attributes, and in what its functions reach by closures, globals and classes.
+
+    What is reached from its attributes is its own; everything else lies outside, shared with any copy of it.
+
+    Args:
+        optimizer: of one parameter.
+        param: the parameter.
+        step: t, the number of steps taken.
+        counters: the paths of the numbers that count steps; without, every number in the optimizer's ``state`` or
+            groups that differs from t by at most 1 is taken for one.
+
+    Attributes:
+        own, outside: digests of both parts, but for the values of counters.
+        counters: how much each number that counts steps is more than t, by its path.
+        opaque: what cannot be seen through, or is reached from both sides; None where nothing is like that.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, param: Tensor, step: int, counters: Mapping[Path, int] | None = None
+    ) -> None:
+        self._param = param
+        self._step = step
+        self._given = counters
+        self._facts = {True: hashlib.sha256(), False: hashlib.sha256()}
+        self._seen: dict[int, tuple[int, bool, object]] = {id(optimizer): (0, True, optimizer)}
+        self._functions: list[types.FunctionType | type] = [type(optimizer)]
+        self._places: list[tuple[Put, Any]] = []
+        self.counters: dict[Path, int] = {}
+        self.opaque: str | None = None
+        self._walk(param, True)
+        self._walk(vars(param), True)
+        for name, value in vars(optimizer).items():
+            if name != "defaults":
+                self._walk(value, True, (name,) if name in ("state", "param_groups") else None)
+        for function in self._functions:  # grows on the way
+            self._code(function)
+        # Loading a state tears values that groups share with the defaults apart, and adds one default.
+        self._seen = {}
+        self._walk({"differentiable": False, **optimizer.defaults}, True)
+        self.own: bytes = self._facts[True].digest()
+        self.outside: bytes = self._facts[False].digest()
+
+    def restore_outside(self) -> None:
+        """Put every number, text and the like that lies outside back to what it was."""
+        for put, value in self._places:
+            put(value)
+
+    def _note(self, own: bool, *facts: object) -> None:
+        self._facts[own].update(repr(facts).encode())
+
+    def _walk(self, value: Any, own: bool, path: Path | None = None, put: Put | None = None) -> None:
+        if path is not None and self._counts(value, path):
+            self._note(own, "counter", self.counters[path])
+        elif isinstance(value, PRIMITIVES):
+            self._note(own, type(value).__name__, value)
+            if put is not None and not own:
+                self._places.append((put, value))
+        elif isinstance(value, types.FunctionType | type):
+            self._note(own, value.__module__, value.__qualname__)
+            if value not in self._functions:
+                self._functions.append(value)
+        elif isinstance(value, types.ModuleType | types.BuiltinFunctionType):
+            self._note(own, value.__name__)
+            if not isinstance(value.__self__ if hasattr(value, "__self__") else None, types.ModuleType | None):
+                self._walk(value.__self__, own)
+        elif isinstance(value, tuple):
+            self._look_into(value, own, None)
+        elif id(value) in self._seen:
+            number, was_own, _ = self._seen[id(value)]
+            self._note(own, "again", number)
+            if own != was_own:
+                self.opaque = f"a {type(value).__name__} of the optimizer that something outside of it keeps as well"
+        else:
+            self._seen[id(value)] = (len(self._seen), own, value)
+            self._note(own, type(value).__name__)
+            self._look_into(value, own, path)
+
+    def _counts(self, value: Any, path: Path) -> bool:
+        if self._given is not None:
+            if path in self._given:
+                self.counters[path] = self._given[path]
+        else:
+            number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+            if type(number) in (int, float) and abs(number - self._step) <= 1 and number == int(number):
+                self.counters[path] = int(number) - self._step
+        return path in self.counters
+
+    def _look_into(self, value: Any, own: bool, path: Path | None) -> None:
+        if isinstance(value, Tensor):
+            self._note(own, value.dtype, tuple(value.shape), bits(value))
+        elif isinstance(value, np.ndarray | np.generic):
+            self._note(own, value.dtype.str, value.shape, value.tobytes())
+        elif isinstance(value, dict | types.MappingProxyType):
+            self._items(value, own, path)
+        elif isinstance(value, list | tuple | deque):
+            self._note(own, len(value))
+            for index, item in enumerate(value):
+                if isinstance(value, list):
+                    self._walk(item, own, path and (*path, index), functools.partial(value.__setitem__, index))
+                else:
+                    self._walk(item, own)
+        elif isinstance(value, set | frozenset):
+            self._note(own, sorted(map(repr, value)))
+        else:
+            self._object(value, own)
+
+    def _items(self, mapping: Mapping[Any, Any], own: bool, path: Path | None) -> None:
+        items = list(mapping.items())
+        if all(isinstance(key, str) for key in mapping):
+            items.sort()
+        self._note(own, len(items))
+        for key, value in items:
+            self._walk(key, own)
+            put = functools.partial(mapping.__setitem__, key) if isinstance(mapping, dict) else None
+            self._walk(value, own, path and (*path, None if key is self._param else key), put)
+
+    def _object(self, value: Any, own: bool) -> None:
+        if isinstance(value, types.MethodType):
+            parts: Any = [value.__func__, value.__self__]
+        elif isinstance(value, staticmethod | classmethod):
+            parts = [value.__func__]
+        elif isinstance(value, functools.cached_property):
+            parts = [value.func]
+        elif isinstance(value, property):
+            parts = [value.fget, value.fset]
+        elif type(value).__module__ in ("typing", "types"):
+            parts = []
+        else:
+            self._walk(type(value), own)
+            parts = [getattr(value, "__dict__", None)]
+            try:
+                parts += value.__reduce_ex__(2)
+            except Exception:  # somebody's object may refuse in any way
+                self.opaque = f"a {type(value).__name__}"
+        for part in parts:
+            self._walk(list(part) if isinstance(part, Iterator) else part, own)
+
+    def _code(self, function: types.FunctionType | type) -> None:
+        """Look into a function's defaults, attributes and closure, and, outside of libraries, into what it names."""
+        if isinstance(function, type):
+            for base in function.__mro__:
+                if not in_library(base.__module__):
+                    for name, value in vars(base).items():
+                        if not name.startswith("__") and name != "_abc_impl":
+                            self._walk(value, False, put=functools.partial(setattr, base, name))
+            return
+        for part in (function.__defaults__, function.__kwdefaults__, function.__dict__):
+            self._walk(part, False)
+        for cell in function.__closure__ or ():
+            try:
+                self._walk(cell.cell_contents, False, put=functools.partial(setattr, cell, "cell_contents"))
+            except ValueError:  # an empty cell
+                continue
+        if in_library(function.__globals__.get("__name__")):
+            return
+        names = set(_names(function.__code__))
+        self._globals(function.__globals__, names)
+
+    def _globals(self, scope: dict[str, Any], names: set[str]) -> None:
+        for name in sorted(names & scope.keys()):
+            value = scope[name]
+            self._walk(value, False, put=functools.partial(scope.__setitem__, name))
+            if isinstance(value, types.ModuleType) and not in_library(value.__name__) and vars(value) is not scope:
+                self._globals(vars(value), names)
+
+
+def in_library(module: str | None) -> bool:
+    """Whether a module, by its name, belongs to `LIBRARIES`."""
+    return (module or "").partition(".")[0] in LIBRARIES
+
+
+def bits(tensor: Tensor) -> bytes:
+    """The bytes of a dense tensor's numbers, of any dtype."""
+    flat = tensor.detach().reshape(-1).contiguous()
+    return flat.view(torch.uint8).numpy().tobytes()
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """The names of globals and attributes that a function's code mentions, and that of the functions in it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)

@@ -1,0 +1,97 @@
+"""One step of a torch optimizer, of which most need no more than a gradient."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim import optimizer as torch_optimizer
+from torch.optim.optimizer import Optimizer
+
+from amsgrad_exp.problems.base import LinearProblem, Problem
+
+# A slope no smaller than this has the bits of autograd's, whose halves are then not rounded (tests/test_problems.py).
+SMALLEST_SLOPE = 1e-30
+
+PROFILED = Optimizer.profile_hook_step(lambda optimizer: None).__code__
+
+
+class Step:
+    """Takes an optimizer's steps on one parameter with one element, lean or in the literal way, to the same bits.
+
+    The lean way sets the gradient to the loss's slope, instead of differentiating, and calls the update itself, without
+    torch's wrapper for its profiler. It is for optimizers that see a gradient and nothing else: with a hook on the step
+    or on the parameter, or a ``zero_grad`` of its own, an optimizer is stepped as any program would.
+
+    Args:
+        problem: whose losses are differentiated.
+        optimizer: of this one parameter.
+        param: of shape (1,).
+    """
+
+    def __init__(self, problem: Problem, optimizer: Optimizer, param: torch.nn.Parameter) -> None:
+        self._problem = problem
+        self._optimizer = optimizer
+        self._param = param
+        self._number = np.dtype(str(param.dtype).removeprefix("torch.")).type
+        self._interval = problem.interval
+        self._smallest = 0.0 if isinstance(problem, LinearProblem) else SMALLEST_SLOPE
+        self._update = update_of(optimizer)
+        self._lean = sees_gradients_alone(optimizer, param)
+
+    def take(self, x: float, c: tuple[Any, ...], step_size: float) -> float:
+        """Take one step and clamp.
+
+        Args:
+            x: the parameter's number.
+            c: the loss's coefficients, NumPy numbers of the parameter's dtype.
+            step_size: α_t, of every parameter group.
+
+        Returns:
+            The parameter's number after it.
+
+        Raises:
+            Exception: whatever the optimizer raises.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = step_size
+        slope = self._problem.slope(self._number(x), *c) if self._lean else 0.0
+        if self._lean and not abs(slope) < self._smallest:
+            self._param.grad = torch.full((1,), float(slope), dtype=self._param.dtype)
+            self._update()
+            self._param.grad = None
+        else:
+            self._problem.loss(self._param, *map(float, c)).sum().backward()
+            self._optimizer.step()
+            self._optimizer.zero_grad()
+        x = self._param.item()
+        low, high = self._interval
+        if not low < x < high:
+            with torch.no_grad():
+                x = self._param.clamp_(low, high).item()
+        return x
+
+
+def update_of(optimizer: Optimizer) -> Callable[[], Any]:
+    """An optimizer's ``step``, out of the wrapper that torch puts every class's into."""
+    step = type(optimizer).step
+    if "step" in vars(optimizer) or getattr(step, "__code__", None) is not PROFILED:
+        return optimizer.step
+    return types.MethodType(step.__wrapped__, optimizer)  # type: ignore[attr-defined]
+
+
+def sees_gradients_alone(optimizer: Optimizer, param: torch.nn.Parameter) -> bool:
+    """Whether nothing of an optimizer's is called between one update and the next, as by a hook."""
+    hooks = (
+        optimizer._optimizer_step_pre_hooks,
+        optimizer._optimizer_step_post_hooks,
+        torch_optimizer._global_optimizer_pre_hooks,
+        torch_optimizer._global_optimizer_post_hooks,
+        param._backward_hooks,
+        param._post_accumulate_grad_hooks,
+    )
+    own_zero_grad = "zero_grad" in vars(optimizer) or type(optimizer).zero_grad is not Optimizer.zero_grad
+    return not own_zero_grad and not any(hooks)

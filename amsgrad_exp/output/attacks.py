@@ -1,0 +1,109 @@
+"""What people see of an attack."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from amsgrad_exp.attack.result import Attack, Counterexample
+from amsgrad_exp.attack.run import Watch
+from amsgrad_exp.attack.search import Fall, Found
+from amsgrad_exp.output import console
+from amsgrad_exp.output.progress import problem_progress
+from amsgrad_exp.records.summary import Summary
+
+
+class Onlooker(Watch):
+    """Shows a bar, and stops where the user asks."""
+
+    def __init__(self, should_stop: Callable[[], bool], update: Callable[[str, int, int], None]) -> None:
+        self._should_stop = should_stop
+        self._update = update
+
+    def searching(self, found: Found, elapsed: float) -> None:
+        expected = round(found.problems / elapsed) if elapsed > 0 else 0
+        self._update(f"searching: {found.falls:,} fall", found.problems, max(expected, found.problems, 1))
+
+    def shrunk(self, fall: Fall) -> None:
+        self._update(f"shrinking: period {len(fall.slopes)}", 0, 1)
+
+    def confirming(self, done: int, total: int) -> None:
+        self._update(f"confirming: run {min(done + 1, total)} of {total}", done, total)
+
+    def should_stop(self) -> bool:
+        return self._should_stop()
+
+    def note(self, line: str) -> None:
+        console.note(line)
+
+
+@contextlib.contextmanager
+def progress(label: str, should_stop: Callable[[], bool], *, shown: bool) -> Iterator[Watch]:
+    """Who looks on at an attack, on a terminal with a bar."""
+    with problem_progress(label, shown=shown) as update:
+        yield Onlooker(should_stop, update)
+
+
+def describe(attack: Attack, files: Sequence[Path] = ()) -> None:
+    """What an attack came to, a line a fact."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    table.add_row("optimizer", Text(attack.optimizer))
+    found, counterexample = attack.found, attack.counterexample
+    for name, value in _facts(counterexample) if counterexample else [("verdict", _survived(attack))]:
+        table.add_row(name, value)
+    smallest = f"; the smallest period of a fall is {found.smallest_period}" if found.falls else ""
+    table.add_row(
+        "searched",
+        f"{found.problems:,} problems: {found.falls:,} fall, {found.survives:,} survive, "
+        f"{found.unsettled:,} unsettled{smallest}",
+    )
+    table.add_row("time", f"{attack.seconds:.1f} s")
+    console.out.print(table)
+    if counterexample:
+        console.out.print("repeat amsgrad-exp run --config", shlex.quote(str(counterexample.config)), soft_wrap=True)
+    else:
+        console.out.print("kept in", attack.directory, soft_wrap=True)
+    if files:
+        console.out.print("figure", *files, soft_wrap=True)
+
+
+def _survived(attack: Attack) -> Text:
+    if not attack.found.problems:
+        return Text("nothing was tried", "yellow")
+    return Text.assemble(("survives", "green"), " all that was tried, which proves nothing about what was not")
+
+
+def _facts(counterexample: Counterexample) -> list[tuple[str, Text]]:
+    worst = f"x = {-counterexample.optimum:+g}"
+    if not counterexample.confirmed:
+        return [
+            ("suspect", Text(counterexample.words)),
+            ("verdict", Text(f"goes to the worst point, {worst}, in the search; that is not confirmed", "yellow")),
+        ]
+    summaries = [run.summary for run in counterexample.confirmation.runs]
+    facts = [
+        ("counterexample", Text(counterexample.words)),
+        ("verdict", Text.assemble(("fails", "red"), f": goes to the worst point, {worst}, and stays there")),
+        ("confirmed", Text(_confirmed(summaries))),
+        ("R(T)/T", Text(f"{counterexample.regret:.4g} with step sizes α/√t, T = {_longest(summaries):,}")),
+    ]
+    if counterexample.limit_regret is not None:
+        facts.append(("proof", Text(f"R(T)/T tends to {counterexample.limit_regret:.6g} with a constant step size")))
+    return facts
+
+
+def _longest(summaries: Sequence[Summary]) -> int:
+    return max(summary.steps for summary in summaries if summary.schedule == "inv-sqrt")
+
+
+def _confirmed(summaries: Sequence[Summary]) -> str:
+    engines = " and ".join(dict.fromkeys(summary.engine for summary in summaries))
+    dtypes = " and ".join(dict.fromkeys(summary.dtype for summary in summaries))
+    return f"by {len(summaries)} runs: from x*, the middle and the worst point, α/√t and constant, {engines}, {dtypes}"

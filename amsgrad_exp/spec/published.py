@@ -1,0 +1,48 @@
+"""The settings that an optimizer's authors, or the library that has it, publish: what it does when nothing is said."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection
+from typing import Any
+
+from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.spec.foreign import REFERENCE_KINDS
+
+LR = 1e-3  # of a class that has no default
+
+
+def published(name: str, without: Collection[str] = ()) -> dict[str, Any]:
+    """lr, and beta1, beta2, eps and the form of the update where it has them, as its own defaults say.
+
+    Args:
+        name: a registered name, or an import path; that is imported.
+        without: arguments of an imported class that are given otherwise.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    if name in OPTIMIZERS:
+        return dict(OPTIMIZERS[name].defaults)
+    if "." not in name:
+        return {}  # for whoever completes an experiment to refuse
+    from amsgrad_exp.optimizers.importing import import_optimizer
+
+    try:
+        parameters = inspect.signature(import_optimizer(name)).parameters
+    except ValueError as error:
+        raise ConfigError(f"optimizers: {' '.join(str(error).split())}") from error
+    own = {
+        argument: parameter.default
+        for argument, parameter in parameters.items()
+        if parameter.default is not parameter.empty and argument not in without
+    }
+    lr = own.get("lr")
+    found: dict[str, Any] = {"lr": lr if isinstance(lr, int | float) and not isinstance(lr, bool) else LR}
+    if REFERENCE_KINDS["betas"](own.get("betas")):
+        found["beta1"], found["beta2"] = own["betas"]
+    for argument in ("eps", "optimized_update"):
+        if REFERENCE_KINDS[argument](own.get(argument)):
+            found[argument] = own[argument]
+    return found

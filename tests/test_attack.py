@@ -1,0 +1,272 @@
+"""The search for a problem on which an optimizer fails: what is tried, what counts as a fall, what is confirmed."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amsgrad_exp.attack import confirm as confirming
+from amsgrad_exp.attack.confirm import confirm, steps_of
+from amsgrad_exp.attack.drift import measure
+from amsgrad_exp.attack.families import families, necklaces, neighbours, random_sequences, steep
+from amsgrad_exp.attack.run import Watch, attack
+from amsgrad_exp.attack.search import Fall, Found, Limits, Search
+from amsgrad_exp.attack.sequences import canonical, in_words, negated, reduced, size, written
+from amsgrad_exp.attack.shrink import simpler
+from amsgrad_exp.attack.target import Target, target
+from amsgrad_exp.engines.held import HeldLanes, Slopes
+from amsgrad_exp.errors import ConfigError, RunFailed
+from amsgrad_exp.problems.cycle import Cycle
+from amsgrad_exp.sweeps.workers import workers
+
+SLOPES = st.lists(st.integers(-9, 9), min_size=2, max_size=12).map(tuple).filter(lambda slopes: sum(slopes) != 0)
+
+
+@pytest.fixture
+def executor() -> Iterator[Executor]:
+    with workers(1) as threads:
+        yield threads
+
+
+def search_of(attacked: Target, limits: Limits, executor: Executor) -> Search:
+    return Search(attacked.make_lanes, attacked.at_once, limits, executor, first=attacked.first, theory=attacked.theory)
+
+
+@given(SLOPES, st.integers(0, 11))
+def test_all_rotations_of_a_sequence_are_shown_as_one(slopes: Slopes, shift: int) -> None:
+    shown = canonical(slopes)
+    at = shift % len(slopes)
+    assert canonical(slopes[at:] + slopes[:at]) == shown
+    assert shown * (len(slopes) // len(shown)) in {slopes[i:] + slopes[:i] for i in range(len(slopes))}
+    assert abs(shown[0]) == max(map(abs, slopes))
+
+
+@given(SLOPES)
+def test_simpler_problems_are_smaller_and_have_an_optimum(slopes: Slopes) -> None:
+    for other in simpler(slopes):
+        assert size(other) < size(slopes)
+        assert sum(other) != 0
+        assert len(other) > 1
+        assert reduced(other) == other
+
+
+@given(SLOPES)
+def test_a_sequence_reads_back_from_how_it_is_written(slopes: Slopes) -> None:
+    assert Cycle.model_validate({"slopes": written(slopes)}).slopes == slopes
+
+
+def test_a_problem_is_said_in_words() -> None:
+    assert in_words((74,) + (-1,) * 73) == "74 once, −1 seventy-three times, x* = −1"
+    assert in_words((-1000, 0, 0) + (1,) * 120) == "−1,000 once, 0 twice, 1 120 times, x* = 1"
+    assert in_words((3,) * 12 + (-1,) * 20) == "3 twelve times, −1 twenty times, x* = −1"
+
+
+def test_families_have_the_mirror_images_of_what_they_have() -> None:
+    tried = set(families(40))
+    assert {negated(slopes) for slopes in steep(40)} <= tried
+    for period, excess in itertools.product((5, 20, 40), (1, 2, 3)):
+        assert (period - 1 + excess,) + (-1,) * (period - 1) in tried
+        assert (-(period - 1 - excess),) + (1,) * (period - 1) in tried
+    assert all(len(slopes) <= 40 and sum(slopes) != 0 for slopes in tried)
+
+
+def test_necklaces_are_all_short_sequences_up_to_rotation() -> None:
+    found = {slopes for slopes in necklaces(3) if max(map(abs, slopes)) <= 2 and len(slopes) == 3}
+    every = {
+        canonical(slopes)
+        for slopes in itertools.product(range(-2, 3), repeat=3)
+        if any(slopes) and reduced(slopes) == slopes and len(canonical(slopes)) == 3
+    }
+    assert found == every
+
+
+def test_random_problems_depend_on_the_seed_alone() -> None:
+    one, again = (random_sequences(np.random.default_rng(3), 50, 100) for _ in range(2))
+    assert one == again
+    assert all(1 < len(slopes) <= 100 and sum(slopes) != 0 for slopes in one)
+    near = neighbours(np.random.default_rng(3), (5, -1, -1), 50, 4)
+    assert len(set(near)) > 10
+    assert all(1 < len(slopes) <= 4 and sum(slopes) != 0 for slopes in near)
+
+
+THEORY_KNOWS = ("adam", "rmsprop", "adamax", "adashift", "adabelief", "amsgrad", "lion")
+
+
+@pytest.mark.parametrize("name", THEORY_KNOWS)
+def test_the_drift_that_is_seen_is_the_theorys(name: str) -> None:
+    settings = {} if name == "lion" else {"beta2": 0.99} if name == "rmsprop" else {"beta1": 0.9, "beta2": 0.99}
+    attacked = target(name, settings)
+    sequences = [(30, *[-1] * 20), (25, *[-1] * 20), (-18, *[1] * 20), (3, 0, -1, -1, 2, -4)]
+    measured = measure(attacked.make_lanes, sequences, 2048)
+    assert measured is not None
+    assert measured.settled.all()
+    theory = [attacked.theory(slopes) for slopes in sequences]
+    periods = np.array([len(slopes) for slopes in sequences])
+    seen = measured.outward * measured.speed * periods / attacked.settings.lr
+    np.testing.assert_allclose(seen, np.array(theory, np.float64), rtol=1e-4, atol=1e-4)
+
+
+def test_lanes_of_torch_and_of_the_compiled_loop_see_the_same() -> None:
+    sequences = families(24)[::120]
+    compiled, torch = (target(name).make_lanes for name in ("adam", "torch.optim.Adam"))
+    one, other = (measure(make, sequences, 1024, doublings=2) for make in (compiled, torch))
+    assert one is not None
+    assert other is not None
+    np.testing.assert_allclose(one.outward, other.outward, atol=1e-6)
+    np.testing.assert_allclose(one.speed, other.speed, rtol=1e-6)
+    assert (one.falls == other.falls).all()
+
+
+class Fading(HeldLanes):
+    """Lanes whose drift is to the wrong end, and falls as 1/t^power."""
+
+    def __init__(self, power: float, sequences: Sequence[Slopes], held: Any) -> None:
+        super().__init__(sequences, held)
+        self.power = power
+
+    def advance(self, stop: int, begin: Any, end: Any) -> Any:
+        return -self._held * (end - begin) * float(stop) ** -self.power, (end - begin) * 1.0
+
+
+@pytest.mark.parametrize(("power", "falls"), [(0.0, True), (0.25, False), (0.5, False), (1.0, False)])
+def test_a_drift_that_dies_out_is_no_fall(power: float, falls: bool) -> None:
+    measured = measure(functools.partial(Fading, power), [(3, -1), (-3, 1, 1)])
+    assert measured is not None
+    assert measured.falls.tolist() == [falls, falls]
+
+
+def test_a_denominator_that_grows_for_ever_is_no_fall() -> None:
+    sequences = [(excess + period - 1, *[-1] * (period - 1)) for period in (20, 300, 1000) for excess in (1, 2, 5)]
+    measured = measure(target("adagrad").make_lanes, sequences)
+    assert measured is not None
+    assert not measured.falls.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("nothing", ConfigError, "unknown name 'nothing'"),
+        ("torch.nn.Linear", ConfigError, "is not a torch.optim.Optimizer class"),
+        ("torch.optim.LBFGS", ConfigError, "needs a closure"),
+        ("tests.optimizers.Global", ConfigError, "does not come to the same twice"),
+        ("tests.optimizers.Coupled", ConfigError, "depends on the others"),
+        ("tests.optimizers.NeverFinite", RunFailed, "x became infinite or NaN at step 0"),
+        ("tests.optimizers.RaisesLater", RunFailed, "the optimizer raised ZeroDivisionError at step 7: by zero"),
+        ("tests.optimizers.NeedsMore", ConfigError, "cannot be built"),
+    ],
+)
+def test_what_cannot_be_attacked_is_refused(name: str, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said) as raised:
+        target(name)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_an_optimizer_that_is_not_elementwise_is_run_as_a_parameter_a_lane(executor: Executor) -> None:
+    attacked = target("tests.optimizers.Normed")
+    assert attacked.at_once < target("tests.optimizers.Renamed").at_once
+    search = search_of(replace(attacked, first=64), Limits(problems=60, max_period=5), executor)
+    found = search.run()
+    assert found.problems == 60
+
+
+@pytest.mark.parametrize("name", ["tests.optimizers.Renamed", "sgd", "amsgrad", "adagrad"])
+def test_what_converges_survives(name: str, executor: Executor) -> None:
+    attacked = replace(target(name), first=512)
+    found = search_of(attacked, Limits(problems=1200, max_period=10), executor).run()
+    assert found.problems == 1200
+    assert found.falls == 0
+    assert found.survives > 1000
+
+
+def test_the_same_seed_and_number_of_problems_find_the_same(executor: Executor) -> None:
+    def found() -> Found:
+        search = search_of(target("rmsprop", {"beta2": 0.999}), Limits(problems=6000, max_period=12), executor)
+        return search.run()
+
+    one, again = found(), found()
+    assert one.problems == 6000
+    assert (one.fallen, one.survives, one.dangerous) == (again.fallen, again.survives, again.dangerous)
+
+
+def test_a_planted_sign_error_falls_and_is_shrunk_and_confirmed(
+    tmp_path: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirming, "LITERAL_STEPS_ALONE", 8000)
+    stages: list[int] = []
+
+    class Counting(Watch):
+        def confirming(self, done: int, total: int) -> None:
+            stages.append(done)
+
+    attacked = replace(target("tests.optimizers.SignError"), first=256)
+    result = attack(attacked, Limits(problems=400, max_period=4), tmp_path, executor, Counting())
+    assert result.failed
+    example = result.counterexample
+    assert example is not None
+    assert (example.slopes, example.optimum) == ((1, 0), -1.0)
+    assert result.found.falls > 300
+    assert len(example.confirmation.runs) == stages[-1] > 5
+    assert {run.summary.engine for run in example.confirmation.runs} == {"torch"}
+    assert {run.trial.problem.start for run in example.confirmation.runs} == {-1.0, 0.0, 1.0}
+    assert {run.summary.dtype for run in example.confirmation.runs} == {"float32", "float64"}
+
+
+def fall_of(slopes: Slopes, attacked: Target) -> Fall:
+    measured = measure(attacked.make_lanes, [slopes])
+    assert measured is not None
+    return Fall(slopes, abs(float(measured.outward[0])), float(measured.speed[0]), measured.steps)
+
+
+def test_only_what_goes_to_the_worst_end_is_confirmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirming, "LITERAL_STEPS", 0)
+    slopes = (11, *[-1] * 10)
+    lion, sgd = target("lion"), target("sgd")
+    fall = fall_of(slopes, lion)
+    assert confirm(lion.settings, fall, tmp_path).confirmed
+    assert not confirm(sgd.settings, fall_of(slopes, sgd), tmp_path).confirmed
+    assert steps_of(fall) % len(slopes) == 0
+
+
+def test_adams_counterexample_is_proved_by_the_limit_of_its_regret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirming, "LITERAL_STEPS", 0)
+    adam = target("adam", {"beta2": 0.99})
+    found = confirm(adam.settings, fall_of((100, *[-1] * 99), adam), tmp_path)
+    assert found.confirmed
+    limit = found.runs[0].result.limit_regret
+    assert limit is not None
+    assert limit > 1 / 100
+
+
+def test_what_theory_contradicts_is_no_fall(executor: Executor) -> None:
+    contradicted: Any = replace(target("signsgd"), theory=lambda slopes: -1.0)
+    found = search_of(contradicted, Limits(problems=100, max_period=3), executor).run()
+    assert found.falls == 0
+    assert found.unsettled > 0
+
+
+def test_a_search_that_is_stopped_keeps_what_it_has(tmp_path: Path, executor: Executor) -> None:
+    class Impatient(Watch):
+        seen = 0
+
+        def searching(self, found: Found, elapsed: float) -> None:
+            self.seen = found.problems
+
+        def should_stop(self) -> bool:
+            return self.seen > 0
+
+    result = attack(replace(target("sgd"), at_once=500), Limits(), tmp_path, executor, Impatient())
+    assert result.interrupted
+    assert 0 < result.found.problems < 10_000
+    assert (result.directory / "attack.json").exists()

@@ -1,0 +1,124 @@
+"""attack as a stranger runs it: what it prints, how it ends, what it keeps."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from amsgrad_exp.attack import confirm
+from tests.conftest import CommandLine
+from tests.test_processes import start
+
+KEYS = [
+    "schema",
+    "optimizer",
+    "problems",
+    "falls",
+    "survives",
+    "unsettled",
+    "found",
+    "counterexample",
+    "smallest_period",
+    "seconds",
+]
+FEW = ("--problems", "200", "--seconds", "300", "--max-period", "4")
+
+
+def test_an_optimizer_that_fails_ends_with_3_and_a_counterexample_that_repeats(
+    in_process: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirm, "LITERAL_STEPS", 3000)
+    done = in_process("attack", "--optimizer", "signsgd", *FEW, "--json", "--expect", "survives")
+    assert done.returncode == 3
+    assert done.stderr == ("amsgrad-exp: signsgd: expected to survive, and fails on 3 once, −1 twice, x* = −1\n")
+    document = json.loads(done.stdout)
+    assert list(document) == KEYS
+    assert (document["schema"], document["optimizer"], document["found"]) == (1, "signsgd", True)
+    assert document["problems"] == 200 == document["falls"] + document["survives"] + document["unsettled"]
+    example = document["counterexample"]
+    assert (example["period"], example["slopes"], example["optimum"]) == (3, [3, -1, -1], -1.0)
+    assert example["confirmed"]
+    assert example["regret"] > 0.1
+    config = tmp_path / example["config"]
+    assert {path.name for path in config.parent.iterdir()} == {
+        "attack.json",
+        "counterexample",
+        "counterexample.png",
+        "counterexample.svg",
+        "counterexample.yaml",
+    }
+    assert json.loads((config.parent / "attack.json").read_text()) == document
+    again = in_process("run", "--config", str(config), "--json")
+    (run,) = json.loads(again.stdout)["runs"]
+    assert (run["iterate"], run["limit_regret"]) == ("worst", example["limit_regret"])
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_what_survives_is_said_to_prove_nothing(columns: str, command_line: CommandLine, tmp_path: Path) -> None:
+    done = command_line("attack", "--optimizer", "sgd", *FEW, "--expect", "survives", env={"COLUMNS": columns})
+    assert all(len(line) <= int(columns) for line in done.stdout.splitlines()[:-1])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "survives all that was tried, which proves nothing about what was not" in " ".join(done.stdout.split())
+    assert "200 problems: 0 fall, 200 survive, 0 unsettled" in " ".join(done.stdout.split())
+    (kept,) = tmp_path.glob("attacks/sgd/*/attack.json")
+    assert json.loads(kept.read_text())["counterexample"] is None
+
+
+def test_settings_of_the_optimizer_are_taken(in_process: CommandLine) -> None:
+    settings = ("--beta1", "0", "--beta2", "0.1", "--max-period", "3", "--problems", "40", "--seconds", "300")
+    document = json.loads(in_process("attack", "--optimizer", "amsgrad", *settings, "--json").stdout)
+    assert (document["problems"], document["falls"]) == (40, 0)
+    done = in_process("attack", "--optimizer", "sgd", "--beta2", "0.5")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["--optimizer", "amsgrd"], 2, "did you mean amsgrad?"),
+        (["--optimizer", "torch.nn.Linear"], 2, "is not a torch.optim.Optimizer class"),
+        (["--optimizer", "torch.optim.LBFGS"], 2, "needs a closure"),
+        (["--optimizer", "tests.optimizers.Global"], 2, "keeps something outside its own state"),
+        (["--optimizer", "tests.optimizers.NeverFinite"], 1, "x became infinite or NaN at step 0"),
+        (["--optimizer", "tests.optimizers.RaisesLater"], 1, "raised ZeroDivisionError at step 7: by zero"),
+        (["--optimizer", "adam", "--expect", "falls"], 2, "--expect takes survives"),
+        (["--optimizer", "adam", "--option", "nesterov=true"], 2, "nesterov"),
+        (["--optimizer", "adam", "--beta2", "2"], 2, "beta2: must be less than 1"),
+        (["--optimizer", "adam", "--seconds", "0"], 2, "--seconds"),
+        ([], 2, "Missing option"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_nothing_is_written(
+    arguments: list[str], status: int, said: str, in_process: CommandLine, tmp_path: Path
+) -> None:
+    done = in_process("attack", *arguments)
+    assert done.returncode == status
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert not (tmp_path / "attacks").exists()
+
+
+def test_an_output_that_cannot_be_made_is_said(in_process: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = in_process("attack", "--optimizer", "sgd", "--out", "file/below")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "file" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_keeps_what_was_found(number: int, status: int, tmp_path: Path) -> None:
+    process = start(tmp_path, "attack", "--optimizer", "sgd", "--seconds", "600", "--json")
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("attacks/sgd/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == status
+    (kept,) = tmp_path.glob("attacks/sgd/*/attack.json")
+    assert json.loads(stdout) == json.loads(kept.read_text())
+    assert stderr == f"interrupted: what was found is in {kept.parent.relative_to(tmp_path)}\n"
