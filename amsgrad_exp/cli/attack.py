@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from amsgrad_exp.cli.options import Json, Quiet, with_experiment_options
+from amsgrad_exp.cli.options import ATTACKS, Json, Quiet, with_experiment_options
+from amsgrad_exp.cli.report import Report, page_of_attack
 from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
 from amsgrad_exp.errors import NotAsExpected
 
@@ -42,7 +43,8 @@ def attack(
         ),
     ] = None,
     no_figure: Annotated[bool, typer.Option("--no-figure", help="Write no figure.")] = False,
-    out: Annotated[Path, typer.Option("--out", help="Where attacks are kept.")] = Path("attacks"),
+    page: Report = False,
+    out: Annotated[Path, typer.Option("--out", help="Where attacks are kept.")] = ATTACKS,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -64,6 +66,8 @@ def attack(
         from amsgrad_exp.output.figures import counterexample
 
         files = counterexample(result.directory / "counterexample", result.counterexample)
+    if page:
+        files.append(page_of_attack(result.directory))
     if as_json:
         sys.stdout.write(json.dumps(result.document(), indent=2, allow_nan=False) + "\n")
     elif not quiet:

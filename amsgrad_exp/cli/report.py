@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amsgrad_exp.cli.bounds import Bound, bounds_of
-from amsgrad_exp.cli.options import RUNS, SWEEPS
+from amsgrad_exp.cli.options import ATTACKS, RUNS, SWEEPS
 from amsgrad_exp.cli.signals import interruptible
+
+ROOTS = {"run": RUNS, "sweep": SWEEPS, "attack": ATTACKS}
 
 if TYPE_CHECKING:
     from amsgrad_exp.bounds import Bounds
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 def report(
     references: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN... | SWEEP | last", help="A directory, an id or its beginning, or 'last'."),
+        typer.Argument(metavar="RUN... | SWEEP | ATTACK | last", help="A directory, an id or its beginning."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Where the page goes: a file, or a directory.")] = Path(
         "report.html"
@@ -29,7 +31,7 @@ def report(
     bound: Bound = False,
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
-    """Write recorded runs, or a sweep, as one HTML file to look at and share; what was recorded last by default."""
+    """Write runs, a sweep, a gauntlet or an attack as one HTML file to share; what was recorded last by default."""
     from amsgrad_exp.output import console
     from amsgrad_exp.report.page import require, write
 
@@ -39,7 +41,7 @@ def report(
     path = out / "report.html" if out.is_dir() else out
     with interruptible() as interruption:
         known = functools.partial(bounds_of, interruption=interruption, quiet=False) if bound else None
-        page = page_of(references or ["last"], {"run": RUNS, "sweep": SWEEPS}, known)
+        page = page_of(references or ["last"], ROOTS, known)
     write(page, path)
     console.out.print("report", path, soft_wrap=True)
     if open_it:
@@ -68,6 +70,16 @@ def page_of_cells(directory: Path) -> Path:
 
     path = directory / "report.html"
     write(find.page_of_cells(directory), path)
+    return path
+
+
+def page_of_attack(directory: Path) -> Path:
+    """Write the page of an attack into its directory; return where."""
+    from amsgrad_exp.report import attacks
+    from amsgrad_exp.report.page import write
+
+    path = directory / "report.html"
+    write(attacks.page(directory), path)
     return path
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from amsgrad_exp.bounds import Bounds
 from amsgrad_exp.errors import ConfigError, NoSuchRun
 from amsgrad_exp.records.run import Run, read_run
-from amsgrad_exp.report import gauntlets, runs, sweeps
+from amsgrad_exp.report import attacks, gauntlets, runs, sweeps
 from amsgrad_exp.report.page import Page
 from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.spec.grid import Sweep
@@ -61,9 +61,16 @@ def _page_of_cells(directories: Sequence[Path], bounds_of: BoundsOf | None) -> P
     return page_of_cells(directories[0])
 
 
+def _page_of_attack(directories: Sequence[Path], bounds_of: BoundsOf | None) -> Page:
+    if bounds_of:
+        raise ConfigError("--bound is for runs, and this is an attack")
+    return attacks.page(directories[0])
+
+
 KINDS = (
     Kind("run", "summary.json", True, _page_of_runs),
     Kind("sweep", "sweep.yaml", False, _page_of_cells),
+    Kind("attack", "attack.json", False, _page_of_attack),
 )
 
 Found = tuple[Kind, Path]
@@ -85,9 +92,8 @@ def page_of(references: Sequence[str], roots: Mapping[str, Path], bounds_of: Bou
     found = list(dict.fromkeys(_find(reference, roots) for reference in references))
     kinds = list(dict.fromkeys(kind for kind, _ in found))
     if len(kinds) > 1 or (len(found) > 1 and not kinds[0].several):
-        raise ConfigError(
-            f"a page shows runs, or one sweep or gauntlet, not {' and '.join(path.name[:8] for _, path in found)}"
-        )
+        named = " and ".join(path.name[:8] for _, path in found)
+        raise ConfigError(f"a page shows runs, or one sweep, gauntlet or attack, not {named}")
     return kinds[0].page([directory for _, directory in found], bounds_of)
 
 
@@ -115,4 +121,4 @@ def _kind_of(directory: Path) -> Kind:
         if (directory / kind.mark).is_file():
             return kind
     marks = " and no ".join(kind.mark for kind in KINDS)
-    raise NoSuchRun(f"{directory} is not a {' or a '.join(kind.name for kind in KINDS)}: it has no {marks}")
+    raise NoSuchRun(f"{directory} is not {' or '.join(kind.name for kind in KINDS)}: it has no {marks}")

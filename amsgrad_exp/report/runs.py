@@ -32,6 +32,9 @@ BESIDE = " Thin dashes are a bound on R(t)/t, thin dots a published one."
 Beside = dict[str, NDArray[np.float64]]
 
 
+NOTHING: dict[str, Any] = {"entries": [], "problems": [], "decades": None, "note": ""}
+
+
 def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None) -> Page:
     """A page of one run or of several side by side.
 
