@@ -91,6 +91,29 @@ def a_gauntlet(out: Path) -> Swept:
     return swept(loaded, out)
 
 
+def an_attack(out: Path) -> Path:
+    """What an attack on Adam keeps, with a few of its runs."""
+    directory = out / "adam" / "1234abcd"
+    slopes = [96, *[-1] * 95]
+    for schedule in ("constant", "inv-sqrt"):
+        recorded(directory, "adam", problem="cycle", constants={"slopes": slopes}, schedule=schedule, name="found")
+    counterexample = {"period": 96, "slopes": slopes, "optimum": -1.0, "regret": 0.5, "limit_regret": 0.25}
+    document = {
+        "schema": 1,
+        "optimizer": "adam",
+        "problems": 1000,
+        "falls": 7,
+        "survives": 990,
+        "unsettled": 3,
+        "found": True,
+        "smallest_period": 77,
+        "seconds": 1.5,
+        "counterexample": counterexample,
+    }
+    (directory / "attack.json").write_text(json.dumps(document))
+    return directory
+
+
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[Run], Swept]]:
     """Two runs and a plane of 2 × 30 cells."""

@@ -26,7 +26,7 @@ from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.sweeps.run import Swept
 from amsgrad_exp.trace import Trace
 from tests.conftest import CommandLine
-from tests.pages import Written, a_gauntlet, page_of_runs, page_of_sweep, recorded, records
+from tests.pages import Written, a_gauntlet, an_attack, page_of_runs, page_of_sweep, recorded, records
 from tests.recorded import LONG, interrupt_after, trial
 from tests.sweeping import change, rows, small, swept
 
@@ -84,6 +84,26 @@ def test_a_page_of_a_gauntlet_has_the_rows_of_results_sqlite_and_their_commands(
         assert _parsed(cell["command"]) == one.model_copy(update={"name": "synthetic"})
     change(gauntlet.directory, "DELETE FROM cells WHERE cell > 4")
     assert "5 of 8 cells are done" in page_of_sweep(gauntlet.directory).text
+
+
+def test_a_page_of_an_attack_has_its_problem_and_its_runs(in_process: CommandLine, tmp_path: Path) -> None:
+    directory = an_attack(tmp_path / "attacks")
+    assert in_process("report", "1234").returncode == 0
+    made = Written((tmp_path / "report.html").read_text())
+    found = json.loads((directory / "attack.json").read_text())
+    assert [float(row["slope"]) for row in made.tables["slopes"]] == found["counterexample"]["slopes"]
+    assert made.facts["falls"] == ["7"]
+    assert "96 once, −1 ninety-five times" in made.text
+    assert {point["curve"] for point in made.tables["points"]} == {"1", "2"}
+    survivor = found | {"found": False, "counterexample": None, "smallest_period": None}
+    (tmp_path / "attacks" / "sgd" / "5678").mkdir(parents=True)
+    path = tmp_path / "attacks" / "sgd" / "5678" / "attack.json"
+    path.write_text(json.dumps(survivor))
+    assert in_process("report", "5678").returncode == 0
+    assert "proves nothing" in Written((tmp_path / "report.html").read_text()).text
+    path.write_text("{}")
+    failed = in_process("report", "5678")
+    assert (failed.returncode, failed.stderr) == (1, f"amsgrad-exp: {path} is damaged: it is not an attack's result\n")
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -12,12 +12,12 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from amsgrad_exp.records.run import Run
-from amsgrad_exp.report import runs
+from amsgrad_exp.report import attacks, runs
 from amsgrad_exp.report.find import page_of_cells
 from amsgrad_exp.report.page import write
 from amsgrad_exp.sweeps.run import Swept
 from tests.browser import launched
-from tests.pages import a_gauntlet, recorded, records
+from tests.pages import a_gauntlet, an_attack, recorded, records
 from tests.sweeping import rows, small, swept
 
 __all__ = ["records"]
@@ -41,6 +41,7 @@ def files(records: tuple[list[Run], Swept], tmp_path_factory: pytest.TempPathFac
         "runs": runs.page(records[0]),
         "sweep": page_of_cells(records[1].directory),
         "profile": page_of_cells(profile.directory),
+        "attack": attacks.page(an_attack(out)),
         "gauntlet": page_of_cells(a_gauntlet(out).directory),
     }
     for name, page in pages.items():
@@ -200,6 +201,21 @@ def test_a_gauntlets_cell_unfolds_and_its_rows_are_sorted_and_filtered(opened: O
 def test_an_unfolded_cell_makes_no_page_wider(opened: Opened, width: int) -> None:
     page = opened("gauntlet", width)
     page.locator("[data-cell]").first.click()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_an_attack_shows_its_slopes_and_its_curves(opened: Opened, width: int) -> None:
+    page = opened("attack", width)
+    page.locator("#points .plot svg").wait_for()
+    bars = page.locator("#slopes g.mark-rect path")
+    expect(bars).to_have_count(96)
+    steep, shallow = (bars.nth(number).bounding_box() for number in (0, 1))
+    assert steep
+    assert shallow
+    assert steep["height"] > 2 * shallow["height"] > 2
+    assert tooltip(page, bars.first) == {"t": "0", "slope": "96"}
+    expect(page.locator("#points g.mark-line.role-mark path")).to_have_count(4)
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 

@@ -91,7 +91,7 @@ def _confirming(run: Run) -> dict[str, Any]:
 
 
 def _slopes(slopes: Sequence[int]) -> Plot:
-    """The slopes over one period, as bars; of 1 and of −1000 both are seen."""
+    """The slopes over one period, as bars whose axis shows 1 and −1000 alike."""
     data = alt.NamedData("slopes", format=alt.CsvDataFormat(type="csv", parse={"t": "number", "slope": "number"}))
     bars = (
         alt.Chart(data)
@@ -101,6 +101,7 @@ def _slopes(slopes: Sequence[int]) -> Plot:
             x=alt.X("t:Q", title="step t of one period", scale=alt.Scale(domain=[0, len(slopes)], nice=False)),
             x2="end",
             y=alt.Y("slope:Q", title=None, scale=alt.Scale(type="symlog")),
+            y2=alt.Y2Datum(0),
             tooltip=["t:N", "slope:N"],
         )
         .properties(title="slope s of the loss f(x) = s·x", height=200)
