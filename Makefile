@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test agreement gauntlet lint smoke soak bench figures field attacks clean
+.PHONY: demo site test agreement gauntlet lint smoke soak bench figures field attacks clean
 
 demo: $(VENV)/installed-run  ## the paper's experiment at full length
 	$(BIN)/amsgrad-exp compare
@@ -41,6 +41,9 @@ field: $(VENV)/installed-run  ## docs/field.md, from a run of the gauntlet and o
 
 attacks: $(VENV)/installed-run  ## the table of docs/attack.md: every optimizer attacked, half an hour
 	$(BIN)/python docs/attacks.py
+
+site: $(VENV)/installed-dev  ## docs/site/, pages of the experiments for any static host; minutes
+	$(BIN)/python docs/site.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
