@@ -3,12 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test agreement gauntlet lint smoke soak bench figures field attacks clean
+.PHONY: demo site test agreement gauntlet lint smoke soak bench figures field attacks clean
 
 demo: $(VENV)/installed-run  ## the paper's experiment at full length
 	$(BIN)/amsgrad-exp compare
 
-test: $(VENV)/installed-dev  ## the test suite
+test: $(VENV)/browser  ## the test suite
 	$(BIN)/pytest
 
 agreement: $(VENV)/installed-dev  ## every optimizer against an independent implementation, as a table
@@ -42,8 +42,19 @@ field: $(VENV)/installed-run  ## docs/field.md, from a run of the gauntlet and o
 attacks: $(VENV)/installed-run  ## the table of docs/attack.md: every optimizer attacked, half an hour
 	$(BIN)/python docs/attacks.py
 
+site: $(VENV)/installed-dev  ## docs/site/, pages of the experiments for any static host; minutes
+	$(BIN)/python docs/site.py
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info
+
+# Pages are tested in a browser; where one is missing and continuous integration can have it, it is installed.
+$(VENV)/browser: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.browser || test -z "$$CI" || \
+	  DEBIAN_FRONTEND=noninteractive timeout 400 sh -c \
+	  'apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium' >/dev/null 2>&1 || \
+	  echo "no browser can be had: the tests that need one are skipped"
+	touch $@
 
 $(VENV)/pip:
 	$(PYTHON) -m venv $(VENV)

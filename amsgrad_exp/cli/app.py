@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from amsgrad_exp.cli import attack, gauntlets, records, runs, sweeps
+from amsgrad_exp.cli import attack, gauntlets, records, report, runs, sweeps
 from amsgrad_exp.errors import Refusal
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": records.verify,
     "show": records.show,
     "plot": records.plot,
+    "report": report.report,
     "list": records.list_,
 }
 for name, command in COMMANDS.items():

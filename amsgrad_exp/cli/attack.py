@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amsgrad_exp.cli.options import Json, Quiet, with_experiment_options
+from amsgrad_exp.cli.options import ATTACKS, Json, Quiet, with_experiment_options
+from amsgrad_exp.cli.report import Report, page_of_attack
 from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
 from amsgrad_exp.errors import NotAsExpected
+
+if TYPE_CHECKING:
+    from amsgrad_exp.attack.result import Attack
 
 SURVIVES = "survives"
 
@@ -42,7 +46,8 @@ def attack(
         ),
     ] = None,
     no_figure: Annotated[bool, typer.Option("--no-figure", help="Write no figure.")] = False,
-    out: Annotated[Path, typer.Option("--out", help="Where attacks are kept.")] = Path("attacks"),
+    page: Report = False,
+    out: Annotated[Path, typer.Option("--out", help="Where attacks are kept.")] = ATTACKS,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -59,17 +64,25 @@ def attack(
         optimizers_print_to_stderr(),
     ):
         result = api.attack(optimizer, out=out, limits=limits, jobs=jobs, watch=watch, **settings)
-    files = []
-    if result.counterexample and result.counterexample.run("constant") and not no_figure:
-        from amsgrad_exp.output.figures import counterexample
-
-        files = counterexample(result.directory / "counterexample", result.counterexample)
+    files = [] if no_figure else _figure(result)
+    pages = [page_of_attack(result.directory)] if page else []
     if as_json:
         sys.stdout.write(json.dumps(result.document(), indent=2, allow_nan=False) + "\n")
     elif not quiet:
         attacks.describe(result, files)
+        for path in pages:
+            console.out.print("report", path, soft_wrap=True)
     if interruption.signal:
         console.note(f"interrupted: what was found is in {result.directory}")
         raise typer.Exit(128 + interruption.signal)
     if expect and result.failed and result.counterexample:
         raise NotAsExpected(f"{optimizer}: expected to survive, and fails on {result.counterexample.words}")
+
+
+def _figure(result: Attack) -> list[Path]:
+    """Draw the counterexample, where there is one."""
+    if result.counterexample is None or result.counterexample.run("constant") is None:
+        return []
+    from amsgrad_exp.output.figures import counterexample
+
+    return counterexample(result.directory / "counterexample", result.counterexample)

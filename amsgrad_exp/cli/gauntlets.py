@@ -13,6 +13,7 @@ import typer
 
 from amsgrad_exp.cli import sweeps
 from amsgrad_exp.cli.options import SWEEPS, Dask, Export, Jobs, Json, Out, Quiet
+from amsgrad_exp.cli.report import Report
 from amsgrad_exp.cli.signals import optimizers_print_to_stderr
 from amsgrad_exp.errors import NotAsExpected
 from amsgrad_exp.verdict import Verdict
@@ -48,6 +49,7 @@ def gauntlet(
     dask: Dask = None,
     export: Export = None,
     no_figure: Annotated[bool, typer.Option("--no-figure", help="Write no figure.")] = False,
+    page: Report = False,
     out: Out = SWEEPS,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -66,7 +68,7 @@ def gauntlet(
     expected = _expectations(expect or [], loaded)
     with workers(jobs, dask) as executor:
         compute = functools.partial(api.sweep, loaded, out, executor)
-        swept = sweeps.complete(compute, export, figure=not no_figure, quiet=quiet or as_json)
+        swept = sweeps.complete(compute, export, figure=not no_figure, page=page, quiet=quiet or as_json)
     with swept.results() as results:
         matrix = verdicts(loaded, results)
     if as_json:

@@ -12,6 +12,7 @@ import typer
 
 RUNS = Path("logs")
 SWEEPS = Path("sweeps")
+ATTACKS = Path("attacks")
 
 
 def _csv(export: str | None) -> str | None:

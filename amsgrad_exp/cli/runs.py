@@ -13,6 +13,7 @@ import typer
 
 from amsgrad_exp.cli.bounds import Bound, bounds_of
 from amsgrad_exp.cli.options import Json, Out, Quiet, with_experiment_options
+from amsgrad_exp.cli.report import Report, page_of_runs
 from amsgrad_exp.cli.signals import Interruption, interruptible, optimizers_print_to_stderr
 from amsgrad_exp.errors import ConfigError, NotAsExpected
 from amsgrad_exp.verdict import Verdict
@@ -71,6 +72,7 @@ def compare(
     ] = None,
     bound: Bound = False,
     no_figure: Annotated[bool, typer.Option("--no-figure", help="Write no figure.")] = False,
+    page: Report = False,
     out: Out = Path("logs"),
     as_json: Json = False,
     quiet: Quiet = False,
@@ -94,6 +96,10 @@ def compare(
         report(runs, interruption, bounds, as_json=as_json, quiet=quiet)
     if runs and not no_figure:
         _draw("compare", runs, loaded.problem, bounds, quiet=quiet or as_json)
+    if runs and page:
+        path = page_of_runs(runs, bounds)
+        if not (quiet or as_json):
+            console.out.print("report", path, soft_wrap=True)
     if watch.failures:
         raise typer.Exit(1)
     wrong = _unmet(expected, runs)

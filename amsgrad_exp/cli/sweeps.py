@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amsgrad_exp.cli.options import RUNS, SWEEPS, Dask, Export, Jobs, Out, Quiet, with_experiment_options
+from amsgrad_exp.cli.report import Report, page_of_cells
 from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def sweep(
     dask: Dask = None,
     export: Export = None,
     no_figure: Annotated[bool, typer.Option("--no-figure", help="Write no figure.")] = False,
+    page: Report = False,
     out: Out = SWEEPS,
     quiet: Quiet = False,
 ) -> None:
@@ -42,7 +44,8 @@ def sweep(
 
     loaded = load_sweep(**experiment, grid=grid or [], optimizers=optimizer or [])
     with workers(jobs, dask) as executor:  # not in `complete`: Ctrl-C ends a wait for workers at once
-        complete(functools.partial(api.sweep, loaded, out, executor), export, figure=not no_figure, quiet=quiet)
+        compute = functools.partial(api.sweep, loaded, out, executor)
+        complete(compute, export, figure=not no_figure, page=page, quiet=quiet)
 
 
 def directory_of(reference: str, out: Path | None) -> Path | None:
@@ -65,8 +68,10 @@ def resume(directory: Path, jobs: int | None, dask: str | None, export: str | No
         complete(functools.partial(run.resume, directory, executor), export, figure=True, quiet=quiet)
 
 
-def complete(compute: Callable[..., Swept], export: str | None, *, figure: bool, quiet: bool) -> Swept:
-    """Compute a sweep or a gauntlet, or what one lacks; say, export and draw what came out."""
+def complete(
+    compute: Callable[..., Swept], export: str | None, *, figure: bool, quiet: bool, page: bool = False
+) -> Swept:
+    """Compute a sweep or a gauntlet, or what one lacks; say, export and draw what came out, and write its page."""
     from amsgrad_exp.output import console, progress
     from amsgrad_exp.sweeps.picture import draw, show
 
@@ -88,6 +93,8 @@ def complete(compute: Callable[..., Swept], export: str | None, *, figure: bool,
             results.export_csv(files[-1])
     if figure:
         files += draw(swept)
+    if page:
+        files.append(page_of_cells(swept.directory))
     for path in files if not quiet else ():
         console.out.print(path, soft_wrap=True)
     return swept

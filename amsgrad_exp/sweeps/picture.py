@@ -57,10 +57,10 @@ def _draw_axes(swept: Swept, sweep: Sweep) -> list[Path]:
         Panel(optimizer, mean_x[number], iterate[number], boundary(sweep, optimizer))
         for number, optimizer in enumerate(sweep.optimizers)
     ]
-    return phase_diagram(swept.directory / "phase", sweep.axes, panels, *_interval(sweep, mean_x))
+    return phase_diagram(swept.directory / "phase", sweep.axes, panels, *interval(sweep, mean_x))
 
 
-def _interval(sweep: Sweep, mean_x: NDArray[np.float64]) -> tuple[float, float]:
+def interval(sweep: Sweep, mean_x: NDArray[np.float64]) -> tuple[float, float]:
     """The lowest and the highest end of the cells' intervals; of their means where x is not bounded."""
     lows, highs = zip(*{trial.problem.interval for trial in sweep.representatives()}, strict=True)
     low, high = min(lows), max(highs)

@@ -51,24 +51,25 @@ def set_axis(axis: Axis, set_scale: Callable[..., None], name: str, values: Sequ
         values: ascending.
     """
     axis.set_label_text(SYMBOLS.get(name, name))
-    spacing = _spacing(values)
-    if spacing == "log":
+    spaced = spacing(values)
+    if spaced == "log":
         set_scale("log")
-    elif spacing == "log1m":
-        set_scale("function", functions=SPACINGS[spacing])
+    elif spaced == "log1m":
+        set_scale("function", functions=SPACINGS[spaced])
         axis.set_ticks([tick for tick in (0.5, *(1 - 10.0 ** -np.arange(20))) if values[0] <= tick <= values[-1]])
         axis.set_major_formatter("{x:.12g}")
 
 
 def edges(values: Sequence[float]) -> Floats:
     """Where the cells about n ascending values begin and end, in the middle of their spacing; float64 (n + 1,)."""
-    forward, inverse = SPACINGS[_spacing(values)]
+    forward, inverse = SPACINGS[spacing(values)]
     at = forward(np.asarray(values, float))
     gaps = np.diff(at) if len(at) > 1 else np.array([0.1 * abs(at[0]) or 0.1])
     return inverse(np.concatenate([at[:1] - gaps[0] / 2, (at[1:] + at[:-1]) / 2, at[-1:] + gaps[-1] / 2]))
 
 
-def _spacing(values: Sequence[float]) -> str:
+def spacing(values: Sequence[float]) -> str:
+    """How ascending values are spaced evenly: a key of `SPACINGS`; "linear" where in none of its ways."""
     numbers = np.asarray(values, float)
     if len(numbers) <= 2:
         return "linear"

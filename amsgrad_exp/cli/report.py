@@ -1,0 +1,97 @@
+"""report, and the pages that other commands write beside their results."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from amsgrad_exp.cli.bounds import Bound, bounds_of
+from amsgrad_exp.cli.options import ATTACKS, RUNS, SWEEPS
+from amsgrad_exp.cli.signals import interruptible
+
+ROOTS = {"run": RUNS, "sweep": SWEEPS, "attack": ATTACKS}
+
+if TYPE_CHECKING:
+    from amsgrad_exp.bounds import Bounds
+    from amsgrad_exp.records.run import Run
+
+
+def report(
+    references: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN... | SWEEP | ATTACK | last", help="A directory, an id or its beginning."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the page goes: a file, or a directory.")] = Path(
+        "report.html"
+    ),
+    bound: Bound = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write runs, a sweep, a gauntlet or an attack as one HTML file to share; what was recorded last by default."""
+    from amsgrad_exp.output import console
+    from amsgrad_exp.report.page import require, write
+
+    require()
+    from amsgrad_exp.report.find import page_of
+
+    path = out / "report.html" if out.is_dir() else out
+    with interruptible() as interruption:
+        known = functools.partial(bounds_of, interruption=interruption, quiet=False) if bound else None
+        page = page_of(references or ["last"], ROOTS, known)
+    write(page, path)
+    console.out.print("report", path, soft_wrap=True)
+    if open_it:
+        import webbrowser
+
+        if not webbrowser.open(path.resolve().as_uri()):
+            console.note(f"there is no browser to open {path} in")
+
+
+def page_of_runs(runs: Mapping[str, Run], bounds: Mapping[str, Bounds]) -> Path:
+    """Write the page of a comparison beside its figure, both by label; return where."""
+    from amsgrad_exp.report import runs as builder
+    from amsgrad_exp.report.page import write
+
+    first = next(iter(runs.values()))
+    path = first.directory.with_name(f"compare-{first.run_id}.html")
+    known = {runs[label].run_id: those for label, those in bounds.items()}
+    write(builder.page(list(runs.values()), known), path)
+    return path
+
+
+def page_of_cells(directory: Path) -> Path:
+    """Write the page of a sweep or a gauntlet into its directory; return where."""
+    from amsgrad_exp.report import find
+    from amsgrad_exp.report.page import write
+
+    path = directory / "report.html"
+    write(find.page_of_cells(directory), path)
+    return path
+
+
+def page_of_attack(directory: Path) -> Path:
+    """Write the page of an attack into its directory; return where."""
+    from amsgrad_exp.report import attacks
+    from amsgrad_exp.report.page import write
+
+    path = directory / "report.html"
+    write(attacks.page(directory), path)
+    return path
+
+
+def require(value: bool) -> bool:
+    """Refuse ``--report`` before anything is computed where no page could be written."""
+    if value:
+        from amsgrad_exp.report import page
+
+        page.require()
+    return value
+
+
+Report = Annotated[
+    bool, typer.Option("--report", callback=require, help="Write a page of the results, one HTML file, too.")
+]

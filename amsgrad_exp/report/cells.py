@@ -1,0 +1,38 @@
+"""The kept cells of a sweep or a gauntlet, checked, and what is missing of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from amsgrad_exp.errors import Damaged, RunError
+from amsgrad_exp.records.files import in_use
+from amsgrad_exp.spec.cells import Cells
+from amsgrad_exp.sweeps.store import Results, open_results
+
+
+@contextlib.contextmanager
+def checked(directory: Path, cells: Cells) -> Iterator[Results]:
+    """The results of a directory, every row of which is what was written.
+
+    Raises:
+        Damaged: one is not, or the files do not belong together.
+        RunError: no cell has been computed, or the results cannot be read.
+    """
+    if not (directory / "results.sqlite").is_file():
+        raise RunError(f"{directory} has no results.sqlite: none of its cells has been computed")
+    with open_results(directory, cells) as results:
+        if not len(results):
+            raise RunError(f"none of the {len(cells):,} cells of {directory} has been computed")
+        if wrong := sum(not right for _, right in results.checked_rows()):
+            raise Damaged(f"{directory / 'results.sqlite'} is damaged: {wrong:,} rows are not what was written")
+        yield results
+
+
+def missing(directory: Path, cells: Cells, done: int) -> list[str]:
+    """That not all cells are done, and what does the others, where that is so."""
+    if done == len(cells):
+        return []
+    rest = "it is under way" if in_use(directory) else f"amsgrad-exp resume {directory.name} does the others"
+    return [f"{done:,} of {len(cells):,} cells are done: {rest}."]

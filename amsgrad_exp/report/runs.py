@@ -1,0 +1,261 @@
+"""The page of recorded runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amsgrad_exp.bounds import Bounds
+from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.records.run import Run
+from amsgrad_exp.report.curves import Axis, Level, Panel, curves
+from amsgrad_exp.report.page import Page, Plot, as_csv, short
+from amsgrad_exp.report.style import LOG_LABELS, SPARSE_LOG_LABELS
+from amsgrad_exp.report.words import bound, verdict
+from amsgrad_exp.spec.command import run_command
+from amsgrad_exp.spec.labels import labels
+from amsgrad_exp.trace import Trace
+from amsgrad_exp.verdict import WORDS, Evidence
+
+MOST_POINTS = 500  # of a line
+ALL_POINTS = 4000  # of all lines of a panel: each is an element of the page
+FEWEST_POINTS = 100
+BOUNDS = {"bound": "bound on R(t)/t", "published_bound": "published bound"}
+BESIDE = " Thin dashes are a bound on R(t)/t, thin dots a published one."
+
+Beside = dict[str, NDArray[np.float64]]
+
+
+NOTHING: dict[str, Any] = {"entries": [], "problems": [], "decades": None, "note": ""}
+
+
+def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None) -> Page:
+    """A page of one run or of several side by side.
+
+    Args:
+        runs: from left to right.
+        bounds: on the regret of those that have one, by their ids.
+
+    Raises:
+        ConfigError: two runs cannot be told apart.
+        Damaged: a run's points are not what was recorded.
+    """
+    try:
+        names = [short(name) for name in labels([run.trial for run in runs], [run.run_id[:8] for run in runs])]
+    except ValueError as error:
+        raise ConfigError(f"these runs cannot be told apart: {error}") from error
+    most = min(MOST_POINTS, max(FEWEST_POINTS, ALL_POINTS // len(runs)))
+    traces = [run.trace.spread(most) for run in runs]
+    drawn = any(map(len, traces))
+    known = [_beside((bounds or {}).get(run.run_id), trace) for run, trace in zip(runs, traces, strict=True)]
+    entries = [
+        _entry(number, name, run, (bounds or {}).get(run.run_id))
+        for number, (name, run) in enumerate(zip(names, runs, strict=True), start=1)
+    ]
+    problems = {run.trial.problem.name: run.trial.problem for run in runs}
+    return Page(
+        template="runs.html",
+        title=short(f"{_listed(names)} on {_listed(list(problems))}", 120),
+        lead=_listed(list(dict.fromkeys(_setting(run) for run in runs))),
+        plots=[_plot(names, runs, traces, known)] if drawn else [],
+        tables={"points": _points(names, traces, known)} if drawn else {},
+        content={
+            "entries": entries,
+            "problems": [
+                {
+                    "name": name,
+                    "about": (inspect.getdoc(type(it)) or "").replace("`", "").split("\n\n"),
+                    "constants": _constants(it),
+                }
+                for name, it in problems.items()
+            ],
+            "decades": _decades(names, runs) if drawn else None,
+            "note": _thinned(runs, traces),
+        },
+    )
+
+
+def _thinned(runs: Sequence[Run], traces: Sequence[Trace]) -> str:
+    """That not every point is drawn, where that is so."""
+    logged, drawn = sum(len(run.trace) for run in runs), sum(map(len, traces))
+    if logged == drawn:
+        return f"All {logged:,} logged points are drawn."
+    return f"Of {logged:,} logged points {drawn:,} are drawn, evenly spread over log t; trace.csv has them all."
+
+
+def _constants(problem: Any) -> dict[str, Any]:
+    constants: dict[str, Any] = problem.model_dump(mode="json", exclude={"name"})
+    return constants | {"x*": problem.optimum}
+
+
+def _setting(run: Run) -> str:
+    seeds = f", mean over {run.summary.seeds:,} seeds" if run.summary.seeds > 1 else ""
+    return f"{run.summary.schedule} step size, {run.summary.steps:,} steps, {run.summary.dtype}{seeds}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) > 4:
+        return f"{len(names)} optimizers"
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _entry(number: int, label: str, run: Run, bounds: Bounds | None) -> dict[str, Any]:
+    """What the page says of one run; every number in all of its digits."""
+    result = run.summary.result
+    facts = dataclasses.asdict(result) if result else {}
+    digests = {"experiment.yaml": run.summary.experiment_sha256, "trace.csv": run.summary.trace_sha256}
+    return {
+        "number": number,
+        "label": label,
+        "name": run.trial.optimizer.label or run.trial.optimizer.name,
+        "id": run.run_id,
+        "experiment": run.trial.name,
+        "status": run.status(),
+        "started": f"{run.summary.started:%Y-%m-%d %H:%M} UTC",
+        "seconds": run.summary.seconds,
+        "engine": f"{run.summary.engine}, {run.summary.dtype}",
+        "points": len(run.trace),
+        "bounds": bounds.document() if bounds else None,
+        "result": facts,
+        "iterate": WORDS[result.iterate][0] if result else None,
+        "trend": WORDS[result.regret_trend][0] if result else None,
+        "proof": bool(result and result.evidence is Evidence.PROOF),
+        "words": [*verdict(run), *bound(bounds)],
+        "settings": run.trial.to_yaml(),
+        "command": run_command(run.trial),
+        "sessions": [session.facts() for session in run.summary.sessions],
+        "digests": {name: digest for name, digest in digests.items() if digest},
+    }
+
+
+def _beside(bounds: Bounds | None, trace: Trace) -> Beside:
+    """What is known to bound R(t)/t at a trace's points, by column."""
+    if bounds is None or not len(trace):
+        return {}
+    at = bounds.at(trace.step)
+    known = {"bound": at.trajectory.total / (trace.step + 1)}
+    return known | ({"published_bound": at.published.total / (trace.step + 1)} if at.published else {})
+
+
+def _points(names: Sequence[str], traces: Sequence[Trace], known: Sequence[Beside]) -> str:
+    tables = [trace.columns | beside for trace, beside in zip(traces, known, strict=True)]
+    widest = list(dict.fromkeys(column for table in tables for column in table))
+
+    def rows() -> Iterator[list[object]]:
+        for number, (name, table) in enumerate(zip(names, tables, strict=True), start=1):
+            columns = [table[column].tolist() if column in table else None for column in widest]
+            for row in range(len(table["step"])):
+                yield [number, name, *("" if column is None else column[row] for column in columns)]
+
+    return as_csv(["curve", "optimizer", *widest], rows())
+
+
+def _plot(names: Sequence[str], runs: Sequence[Run], traces: Sequence[Trace], known: Sequence[Beside]) -> Plot:
+    steps = np.concatenate([trace.step for trace in traces]) + 1
+    low, high = float(steps.min()), float(steps.max())
+    axis = Axis("toNumber(datum.step) + 1", "step t", low if low < high else low / 10, high, log=True)
+    spread = any(trace.regret_halfwidth is not None for trace in traces)
+    beside = {column: words for column, words in BOUNDS.items() if any(column in one for one in known)}
+    panels = [
+        Panel(
+            "regret",
+            "average regret R(t)/t",
+            labels=_log(traces, known),
+            levels=_limits(names, runs),
+            halfwidths="regret_halfwidth" if spread else None,
+            beside=beside,
+        ),
+        Panel(
+            "x",
+            "iterate x",
+            ends=_ends(runs),
+            levels=_optima(runs),
+            halfwidths="x_halfwidth" if spread else None,
+        ),
+    ]
+    tooltip = [("step", "step"), ("x", "x"), ("regret", "R(t)/t"), ("loss", "f(x) − f(x*)")]
+    tooltip += list(beside.items())
+    most = max(map(len, traces))
+    return curves(
+        "points",
+        names,
+        axis,
+        panels,
+        title="Average regret and iterate",
+        alternative=_said(names, traces)
+        + (" Thin dashes are a bound on R(t)/t, thin dots a published one." if beside else ""),
+        tooltip=tooltip,
+        points=most,
+    )
+
+
+def _log(traces: Sequence[Trace], known: Sequence[Beside]) -> str | None:
+    """The labels of a logarithmic axis for average regrets, where all they and their bands reach is positive."""
+    regrets = np.concatenate([trace.regret for trace in traces])
+    bounds = np.concatenate([regrets[:0], *(column for beside in known for column in beside.values())])
+    bands = np.concatenate(
+        [np.zeros(len(trace)) if (half := trace.regret_halfwidth) is None else half for trace in traces]
+    )
+    if np.any(regrets - bands <= 0):
+        return None
+    shown = np.concatenate([regrets, bounds[np.isfinite(bounds)]])
+    if np.any(shown <= 0):
+        return None
+    return SPARSE_LOG_LABELS if shown.max() > 10 * shown.min() else LOG_LABELS
+
+
+def _limits(names: Sequence[str], runs: Sequence[Run]) -> list[Level]:
+    """The exact limit of each run that has one, as far as a logarithmic axis can show it."""
+    results = [
+        (number, name, run.summary.result) for number, (name, run) in enumerate(zip(names, runs, strict=True), 1)
+    ]
+    return [
+        Level(result.limit_regret, f"exact limit of {name}", number)
+        for number, name, result in results
+        if result and result.limit_regret is not None and result.limit_regret > 0
+    ]
+
+
+def _optima(runs: Sequence[Run]) -> list[Level]:
+    return [Level(optimum, "x*, the optimum") for optimum in sorted({run.trial.problem.optimum for run in runs})]
+
+
+def _ends(runs: Sequence[Run]) -> tuple[float, float] | None:
+    """The whole interval with a margin, where all problems have one."""
+    lows, highs = zip(*(run.trial.problem.interval for run in runs), strict=True)
+    low, high = min(lows), max(highs)
+    margin = 0.05 * (high - low)
+    return (low - margin, high + margin) if math.isfinite(margin) else None
+
+
+def _said(names: Sequence[str], traces: Sequence[Trace]) -> str:
+    """The figure in words, for who does not see it."""
+    ends = [
+        f"{name} ends at R(t)/t = {trace.regret[-1]:.4g} and x = {trace.x[-1]:+.4g} at step {trace.step[-1]:,}"
+        for name, trace in zip(names, traces, strict=True)
+        if len(trace)
+    ]
+    return f"Two panels against step t on a logarithmic axis: average regret, and iterate. {'; '.join(ends)}."
+
+
+def _decades(names: Sequence[str], runs: Sequence[Run]) -> dict[str, Any]:
+    """The points logged at powers of ten and at the end, as they were recorded; None where a run has none."""
+    last = max(int(run.trace.step[-1]) + 1 for run in runs if len(run.trace))
+    wanted = [*(10**power for power in range(len(str(last))) if 10**power < last), last]
+    rows = [(t, [_at(run.trace, t - 1) for run in runs]) for t in wanted]
+    return {"names": names, "rows": [(t, cells) for t, cells in rows if any(cells)]}
+
+
+def _at(trace: Trace, step: int) -> tuple[float, float] | None:
+    """Average regret and iterate logged at a step."""
+    row = int(np.searchsorted(trace.step, step))
+    if row == len(trace) or trace.step[row] != step:
+        return None
+    return float(trace.regret[row]), float(trace.x[row])

@@ -1,0 +1,44 @@
+"""The command that repeats an experiment."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from amsgrad_exp.spec.axis import SETTINGS
+from amsgrad_exp.spec.experiment import Trial
+
+FLAGS = ("schedule", "steps", "log_every", "engine", "dtype", "seed", "seeds")
+
+
+def run_command(trial: Trial) -> str | None:
+    """The ``amsgrad-exp run`` that repeats a trial; None where its options cannot say it, and it takes a file."""
+    return command(trial.experiment().model_dump(mode="json", exclude_none=True))
+
+
+def command(experiment: Mapping[str, Any]) -> str | None:
+    """The ``amsgrad-exp run`` of an experiment with one optimizer, as it is written in YAML, its names as mappings.
+
+    The name of the experiment and the optimizer's label are left out: they change nothing that is computed.
+    """
+    problem, (optimizer,) = experiment["problem"], experiment["optimizers"]
+    if optimizer.get("optimized_update", True) is False:
+        return None
+    words = ["amsgrad-exp", "run", "--problem", problem["name"]]
+    for name, value in problem.items():
+        words += ["--set", f"{name}={_constant(value)}"] if name != "name" else []
+    words += ["--optimizer", optimizer["name"]]
+    for name in SETTINGS:
+        words += [f"--{name}={optimizer[name]}"] if name in optimizer else []
+    for name, value in (optimizer.get("options") or {}).items():
+        words += ["--option", f"{name}={json.dumps(value)}"]
+    for name in FLAGS:
+        words += [f"--{name.replace('_', '-')}={experiment[name]}"] if name in experiment else []
+    words += ["--no-fast-forward"] if experiment.get("fast_forward") is False else []
+    return shlex.join(words)
+
+
+def _constant(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,297 @@
+"""Pages, as they are written: numbers, hostile names, and what is missing or damaged."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from amsgrad_exp import api
+from amsgrad_exp.cli import options
+from amsgrad_exp.errors import Damaged, RunError
+from amsgrad_exp.records import recorder
+from amsgrad_exp.records.run import Run, read_run
+from amsgrad_exp.report import page, runs, sweeps
+from amsgrad_exp.spec.command import command, run_command
+from amsgrad_exp.spec.experiment import Trial
+from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.spec.read import load_experiment
+from amsgrad_exp.sweeps.run import Swept
+from amsgrad_exp.trace import Trace
+from tests.conftest import CommandLine
+from tests.pages import Written, a_gauntlet, an_attack, page_of_runs, page_of_sweep, recorded, records
+from tests.recorded import LONG, interrupt_after, trial
+from tests.sweeping import change, rows, small, swept
+
+__all__ = ["records"]
+
+CONFIGS = [
+    path
+    for path in sorted(Path(__file__).parent.parent.glob("configs/*.yaml"))
+    if "grid" not in yaml.safe_load(path.read_text())
+]
+HOSTILE = ["<script>alert(1)</script>", "\"quoted\" & 'single'", "two\nlines", "x" * 10_000, "{{ 7 * 7 }}"]
+
+
+def test_a_page_has_the_numbers_of_summary_json_to_the_last_digit(records: tuple[list[Run], Swept]) -> None:
+    made = page_of_runs(records[0])
+    for number, run in enumerate(records[0]):
+        summary = json.loads((run.directory / "summary.json").read_text())
+        for name, value in dataclasses.asdict(run.result).items():
+            shown = made.facts[name][number].replace(",", "")
+            assert shown == ("—" if value is None else str(value))
+            assert value is None or isinstance(value, str) or float(shown) == summary[name]
+        assert made.facts["trace.csv"][number] == summary["trace_sha256"]
+        assert made.facts["experiment.yaml"][number] == summary["experiment_sha256"]
+        assert made.facts["numba"][number] == summary["sessions"][0]["versions"]["numba"]
+
+
+def test_a_page_has_the_points_of_trace_csv_to_the_last_digit(records: tuple[list[Run], Swept]) -> None:
+    points = page_of_runs(records[0]).tables["points"]
+    for number, run in enumerate(records[0], start=1):
+        own = [point for point in points if point["curve"] == str(number)]
+        for name, column in run.trace.columns.items():
+            assert [float(point[name]) for point in own] == column.tolist()
+        assert {point["optimizer"] for point in own} == {run.summary.optimizer}
+
+
+def test_a_page_of_a_sweep_has_the_rows_of_results_sqlite_to_the_last_digit(records: tuple[list[Run], Swept]) -> None:
+    shown = page_of_sweep(records[1].directory).tables["cells"]
+    kept = rows(records[1].directory)
+    assert len(shown) == len(kept) == 60
+    for row, cell in zip(kept, shown, strict=True):
+        del row["sha256"]
+        assert {name: "" if value is None else str(value) for name, value in row.items()} == cell
+
+
+def test_a_page_of_a_gauntlet_has_the_rows_of_results_sqlite_and_their_commands(tmp_path: Path) -> None:
+    gauntlet = a_gauntlet(tmp_path)
+    made = page_of_sweep(gauntlet.directory)
+    shown = made.tables["cells"]
+    kept = rows(gauntlet.directory)
+    assert len(shown) == len(kept) == 8
+    for row, cell in zip(kept, shown, strict=True):
+        del row["sha256"]
+        assert {name: "" if value is None else str(value) for name, value in row.items()}.items() <= cell.items()
+        one = gauntlet.sweep.trial(row["cell"])
+        assert _parsed(cell["command"]) == one.model_copy(update={"name": "synthetic"})
+    change(gauntlet.directory, "DELETE FROM cells WHERE cell > 4")
+    assert "5 of 8 cells are done" in page_of_sweep(gauntlet.directory).text
+
+
+def test_a_page_of_an_attack_has_its_problem_and_its_runs(in_process: CommandLine, tmp_path: Path) -> None:
+    directory = an_attack(tmp_path / "attacks")
+    assert in_process("report", "1234").returncode == 0
+    made = Written((tmp_path / "report.html").read_text())
+    found = json.loads((directory / "attack.json").read_text())
+    assert [float(row["slope"]) for row in made.tables["slopes"]] == found["counterexample"]["slopes"]
+    assert made.facts["falls"] == ["7"]
+    assert "96 once, −1 ninety-five times" in made.text
+    assert {point["curve"] for point in made.tables["points"]} == {"1", "2"}
+    survivor = found | {"found": False, "counterexample": None, "smallest_period": None}
+    (tmp_path / "attacks" / "sgd" / "5678").mkdir(parents=True)
+    path = tmp_path / "attacks" / "sgd" / "5678" / "attack.json"
+    path.write_text(json.dumps(survivor))
+    assert in_process("report", "5678").returncode == 0
+    assert "proves nothing" in Written((tmp_path / "report.html").read_text()).text
+    path.write_text("{}")
+    failed = in_process("report", "5678")
+    assert (failed.returncode, failed.stderr) == (1, f"amsgrad-exp: {path} is damaged: it is not an attack's result\n")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_any_name_shows_as_text(records: tuple[list[Run], Swept], name: str) -> None:
+    def renamed(run: Run, **names: str) -> Run:
+        optimizer = run.trial.optimizer.model_copy(update=names)
+        changed = run.trial.model_copy(update={"optimizer": optimizer})
+        return dataclasses.replace(run, trial=changed, logged=run.trace)
+
+    plain = page_of_runs(records[0])
+    first, second = records[0]
+    for hostile in (renamed(first, name=name), renamed(first, label=name)):
+        html = page.render(runs.page([hostile, second]))
+        made = Written(html)
+        assert made.scripts == plain.scripts
+        assert name in made.text
+        assert html.count("<script>alert") == 0
+        assert {point["optimizer"] for point in made.tables["points"]} >= {page.short(name)}
+
+
+def test_a_page_shows_the_bounds_that_are_asked_for(in_process: CommandLine, tmp_path: Path) -> None:
+    (run,) = recorded(tmp_path / "logs", "amsgrad", schedule="inv-sqrt")
+    assert in_process("report", "--bound").returncode == 0
+    made = Written((tmp_path / "report.html").read_text())
+    known = api.bound(run)
+    expected = known.trajectory.total / (known.trajectory.step + 1)
+    assert [float(point["bound"]) for point in made.tables["points"]] == expected.tolist()
+    assert made.facts["R(T) at most"] == [str(known.document()["total"])]
+    assert "Its own trajectory proves" in made.text
+    swept(small(), tmp_path / "sweeps")
+    refused = in_process("report", "last", "--bound")
+    assert (refused.returncode, refused.stderr) == (2, "amsgrad-exp: --bound is for runs, and this is a sweep\n")
+
+
+def test_what_is_interrupted_says_how_to_go_on(tmp_path: Path) -> None:
+    on_chunk, should_stop = interrupt_after(2)
+    run = recorder.record(trial(**LONG), tmp_path, on_chunk, should_stop)
+    made = page_of_runs([read_run(run.directory)])
+    assert f"amsgrad-exp resume {run.run_id}" in made.text
+    assert "the run is interrupted" in made.text
+    assert made.tables["points"]
+
+
+def test_a_run_without_points_says_so(records: tuple[list[Run], Swept]) -> None:
+    run = dataclasses.replace(records[0][0], logged=Trace.empty())
+    assert "No point has been logged yet" in page_of_runs([run]).text
+
+
+def test_a_damaged_run_or_sweep_is_one_line(in_process: CommandLine, tmp_path: Path) -> None:
+    (run,) = recorded(tmp_path / "logs", "adam")
+    trace = run.directory / "trace.csv"
+    trace.write_text(trace.read_text().replace("1", "2", 1))
+    failed = in_process("report", "last")
+    assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
+    assert f"{trace} is damaged" in failed.stderr
+    sweep = swept(small(), tmp_path / "sweeps")
+    change(sweep.directory, "UPDATE cells SET mean_x = mean_x / 2 WHERE cell = 7")
+    failed = in_process("report", "last")
+    assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
+    assert "is damaged: 1 rows are not what was written" in failed.stderr
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_an_unfinished_sweep_says_what_is_missing(tmp_path: Path) -> None:
+    sweep = swept(small(), tmp_path)
+    change(sweep.directory, "DELETE FROM cells WHERE cell % 3 = 0")
+    made = page_of_sweep(sweep.directory)
+    assert f"40 of 60 cells are done: amsgrad-exp resume {sweep.directory.name} does the others" in made.text
+    change(sweep.directory, "DELETE FROM cells")
+    with pytest.raises(RunError, match="none of the 60 cells"):
+        page_of_sweep(sweep.directory)
+    (sweep.directory / "results.sqlite").write_bytes(b"no database at all")
+    with pytest.raises(Damaged):
+        page_of_sweep(sweep.directory)
+
+
+def test_ten_million_points_are_thinned_and_the_page_says_so(records: tuple[list[Run], Swept]) -> None:
+    steps = np.arange(10**7)
+    trace = Trace(steps, np.cos(steps), np.sin(steps), 1 / np.sqrt(steps + 1))
+    html = page.render(runs.page([dataclasses.replace(records[0][0], logged=trace)]))
+    made = Written(html)
+    points = made.tables["points"]
+    assert f"Of 10,000,000 logged points {len(points)} are drawn" in made.text
+    assert 300 < len(points) <= runs.MOST_POINTS
+    assert (points[0]["step"], points[-1]["step"]) == ("0", "9999999")
+    assert len(html) < 2_000_000
+
+
+def test_a_plane_of_many_cells_is_thinned_and_the_page_says_so(
+    records: tuple[list[Run], Swept], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeps, "MOST_CELLS", 40)
+    made = page_of_sweep(records[1].directory)
+    kept = made.tables["cells"]
+    betas, rates = (sorted({float(cell[name]) for cell in kept}) for name in ("beta2", "lr"))
+    assert len(kept) == 2 * len(betas) * len(rates) == 30
+    assert betas == list(records[1].axes["beta2"][::2])
+    assert "This page has 30 of 60 cells" in made.text
+
+
+def test_sweeps_of_one_axis_and_of_three_have_pages(tmp_path: Path) -> None:
+    for number, grid in enumerate((["lr=log:0.001:1:4"], ["lr=0.1,1", "beta1=0,0.9", "beta2=0.9,0.99"])):
+        sweep = swept(small(grid=grid), tmp_path / str(number))
+        assert len(page_of_sweep(sweep.directory).tables["cells"]) == len(sweep.sweep)
+
+
+def test_a_report_is_written_where_it_is_asked_for(in_process: CommandLine, tmp_path: Path) -> None:
+    first, second = recorded(tmp_path / "logs")
+    assert in_process("report").stdout == "report report.html\n"
+    assert in_process("report", first.run_id, str(second.directory), "--out", "both.html").returncode == 0
+    assert len((tmp_path / "both.html").read_text()) > len((tmp_path / "report.html").read_text())
+    sweep = swept(small(), tmp_path / "sweeps")
+    assert in_process("report", "last", "--out", str(sweep.directory)).returncode == 0
+    assert Written((sweep.directory / "report.html").read_text()).tables.keys() == {"cells"}
+    mixed = in_process("report", first.run_id, str(sweep.directory))
+    assert (mixed.returncode, mixed.stderr.count("\n")) == (2, 1)
+    for wrong in ("nothing", str(tmp_path), "x" * 5000):
+        refused = in_process("report", wrong)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+
+
+def test_compare_and_sweep_write_their_pages(in_process: CommandLine, tmp_path: Path) -> None:
+    assert in_process("compare", "--steps", "1000", "--no-figure", "--report", "--quiet").returncode == 0
+    (compared,) = tmp_path.glob("logs/*/compare-*.html")
+    assert {point["optimizer"] for point in Written(compared.read_text()).tables["points"]} == {"adam", "amsgrad"}
+    command = "sweep --steps 1000 --grid lr=0.1,1 --no-figure --report --quiet"
+    assert in_process(*command.split()).returncode == 0
+    (page_of_it,) = tmp_path.glob("sweeps/*/*/report.html")
+    assert len(Written(page_of_it.read_text()).tables["cells"]) == 4
+    command = "gauntlet --optimizer sgd --problem online --settings stated --steps 1000 --no-figure --report --quiet"
+    assert in_process(*command.split()).returncode == 0
+    (page_of_it,) = tmp_path.glob("sweeps/gauntlet/*/report.html")
+    assert len(Written(page_of_it.read_text()).tables["cells"]) == 2
+
+
+def test_without_its_libraries_a_line_says_what_to_install(
+    in_process: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "altair", None)
+    for arguments in (("report",), ("compare", "--report")):
+        refused = in_process(*arguments)
+        assert refused.returncode == 1
+        assert refused.stderr == "amsgrad-exp: a report needs altair: pip install 'amsgrad-exp[report]'\n"
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_the_command_on_a_page_repeats_the_run(config: Path) -> None:
+    for one in load_experiment(config).trials():
+        written = run_command(one)
+        assert written is not None
+        unlabelled = one.optimizer.model_copy(update={"label": None})
+        assert _parsed(written) == one.model_copy(update={"name": "synthetic", "optimizer": unlabelled})
+
+
+def test_a_cells_command_runs_that_cell(records: tuple[list[Run], Swept]) -> None:
+    sweep = records[1].sweep
+    assert isinstance(sweep, Sweep)
+    written = command({**sweep.data, "optimizers": sweep.data["optimizers"][:1]})
+    optimizer, values = sweep.values(7)
+    assert optimizer == "adam"
+    assert _parsed(f"{written} --beta2={values['beta2']} --lr={values['lr']}") == sweep.trial(7)
+
+
+def test_what_no_option_can_say_takes_a_file(records: tuple[list[Run], Swept]) -> None:
+    run = records[0][0]
+    optimizer = run.trial.optimizer.model_copy(update={"optimized_update": False})
+    other = dataclasses.replace(run, trial=run.trial.model_copy(update={"optimizer": optimizer}))
+    assert run_command(other.trial) is None
+    assert "amsgrad-exp run --config experiment.yaml" in page_of_runs([other]).text
+
+
+def _parsed(written: str) -> Trial:
+    """The trial of a command, as the command line reads it."""
+    words = shlex.split(written)
+    assert words[:2] == ["amsgrad-exp", "run"]
+    given: dict[str, Any] = {}
+    rest = iter(words[2:])
+    for word in rest:
+        name, equals, value = word.removeprefix("--").partition("=")
+        if name == "no-fast-forward":
+            given["no_fast_forward"] = True
+            continue
+        value = value if equals else next(rest)
+        if name in ("set", "option"):
+            given.setdefault({"set": "set_"}.get(name, name), []).append(value)
+        else:
+            given[name.replace("-", "_")] = float(value) if name in ("lr", "beta1", "beta2", "eps") else value
+    optimizer = given.pop("optimizer")
+    (parsed,) = load_experiment(**options.experiment_options(**given), optimizers=[optimizer]).trials()
+    return parsed

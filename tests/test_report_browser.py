@@ -1,0 +1,291 @@
+"""Pages in a real browser: from a file, without a network, as people use them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from amsgrad_exp.records.run import Run
+from amsgrad_exp.report import attacks, runs
+from amsgrad_exp.report.find import page_of_cells
+from amsgrad_exp.report.page import write
+from amsgrad_exp.sweeps.run import Swept
+from tests.browser import launched
+from tests.pages import a_gauntlet, an_attack, recorded, records
+from tests.sweeping import rows, small, swept
+
+__all__ = ["records"]
+
+WIDTHS = (375, 1600)
+Opened = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with launched() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def files(records: tuple[list[Run], Swept], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A page of each kind."""
+    out = tmp_path_factory.mktemp("pages")
+    profile = swept(small(grid=["lr=log:0.001:1:9"]), out)
+    pages = {
+        "runs": runs.page(records[0]),
+        "sweep": page_of_cells(records[1].directory),
+        "profile": page_of_cells(profile.directory),
+        "attack": attacks.page(an_attack(out)),
+        "gauntlet": page_of_cells(a_gauntlet(out).directory),
+    }
+    for name, page in pages.items():
+        write(page, out / f"{name}.html")
+    return {name: out / f"{name}.html" for name in pages}
+
+
+@pytest.fixture
+def opened(browser: Browser, files: dict[str, Path]) -> Iterator[Opened]:
+    """Open a page, offline, once its plots are drawn; in the end nothing was fetched and the console is empty."""
+    contexts, said, fetched = [], [], []
+
+    def open_page(name: str, width: int = 1600, **context: Any) -> Page:
+        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, offline=True, **context))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: fetched.append(request.url))
+        page.goto(files[name].as_uri())
+        if page.locator(".plot").count():
+            page.locator(".plot svg").first.wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert {url.partition(":")[0] for url in fetched} <= {"file", "data", "blob"}
+    assert sum(url.startswith("file:") for url in fetched) == len(contexts)
+
+
+def tooltip(page: Page, mark: Locator) -> dict[str, str]:
+    """What is said where the pointer is over a mark."""
+    mark.scroll_into_view_if_needed()
+    box = mark.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    shown = page.locator("#vg-tooltip-element.visible")
+    keys, values = (shown.locator(f"td.{kind}").all_text_contents() for kind in ("key", "value"))
+    return dict(zip([key.removesuffix(":") for key in keys], values, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "marks", "count"), [("runs", "line", 4), ("sweep", "rect", 60), ("profile", "line", 4)]
+)
+def test_every_plot_is_drawn_and_says_in_words_what_it_shows(opened: Opened, name: str, marks: str, count: int) -> None:
+    page = opened(name)
+    drawn = page.locator(f"g.mark-{marks}.role-mark path")
+    assert drawn.count() >= count
+    box = drawn.first.bounding_box()
+    assert box is not None
+    assert box["width"] > 1
+    described = page.locator("figcaption").inner_text()
+    assert len(described) > 80
+    plot = page.locator(".plot")
+    assert plot.get_attribute("role") == "graphics-document"
+    assert (plot.get_attribute("aria-label") or "").split() == described.split()
+
+
+def test_hovering_a_point_says_its_numbers(opened: Opened, records: tuple[list[Run], Swept]) -> None:
+    page = opened("runs")
+    (adam, _), row = records[0], 23
+    said = tooltip(page, page.locator("g.mark-symbol path").nth(row))
+    trace = adam.trace
+    assert said["line"] == "adam"
+    assert int(said["step"]) == trace.step[row]
+    assert float(said["x"]) == trace.x[row]
+    assert float(said["R(t)/t"]) == trace.regret[row]
+
+
+def test_hovering_and_clicking_a_cell_say_its_numbers(opened: Opened, records: tuple[list[Run], Swept]) -> None:
+    page = opened("sweep")
+    number = 17
+    kept = rows(records[1].directory)[number]
+    cell = page.locator("g.mark-rect path").nth(number)
+    said = tooltip(page, cell)
+    assert {said["optimizer"], said["iterate"]} == {"adam", kept["iterate"]}
+    assert [float(said[name]) for name in ("beta2", "lr", "mean_x", "regret")] == [
+        kept[name] for name in ("beta2", "lr", "mean_x", "regret")
+    ]
+    cell.click()
+    fact = page.locator("#cell-facts")
+    expect(fact.locator("[data-field=cell]")).to_have_text(str(number))
+    assert float(fact.locator("[data-field=total_regret]").inner_text()) == kept["total_regret"]
+    command = shlex.split(page.locator("#cell-command").inner_text())
+    assert [f"--{name}={kept[name]}" for name in ("beta2", "lr")] == command[-2:]
+
+
+def test_a_cell_is_chosen_without_a_pointer(opened: Opened, records: tuple[list[Run], Swept]) -> None:
+    page = opened("sweep")
+    page.get_by_label("optimizer").focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#cell-facts [data-field=cell]")).to_have_text("30")
+    assert "--optimizer amsgrad" in page.locator("#cell-command").inner_text()
+
+
+@pytest.mark.parametrize("name", ["runs", "profile"])
+def test_the_legend_hides_a_line_and_shows_it_again(opened: Opened, name: str) -> None:
+    page = opened(name)
+    both = page.locator("g.mark-line.role-mark path")
+    expect(both).to_have_count(4)
+    box = page.get_by_label("adam", exact=True)
+    page.locator(".legend .vega-bind-name", has_text=re.compile("^adam$")).click()
+    expect(box).not_to_be_checked()
+    expect(both).to_have_count(2)
+    box.focus()
+    page.keyboard.press("Space")
+    expect(both).to_have_count(4)
+
+
+def test_both_panels_zoom_together(opened: Opened) -> None:
+    page = opened("runs")
+    axes = page.locator("g.role-axis-label").filter(has=page.locator("text", has_text="10⁴"))
+    assert axes.count() == 2
+    slider = page.get_by_label("log₁₀ step t from")
+    slider.focus()
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("g.role-axis-label text", has_text="10⁴")).to_have_count(0)
+
+
+def test_runs_are_sorted_and_filtered(opened: Opened) -> None:
+    page = opened("runs")
+    names = page.locator("#runs tbody tr:not([hidden]) th")
+    head = page.locator("#runs thead th", has_text="mean x")
+    head.get_by_role("button").click()
+    assert (names.all_inner_texts(), head.get_attribute("aria-sort")) == (["amsgrad", "adam"], "ascending")
+    head.get_by_role("button").press("Enter")
+    assert (names.all_inner_texts(), head.get_attribute("aria-sort")) == (["adam", "amsgrad"], "descending")
+    page.get_by_label("Filter").fill("AMS")
+    assert names.all_inner_texts() == ["amsgrad"]
+    expect(page.locator("[data-count=runs]")).to_have_text("1 of 2")
+
+
+def test_a_gauntlets_cell_unfolds_and_its_rows_are_sorted_and_filtered(opened: Opened) -> None:
+    page = opened("gauntlet")
+    matrix = page.locator("#stated-constant")
+    names = matrix.locator("tbody tr:not([hidden]) > th")
+    adam = matrix.get_by_role("button", name=re.compile("^online: .*worst point")).first
+    adam.press("Enter")
+    expect(adam).to_have_attribute("aria-expanded", "true")
+    unfolded = matrix.locator("tr.unfolded")
+    expect(unfolded.locator("[data-field=iterate]")).to_have_text("worst")
+    assert "--problem online" in unfolded.locator("pre").inner_text()
+    head = matrix.get_by_role("button", name="online", exact=True)
+    head.click()
+    expect(unfolded).to_have_count(0)
+    assert names.all_inner_texts() == ["sgd", "adam"]
+    head.click()
+    assert names.all_inner_texts() == ["adam", "sgd"]
+    page.locator("[data-filter=stated-constant]").fill("sg")
+    assert names.all_inner_texts() == ["sgd"]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_an_unfolded_cell_makes_no_page_wider(opened: Opened, width: int) -> None:
+    page = opened("gauntlet", width)
+    page.locator("[data-cell]").first.click()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_an_attack_shows_its_slopes_and_its_curves(opened: Opened, width: int) -> None:
+    page = opened("attack", width)
+    page.locator("#points .plot svg").wait_for()
+    bars = page.locator("#slopes g.mark-rect path")
+    expect(bars).to_have_count(96)
+    steep, shallow = (bars.nth(number).bounding_box() for number in (0, 1))
+    assert steep
+    assert shallow
+    assert steep["height"] > 2 * shallow["height"] > 2
+    assert tooltip(page, bars.first) == {"t": "0", "slope": "96"}
+    expect(page.locator("#points g.mark-line.role-mark path")).to_have_count(4)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("name", ["runs", "sweep", "profile"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_wider_than_the_window(opened: Opened, name: str, width: int) -> None:
+    page = opened(name, width)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    panels = [page.locator(f"g.concat_{number}_group path.background").first.bounding_box() for number in (0, 1)]
+    tops = {round(panel["y"]) for panel in panels if panel}
+    assert len(tops) == (1 if width == 1600 else 2)
+    page.set_viewport_size({"width": 700, "height": 900})
+    expect(page.locator(".plot svg")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 700
+
+
+def test_dark_and_light_follow_the_system(opened: Opened) -> None:
+    def colours(page: Page) -> list[str]:
+        look = "([element, property]) => getComputedStyle(document.querySelector(element))[property]"
+        wanted = [("body", "backgroundColor"), ("body", "color"), ("g.role-axis-label text", "fill")]
+        return [page.evaluate(look, list(one)) for one in wanted]
+
+    page = opened("runs", color_scheme="dark")
+    paper, ink, label = colours(page)
+    assert label == ink
+    page.emulate_media(color_scheme="light")
+    other_paper, other_ink, other_label = colours(page)
+    assert other_label == other_ink
+    assert (other_paper, other_ink) != (paper, ink)
+    assert _lightness(paper) < 64 < 192 < _lightness(other_paper)
+
+
+def _lightness(colour: str) -> float:
+    red, green, blue = map(int, re.findall(r"\d+", colour)[:3])
+    return (red + green + blue) / 3
+
+
+@pytest.mark.parametrize(("name", "table"), [("runs", "points"), ("sweep", "cells")])
+def test_the_data_are_downloaded_as_csv(
+    opened: Opened, records: tuple[list[Run], Swept], name: str, table: str
+) -> None:
+    page = opened(name)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename == f"{table}.csv"
+    content = Path(download.value.path()).read_text()
+    shown = runs.page(records[0]) if name == "runs" else page_of_cells(records[1].directory)
+    assert content == shown.tables[table]
+
+
+def test_it_prints_with_everything_unfolded(opened: Opened) -> None:
+    page = opened("runs", color_scheme="dark")
+    assert page.pdf(format="A4").startswith(b"%PDF-")
+    page.emulate_media(media="print")
+    expect(page.locator("dd[data-field=total_regret]").first).to_be_visible()
+    expect(page.get_by_role("button", name="Download")).to_be_hidden()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_a_hostile_name_does_nothing(browser: Browser, records: tuple[list[Run], Swept], tmp_path: Path) -> None:
+    name = "</script><script>window.hit = 1</script>\"'<img src=x onerror='window.hit = 1'>"
+    (run,) = recorded(tmp_path, "adam", steps=1000, log_every=100)
+    hostile = run.trial.optimizer.model_copy(update={"label": name})
+    changed = Run(run.directory, run.trial.model_copy(update={"optimizer": hostile}), run.summary)
+    write(runs.page([changed, records[0][1]]), tmp_path / "hostile.html")
+    page = browser.new_page()
+    page.goto((tmp_path / "hostile.html").as_uri())
+    page.locator(".plot svg").wait_for()
+    assert page.evaluate("window.hit") is None
+    assert name in page.locator("#run-1").inner_text()
+    tooltip(page, page.locator("g.mark-symbol path").first)
+    assert page.evaluate("window.hit") is None
+    page.close()
