@@ -51,7 +51,7 @@ clean:
 # Pages are tested in a browser; where one is missing and continuous integration can have it, it is installed.
 $(VENV)/browser: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.browser || test -z "$$CI" || \
-	  DEBIAN_FRONTEND=noninteractive timeout 400 sh -c \
+	  DEBIAN_FRONTEND=noninteractive timeout 200 sh -c \
 	  'apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium' >/dev/null 2>&1 || \
 	  echo "no browser can be had: the tests that need one are skipped"
 	touch $@
