@@ -21,9 +21,9 @@ from tests.sweeping import PLANE, rows
 # Blocks of few cells, so that there are many.
 PROGRAM = """
 from amsgrad_exp import cli
-from amsgrad_exp.spec import grid
+from amsgrad_exp.spec import blocks
 from amsgrad_exp.sweeps import cluster
-grid.LANES = 32
+blocks.LANES = 32
 {before}
 cli.main()
 """
@@ -129,7 +129,7 @@ def wait_for_rows(out: Path, process: subprocess.Popen[str]) -> Path:
 
 def test_workers_that_join_late_and_workers_that_die(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
     first = shared.add_worker()
-    local = sweep("--steps", "1e6", "--out", "local", before="grid.LANES = 256")
+    local = sweep("--steps", "1e6", "--out", "local", before="blocks.LANES = 256")
     local.communicate()
     process = sweep("--steps", "1e6", "--dask", shared.address, "--out", "remote")
     remote = wait_for_rows(tmp_path / "remote", process)

@@ -14,7 +14,8 @@ from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.numbers import Integer
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.problems.online import Online
-from amsgrad_exp.spec.grid import LANES, load_sweep
+from amsgrad_exp.spec.blocks import LANES
+from amsgrad_exp.spec.grid import load_sweep
 from amsgrad_exp.sweeps.plane import boundary
 from amsgrad_exp.theory import critical_beta2, drift, regions
 
@@ -44,14 +45,18 @@ def test_the_values_of_an_axis() -> None:
         ({"grid": ["lr=inf:1:3"]}, "lr takes start:stop:count"),
         ({"grid": ["lr=log:-1:1:3"]}, "lr takes start:stop:count"),
         ({"grid": ["lr=0.1,0.2", "lr=0.3"]}, "--grid lr is given twice"),
-        ({"grid": ["lr=0.1,0.2"], "engine": "torch"}, "a sweep needs the compiled engine, not 'torch'"),
         ({"grid": ["beta2=log:0:1:3"]}, "beta2 takes start:stop:count"),
         ({"grid": ["beta2=0.9:1:3"]}, "beta2: must be less than 1"),
         ({"grid": ["beta3=0.9:1:3"]}, r"unknown setting 'beta3', did you mean beta"),
         ({"grid": ["C=3,4"]}, "unknown setting 'C'"),
         ({"grid": ["name=3,4"]}, "unknown setting 'name'"),
         ({"grid": ["period=2:3:3"]}, "period: must be a valid integer"),
-        ({"grid": ["lr=0.1,0.2"], "optimizers": ["torch.optim.SGD"]}, "needs the compiled engine"),
+        ({"grid": ["lr=0.1,0.2"], "optimizers": ["torch.optim.SGD"], "engine": "compiled"}, "no rule for the compiled"),
+        ({"grid": ["lr=0.1,0.2"], "optimizers": ["tests.optimizers.Random"]}, "does not come to the same twice"),
+        ({"grid": ["steep=2e3"], "optimizers": ["tests.optimizers.Global"]}, "does not come to the same twice"),
+        ({"grid": ["steep=2e3"], "optimizers": ["torch.optim.LBFGS"]}, "needs a closure"),
+        ({"grid": ["momentum=0,0.5"], "optimizers": ["torch.optim.NAdam"]}, "unknown setting 'momentum', did you mean"),
+        ({"grid": ["momentum=0,0.5"], "optimizers": ["torch.optim.SGD", "torch.optim.NAdam"]}, "NAdam takes no momen"),
         ({"grid": ["lr=0.1,0.2"], "optimizers": ["adam", "adam"]}, "optimizer adam is listed twice"),
         ({"grid": ["lr=0.1,0.2"], "problem": "stochastic", "seeds": 3}, "one seed a cell"),
         ({"grid": ["p=0.05:0.5:4"], "optimizers": ["padam", "amsgrad"]}, "^grid: amsgrad takes no p, so it cannot be"),

@@ -18,7 +18,8 @@ from amsgrad_exp.problems.stochastic import Stochastic
 from amsgrad_exp.problems.theorem1 import Theorem1
 from amsgrad_exp.rules.base import steady_state
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
-from amsgrad_exp.spec.grid import LANES, load_sweep
+from amsgrad_exp.spec.blocks import LANES
+from amsgrad_exp.spec.grid import load_sweep
 from amsgrad_exp.sweeps.block import run_block
 from amsgrad_exp.theory import critical_beta2, destination, drift, limit
 from tests.trials import make_trial

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.driver.chunk import Chunk
+from amsgrad_exp.driver.chunk import Chunk, tail_start
 from amsgrad_exp.driver.fast_forward import Plan, Standing, derive, extrapolate
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.trace import Trace
@@ -63,8 +64,7 @@ def advance_lanes(trials: Sequence[Trial]) -> Iterator[Finished | None]:
                 number, trace, x = int(numbers[lane]), history.lanes(position), float(lanes.xs[lane])
                 total_regret, x_sum = lanes.totals[:, lane].tolist()
                 if failed[lane]:
-                    reason = f"x became {x}, R(T) {total_regret} by step {lanes.step - 1}"
-                    yield number, trace, RunFailed(reason)
+                    yield number, trace, _lost(x, total_regret, lanes.step)
                 elif repeating[lane]:
                     derived = list(_derived(lanes, lane, cycles.get(lane), trials[number], plan))
                     yield number, Trace.concatenate([trace, *(chunk.trace for chunk in derived)]), derived[-1]
@@ -80,6 +80,43 @@ def advance_lanes(trials: Sequence[Trial]) -> Iterator[Finished | None]:
             lanes.reset_x_sum()
         logged.append((numbers, lanes.advance(plan.stop_after(lanes.step), lead.log_every)))
         yield None
+
+
+def advance_torch_lanes(trials: Sequence[Trial]) -> Iterator[Finished | None]:
+    """As `advance_lanes`, of the torch engine; all lanes finish together, at the last step.
+
+    Args:
+        trials: of one `engines.torch_runs.lane_key`.
+    """
+    from amsgrad_exp.engines.torch_loop import TorchEngine
+    from amsgrad_exp.engines.torch_runs import TorchLanes
+
+    lead = trials[0]
+    tail = tail_start(lead.steps)
+    pieces = [Trace.empty((0, len(trials)))]
+    try:
+        lanes = TorchLanes(trials)
+        while lanes.step < lead.steps:
+            if lanes.step == tail:
+                lanes.reset_x_sum()
+            end = tail if lanes.step < tail else lead.steps
+            pieces.append(lanes.advance(min(end, lanes.step + TorchEngine.chunk_steps), lead.log_every))
+            yield None
+    except (RunFailed, ValueError) as failure:
+        for number in range(len(trials)):
+            yield number, Trace.empty(), RunFailed(str(failure))
+        return
+    history = Trace.concatenate(pieces)
+    for number, (x, total_regret, x_sum) in enumerate(zip(lanes.xs.tolist(), *lanes.totals.tolist(), strict=True)):
+        trace = history.lanes(number)
+        if math.isfinite(x + total_regret):
+            yield number, trace, Chunk(trace, lanes.step, x, total_regret, x_sum, lanes.step)
+        else:
+            yield number, trace, _lost(x, total_regret, lanes.step)
+
+
+def _lost(x: float, total_regret: float, step: int) -> RunFailed:
+    return RunFailed(f"x became {x}, R(T) {total_regret} by step {step - 1}")
 
 
 def _one_period(lanes: Lanes, repeating: NDArray[np.int64], plan: Plan, period: int | None) -> dict[int, Trace]:

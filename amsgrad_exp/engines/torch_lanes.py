@@ -1,6 +1,6 @@
 """`HeldLanes` of any `torch.optim.Optimizer`: one parameter tensor with an element for each lane, if it is elementwise.
 
-Whether it is is tested, never assumed: `lanes_of` says.
+Whether it is is tested, never assumed: `lanes_of` and `elementwise` say.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.engines.held import Floats, HeldLanes, Slopes
+from amsgrad_exp.engines.torch_step import sees_gradients_alone
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.optimizers.importing import import_optimizer
 
@@ -130,15 +131,7 @@ def lanes_of(
             depend on each other.
         RunFailed: it raised, or x was finite in no lane; the message names the step.
     """
-    try:
-        kind = import_optimizer(path)
-    except ValueError as error:
-        raise ConfigError(" ".join(str(error).split())) from error
-
-    def build(parameters: Any) -> Optimizer:
-        torch.manual_seed(0)
-        return kind(parameters, **arguments)
-
+    build = _builder(path, arguments)
     for apart in (False, True):
         if _independent(path, build, apart=apart):
             return functools.partial(TorchHeldLanes, build, apart=apart), apart
@@ -146,6 +139,35 @@ def lanes_of(
         f"optimizer {path} cannot be attacked: what it does to a parameter depends on the others, "
         "even where each is in a group of its own"
     )
+
+
+def elementwise(path: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether an imported optimizer does to an element of a parameter what it does to it alone, given its gradient.
+
+    As `lanes_of` tests it; one that raises, or has a hook that does more, is taken not to be elementwise.
+
+    Args:
+        path: its import path.
+        arguments: keyword arguments of its class.
+
+    Raises:
+        ConfigError: it cannot be imported or built, needs a closure, or does not come to the same twice.
+    """
+    build = _builder(path, arguments)
+    lanes = TorchHeldLanes(build, [(0,)], np.ones(1))
+    if not sees_gradients_alone(lanes._optimizer, lanes._parameters[0]):
+        return False
+    try:
+        return _independent(path, build, apart=False)
+    except RunFailed:
+        return False
+
+
+def _builder(path: str, arguments: Mapping[str, Any]) -> Callable[..., Optimizer]:
+    try:
+        return functools.partial(import_optimizer(path), **arguments)
+    except ValueError as error:
+        raise ConfigError(" ".join(str(error).split())) from error
 
 
 def _independent(path: str, build: Callable[..., Optimizer], *, apart: bool) -> bool:
@@ -167,8 +189,7 @@ def _independent(path: str, build: Callable[..., Optimizer], *, apart: bool) -> 
     first, again = moves(slopes, held), moves(slopes, held)
     if not np.array_equal(first, again, equal_nan=True):
         raise ConfigError(
-            f"optimizer {path} cannot be attacked: it does not come to the same twice, "
-            "so it is random or keeps something outside its own state"
+            f"optimizer {path} does not come to the same twice: it is random, or keeps something outside its own state"
         )
     alone = [moves(slopes[:, [lane]], held[[lane]]) for lane in range(3)]
     quiet = louder[0] == slopes[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from amsgrad_exp.trace import Trace, logged_steps
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
+    from amsgrad_exp.spec.optimizer import OptimizerSettings
 
 
 class TorchEngine(Engine):
@@ -58,11 +59,7 @@ class TorchEngine(Engine):
         torch.manual_seed(seed)
         self._number: type[np.floating[Any]] = np.dtype(dtype).type
         self._param = torch.nn.Parameter(torch.tensor([problem.start], dtype=getattr(torch, dtype)))
-        build: Callable[..., Optimizer] = import_optimizer(optimizer)
-        try:
-            self._optimizer = build([self._param], lr=schedule.lr, **arguments)
-        except (Exception, SystemExit) as error:  # somebody's constructor may raise anything
-            raise ValueError(f"optimizer {optimizer} cannot be built: {error}") from error
+        self._optimizer = make_optimizer(optimizer, [self._param], lr=schedule.lr, arguments=arguments)
 
     @property
     def x(self) -> float:
@@ -153,6 +150,27 @@ class TorchEngine(Engine):
             raise ValueError(f"{problem} ({type(error).__name__})") from error
 
 
+def import_path(settings: OptimizerSettings) -> str:
+    """Of the class that runs an optimizer in torch."""
+    known = OPTIMIZERS.get(settings.name)
+    return known.path if known else settings.name
+
+
+def make_optimizer(
+    path: str, parameters: Sequence[torch.nn.Parameter], *, lr: float, arguments: Mapping[str, Any]
+) -> Optimizer:
+    """An optimizer of some parameters.
+
+    Raises:
+        ValueError: it cannot be imported, or not be built from these arguments.
+    """
+    build: Callable[..., Optimizer] = import_optimizer(path)
+    try:
+        return build(parameters, lr=lr, **arguments)
+    except (Exception, SystemExit) as error:  # somebody's constructor may raise anything
+        raise ValueError(f"optimizer {path} cannot be built: {error}") from error
+
+
 def build(trial: Trial) -> Engine:
     """The engine of a trial.
 
@@ -160,11 +178,9 @@ def build(trial: Trial) -> Engine:
         ConfigError: the optimizer cannot be imported or built.
     """
     settings = trial.optimizer
-    known = OPTIMIZERS.get(settings.name)
-    path = known.path if known else settings.name
     try:
         return TorchEngine(
-            path,
+            import_path(settings),
             trial.problem,
             schedule_of(trial),
             arguments=arguments_of(settings),

@@ -264,7 +264,7 @@ def sweep_listing(sweeps: Sequence[Kept]) -> None:
             kept.directory.name[:8],
             f"{kept.begun.astimezone():%m-%d %H:%M}",
             kept.sweep.name,
-            ", ".join(kept.sweep.optimizers),
+            ", ".join(kept.optimizers),
             " × ".join(f"{name} {size}" for name, size in zip(kept.sweep.columns, kept.sweep.shape[1:], strict=True)),
             f"{kept.done:,}/{len(kept.sweep):,}",
             kept.status,

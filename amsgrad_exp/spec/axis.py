@@ -11,6 +11,7 @@ from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.explain import nearest
+from amsgrad_exp.spec.foreign import number_options
 
 SETTINGS = ("lr", "beta1", "beta2", "eps")
 NUMBERS = (int, float)
@@ -38,14 +39,22 @@ def targets(problem: str, optimizers: Iterable[str]) -> dict[str, Target]:
 
     An option and a constant of one name are not there by that, but as ``options.n`` and ``problem.n``.
     """
-    kinds = [OPTIMIZERS[name].options for name in optimizers if name in OPTIMIZERS]
     fields: Mapping[str, Any] = PROBLEMS[problem].model_fields if problem in PROBLEMS else {}
     constants = {name: Target("problem", name, it.annotation) for name, it in fields.items() if name != "name"}
-    options = {name: Target("options", name, it.annotation) for kind in kinds for name, it in kind.model_fields.items()}
+    options = {
+        name: Target("options", name, kind) for optimizer in optimizers for name, kind in _options(optimizer).items()
+    }
     shared = constants.keys() & options.keys()
     found = {name: Target("settings", name, float) for name in SETTINGS} | constants | options
     paths = {of[name].path: of[name] for of in (constants, options) for name in shared}
     return {name: target for name, target in found.items() if name not in shared} | paths
+
+
+def _options(optimizer: str) -> dict[str, Any]:
+    """The options of an optimizer, and the type of each."""
+    if optimizer in OPTIMIZERS:
+        return {name: it.annotation for name, it in OPTIMIZERS[optimizer].options.model_fields.items()}
+    return number_options(optimizer)
 
 
 def check_target(name: str, problem: str, optimizers: Sequence[str]) -> None:
@@ -66,7 +75,7 @@ def check_target(name: str, problem: str, optimizers: Sequence[str]) -> None:
     if target.kind not in NUMBERS:
         raise ConfigError(f"grid: {name} is no number, so it cannot be an axis")
     for optimizer in optimizers if target.of == "options" else ():
-        if target.name not in OPTIMIZERS[optimizer].options.model_fields:
+        if target.name not in _options(optimizer):
             raise ConfigError(f"grid: {optimizer} takes no {target.name}, so it cannot be an axis of a sweep with it")
 
 

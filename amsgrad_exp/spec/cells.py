@@ -31,6 +31,10 @@ class Cells(Protocol):
         """Whether a cell may be a mean over seeds, and so has halfwidths."""
 
     @property
+    def together(self) -> bool:
+        """Whether cells of the torch engine are advanced together where they can be, and then not fast-forwarded."""
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """What is run, for labml to keep."""
 

@@ -24,13 +24,8 @@ def complete_foreign(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> d
     Raises:
         ConfigError: it cannot be imported, or does not take a setting that was given.
     """
-    from amsgrad_exp.optimizers.importing import import_optimizer
-
     name = entry["name"]
-    try:
-        parameters = inspect.signature(import_optimizer(name)).parameters
-    except ValueError as error:
-        raise ConfigError(f"optimizers: {' '.join(str(error).split())}") from error
+    parameters = _parameters(name)
     takes_anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     if "lr" not in parameters and not takes_anything:
         raise ConfigError(f"optimizers: {name} takes no lr, which every schedule sets")
@@ -50,20 +45,37 @@ def complete_foreign(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> d
     return {**taken, **entry}
 
 
+def number_options(name: str) -> dict[str, type]:
+    """The options of an imported optimizer that are numbers by default, and whether only whole ones will do: its
+    constructor says so, since many a default is 0 where any number will do. Imports it.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    return {
+        option: int if parameter.annotation in (int, "int") else float
+        for option, parameter in _parameters(name).items()
+        if type(parameter.default) in (int, float) and option not in ("lr", *TAKEN_AS)
+    }
+
+
 def published(name: str) -> dict[str, float]:
     """The numbers that an imported optimizer's constructor has as defaults, of lr, beta1, beta2 and eps. Imports it.
 
     Raises:
         ConfigError: it cannot be imported.
     """
-    from amsgrad_exp.optimizers.importing import import_optimizer
-
-    try:
-        parameters = inspect.signature(import_optimizer(name)).parameters
-    except ValueError as error:
-        raise ConfigError(f"optimizers: {' '.join(str(error).split())}") from error
-    defaults = {argument: parameter.default for argument, parameter in parameters.items()}
+    defaults = {argument: parameter.default for argument, parameter in _parameters(name).items()}
     numbers = {argument: defaults.get(argument) for argument in ("lr", "eps")}
     if REFERENCE_KINDS["betas"](defaults.get("betas")):
         numbers["beta1"], numbers["beta2"] = defaults["betas"]
     return {name: float(value) for name, value in numbers.items() if isinstance(value, int | float)}
+
+
+def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    from amsgrad_exp.optimizers.importing import import_optimizer
+
+    try:
+        return inspect.signature(import_optimizer(name)).parameters
+    except ValueError as error:
+        raise ConfigError(f"optimizers: {' '.join(str(error).split())}") from error

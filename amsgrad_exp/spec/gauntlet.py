@@ -60,6 +60,11 @@ class Gauntlet:
         return True
 
     @property
+    def together(self) -> bool:
+        """False: an optimizer's cells have step sizes of their own."""
+        return False
+
+    @property
     def settings(self) -> dict[str, Any]:
         """All that is written of it."""
         return dict(self.data)

@@ -14,18 +14,18 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from amsgrad_exp import engines
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.rules import OPTIMIZERS, rule_of
 from amsgrad_exp.spec.axis import MAX_CELLS, Target, axis_values, check_target, targets
+from amsgrad_exp.spec.blocks import blocks
 from amsgrad_exp.spec.complete import check_name, named
 from amsgrad_exp.spec.experiment import Experiment, Trial, to_yaml
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.read import read_experiment, resolve, resolve_trial, with_settings
 
-LANES = 256
 POINTS = 1000  # logged in a cell, unless the experiment says otherwise
 MAX_POINTS = 100_000  # logged in a cell: those of all lanes are kept in memory, 24 bytes each
-DECAY_RATES = ("beta1", "beta2")
 
 Values = Mapping[str, float]
 """A value on each axis, by name."""
@@ -67,6 +67,11 @@ class Sweep:
         return False
 
     @property
+    def together(self) -> bool:
+        """Whether cells differ in constants of the problem: such are lanes of one torch optimizer."""
+        return any(target.of == "problem" for target in self.targets.values())
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The experiment and its grid."""
         return {**self.data, "grid": dict(self.grid)}
@@ -93,9 +98,8 @@ class Sweep:
     @cached_property
     def optimizers(self) -> tuple[str, ...]:
         """The optimizers, slowest to vary in the order of cells: by name, or by label where a name stands twice."""
-        trials = self.example.trials()
-        names = [trial.optimizer.label or trial.optimizer.name for trial in trials]
-        return tuple(names if len(set(names)) == len(names) else labels(trials))
+        names = [str(entry.get("label") or entry["name"]) for entry in self.data["optimizers"]]
+        return tuple(names if len(set(names)) == len(names) else labels(self.example.trials()))
 
     def __len__(self) -> int:
         return math.prod(self.shape)
@@ -142,7 +146,7 @@ class Sweep:
         given: dict[str, dict[str, Any]] = {"settings": {}, "options": {}, "problem": {}}
         for axis, value in values.items():
             target = self.targets[axis]
-            given[target.of][target.name] = value
+            given[target.of][target.name] = int(value) if target.kind is int and value.is_integer() else value
         settings = given["settings"] | ({"options": given["options"]} if given["options"] else {})
         entries = [with_settings(entry, settings) for entry in optimizers]
         return {**self.data, "problem": {**self.data["problem"], **given["problem"]}, "optimizers": entries}
@@ -185,7 +189,7 @@ class Sweep:
         return sweep
 
     def check_axes(self) -> None:
-        """Refuse optimizers without a rule, axes of what is no setting, option or constant, and too many cells.
+        """Refuse unknown optimizers, axes of what is no setting, option or constant, and too many cells.
 
         Raises:
             ConfigError: one of these.
@@ -193,8 +197,6 @@ class Sweep:
         optimizers = [entry["name"] for entry in self.data["optimizers"]]
         for optimizer in optimizers:
             check_name(optimizer)
-            if optimizer not in OPTIMIZERS:
-                raise ConfigError(f"optimizer {optimizer} has no rule, and a sweep needs the compiled engine")
         for name in self.grid:
             check_target(name, self.data["problem"]["name"], optimizers)
         if not self.axes:
@@ -206,11 +208,9 @@ class Sweep:
         """Try every optimizer, and every value of every axis with the others at either of their ends.
 
         Raises:
-            ConfigError: a value or a name is impossible.
+            ConfigError: a value or a name is impossible, or an optimizer does not come to the same twice.
         """
         self.check_axes()
-        if self.example.engine == "torch":
-            raise ConfigError("engine: a sweep needs the compiled engine, not 'torch'")
         if self.example.seeds > 1:
             raise ConfigError("seeds: a sweep takes one seed a cell")
         if self.example.steps // self.example.log_every > MAX_POINTS:
@@ -219,30 +219,26 @@ class Sweep:
                 f"{-(-self.example.steps // MAX_POINTS)}"
             )
         for optimizer in self.optimizers:
-            for pair in self._pairs():
-                _first_possible(functools.partial(self.at, optimizer), pair)
+            trials = [_first_possible(functools.partial(self.at, optimizer), pair) for pair in self._pairs()]
+            if engines.choose(trials[0]) == "torch":
+                from amsgrad_exp.engines.torch_runs import lane_key
+
+                lane_key(trials[0])
 
     @cached_property
-    def _parting_axes(self) -> list[str]:
+    def parting_axes(self) -> list[str]:
         """The axes along which the rule, or the problem's period, changes: such runs are no lanes of one loop."""
         whole = [name for name, target in self.targets.items() if target.kind is int]
         return [name for name in whole if any(map(self._part, zip(*self._pairs(name), strict=True)))]
 
     def _part(self, points: Iterable[Values]) -> bool:
         trials = self._possible(points)
-        return len({(rule_of(trial.optimizer), trial.problem.steps_per_period) for trial in trials}) > 1
+        compiled = (trial for trial in trials if trial.optimizer.name in OPTIMIZERS)
+        return len({(rule_of(trial.optimizer), trial.problem.steps_per_period) for trial in compiled}) > 1
 
     def blocks(self, done: NDArray[np.bool_]) -> Iterator[list[int]]:
         """The cells still to do, in blocks of lanes that can be advanced together and take about as long."""
-        cells = np.flatnonzero(~done)
-        optimizer, *positions = np.unravel_index(cells, self.shape)
-        at = dict(zip(self.axes, positions, strict=True))
-        slowest = np.zeros(len(cells))  # to forget where it began: the larger a decay rate, the later a state repeats
-        for name in set(DECAY_RATES) & set(at):
-            slowest = np.maximum(slowest, np.array(self.axes[name])[at[name]])
-        order = np.lexsort((slowest, *(at[name] for name in self._parting_axes), optimizer))
-        for begin in range(0, len(order), LANES):
-            yield cells[order[begin : begin + LANES]].tolist()
+        return blocks(self, done)
 
     def to_yaml(self) -> str:
         """The sweep as YAML that `load_sweep` reads back."""

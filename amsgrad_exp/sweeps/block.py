@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 from amsgrad_exp import engines
 from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.driver.drive import drive
-from amsgrad_exp.driver.lanes import Finished, advance_lanes
+from amsgrad_exp.driver.lanes import Finished, advance_lanes, advance_torch_lanes
 from amsgrad_exp.driver.result import Result, summarize
 from amsgrad_exp.engines.lanes import alike
 from amsgrad_exp.errors import ConfigError, RunFailed
@@ -16,15 +16,19 @@ from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.sweeps.store import Row, results_of
 from amsgrad_exp.trace import Trace
 
+Advance = Callable[[Sequence[Trial]], Iterator[Finished | None]]
+
 
 def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
     """The rows of some cells: cell, optimizer, its columns, `Result`'s fields, and why a cell failed or None.
 
-    Cells of the compiled engine that are alike are lanes of one loop. Loops advance in turns, chunk by chunk, so that
+    Cells of the compiled engine that are alike are lanes of one loop, and those of the torch engine elements of one
+    parameter, where the sweep says so and they can be. Loops advance in turns, chunk by chunk, so that
     what is drawn of a random problem serves all of them.
     """
     rows: dict[int, Row] = {}
     trials: dict[int, Trial] = {}
+    groups: dict[tuple[Advance, Hashable], list[int]] = {}
 
     def row(cell: int, result: Result | None, failure: str | None) -> None:
         optimizer, values = sweep.values(cell)
@@ -33,17 +37,12 @@ def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
 
     for cell in cells:
         try:
-            trials[cell] = sweep.trial(cell)
+            trials[cell] = trial = sweep.trial(cell)
+            groups.setdefault(_loop_of(trial, cell, together=sweep.together), []).append(cell)
         except ConfigError as error:
             row(cell, None, str(error))
 
-    groups: dict[Hashable, list[int]] = {}
-    for cell, trial in trials.items():
-        groups.setdefault(alike(trial) if _is_lane(trial) else cell, []).append(cell)
-    turns = {
-        key: _alone(trials[together[0]]) if key == together[0] else advance_lanes([trials[cell] for cell in together])
-        for key, together in groups.items()
-    }
+    turns = {key: key[0]([trials[cell] for cell in together]) for key, together in groups.items()}
     while turns:
         for key, runs in list(turns.items()):
             for finished in runs:
@@ -60,12 +59,25 @@ def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
     return list(rows.values())
 
 
-def _is_lane(trial: Trial) -> bool:
-    return trial.seeds == 1 and engines.choose(trial) == "compiled"
+def _loop_of(trial: Trial, cell: int, *, together: bool) -> tuple[Advance, Hashable]:
+    """What advances a trial, and what it has in common with those that are advanced with it.
+
+    Raises:
+        ConfigError: the optimizer cannot be built, or does not come to the same twice.
+    """
+    if engines.choose(trial) == "compiled":
+        return (advance_lanes, alike(trial)) if trial.seeds == 1 else (_alone, cell)
+    if together:
+        from amsgrad_exp.engines.torch_runs import lane_key
+
+        if key := lane_key(trial):
+            return advance_torch_lanes, key
+    return _alone, cell
 
 
-def _alone(trial: Trial) -> Iterator[Finished | None]:
+def _alone(trials: Sequence[Trial]) -> Iterator[Finished | None]:
     """One trial on the engine that it asks for, as `advance_lanes` has lanes."""
+    (trial,) = trials
     chunks: list[Chunk] = []
     try:
         for chunk in drive(engines.build(trial), trial.steps, trial.log_every, fast_forward=trial.fast_forward):

@@ -22,6 +22,7 @@ class Kept:
     Attributes:
         directory: where it is kept; named by its id.
         sweep: what it computes.
+        optimizers: what its optimizers are called.
         begun: when, UTC.
         done: how many of its cells have a row.
         status: "completed", "running" while a process is at it, else "interrupted".
@@ -29,6 +30,7 @@ class Kept:
 
     directory: Path
     sweep: Cells
+    optimizers: tuple[str, ...]
     begun: datetime
     done: int
     status: str
@@ -54,7 +56,7 @@ def _kept(directory: Path) -> Kept:
         with open_results(directory, sweep) as results:
             done = len(results)
     interrupted = "running" if in_use(directory) else "interrupted"
-    return Kept(directory, sweep, begun, done, "completed" if done == len(sweep) else interrupted)
+    return Kept(directory, sweep, sweep.optimizers, begun, done, "completed" if done == len(sweep) else interrupted)
 
 
 def find_sweep(reference: str, out: Path) -> Path | None:

@@ -1,0 +1,156 @@
+"""Runs of one torch optimizer advanced together: one parameter tensor with an element for each run."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from amsgrad_exp.engines.torch_lanes import elementwise
+from amsgrad_exp.engines.torch_loop import import_path, make_optimizer
+from amsgrad_exp.engines.torch_step import update_of
+from amsgrad_exp.errors import RunFailed
+from amsgrad_exp.problems.base import LinearProblem
+from amsgrad_exp.rules import arguments_of
+from amsgrad_exp.spec.optimizer import OptimizerSettings
+from amsgrad_exp.spec.schedule import schedule_of
+from amsgrad_exp.trace import Trace, logged_steps
+
+if TYPE_CHECKING:
+    from amsgrad_exp.spec.experiment import Trial
+
+# Elements, a multiple of which a tensor has: as many as vectorized kernels take at once, or a multiple of it. They
+# round what is left over otherwise, so that a run's bits would depend on how many others there are.
+WIDTH = 64
+
+REMEMBERED = 10_000  # of the settings that a worker has come across, whether an optimizer is elementwise with them
+
+
+def lane_key(trial: Trial) -> Hashable | None:
+    """What trials of the torch engine must have in common to be advanced together; None of one that cannot be.
+
+    It can be where losses are linear, so that a gradient is known without autograd, and the optimizer is elementwise.
+
+    Raises:
+        ConfigError: as `elementwise`.
+    """
+    settings = trial.optimizer.model_dump_json(exclude={"label"})
+    if not _elementwise(settings) or not isinstance(trial.problem, LinearProblem):
+        return None
+    return settings, trial.dtype, trial.schedule, trial.steps, trial.log_every
+
+
+@functools.lru_cache(REMEMBERED)
+def _elementwise(written: str) -> bool:
+    settings = OptimizerSettings.model_validate_json(written)
+    return elementwise(import_path(settings), arguments_of(settings) | {"lr": settings.lr})
+
+
+class TorchLanes:
+    """Runs of the torch engine advanced together, each as alone but for rounding, and the same bits beside any others.
+
+    Every step is simulated: whether a run repeats itself is not looked at.
+
+    Args:
+        trials: one a lane, of one `lane_key`, at step 0.
+
+    Attributes:
+        step: t, the number of steps taken by every lane.
+
+    Raises:
+        ValueError: the optimizer cannot be imported, or not be built.
+    """
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        lead = trials[0]
+        self.step = 0
+        self._trials = trials
+        self._schedule = schedule_of(lead)
+        self._sequences = list(dict.fromkeys((trial.problem, trial.seed) for trial in trials))
+        self._dtype = np.dtype(lead.dtype)
+        padded = [*trials, *[trials[-1]] * (-len(trials) % WIDTH)]
+        numbers = {sequence: number for number, sequence in enumerate(self._sequences)}
+        self._which = [numbers[trial.problem, trial.seed] for trial in padded]
+        constants = [(trial.problem.start, trial.problem.optimum, *trial.problem.interval) for trial in padded]
+        starts, self._optima, *ends = np.array(constants, self._dtype).T.copy()
+        self._low, self._high = map(torch.from_numpy, ends)
+        self._totals = np.zeros((2, len(padded)))
+        self._param = torch.nn.Parameter(torch.from_numpy(starts))
+        settings = lead.optimizer
+        arguments = arguments_of(settings)
+        self._optimizer = make_optimizer(import_path(settings), [self._param], lr=settings.lr, arguments=arguments)
+        self._update = update_of(self._optimizer)
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    @property
+    def xs(self) -> NDArray[np.float64]:
+        """x_t of each lane."""
+        return self._param.detach().numpy()[: len(self)].astype(np.float64)
+
+    @property
+    def totals(self) -> NDArray[np.float64]:
+        """R(t) and the sum of iterates of each lane, (2, lanes)."""
+        return self._totals[:, : len(self)]
+
+    def reset_x_sum(self) -> None:
+        """Set every lane's sum of iterates to 0."""
+        self._totals[1] = 0
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def advance(self, stop: int, log_every: int) -> Trace:
+        """Take the steps up to, not including, ``stop``; return what is to be logged, columns of (points, lanes).
+
+        Raises:
+            RunFailed: the optimizer raised.
+        """
+        slopes = self._slopes(stop)
+        xs = self._iterates(slopes, stop)
+        losses = slopes * xs - slopes * self._optima
+        steps = logged_steps(self.step, stop, log_every)
+        rows, n = steps - self.step, len(self)
+        total_regrets = np.empty((len(steps), n))
+        total_regret, x_sum = self._totals
+        logged = iter(total_regrets)
+        for loss, x, to_log in zip(losses, xs, np.isin(np.arange(len(xs)), rows).tolist(), strict=True):
+            total_regret += loss  # row by row, in the order of steps: the same bits however many lanes there are
+            x_sum += x
+            if to_log:
+                next(logged)[:] = total_regret[:n]
+        self.step = stop
+        double = np.float64
+        return Trace(
+            steps, losses[rows, :n].astype(double), xs[rows, :n].astype(double), total_regrets / (steps + 1)[:, None]
+        )
+
+    def _slopes(self, stop: int) -> NDArray[Any]:
+        """The slopes of steps step ≤ t < stop, (steps, lanes)."""
+        drawn = [problem.coefficients(self.step, stop, seed)[0] for problem, seed in self._sequences]
+        slopes: NDArray[Any] = np.array(drawn, self._dtype)[self._which]
+        return np.ascontiguousarray(slopes.T)
+
+    def _iterates(self, slopes: NDArray[Any], stop: int) -> NDArray[Any]:
+        """x_t of these steps, (steps, lanes), before each of which is taken."""
+        iterates = np.empty_like(slopes)
+        step_sizes = self._schedule.step_sizes(self.step, stop).tolist()
+        x = self._param.detach()
+        gradients, before = torch.from_numpy(slopes), torch.from_numpy(iterates)
+        for i, (gradient, step_size) in enumerate(zip(gradients, step_sizes, strict=True)):
+            before[i].copy_(x)
+            for group in self._optimizer.param_groups:
+                group["lr"] = step_size
+            self._param.grad = gradient.clone()  # an optimizer may keep it, and write to it
+            try:
+                self._update()
+            except (Exception, SystemExit) as error:  # somebody's optimizer may raise anything
+                said = " ".join(str(error).split())
+                step = self.step + i
+                raise RunFailed(f"the optimizer raised {type(error).__name__} at step {step}: {said}") from error
+            x = self._param.detach()
+            x.clamp_(self._low, self._high)
+        return iterates
