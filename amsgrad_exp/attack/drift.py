@@ -17,6 +17,7 @@ LEAST_DRIFT = 1e-7  # in magnitude, to say to which end: nearer to 0 it is round
 CHANGE, CHANGE_BEFORE = 0.1, 0.3  # at most, in the last doubling of T and the one before, for a drift that has settled
 SETTLED_SHARE = 0.97  # of lanes, not to wait for the others
 FIRST_STEPS = 1024  # of which the first drift is taken
+PIECE = 2048  # steps taken before it is asked again whether to stop
 WINDOW = 4  # the last whole periods within this part of T are looked at
 
 
@@ -61,7 +62,7 @@ def measure(
         sequences: of any periods; T is at least twice the longest.
         first: the first T, or more.
         doublings: at most so many.
-        should_stop: asked at every doubling.
+        should_stop: asked every `PIECE` steps.
 
     Returns:
         What was seen; None where it was to stop.
@@ -71,18 +72,22 @@ def measure(
     """
     lengths = np.array([len(sequence) for sequence in sequences])
     worst = np.sign([sum(sequence) for sequence in sequences]).astype(np.float64)
-    lanes = make_lanes(sequences, worst)
+    lanes, done = make_lanes(sequences, worst), 0
     steps = first
     while steps < 2 * lengths.max():
         steps *= 2
     before = np.full((2, len(lengths)), np.nan)
     for doubling in range(doublings + 1):
         steps = steps * 2 if doubling else steps
-        if should_stop():
-            return None
         whole = lengths * np.maximum(1, steps // WINDOW // lengths)
         end = steps - steps % lengths  # at the end of a period, or a drift that dies out would seem to turn
-        moved, travelled = lanes.advance(steps, end - whole, end)
+        moved, travelled = np.zeros((2, len(lengths)))
+        while done < steps:
+            if should_stop():
+                return None
+            done = min(steps, done + PIECE)
+            sums = lanes.advance(done, end - whole, end)
+            moved, travelled = moved + sums[0], travelled + sums[1]
         with np.errstate(invalid="ignore"):
             outward = -worst * moved / travelled
             settled = (np.abs(outward - before[0]) <= CHANGE * np.abs(outward)) & (

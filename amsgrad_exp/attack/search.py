@@ -6,7 +6,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, field
 
@@ -195,13 +195,16 @@ class Search:
         batches = [by_period[i : i + self.at_once] for i in range(0, len(by_period), self.at_once)]
         look = functools.partial(measure, first=self.first, doublings=doublings, should_stop=self.over)
         pending = [self.executor.submit(look, self.make_lanes, batch) for batch in batches]
-        for future in pending:
-            measured = self._result(future)
-            if measured is None:
-                break
-            yield measured
-        for future in pending:
-            future.cancel()
+        try:
+            for future in pending:
+                measured = self._result(future)
+                if measured is None:
+                    break
+                yield measured
+        finally:
+            # Those under way are soon told to stop. They are waited for: torch does not survive a process that ends
+            # while it computes.
+            wait([future for future in pending if not future.cancel()])
 
     def _result(self, future: Future[Measured | None]) -> Measured | None:
         while not self.over():
