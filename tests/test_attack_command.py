@@ -122,3 +122,17 @@ def test_an_interruption_keeps_what_was_found(number: int, status: int, tmp_path
     (kept,) = tmp_path.glob("attacks/sgd/*/attack.json")
     assert json.loads(stdout) == json.loads(kept.read_text())
     assert stderr == f"interrupted: what was found is in {kept.parent.relative_to(tmp_path)}\n"
+
+
+def test_time_that_ends_while_torch_computes_ends_nothing_else(tmp_path: Path) -> None:
+    """A batch of so many lanes takes longer; the process once ended under it, and was aborted."""
+    process = start(tmp_path, "attack", "--optimizer", "torch.optim.Adagrad", "--seconds", "2", "--json")
+    stdout, stderr = process.communicate(timeout=120)
+    assert (process.returncode, stderr) == (0, "")
+    assert json.loads(stdout)["falls"] == 0
+
+
+def test_that_nothing_was_tried_is_no_survival(in_process: CommandLine) -> None:
+    done = in_process("attack", "--optimizer", "sgd", "--seconds", "0.1", "--quiet", "--expect", "survives")
+    assert done.returncode == 1
+    assert done.stderr == "amsgrad-exp: sgd: no problem was tried to its end in 0.1 s, give it more --seconds\n"

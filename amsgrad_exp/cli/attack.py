@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amsgrad_exp.cli.options import ATTACKS, Json, Quiet, with_experiment_options
+from amsgrad_exp.cli.options import ATTACKS, Json, NoFigure, Quiet, with_experiment_options
 from amsgrad_exp.cli.report import Report, page_of_attack
 from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
-from amsgrad_exp.errors import NotAsExpected
+from amsgrad_exp.errors import NotAsExpected, Refusal
 
 if TYPE_CHECKING:
     from amsgrad_exp.attack.result import Attack
@@ -45,7 +45,7 @@ def attack(
             metavar=SURVIVES, callback=_survives, help="Exit with 3 where there is a confirmed counterexample."
         ),
     ] = None,
-    no_figure: Annotated[bool, typer.Option("--no-figure", help="Write no figure.")] = False,
+    no_figure: NoFigure = False,
     page: Report = False,
     out: Annotated[Path, typer.Option("--out", help="Where attacks are kept.")] = ATTACKS,
     as_json: Json = False,
@@ -75,6 +75,8 @@ def attack(
     if interruption.signal:
         console.note(f"interrupted: what was found is in {result.directory}")
         raise typer.Exit(128 + interruption.signal)
+    if expect and not result.found.problems:
+        raise Refusal(f"{optimizer}: no problem was tried to its end in {seconds:g} s, give it more --seconds")
     if expect and result.failed and result.counterexample:
         raise NotAsExpected(f"{optimizer}: expected to survive, and fails on {result.counterexample.words}")
 

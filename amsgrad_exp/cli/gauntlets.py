@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amsgrad_exp.cli import sweeps
-from amsgrad_exp.cli.options import SWEEPS, Dask, Export, Jobs, Json, Out, Quiet
+from amsgrad_exp.cli.options import SWEEPS, Dask, Export, Jobs, Json, NoFigure, Out, Quiet
 from amsgrad_exp.cli.report import Report
 from amsgrad_exp.cli.signals import optimizers_print_to_stderr
 from amsgrad_exp.errors import NotAsExpected
@@ -48,7 +48,7 @@ def gauntlet(
     jobs: Jobs = None,
     dask: Dask = None,
     export: Export = None,
-    no_figure: Annotated[bool, typer.Option("--no-figure", help="Write no figure.")] = False,
+    no_figure: NoFigure = False,
     page: Report = False,
     out: Out = SWEEPS,
     as_json: Json = False,

@@ -32,6 +32,7 @@ Dask = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Compute a swe
 Export = Annotated[
     str | None, typer.Option(metavar="csv", callback=_csv, help="Write a sweep's rows as results.csv, too.")
 ]
+NoFigure = Annotated[bool, typer.Option("--no-figure", help="Write no figure.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 

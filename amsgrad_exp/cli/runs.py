@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amsgrad_exp.cli.bounds import Bound, bounds_of
-from amsgrad_exp.cli.options import Json, Out, Quiet, with_experiment_options
+from amsgrad_exp.cli.options import Json, NoFigure, Out, Quiet, with_experiment_options
 from amsgrad_exp.cli.report import Report, page_of_runs
 from amsgrad_exp.cli.signals import Interruption, interruptible, optimizers_print_to_stderr
 from amsgrad_exp.errors import ConfigError, NotAsExpected
@@ -71,7 +71,7 @@ def compare(
         ),
     ] = None,
     bound: Bound = False,
-    no_figure: Annotated[bool, typer.Option("--no-figure", help="Write no figure.")] = False,
+    no_figure: NoFigure = False,
     page: Report = False,
     out: Out = Path("logs"),
     as_json: Json = False,

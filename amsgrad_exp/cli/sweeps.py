@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amsgrad_exp.cli.options import RUNS, SWEEPS, Dask, Export, Jobs, Out, Quiet, with_experiment_options
+from amsgrad_exp.cli.options import RUNS, SWEEPS, Dask, Export, Jobs, NoFigure, Out, Quiet, with_experiment_options
 from amsgrad_exp.cli.report import Report, page_of_cells
 from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
 
@@ -32,7 +32,7 @@ def sweep(
     jobs: Jobs = None,
     dask: Dask = None,
     export: Export = None,
-    no_figure: Annotated[bool, typer.Option("--no-figure", help="Write no figure.")] = False,
+    no_figure: NoFigure = False,
     page: Report = False,
     out: Out = SWEEPS,
     quiet: Quiet = False,
