@@ -78,9 +78,9 @@ def test_optimizers_that_depend_on_t_are_simulated(name: str, arguments: dict[st
 @pytest.mark.parametrize("name", ["InState", "InATensor", "InAGroup"])
 def test_a_turn_that_is_to_come_is_seen_where_steps_are_counted_in_the_state(name: str) -> None:
     """At step 600 it comes, and the run repeats itself after it; at 500,000 it would come after the run's end."""
-    assert 0 < derived(f"tests.optimizers.{name}", at=600) < STEPS - 600
-    assert derived(f"tests.optimizers.{name}", at=500_000) == 0
-    assert derived(f"tests.optimizers.{name}", at=-1) > 0
+    assert 0 < derived(f"tests.counting.{name}", at=600) < STEPS - 600
+    assert derived(f"tests.counting.{name}", at=500_000) == 0
+    assert derived(f"tests.counting.{name}", at=-1) > 0
 
 
 HIDDEN = [
@@ -97,15 +97,15 @@ HIDDEN = [
 
 @pytest.mark.parametrize("name", HIDDEN)
 def test_what_counts_its_steps_out_of_sight_is_simulated(name: str) -> None:
-    assert go(f"tests.optimizers.{name}", at=500_000)[1].steps_simulated == STEPS
+    assert go(f"tests.counting.{name}", at=500_000)[1].steps_simulated == STEPS
 
 
 def test_a_trial_far_ahead_leaves_nothing_behind() -> None:
-    assert derived("tests.optimizers.ForAll", at=500_000) == 0
+    assert derived("tests.counting.ForAll", at=500_000) == 0
 
 
 def test_a_trial_that_ends_the_program_does_not() -> None:
-    assert derived("tests.optimizers.ToAnEnd", at=500_000) == 0
+    assert derived("tests.counting.ToAnEnd", at=500_000) == 0
 
 
 def test_random_numbers_are_drawn_by_the_run_alone() -> None:

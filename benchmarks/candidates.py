@@ -1,0 +1,242 @@
+"""What is timed: our loops and commands, and what others have for the same experiment."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from amsgrad_exp.driver.drive import drive
+from amsgrad_exp.engines.compiled import CompiledEngine
+from amsgrad_exp.engines.lanes import Lanes
+from amsgrad_exp.engines.torch_loop import TorchEngine
+from amsgrad_exp.problems.online import Online
+from amsgrad_exp.schedules import Constant
+from amsgrad_exp.spec.experiment import Trial
+from amsgrad_exp.spec.read import load_experiment
+
+STEPS = 10_000_000
+TORCH_STEPS = 2_000
+LANES = 256
+LANE_STEPS = 1_000_000
+BETAS = (0.9, 0.99)
+
+console = Console(width=max(100, Console().width), markup=False)
+
+Timed = Callable[[], float]
+"""Does the work once and returns seconds a step, or, for a whole command, seconds."""
+
+
+def per_step(steps: int, work: Callable[[], object]) -> Timed:
+    def timed() -> float:
+        begun = time.perf_counter()
+        work()
+        return (time.perf_counter() - begun) / steps
+
+    return timed
+
+
+def trial(schedule: str = "constant", lr: float = 0.01) -> Trial:
+    """AMSGrad on the online problem."""
+    (only,) = load_experiment(optimizers=["amsgrad"], schedule=schedule, settings={"lr": lr}).trials()
+    return only
+
+
+def compiled() -> Timed:
+    def work() -> None:
+        engine = CompiledEngine(trial())
+        for _ in drive(engine, STEPS, 1000, fast_forward=False):
+            pass
+
+    return per_step(STEPS, work)
+
+
+def plain_c(folder: Path) -> Timed | None:
+    compiler = os.environ.get("CC") or shutil.which("cc")
+    if compiler is None:
+        console.print("no C compiler: the plain C loop is skipped")
+        return None
+    library = folder / "loop.so"
+    source = Path(__file__).with_name("loop.c")
+    subprocess.run([compiler, "-O3", "-shared", "-fPIC", source, "-o", library, "-lm"], check=True)
+    function = ctypes.CDLL(str(library)).amsgrad_online
+    points = STEPS // 1000
+    losses, xs, total_regrets = np.empty(points, np.float32), np.empty(points, np.float32), np.empty(points)
+    final_x = ctypes.c_float()
+    arguments = (
+        ctypes.c_int64(STEPS),
+        ctypes.c_int64(1000),
+        *(ctypes.c_float(number) for number in (0.01, *BETAS, 1e-16)),
+        *(array.ctypes.data_as(ctypes.c_void_p) for array in (losses, xs, total_regrets)),
+        ctypes.byref(final_x),
+    )
+    timed = per_step(STEPS, lambda: function(*arguments))
+    timed()
+    assert abs(total_regrets[-1] / STEPS - 0.33) < 0.005, "the C loop is not the experiment"
+    return timed
+
+
+def optax_scan(*, same_experiment: bool, lanes: int = 0) -> Timed | None:
+    """AMSGrad of optax under lax.scan: with regret in float64 and points logged as ours, or with neither.
+
+    With ``lanes``, so many runs at once under jax.vmap, with step sizes α/√t.
+    """
+    if importlib.util.find_spec("optax") is None:
+        console.print("no jax and optax (pip install 'amsgrad-exp[bench]'): lax.scan is skipped")
+        return None
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    steps = LANE_STEPS if lanes else STEPS
+    regret_dtype = jnp.float64 if same_experiment else jnp.float32
+
+    def step(optimizer: Any, carry: Any, slope: Any) -> Any:
+        x, state, total_regret = carry
+        loss = slope * x - slope * jnp.float32(-1)
+        update, state = optimizer.update(slope, state)
+        moved = jnp.clip(optax.apply_updates(x, update), -1.0, 1.0).astype(jnp.float32)
+        return (moved, state, total_regret + loss.astype(regret_dtype)), (loss, x)
+
+    def start(optimizer: Any) -> Any:
+        x = jnp.float32(0)
+        return x, optimizer.init(x), jnp.zeros((), regret_dtype)
+
+    def until_the_end(optimizer: Any, slopes: Any) -> Any:
+        def until_point(carry: Any, slopes: Any) -> Any:
+            carry, (losses, xs) = jax.lax.scan(functools.partial(step, optimizer), carry, slopes)
+            return carry, (losses[-1], xs[-1], carry[2])
+
+        if same_experiment:
+            return jax.lax.scan(until_point, start(optimizer), slopes.reshape(-1, 1000))
+        return jax.lax.scan(lambda carry, slope: (step(optimizer, carry, slope)[0], None), start(optimizer), slopes)
+
+    @jax.jit
+    def scan(slopes: Any) -> Any:
+        return until_the_end(optax.amsgrad(0.01, *BETAS, eps=1e-16), slopes)
+
+    @jax.jit
+    def scan_lanes(slopes: Any) -> Any:
+        def alone(lr: Any) -> Any:
+            optimizer = optax.amsgrad(lambda count: lr / jnp.sqrt(count + 1.0), *BETAS, eps=1e-16)
+            return until_the_end(optimizer, slopes)
+
+        return jax.vmap(alone)(jnp.linspace(0.5, 1.5, lanes, dtype=jnp.float32))
+
+    def work() -> None:
+        with jax.enable_x64(same_experiment):
+            jax.block_until_ready((scan_lanes if lanes else scan)(slopes))
+
+    with jax.enable_x64(same_experiment):
+        slopes = jnp.asarray(Online().coefficients(0, steps)[0], jnp.float32)
+    return per_step(steps * max(lanes, 1), work)
+
+
+def compiled_lanes(lanes: int, threads: int = 1) -> Timed:
+    """The lane loop on so many runs with step sizes α/√t; with threads, on as many in each."""
+
+    def batch() -> Lanes:
+        rates = np.linspace(0.5, 1.5, lanes).tolist()
+        return Lanes([trial("inv-sqrt", lr) for lr in rates])
+
+    def timed() -> float:
+        batches = [batch() for _ in range(threads)]
+        with ThreadPoolExecutor(threads) as executor:
+            begun = time.perf_counter()
+            for _ in executor.map(lambda lanes: lanes.advance(LANE_STEPS, 1000), batches):
+                pass
+        return (time.perf_counter() - begun) / (LANE_STEPS * lanes * threads)
+
+    return timed
+
+
+def compiled_decaying() -> Timed:
+    def work() -> None:
+        engine = CompiledEngine(trial("inv-sqrt", 1.0))
+        for _ in drive(engine, STEPS, 1000):
+            pass
+
+    return per_step(STEPS, work)
+
+
+def engine_loop(path: str) -> Timed:
+    arguments: dict[str, object] = {"betas": BETAS, "eps": 1e-16}
+    if path.startswith("torch."):
+        arguments["amsgrad"] = True
+
+    def work() -> None:
+        TorchEngine(path, Online(), Constant(0.01), arguments=arguments).advance(TORCH_STEPS, 1000)
+
+    return per_step(TORCH_STEPS, work)
+
+
+def bare_torch_loop(kind: Callable[..., torch.optim.Optimizer], **options: Any) -> Timed:
+    """The loop as anybody writes it around an optimizer of torch.optim, without an engine of ours."""
+
+    def work() -> None:
+        x = torch.nn.Parameter(torch.zeros(1))
+        optimizer = kind([x], lr=0.01, betas=BETAS, eps=1e-16, **options)
+        total_regret = 0.0
+        for t in range(TORCH_STEPS):
+            slope = 1010.0 if t % 101 == 1 else -10.0
+            loss = (slope * x).sum() + slope
+            total_regret += loss.item()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            x.data.clamp_(-1.0, 1.0)
+
+    return per_step(TORCH_STEPS, work)
+
+
+def command(*arguments: str, before: str = "") -> Timed:
+    """A whole process of ours, from its start to its end; ``before`` is done first in it."""
+    program = (
+        f"{before}\nimport sys\nfrom amsgrad_exp.cli import main\nsys.argv = ['amsgrad-exp', *{arguments!r}]\nmain()"
+    )
+
+    def timed() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.perf_counter()
+            subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            return time.perf_counter() - begun
+
+    return timed
+
+
+WITHOUT_RECORDS = """
+import contextlib
+from amsgrad_exp.records import checkpoint, recorder, summary, trace_csv
+checkpoint.write_atomically = recorder.write_atomically = summary.write_atomically = lambda path, content: None
+recorder.locked = contextlib.nullcontext
+trace_csv.TraceWriter.append = lambda self, trace: None
+trace_csv.TraceWriter.sync = lambda self: (0, "")
+summary.Origin.here = classmethod(lambda cls: cls(versions={}, platform="", git_commit=None))
+"""
+
+
+def peak_megabytes(*arguments: str) -> float:
+    """Of a process whose parent is small: a child is charged with what its parent held when it forked."""
+    program = (
+        "import resource, subprocess, sys\n"
+        f"command = [sys.executable, '-m', 'amsgrad_exp', *{arguments!r}]\n"
+        "subprocess.run(command, check=True, stdout=subprocess.DEVNULL)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, capture_output=True, text=True)
+    return int(done.stdout) / (1024 if sys.platform == "linux" else 1024**2)
