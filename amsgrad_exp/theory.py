@@ -21,6 +21,7 @@ from amsgrad_exp.rules import OPTIMIZERS, options_of
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
+    from amsgrad_exp.spec.optimizer import OptimizerSettings
 
 Floats = NDArray[np.float64]
 
@@ -79,6 +80,14 @@ def drift(
     return total
 
 
+def drift_of(problem: Problem, settings: OptimizerSettings) -> float:
+    """D of one optimizer at its own settings; arguments and errors are `drift`'s."""
+    if settings.name not in OPTIMIZERS:
+        raise NoSteadyState(f"no steady state is known for {settings.name}")
+    beta1, beta2, eps = (value or 0.0 for value in (settings.beta1, settings.beta2, settings.eps))
+    return float(drift(problem, settings.name, beta1, beta2, eps, options_of(settings).model_dump()))
+
+
 def destination(problem: Problem, drift: ArrayLike) -> NDArray[np.str_]:
     """Where a drift takes the iterates: "optimum" or "worst", of the drift's shape."""
     end = np.where(np.asarray(drift) > 0, *problem.comparators)
@@ -94,10 +103,7 @@ def limit(trial: Trial) -> float:
         NoSteadyState: no drift is known, or it goes nowhere, or x has no ends.
     """
     problem, optimizer = trial.problem, trial.optimizer
-    if optimizer.name not in OPTIMIZERS:
-        raise NoSteadyState(f"no steady state is known for {optimizer.name}")
-    beta1, beta2, eps = (value or 0.0 for value in (optimizer.beta1, optimizer.beta2, optimizer.eps))
-    known = float(drift(problem, optimizer.name, beta1, beta2, eps, options_of(optimizer).model_dump()))
+    known = drift_of(problem, optimizer)
     if not isinstance(problem, LinearProblem) or not math.isfinite(problem.interval[0] - problem.interval[1]):
         raise NoSteadyState(f"nothing bounds x on {problem.name}, so R(T)/T has no limit")
     if not math.isfinite(known) or known == 0:

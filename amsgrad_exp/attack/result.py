@@ -62,7 +62,7 @@ class Counterexample:
     def limit_regret(self) -> float | None:
         """The exact limit of R(T)/T with a constant step size, where that run repeats itself bit for bit."""
         run = self.run("constant")
-        return getattr(run.result, "limit_regret", None) if run else None
+        return run.result.limit_regret if run else None
 
     def document(self) -> dict[str, Any]:
         """What ``--json`` says of it."""

@@ -17,7 +17,7 @@ from amsgrad_exp.rules import OPTIMIZERS, arguments_of
 from amsgrad_exp.spec.optimizer import OptimizerSettings
 from amsgrad_exp.spec.published import published
 from amsgrad_exp.spec.read import load_experiment
-from amsgrad_exp.theory import drift
+from amsgrad_exp.theory import drift_of
 
 COMPILED_LANES, TORCH_LANES, LANES_APART = 4096, 16_384, 48  # worth taking together
 MEMORIES = 4  # of the second moment, 1/(1 − β2), before the first drift is taken
@@ -76,16 +76,8 @@ def target(name: str, settings: Mapping[str, float] | None = None, options: Mapp
 
 
 def _theory(settings: OptimizerSettings, slopes: Slopes) -> float | None:
-    known = {name: value for name in ("beta1", "beta2", "eps") if (value := getattr(settings, name)) is not None}
     try:
-        d = drift(
-            Cycle(slopes=slopes),
-            settings.name,
-            known.get("beta1", 0.0),
-            known.get("beta2", 0.0),
-            known.get("eps", 0.0),
-            settings.options,
-        )
+        d = drift_of(Cycle(slopes=slopes), settings)
     except NoSteadyState:
         return None
     return None if np.isnan(d) else float(-np.sign(sum(slopes)) * d)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.engines.lanes import Lanes
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 def halfwidth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Half the width of the 95 % confidence interval of a mean over the last axis, by Student's t distribution."""
+    from scipy.special import stdtrit
+
     number = values.shape[-1]
     width: NDArray[np.float64] = values.std(axis=-1, ddof=1) * (stdtrit(number - 1, 0.975) / number**0.5)
     return width

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.engines.held import Floats, HeldLanes, Slopes
-from amsgrad_exp.engines.torch_step import sees_gradients_alone
+from amsgrad_exp.engines.torch_step import raised, sees_gradients_alone
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.optimizers.importing import import_optimizer
 
@@ -90,10 +90,7 @@ class TorchHeldLanes(HeldLanes):
             try:
                 self._optimizer.step()
             except (Exception, SystemExit) as error:  # somebody's optimizer may raise anything
-                said = " ".join(str(error).split())
-                raise RunFailed(
-                    f"the optimizer raised {type(error).__name__} at step {self.step + i}: {said}"
-                ) from error
+                raise RunFailed(raised(error, self.step + i)) from error
             torch.sub(held, self._x, out=move)
             self._x.copy_(held)
         if not np.isfinite(moves[-1]).any():

@@ -15,7 +15,7 @@ from torch.optim.optimizer import Optimizer
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.engines.torch_cycle import Inputs, Trials
 from amsgrad_exp.engines.torch_state import Survey
-from amsgrad_exp.engines.torch_step import Step
+from amsgrad_exp.engines.torch_step import Step, raised
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems.base import Floats, Problem
@@ -101,7 +101,7 @@ class TorchEngine(Engine):
             try:
                 x = step.take(x, c, step_size)
             except (Exception, SystemExit) as error:  # somebody's optimizer may raise anything
-                self.failure = f"the optimizer raised {type(error).__name__} at step {self.step}: {error}"
+                self.failure = raised(error, self.step)
                 break
             self.step += 1
             if not math.isfinite(x):

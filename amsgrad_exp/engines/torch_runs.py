@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from amsgrad_exp.engines.torch_lanes import elementwise
 from amsgrad_exp.engines.torch_loop import import_path, make_optimizer
-from amsgrad_exp.engines.torch_step import update_of
+from amsgrad_exp.engines.torch_step import raised, update_of
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.problems.base import LinearProblem
 from amsgrad_exp.rules import arguments_of
@@ -148,9 +148,7 @@ class TorchLanes:
             try:
                 self._update()
             except (Exception, SystemExit) as error:  # somebody's optimizer may raise anything
-                said = " ".join(str(error).split())
-                step = self.step + i
-                raise RunFailed(f"the optimizer raised {type(error).__name__} at step {step}: {said}") from error
+                raise RunFailed(raised(error, self.step + i)) from error
             x = self._param.detach()
             x.clamp_(self._low, self._high)
         return iterates

@@ -75,6 +75,11 @@ class Step:
         return x
 
 
+def raised(error: BaseException, step: int) -> str:
+    """What is said, in a line, of an optimizer that raised in a step."""
+    return f"the optimizer raised {type(error).__name__} at step {step}: {' '.join(str(error).split())}"
+
+
 def update_of(optimizer: Optimizer) -> Callable[[], Any]:
     """An optimizer's ``step``, out of the wrapper that torch puts every class's into."""
     step = type(optimizer).step

@@ -243,10 +243,7 @@ class Recorder:
         """
         trace = Trace.concatenate(self._traces)
         trial = self.run.trial
-        predicted = None
-        with contextlib.suppress(NoSteadyState):
-            predicted = limit(trial)
-        result = None if last is None else summarize(trial.problem, trace, last, predicted)
+        result = None if last is None else summarize(trial.problem, trace, last, _predicted(trial))
         # labml's log is closed and the trace is on the disk before the summary vouches for them: a crash in between
         # leaves a run that is still "running", and so goes on from its checkpoint.
         trouble = self._tracker.close(status, reason)
@@ -266,6 +263,13 @@ class Recorder:
             self._tracker.close("failed", reason)
         with contextlib.suppress(OSError):
             self.run.summary.changed(status="failed", reason=reason).write(self.run.directory)
+
+
+def _predicted(trial: Trial) -> float | None:
+    try:
+        return limit(trial)
+    except NoSteadyState:
+        return None
 
 
 def _start(engine: Engine, trial: Trial) -> Checkpoint:

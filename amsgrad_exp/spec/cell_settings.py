@@ -11,15 +11,11 @@ from pydantic import ValidationError
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.complete import REFERENCE
-from amsgrad_exp.spec.foreign import published
+from amsgrad_exp.spec.published import published
+from amsgrad_exp.spec.schedule import kind_of
 
 SETTINGS = ("stated", "defaults")
 CONSTANT_PART = 1 / 200  # of what is far from x*: the reference experiment's α = 0.01, on an interval of width 2
-
-
-def kind_of(schedule: str) -> str:
-    """The name of a schedule, without its constants."""
-    return schedule.partition(":")[0]
 
 
 def with_settings(entry: Mapping[str, Any], problem: Problem, schedule: str, settings: str) -> dict[str, Any]:
@@ -52,7 +48,7 @@ def with_settings(entry: Mapping[str, Any], problem: Problem, schedule: str, set
         for setting, power in known.grows(parsed).items():
             (chosen if setting == "lr" else own)[setting] = chosen["lr"] / problem.largest_slope**power
     if settings == "defaults":
-        defaults = defaults if known else published(name)
+        defaults = defaults if known else published(name, options)
         chosen, own = (dict(defaults) if schedule == "constant" else {**defaults, **chosen}), {}
     return {**chosen, **entry, "options": own | options} if own or options else {**chosen, **entry}
 

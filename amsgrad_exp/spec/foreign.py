@@ -25,7 +25,7 @@ def complete_foreign(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> d
         ConfigError: it cannot be imported, or does not take a setting that was given.
     """
     name = entry["name"]
-    parameters = _parameters(name)
+    parameters = parameters_of(name)
     takes_anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     if "lr" not in parameters and not takes_anything:
         raise ConfigError(f"optimizers: {name} takes no lr, which every schedule sets")
@@ -54,25 +54,17 @@ def number_options(name: str) -> dict[str, type]:
     """
     return {
         option: int if parameter.annotation in (int, "int") else float
-        for option, parameter in _parameters(name).items()
+        for option, parameter in parameters_of(name).items()
         if type(parameter.default) in (int, float) and option not in ("lr", *TAKEN_AS)
     }
 
 
-def published(name: str) -> dict[str, float]:
-    """The numbers that an imported optimizer's constructor has as defaults, of lr, beta1, beta2 and eps. Imports it.
+def parameters_of(name: str) -> Mapping[str, inspect.Parameter]:
+    """What an imported optimizer's constructor takes. Imports it.
 
     Raises:
         ConfigError: it cannot be imported.
     """
-    defaults = {argument: parameter.default for argument, parameter in _parameters(name).items()}
-    numbers = {argument: defaults.get(argument) for argument in ("lr", "eps")}
-    if REFERENCE_KINDS["betas"](defaults.get("betas")):
-        numbers["beta1"], numbers["beta2"] = defaults["betas"]
-    return {name: float(value) for name, value in numbers.items() if isinstance(value, int | float)}
-
-
-def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
     from amsgrad_exp.optimizers.importing import import_optimizer
 
     try:

@@ -18,11 +18,12 @@ from amsgrad_exp.numbers import whole_number
 from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import SCHEDULES
-from amsgrad_exp.spec.cell_settings import SETTINGS, kind_of, with_settings
+from amsgrad_exp.spec.cell_settings import SETTINGS, with_settings
 from amsgrad_exp.spec.complete import build_problem, named
 from amsgrad_exp.spec.experiment import Trial, to_yaml
 from amsgrad_exp.spec.explain import nearest
 from amsgrad_exp.spec.read import read_yaml, resolve_trial
+from amsgrad_exp.spec.schedule import kind_of
 
 SHARED = {"steps": 10_000_000, "seeds": 32, "dtype": "float32", "engine": "auto"}
 POINTS = 1000  # logged in a cell

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Collection
 from typing import Any
 
-from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.rules import OPTIMIZERS
-from amsgrad_exp.spec.foreign import REFERENCE_KINDS
+from amsgrad_exp.spec.foreign import REFERENCE_KINDS, parameters_of
 
 LR = 1e-3  # of a class that has no default
 
@@ -27,15 +25,9 @@ def published(name: str, without: Collection[str] = ()) -> dict[str, Any]:
         return dict(OPTIMIZERS[name].defaults)
     if "." not in name:
         return {}  # for whoever completes an experiment to refuse
-    from amsgrad_exp.optimizers.importing import import_optimizer
-
-    try:
-        parameters = inspect.signature(import_optimizer(name)).parameters
-    except ValueError as error:
-        raise ConfigError(f"optimizers: {' '.join(str(error).split())}") from error
     own = {
         argument: parameter.default
-        for argument, parameter in parameters.items()
+        for argument, parameter in parameters_of(name).items()
         if parameter.default is not parameter.empty and argument not in without
     }
     lr = own.get("lr")

@@ -36,6 +36,11 @@ def written(given: Any) -> Any:
     return ":".join([name, ",".join(said)]) if said else name
 
 
+def kind_of(schedule: str) -> str:
+    """The name of a schedule as `written`, without its constants."""
+    return schedule.partition(":")[0]
+
+
 def schedule_of(trial: Trial) -> Schedule:
     """The step sizes of a trial."""
     return _build(*_apart(trial.schedule), lr=trial.optimizer.lr)
