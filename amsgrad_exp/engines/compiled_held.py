@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.engines.held import Floats, HeldLanes, Slopes
+from amsgrad_exp.engines.lanes import TILES
 from amsgrad_exp.engines.loops import (
     compile_loop,
     getter,
@@ -25,7 +26,7 @@ from amsgrad_exp.rules import hyper_of, rule_of
 from amsgrad_exp.rules.base import Rule
 from amsgrad_exp.spec.optimizer import OptimizerSettings
 
-TILE = 64  # lanes, as of `engines.lanes`
+TILE = TILES[-1]
 STEPS_AT_ONCE = 4096
 
 
@@ -58,7 +59,7 @@ class CompiledHeldLanes(HeldLanes):
     def advance(self, stop: int, begin: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[Floats, Floats]:
         counted = np.pad(np.array([begin, end]), ((0, 0), (0, len(self._x) - len(self))))
         sums = np.zeros((2, len(self._x)))
-        fill, loop = make_coefficients(self._rule), make_held_loop(self._rule)
+        fill, loop = make_coefficients(self._rule, width=1), make_held_loop(self._rule)
         while self.step < stop:
             upto = min(stop, self.step + STEPS_AT_ONCE)
             scales = np.empty((1, upto - self.step, 1))

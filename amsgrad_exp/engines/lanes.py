@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from amsgrad_exp.engines.loops import make_coefficients, make_loop
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.rules import hyper_of, rule_of
-from amsgrad_exp.spec.schedule import schedule_of
+from amsgrad_exp.schedules import SCHEDULES
+from amsgrad_exp.spec.schedule import kind_of, schedule_of
 from amsgrad_exp.trace import Trace, logged_steps
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def alike(trial: Trial) -> tuple[Any, ...]:
     The period only where they may come to repeat themselves.
     """
     problem, rule = trial.problem, rule_of(trial.optimizer)
-    repeats = trial.fast_forward and schedule_of(trial).constant and rule.settles
+    repeats = trial.fast_forward and SCHEDULES[kind_of(trial.schedule)].constant and rule.settles
     kind = (problem.loss, problem.slope, (problem.steps_per_period or 0) if repeats else -1)
     return rule, kind, trial.dtype, trial.schedule, trial.steps, trial.log_every, trial.fast_forward
 
@@ -97,9 +98,15 @@ class Lanes:
         self._which = tuple(which + which[-1:] * (-len(which) % _width(len(which))))
 
     def _tell_apart(self) -> None:
-        """One lane of each kind as regards the rule's coefficients, and the kind of each; lr has no part in them."""
+        """One lane of each kind as regards the rule's coefficients, and the kind of each; lr has no part in them.
+
+        Where that would save less than half the work, each lane is a kind of its own.
+        """
         others = np.delete(self._hypers, self._rule.hyper._fields.index("lr"), axis=0)
-        _, self._kinds, self._kind_of = np.unique(others, axis=1, return_index=True, return_inverse=True)
+        _, kinds, self._kind_of = np.unique(others, axis=1, return_index=True, return_inverse=True)
+        self._kinds = np.append(kinds, np.full(-len(kinds) % _width(len(kinds)), kinds[-1]))
+        if 2 * len(self._kinds) > others.shape[1]:
+            self._kinds = self._kind_of = np.arange(others.shape[1])
 
     def __len__(self) -> int:
         return len(self._trials)
@@ -261,11 +268,13 @@ class Lanes:
         scales = np.empty((1, *shape), self._dtype)
         varied = np.empty((self._rule.number_of_coefficients, *shape), self._dtype)
         carry = self._carry[:, self._kinds].copy()
-        fill = make_coefficients(self._rule)
+        fill = make_coefficients(self._rule, width=_width(len(self._kinds)))
         fill(carry, self._hypers[:, self._kinds].copy(), schedule, self.step, scales, varied)
         self._carry = carry[:, self._kind_of]
         if len(self._kinds) == 1:
             return scales[..., 0], varied[..., 0]
+        if self._kinds is self._kind_of:
+            return scales, varied
         return scales.take(self._kind_of, axis=2), varied.take(self._kind_of, axis=2)
 
     def _settle(self) -> None:

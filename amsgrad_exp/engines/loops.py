@@ -241,12 +241,12 @@ def _writer(count: int) -> Callable[..., Any]:
 
 
 @functools.cache
-def make_coefficients(rule: Rule) -> Callable[..., None]:
+def make_coefficients(rule: Rule, *, width: int) -> Callable[..., None]:
     """Compile the working out of a rule's coefficients, and of the step sizes they correct, in double precision.
 
     From ``schedule`` (steps,), α_t/α of steps from ``start`` on, it fills ``scales`` (1, steps, kinds) and ``varied``
     (coefficients, steps, kinds), and advances ``carry`` (carried, kinds); ``hypers`` is (hyper-parameters, kinds), a
-    column for each kind of lane.
+    column for each kind of lane. Kinds are taken in tiles of ``width``, as lanes by `make_loop`'s.
     """
     coefficients, hyper, carried = jitable(rule.coefficients), rule.hyper, len(rule.carry)
     count, version = len(hyper._fields), sources()
@@ -255,12 +255,23 @@ def make_coefficients(rule: Rule) -> Callable[..., None]:
 
     def fill(carry: Any, hypers: Any, schedule: Any, start: int, scales: Any, varied: Any) -> None:
         _ = version
-        for kind in range(carry.shape[1]):
-            h, local = hyper(*get_hyper(hypers, kind)), get_carry(carry, kind)
+        k, local = stack_tile(hypers, count, width), stack_tile(carry, carried, width)
+        for number in range(carry.shape[1] // width):
+            tile = number * width  # as in `make_loop`
+            for kind in range(width):
+                for row in range(count):
+                    k[row, kind] = hypers[row, tile + kind]
+                for row in range(carried):
+                    local[row, kind] = carry[row, tile + kind]
             for i in range(len(schedule)):
-                scale, c, local = coefficients(start + i, schedule[i], h, *local)
-                scales[0, i, kind] = scale
-                write(varied, i, kind, c)
-            put_carry(carry, kind, local)
+                for kind in range(width):
+                    h = hyper(*get_hyper(k, kind))
+                    scale, c, new = coefficients(start + i, schedule[i], h, *get_carry(local, kind))
+                    put_carry(local, kind, new)
+                    scales[0, i, tile + kind] = scale
+                    write(varied, i, tile + kind, c)
+            for kind in range(width):
+                for row in range(carried):
+                    carry[row, tile + kind] = local[row, kind]
 
     return compile_loop(fill)

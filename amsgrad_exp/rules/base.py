@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -72,7 +73,7 @@ class Rule:
     drift: Callable[[Floats, Any], Floats] | None = field(default=None)
     mean: Mean | None = None
 
-    @property
+    @functools.cached_property
     def number_of_coefficients(self) -> int:
         """How many coefficients a step has."""
         ones = self.hyper(*([0.5] * len(self.hyper._fields)))

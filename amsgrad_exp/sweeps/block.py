@@ -26,13 +26,14 @@ def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
     parameter, where the sweep says so and they can be. Loops advance in turns, chunk by chunk, so that
     what is drawn of a random problem serves all of them.
     """
+    names = list(results_of(sweep))
     rows: dict[int, Row] = {}
     trials: dict[int, Trial] = {}
     groups: dict[tuple[Advance, Hashable], list[int]] = {}
 
     def row(cell: int, result: Result | None, failure: str | None) -> None:
         optimizer, values = sweep.values(cell)
-        results = {name: getattr(result, name) if result else None for name in results_of(sweep)}
+        results = {name: getattr(result, name) if result else None for name in names}
         rows[cell] = {"cell": cell, "optimizer": optimizer, **values, **results, "failure": failure}
 
     for cell in cells:
