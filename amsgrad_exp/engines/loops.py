@@ -23,6 +23,7 @@ from amsgrad_exp import arithmetic
 from amsgrad_exp.rules.base import Rule
 
 
+@functools.cache
 def jitable(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let compiled loops call a plain function; as it is, for closed over as a dispatcher it would never be cached."""
     plain: Callable[..., Any] = register_jitable(function)
@@ -96,6 +97,7 @@ def stack_tile(like: Any, rows: int, width: int) -> Any:
 # slice of them, lanes are not vectorized and take five times as long.
 
 
+@functools.cache
 def getter(first: int, count: int) -> Callable[..., Any]:
     """(array, lane) → the tuple of so many rows from ``first`` on."""
     if count == 0:
@@ -104,6 +106,7 @@ def getter(first: int, count: int) -> Callable[..., Any]:
     return jitable(lambda array, lane: before(array, lane) + (array[last, lane],))
 
 
+@functools.cache
 def setter(first: int, count: int) -> Callable[..., Any]:
     """(array, lane, values): put a tuple into so many rows from ``first`` on."""
     if count == 0:
@@ -117,6 +120,7 @@ def setter(first: int, count: int) -> Callable[..., Any]:
     return jitable(put)
 
 
+@functools.cache
 def reader(count: int) -> Callable[..., Any]:
     """(array, i, lane) → the tuple of what each of ``count`` sequences has at step i, for a lane or for all."""
     if count == 0:
@@ -227,6 +231,7 @@ def make_loop(
     return compile_loop(loop)
 
 
+@functools.cache
 def _writer(count: int) -> Callable[..., Any]:
     """(array, i, lane, values): put a tuple into ``count`` sequences at step i of a lane."""
     if count == 0:
