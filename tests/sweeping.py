@@ -7,6 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.spec.grid import Sweep, load_sweep
 from amsgrad_exp.sweeps import run
@@ -34,11 +36,24 @@ def resumed(directory: Path, **watched: Any) -> Swept:
 
 
 def rows(directory: Path) -> list[dict[str, Any]]:
+    return _table(directory, "cells")
+
+
+def curves(directory: Path) -> dict[int, dict[str, list[float]]]:
+    """The points of a gauntlet's cells, by cell."""
+    kinds = {"step": "<i8", "x": "<f8", "regret": "<f8"}
+    return {
+        row["cell"]: {name: np.frombuffer(row[name], kind).tolist() for name, kind in kinds.items()}
+        for row in _table(directory, "points")
+    }
+
+
+def _table(directory: Path, name: str) -> list[dict[str, Any]]:
     with closing(sqlite3.connect(directory / "results.sqlite")) as database:
         database.row_factory = sqlite3.Row
-        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'cells'").fetchall():
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchall():
             return []  # it has only just been made
-        return [dict(row) for row in database.execute("SELECT * FROM cells ORDER BY cell")]
+        return [dict(row) for row in database.execute(f"SELECT * FROM {name} ORDER BY cell")]
 
 
 def change(directory: Path, statement: str) -> None:

@@ -24,11 +24,12 @@ from amsgrad_exp.rules.claims import Kind
 from amsgrad_exp.spec.gauntlet import Gauntlet, row
 from amsgrad_exp.spec.kinds import load_cells
 from amsgrad_exp.sweeps.block import run_block
+from amsgrad_exp.sweeps.points import packed
 from amsgrad_exp.sweeps.store import results_of
 from amsgrad_exp.trace import Trace
 from amsgrad_exp.verdict import Trend, Verdict
 from tests.conftest import CommandLine
-from tests.sweeping import resumed, rows, swept
+from tests.sweeping import curves, resumed, rows, swept
 
 SMALL = {"problems": ["online", "stochastic", "theorem1", "shi-realizable"], "steps": 20_000, "seeds": 6}
 LINEAR = [
@@ -52,8 +53,9 @@ def test_a_cell_is_the_single_run() -> None:
         label, values = gauntlet.values(seen["cell"])
         trial = gauntlet.trial(seen["cell"])
         chunks = list(drive(build(trial), trial.steps, trial.log_every))
-        result = summarize(trial.problem, Trace.concatenate([chunk.trace for chunk in chunks]), chunks[-1])
-        results = {name: getattr(result, name) for name in results_of(gauntlet)}
+        trace = Trace.concatenate([chunk.trace for chunk in chunks])
+        result = summarize(trial.problem, trace, chunks[-1])
+        results = {name: getattr(result, name) for name in results_of(gauntlet)} | {"points": packed(trace)}
         assert seen == {"cell": seen["cell"], "optimizer": label, **values, **results, "failure": None}
 
 
@@ -183,7 +185,7 @@ def test_a_users_class_joins_and_one_that_fails_has_a_row_that_says_so(in_proces
 
 def test_a_killed_gauntlet_goes_on(tmp_path: Path) -> None:
     gauntlet = Gauntlet.of(**SMALL, optimizers=["adam", "sgd"])
-    whole = rows(swept(gauntlet, tmp_path / "whole").directory)
+    whole = swept(gauntlet, tmp_path / "whole").directory
     (tmp_path / "config.yaml").write_text(gauntlet.to_yaml())
     arguments = ["gauntlet", "--config", str(tmp_path / "config.yaml"), "--jobs", "1", "--out", str(tmp_path / "out")]
     process = subprocess.Popen([sys.executable, "-m", "amsgrad_exp", *arguments, "--quiet"], cwd=tmp_path)
@@ -193,7 +195,8 @@ def test_a_killed_gauntlet_goes_on(tmp_path: Path) -> None:
     assert process.wait() in (0, -signal.SIGKILL)
     (directory,) = tmp_path.glob("out/*/*")
     assert resumed(directory).complete
-    assert rows(directory) == whole
+    assert rows(directory) == rows(whole)
+    assert curves(directory) == curves(whole)
 
 
 @pytest.mark.parametrize("label", Gauntlet.of(steps=1).optimizers)

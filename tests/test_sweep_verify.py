@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from amsgrad_exp.errors import Damaged, NotVerified, RunError
+from amsgrad_exp.spec.gauntlet import Gauntlet
+from amsgrad_exp.sweeps.points import BLOBS, POINTS
 from amsgrad_exp.sweeps.run import Swept
-from amsgrad_exp.sweeps.store import as_kept, checksum, results_of
+from amsgrad_exp.sweeps.store import as_kept, checksum, points_checksum, results_of
 from amsgrad_exp.sweeps.verify import Verification, verify
 from amsgrad_exp.sweeps.workers import workers
 from tests.conftest import CommandLine
-from tests.sweeping import change, resumed, rows, small, swept
+from tests.sweeping import change, curves, resumed, rows, small, swept
 
 OLD = Path(__file__).parent / "data" / "0.1.0" / "sweeps"
 
@@ -76,6 +78,70 @@ def test_a_database_that_does_not_say_whose_cells_it_holds(copied: Path) -> None
     change(copied, "DELETE FROM sweep")
     with pytest.raises(Damaged, match="does not say which sweep's cells it holds"):
         verified(copied)
+
+
+@pytest.fixture(scope="module")
+def whole_gauntlet(tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    """Four cells, the last of which failed."""
+    loaded = Gauntlet.of(
+        optimizers=["adam", {"name": "sgd", "lr": 1e6}],
+        problems=["online", "bock-weiss"],
+        schedules=["constant"],
+        settings=["stated"],
+        steps=20_000,
+    )
+    return swept(loaded, tmp_path_factory.mktemp("gauntlet"))
+
+
+@pytest.fixture
+def gauntlet(whole_gauntlet: Swept, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole_gauntlet.directory, tmp_path / whole_gauntlet.directory.name))
+
+
+def test_points_are_kept_of_each_cell_that_did_not_fail(gauntlet: Path) -> None:
+    assert verified(gauntlet, every_cell=True).recomputed == 4
+    assert [row["failure"] is None for row in rows(gauntlet)] == [True, True, True, False]
+    points = curves(gauntlet)
+    assert points.keys() == {0, 1, 2}
+    for cell, columns in points.items():
+        assert 40 <= len(columns["step"]) <= POINTS
+        assert columns["step"][-1] == 19_999
+        assert columns["regret"][-1] == rows(gauntlet)[cell]["regret"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE points SET regret = x WHERE cell = 1",
+        "UPDATE points SET x = substr(x, 2) WHERE cell = 1",
+        "UPDATE points SET step = 'none' WHERE cell = 1",
+        "UPDATE points SET step = NULL WHERE cell = 1",
+        "UPDATE points SET sha256 = NULL WHERE cell = 1",
+        "UPDATE points SET cell = 3 WHERE cell = 1",
+        "DELETE FROM points WHERE cell = 1",
+    ],
+)
+def test_damaged_points_are_found(gauntlet: Path, statement: str) -> None:
+    change(gauntlet, statement)
+    with pytest.raises(NotVerified, match=r"^cell [01] \(adam.*: the points of its curve are not what was written$"):
+        verified(gauntlet)
+
+
+def test_points_that_never_came_out_are_found_though_their_checksum_is_right(gauntlet: Path) -> None:
+    packed = {name: np.zeros(40).tobytes() for name in BLOBS}
+    blobs = ", ".join(f"{name} = x'{blob.hex()}'" for name, blob in packed.items())
+    change(gauntlet, f"UPDATE points SET {blobs}, sha256 = '{points_checksum(1, packed)}' WHERE cell = 1")
+    with pytest.raises(NotVerified, match=r"^cell 1 \(adam.*: the points of its curve are not what it comes to$"):
+        verified(gauntlet)
+
+
+def test_a_gauntlet_that_was_kept_without_points_is_verified_and_resumed_without(gauntlet: Path) -> None:
+    change(gauntlet, "DROP TABLE points")
+    change(gauntlet, "DELETE FROM cells WHERE cell > 1")
+    change(gauntlet, "PRAGMA user_version = 0")
+    assert resumed(gauntlet).complete
+    assert verified(gauntlet, every_cell=True).recomputed == 4
+    assert curves(gauntlet) == {}
 
 
 def test_numbers_that_never_came_out_are_found_though_their_checksums_are_right(copied: Path) -> None:

@@ -14,7 +14,7 @@ from amsgrad_exp.sweeps.store import Results, open_results
 
 @contextlib.contextmanager
 def checked(directory: Path, cells: Cells) -> Iterator[Results]:
-    """The results of a directory, every row of which is what was written.
+    """The results of a directory, every row of which is what was written, and so are its points.
 
     Raises:
         Damaged: one is not, or the files do not belong together.
@@ -25,8 +25,13 @@ def checked(directory: Path, cells: Cells) -> Iterator[Results]:
     with open_results(directory, cells) as results:
         if not len(results):
             raise RunError(f"none of the {len(cells):,} cells of {directory} has been computed")
-        if wrong := sum(not right for _, right in results.checked_rows()):
-            raise Damaged(f"{directory / 'results.sqlite'} is damaged: {wrong:,} rows are not what was written")
+        rows = list(results.checked_rows())
+        for what, wrong in (
+            ("rows", sum(not right for _, right in rows)),
+            ("curves", sum(not results.right_points(row) for row, _ in rows)),
+        ):
+            if wrong:
+                raise Damaged(f"{directory / 'results.sqlite'} is damaged: {wrong:,} {what} are not what was written")
         yield results
 
 

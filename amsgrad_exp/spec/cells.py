@@ -35,6 +35,10 @@ class Cells(Protocol):
         """Whether cells of the torch engine are advanced together where they can be, and then not fast-forwarded."""
 
     @property
+    def keeps_points(self) -> bool:
+        """Whether some points of each cell are kept beside its row, for its curve."""
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """What is run, for labml to keep."""
 

@@ -66,6 +66,11 @@ class Gauntlet:
         return False
 
     @property
+    def keeps_points(self) -> bool:
+        """True: a cell of the matrix unfolds to its curve."""
+        return True
+
+    @property
     def settings(self) -> dict[str, Any]:
         """All that is written of it."""
         return dict(self.data)

@@ -72,6 +72,11 @@ class Sweep:
         return any(target.of == "problem" for target in self.targets.values())
 
     @property
+    def keeps_points(self) -> bool:
+        """False: a plane has thousands of cells, and is looked at as a whole."""
+        return False
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The experiment and its grid."""
         return {**self.data, "grid": dict(self.grid)}

@@ -13,6 +13,7 @@ from amsgrad_exp.engines.lanes import alike
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.spec.experiment import Trial
+from amsgrad_exp.sweeps.points import packed
 from amsgrad_exp.sweeps.store import Row, results_of
 from amsgrad_exp.trace import Trace
 
@@ -20,7 +21,8 @@ Advance = Callable[[Sequence[Trial]], Iterator[Finished | None]]
 
 
 def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
-    """The rows of some cells: cell, optimizer, its columns, `Result`'s fields, and why a cell failed or None.
+    """The rows of some cells: cell, optimizer, its columns, `Result`'s fields, and why a cell failed or None; of those
+    that did not fail, where the sweep keeps points, with ``points``.
 
     Cells of the compiled engine that are alike are lanes of one loop, and those of the torch engine elements of one
     parameter, where the sweep says so and they can be. Loops advance in turns, chunk by chunk, so that
@@ -55,6 +57,8 @@ def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
                     row(cell, None, str(last))
                 else:
                     row(cell, summarize(trials[cell].problem, trace, last), None)
+                    if sweep.keeps_points:
+                        rows[cell]["points"] = packed(trace)
             else:
                 del turns[key]
     return list(rows.values())

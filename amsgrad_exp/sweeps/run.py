@@ -1,8 +1,9 @@
 """Whole planes: an experiment over a grid of settings, a row a cell, on one machine or a cluster.
 
 ``<out>/<name>/<id>/`` holds ``sweep.yaml``, which repeats the sweep, ``results.sqlite``, whose table ``cells`` has a
-row for each cell that is done, labml's files, and the picture. Cells are computed in blocks, as lanes of one compiled
-loop; a block's rows are written in one transaction, so a sweep that was killed has whole blocks and lacks the others.
+row for each cell that is done, and of a gauntlet its table ``points`` those of each cell's curve, labml's files, and
+the picture. Cells are computed in blocks, as lanes of one compiled loop; a block's rows are written in one
+transaction, so a sweep that was killed has whole blocks and lacks the others.
 """
 
 from __future__ import annotations

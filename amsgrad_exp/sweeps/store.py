@@ -1,4 +1,4 @@
-"""results.sqlite: a row for each cell that is done."""
+"""results.sqlite: a row for each cell that is done, and the points of its curve where these are kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 import math
 import sqlite3
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from amsgrad_exp.driver.result import Result, trend_by_slope
 from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.records.files import replacing, sha256
 from amsgrad_exp.spec.cells import Cells
+from amsgrad_exp.sweeps.points import BLOBS, Points
 
 Row = dict[str, Any]
 
@@ -53,6 +54,11 @@ def checksum(row: Row) -> str:
     return sha256(json.dumps(row, sort_keys=True).encode())
 
 
+def points_checksum(cell: int, blobs: Points) -> str:
+    """The SHA-256 of a cell's points by name, and of its number."""
+    return checksum({"cell": cell, **{name: blob.hex() for name, blob in blobs.items()}})
+
+
 class Results:
     """A sweep's results.sqlite; see `open_results`.
 
@@ -60,6 +66,7 @@ class Results:
         columns: of a row, but for its checksum.
         checksums: whether its rows have one.
         older: whether a version before 0.2 made its table, and its trends follow from slopes alone.
+        has_points: whether it has the points of its cells' curves.
     """
 
     def __init__(self, path: Path, sweep: Cells) -> None:
@@ -80,11 +87,16 @@ class Results:
             if known is None and len(self):
                 raise Damaged(f"{path} is damaged: it does not say which sweep's cells it holds")
             if known is None:
+                if sweep.keeps_points:
+                    kinds = {"cell": "INTEGER PRIMARY KEY", **dict.fromkeys(BLOBS, "BLOB"), CHECKSUM: "TEXT"}
+                    declared = ", ".join(f'"{name}" {kind}' for name, kind in kinds.items())
+                    database.execute(f"CREATE TABLE IF NOT EXISTS points ({declared})")
                 database.execute("INSERT INTO sweep VALUES (?)", (sweep.to_yaml(),))
         if known is not None and yaml.safe_load(known[0]) != yaml.safe_load(sweep.to_yaml()):
             raise Damaged(f"{path.with_name('sweep.yaml')} is damaged: results.sqlite is of another sweep")
         present = {name for (name,) in database.execute("SELECT name FROM pragma_table_info('cells')")}
         self.checksums, self.older = CHECKSUM in present, not present & SINCE_0_2
+        self.has_points = bool(database.execute("SELECT 1 FROM sqlite_master WHERE name = 'points'").fetchall())
         self.columns = tuple(name for name in types if not self.older or name not in SINCE_0_2)
         self._selected = ", ".join(f'"{name}"' for name in self.columns)
         beyond = database.execute("SELECT count(*) FROM cells WHERE cell NOT BETWEEN 0 AND ?", (len(sweep) - 1,))
@@ -120,18 +132,28 @@ class Results:
         return kept
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Write some cells' rows, all or none."""
-        names = (*self.columns, CHECKSUM) if self.checksums else self.columns
-        into, marks = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
-        kept = [row | {CHECKSUM: checksum(row)} for row in map(self.kept, rows)]
-        # Many rows a statement: sqlite3 lets go of the GIL for each, and waits for it while other threads compute.
-        at_once = self._database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(names)
+        """Write some cells' rows and their points, all or none."""
+        rows = list(rows)
+        kept = [row | ({CHECKSUM: checksum(row)} if self.checksums else {}) for row in map(self.kept, rows)]
+        curves = [
+            {"cell": row["cell"], **row["points"], CHECKSUM: points_checksum(row["cell"], row["points"])}
+            for row in rows
+            if self.has_points and "points" in row
+        ]
         with self._database:
-            for begin in range(0, len(kept), at_once):
-                some = kept[begin : begin + at_once]
-                tuples = ", ".join([f"({marks})"] * len(some))
-                values = [row[name] for row in some for name in names]
-                self._database.execute(f"INSERT OR REPLACE INTO cells ({into}) VALUES {tuples}", values)
+            self._insert("cells", kept)
+            self._insert("points", curves)
+
+    def _insert(self, table: str, rows: Sequence[Row]) -> None:
+        names = list(rows[0]) if rows else []
+        into, marks = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
+        # Many rows a statement: sqlite3 lets go of the GIL for each, and waits for it while other threads compute.
+        at_once = self._database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // max(1, len(names))
+        for begin in range(0, len(rows), at_once):
+            some = rows[begin : begin + at_once]
+            tuples = ", ".join([f"({marks})"] * len(some))
+            values = [row[name] for row in some for name in names]
+            self._database.execute(f"INSERT OR REPLACE INTO {table} ({into}) VALUES {tuples}", values)
 
     def rows(self) -> Iterator[Row]:
         """All rows, in the order of cells."""
@@ -149,6 +171,32 @@ class Results:
         for *values, written in self._database.execute(f"SELECT {self._selected}, {kept} FROM cells ORDER BY cell"):
             row = dict(zip(self.columns, values, strict=True))
             yield row, not self.checksums or written == checksum(row)
+
+    def points(self, cell: int) -> Points | None:
+        """The points of a cell's curve; None where it has none, because it failed, or none are kept, or not yet."""
+        kept = self._curve(cell)
+        return dict(zip(BLOBS, kept[:-1], strict=True)) if kept else None
+
+    def right_points(self, row: Row) -> bool:
+        """Whether a row's points are what was written, as far as there are any, and missing only where it failed."""
+        if not self.has_points:
+            return True
+        kept, failed = self._curve(row["cell"]), row["failure"] is not None
+        if kept is None or failed:
+            return kept is None and failed
+        *blobs, written = kept
+        if not all(isinstance(blob, bytes) for blob in blobs):
+            return False
+        return bool(written == points_checksum(row["cell"], dict(zip(BLOBS, blobs, strict=True))))
+
+    def _curve(self, cell: int) -> tuple[Any, ...] | None:
+        """A cell's points and their checksum, as they are kept."""
+        if not self.has_points:
+            return None
+        names = ", ".join(f'"{name}"' for name in (*BLOBS, CHECKSUM))
+        kept: tuple[Any, ...] | None
+        kept = self._database.execute(f"SELECT {names} FROM points WHERE cell = ?", (cell,)).fetchone()
+        return kept
 
     def column(self, name: str) -> NDArray[Any]:
         """One result over the grid, of the sweep's shape; None or NaN where a cell has none."""

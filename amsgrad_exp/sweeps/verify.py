@@ -42,7 +42,7 @@ class Verification:
 def verify(
     directory: Path, executor: Executor, *, every_cell: bool = False, on_cells: OnCells = lambda done, total: None
 ) -> Verification:
-    """Check every row's checksum, compute some cells again and compare their results bit for bit.
+    """Check the checksums of every row and of its points, compute some cells again and compare bit for bit.
 
     Args:
         directory: of a sweep, complete or as far as it came.
@@ -52,8 +52,8 @@ def verify(
         on_cells: called with how many rows have been checked and cells computed again, of how many.
 
     Raises:
-        NotVerified: a row is not what was written, or not what its cell comes to, or is missing; the message names
-            cell and column.
+        NotVerified: a row or its points are not what was written, or not what the cell comes to, or missing; the
+            message names cell and column.
         NoSuchRun: the directory is not a sweep.
         Damaged: its files do not belong together.
         RunError: no cell is done, or results.sqlite cannot be read.
@@ -74,6 +74,8 @@ def verify(
             if not trusted:
                 _compare(sweep, row, results.kept(*run_block(sweep, [row["cell"]])))
                 raise NotVerified(f"{_named(row, sweep)}: the checksum is not that of the row")
+            if not results.right_points(row):
+                raise NotVerified(f"{_named(row, sweep)}: the points of its curve are not what was written")
             if number % ROWS_SAID == 0:
                 on_cells(number, total)
         finished = rows
@@ -82,6 +84,8 @@ def verify(
             for block in blocks:
                 for row in block:
                     _compare(sweep, results.row(row["cell"]), results.kept(row))
+                    if results.has_points and results.points(row["cell"]) != row.get("points"):
+                        raise NotVerified(f"{_named(row, sweep)}: the points of its curve are not what it comes to")
                 finished += len(block)
                 on_cells(finished, total)
         return Verification(len(sweep), rows, finished - rows, results.checksums)
