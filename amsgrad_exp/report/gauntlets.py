@@ -23,14 +23,14 @@ def page(directory: Path, gauntlet: Gauntlet) -> Page:
         matrix = verdicts(gauntlet, results)
     cells = list(matrix.cells.values())
     problems = gauntlet.problems
-    columns = list(dict.fromkeys(["cell", *cells[0].document(), "command"]))
+    rows = [_row(gauntlet, cell) for cell in cells]
     return Page(
         template="gauntlet.html",
         title=f"{len(gauntlet.optimizers)} optimizers on {len(problems)} problems",
         lead=f"{len(gauntlet):,} cells of {gauntlet.data['steps']:,} steps, {gauntlet.data['dtype']}; random problems "
         f"as means over {gauntlet.data['seeds']:,} seeds",
         plots=(),
-        tables={"cells": as_csv(columns, ([_row(gauntlet, cell)[name] for name in columns] for cell in cells))},
+        tables={"cells": as_csv(list(rows[0]), (row.values() for row in rows))},
         content={
             "missing": missing(directory, gauntlet, len(cells)),
             "marks": MARKS,
