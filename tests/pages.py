@@ -84,9 +84,9 @@ def page_of_sweep(directory: Path) -> Written:
 
 
 def a_gauntlet(out: Path) -> Swept:
-    """Of 2 × 2 × 2 × 1 cells."""
+    """Of 2 × 2 × 2 × 1 cells, long enough for some to repeat themselves."""
     loaded = Gauntlet.of(
-        optimizers=["adam", "sgd"], problems=["online", "theorem1"], settings=["stated"], steps=100_000
+        optimizers=["adam", "sgd"], problems=["online", "theorem1"], settings=["stated"], steps=200_000
     )
     return swept(loaded, out)
 

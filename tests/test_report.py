@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.report import page, runs, sweeps
+from amsgrad_exp.report.find import page_of_cells
 from amsgrad_exp.spec.command import command, run_command
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.grid import Sweep
@@ -84,6 +86,17 @@ def test_a_page_of_a_gauntlet_has_the_rows_of_results_sqlite_and_their_commands(
         assert _parsed(cell["command"]) == one.model_copy(update={"name": "synthetic"})
     change(gauntlet.directory, "DELETE FROM cells WHERE cell > 4")
     assert "5 of 8 cells are done" in page_of_sweep(gauntlet.directory).text
+
+
+def test_a_page_of_a_gauntlet_underlines_what_is_proved(tmp_path: Path) -> None:
+    gauntlet = a_gauntlet(tmp_path)
+    html = page.render(page_of_cells(gauntlet.directory))
+    marked = re.findall(r'data-cell="(\d+)"[^>]*aria-label="([^"]*)"[^>]*>\s*(<u>)?', html)
+    proofs = {row["cell"] for row in rows(gauntlet.directory) if row["evidence"] == "proof"}
+    assert 0 < len(proofs) < len(marked) == 8
+    assert {int(cell) for cell, _, underlined in marked if underlined} == proofs
+    assert {int(cell) for cell, said, _ in marked if "; proved" in said} == proofs
+    assert "underlined: proved" in Written(html).text
 
 
 def test_a_page_of_an_attack_has_its_problem_and_its_runs(in_process: CommandLine, tmp_path: Path) -> None:

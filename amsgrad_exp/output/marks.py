@@ -31,6 +31,7 @@ CIRCLES = Mark("o", "the iterates settle at the optimum, the average regret does
 BETWEEN = Mark("-", "the iterates are between, or on their way", "yellow", "#F0E442")
 FAILS = Mark("X", "the iterates settle at the worst point, or move away", "red", "#D55E00")
 FAILED = Mark("?", "the run failed, as where x overflows", "magenta", "#BBBBBB")
+PROVED = "underlined: proved, the run repeats itself and its limit is exact"
 MARKS = (CONVERGES, CIRCLES, BETWEEN, FAILS, FAILED)
 
 PLANES = {

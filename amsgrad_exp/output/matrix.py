@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from amsgrad_exp.output.console import out
-from amsgrad_exp.output.marks import MARKS, PLANES, mark
+from amsgrad_exp.output.marks import MARKS, PLANES, PROVED, mark
 from amsgrad_exp.verdict import Evidence
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 COVERED, CONTRADICTED = "*", "!"
-PROVED = "\N{COMBINING LOW LINE}"
+UNDERLINE = "\N{COMBINING LOW LINE}"
 
 
 def show(matrix: Matrix) -> None:
@@ -38,7 +38,7 @@ def show(matrix: Matrix) -> None:
     )
     for known in MARKS:
         out.print(Text.assemble((f"{known.letter}  ", known.style), known.words))
-    out.print(f"X{PROVED}  underlined: proved, the run repeats itself and its limit is exact")
+    out.print(f"X{UNDERLINE}  {PROVED}")
     out.print(f"{COVERED}  a published claim of convergence covers the cell")
     out.print(f"{CONTRADICTED}  and the cell contradicts it: the worst point, and regret that does not vanish")
     _contradictions(matrix)
@@ -49,7 +49,7 @@ def _written(cell: Cell | None) -> Text:
         return Text("")
     known = mark(cell.row)
     sign = CONTRADICTED if cell.contradicted else COVERED if cell.covered else ""
-    proved = PROVED if cell.row["evidence"] == Evidence.PROOF else ""
+    proved = UNDERLINE if cell.row["evidence"] == Evidence.PROOF else ""
     return Text(known.letter + proved + sign, f"bold reverse {known.style}" if cell.contradicted else known.style)
 
 

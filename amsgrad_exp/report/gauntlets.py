@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from amsgrad_exp.output.marks import MARKS, PLANES, mark
+from amsgrad_exp.output.marks import MARKS, PLANES, PROVED, mark
 from amsgrad_exp.report.cells import checked, missing
 from amsgrad_exp.report.page import Page, as_csv
 from amsgrad_exp.spec.command import run_command
 from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.sweeps.matrix import Cell, Matrix, verdicts
+from amsgrad_exp.verdict import Evidence
 
 
 def page(directory: Path, gauntlet: Gauntlet) -> Page:
@@ -34,6 +35,7 @@ def page(directory: Path, gauntlet: Gauntlet) -> Page:
         content={
             "missing": missing(directory, gauntlet, len(cells)),
             "marks": MARKS,
+            "proved": PROVED,
             "problems": problems,
             "planes": [_plane(matrix, settings, schedule) for settings, schedule in matrix.planes()],
             "contradicting": [cell for cell in cells if cell.contradicted],
@@ -64,13 +66,15 @@ def _shown(cell: Cell | None, problem: str) -> dict[str, Any] | None:
     """What a cell of the table says; None where it is not done."""
     if cell is None:
         return None
-    known = mark(cell.row)
-    claim = "contradicts a claim" if cell.contradicted else "covered by a claim" if cell.covered else ""
+    known, proved = mark(cell.row), cell.row["evidence"] == Evidence.PROOF
+    claim = "contradicts a claim" if cell.contradicted else "covered by a claim" if cell.covered else None
+    said = "; ".join(filter(None, (known.words, "proved" if proved else None, claim)))
     return {
         "cell": cell.row["cell"],
         "rank": MARKS.index(known),
         "letter": known.letter,
         "colour": known.colour,
         "sign": "!" if cell.contradicted else "*" if cell.covered else "",
-        "said": f"{problem}: {known.words}{f'; {claim}' if claim else ''}",
+        "proved": proved,
+        "said": f"{problem}: {said}",
     }
