@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from amsgrad_exp.records import recorder
@@ -18,9 +20,11 @@ from amsgrad_exp.report import runs
 from amsgrad_exp.report.find import page_of_cells
 from amsgrad_exp.report.page import render
 from amsgrad_exp.spec.gauntlet import Gauntlet
+from amsgrad_exp.sweeps.points import BLOBS
 from amsgrad_exp.sweeps.run import Swept
+from amsgrad_exp.sweeps.store import points_checksum
 from tests.recorded import trial
-from tests.sweeping import small, swept
+from tests.sweeping import change, small, swept
 
 
 class Written(HTMLParser):
@@ -29,6 +33,7 @@ class Written(HTMLParser):
     Attributes:
         facts: the texts of its facts, by name, in order.
         scripts: how many scripts it has.
+        documents: the JSON in its scripts, by id.
         text: all that is shown.
     """
 
@@ -38,14 +43,16 @@ class Written(HTMLParser):
         self.scripts = 0
         self.text = ""
         self._inside: list[tuple[str, str | None]] = []
-        self._data = ""
+        written: dict[str, str] = {}
+        self._written = written
         self.feed(html)
+        self.documents = {name: json.loads(text) for name, text in written.items()}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = dict(attrs)
         self.scripts += tag == "script"
         field = attributes.get("data-field") if tag == "dd" else None
-        self._inside.append((tag, "data" if attributes.get("id") == "data" else field))
+        self._inside.append((tag, attributes.get("id") if tag == "script" else field))
         if field:
             self.facts.setdefault(field, []).append("")
 
@@ -55,8 +62,8 @@ class Written(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         tag, field = self._inside[-1] if self._inside else ("", None)
-        if tag == "script" and field == "data":
-            self._data += data
+        if tag == "script" and field:
+            self._written[field] = self._written.get(field, "") + data
         elif field:
             self.facts[field][-1] += data
         if tag not in ("script", "style"):
@@ -66,7 +73,7 @@ class Written(HTMLParser):
     def tables(self) -> dict[str, list[dict[str, str]]]:
         """The page's tables of data, by name."""
         return {
-            name: list(csv.DictReader(io.StringIO(table))) for name, table in json.loads(self._data)["tables"].items()
+            name: list(csv.DictReader(io.StringIO(table))) for name, table in self.documents["data"]["tables"].items()
         }
 
 
@@ -89,6 +96,25 @@ def a_gauntlet(out: Path) -> Swept:
         optimizers=["adam", "sgd"], problems=["online", "theorem1"], settings=["stated"], steps=200_000
     )
     return swept(loaded, out)
+
+
+def an_odd_gauntlet(out: Path) -> Swept:
+    """Of four cells: one of ordinary points, one whose points are not all finite, one that failed, one not done."""
+    loaded = Gauntlet.of(
+        optimizers=["adam", {"name": "sgd", "lr": 1e6}],
+        problems=["online", "bock-weiss"],
+        schedules=["constant"],
+        settings=["stated"],
+        steps=20_000,
+    )
+    gauntlet = swept(loaded, out)
+    points = dict(zip(BLOBS, ([9, 99, 999], [math.nan, 0.5, -1.0], [1.0, -math.inf, 1e-300]), strict=True))
+    blobs = {name: np.array(points[name], kind).tobytes() for name, kind in BLOBS.items()}
+    written = ", ".join(f"{name} = x'{blob.hex()}'" for name, blob in blobs.items())
+    change(gauntlet.directory, f"UPDATE points SET {written}, sha256 = '{points_checksum(1, blobs)}' WHERE cell = 1")
+    for table in ("cells", "points"):
+        change(gauntlet.directory, f"DELETE FROM {table} WHERE cell = 2")
+    return gauntlet
 
 
 def an_attack(out: Path) -> Path:

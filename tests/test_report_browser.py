@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -17,8 +18,8 @@ from amsgrad_exp.report.find import page_of_cells
 from amsgrad_exp.report.page import write
 from amsgrad_exp.sweeps.run import Swept
 from tests.browser import launched
-from tests.pages import a_gauntlet, an_attack, recorded, records
-from tests.sweeping import rows, small, swept
+from tests.pages import a_gauntlet, an_attack, an_odd_gauntlet, recorded, records
+from tests.sweeping import change, curves, rows, small, swept
 
 __all__ = ["records"]
 
@@ -33,16 +34,27 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def files(records: tuple[list[Run], Swept], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def gauntlet(tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    return a_gauntlet(tmp_path_factory.mktemp("gauntlet"))
+
+
+@pytest.fixture(scope="module")
+def files(
+    records: tuple[list[Run], Swept], gauntlet: Swept, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     """A page of each kind."""
     out = tmp_path_factory.mktemp("pages")
     profile = swept(small(grid=["lr=log:0.001:1:9"]), out)
+    without = a_gauntlet(out / "without")
+    change(without.directory, "DROP TABLE points")
     pages = {
         "runs": runs.page(records[0]),
         "sweep": page_of_cells(records[1].directory),
         "profile": page_of_cells(profile.directory),
         "attack": attacks.page(an_attack(out)),
-        "gauntlet": page_of_cells(a_gauntlet(out).directory),
+        "gauntlet": page_of_cells(gauntlet.directory),
+        "odd": page_of_cells(an_odd_gauntlet(out / "odd").directory),
+        "without points": page_of_cells(without.directory),
     }
     for name, page in pages.items():
         write(page, out / f"{name}.html")
@@ -62,7 +74,7 @@ def opened(browser: Browser, files: dict[str, Path]) -> Iterator[Opened]:
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: fetched.append(request.url))
         page.goto(files[name].as_uri())
-        if page.locator(".plot").count():
+        if page.locator(".plot").count():  # of a gauntlet, once a cell is unfolded
             page.locator(".plot svg").first.wait_for()
         return page
 
@@ -197,11 +209,73 @@ def test_a_gauntlets_cell_unfolds_and_its_rows_are_sorted_and_filtered(opened: O
     assert names.all_inner_texts() == ["sgd"]
 
 
+def test_a_cell_unfolds_to_its_curve_whose_points_are_those_of_results_sqlite(opened: Opened, gauntlet: Swept) -> None:
+    page = opened("gauntlet")
+    kept, points = rows(gauntlet.directory), curves(gauntlet.directory)
+    for cell in (0, 7):
+        page.locator(f"[data-cell='{cell}']").press("Enter")
+        unfolded = page.locator("tr.unfolded")
+        dots = unfolded.locator("g.mark-symbol path")
+        expect(dots).to_have_count(2 * len(points[cell]["step"]))
+        assert float(unfolded.locator("[data-field=regret]").inner_text()) == kept[cell]["regret"]
+        for dot in (20, len(points[cell]["step"]) - 1):
+            said = tooltip(page, dots.nth(dot))
+            wanted = {"step": "step", "x": "x", "R(t)/t": "regret"}
+            assert {name: float(said[name]) for name in wanted} == {
+                name: points[cell][column][dot] for name, column in wanted.items()
+            }
+        assert said["R(t)/t"] == str(kept[cell]["regret"])
+        described = unfolded.locator("figcaption").inner_text()
+        assert f"R(t)/t = {kept[cell]['regret']:.4g}" in described
+        assert (unfolded.locator(".plot").get_attribute("aria-label") or "").split() == described.split()
+        unfolded.locator("summary").press("Enter")
+        last = unfolded.locator("tbody tr").last.locator("td").all_inner_texts()
+        assert list(map(float, last)) == [200_000, points[cell]["x"][-1], kept[cell]["regret"]]
+    expect(page.locator(".plot svg")).to_have_count(1)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download points.csv").click()
+    table = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+    for column, values in points[7].items():
+        assert [float(row[column]) for row in table] == values
+
+
+def test_a_cell_without_a_curve_unfolds_to_numbers(opened: Opened) -> None:
+    page = opened("odd")
+    page.locator("[data-cell='3']").click()
+    unfolded = page.locator("tr.unfolded")
+    expect(unfolded.locator("[data-field=failure]")).to_contain_text("x became")
+    expect(unfolded.locator("figure")).to_have_count(0)
+    page = opened("without points")
+    page.locator("[data-cell='0']").click()
+    expect(page.locator("tr.unfolded [data-field=iterate]")).to_have_text("worst")
+    expect(page.locator("figure")).to_have_count(0)
+
+
+def test_what_is_not_finite_is_left_out_of_a_curve(opened: Opened) -> None:
+    page = opened("odd")
+    page.locator("[data-cell='1']").click()
+    unfolded = page.locator("tr.unfolded")
+    expect(unfolded.locator("figcaption")).to_contain_text("x = no finite number at t = 10 to")
+    expect(unfolded.locator("g.mark-symbol path")).to_have_count(4)
+    page.locator("[data-cell='0']").click()
+    expect(unfolded.locator("g.mark-symbol path")).to_have_count(82)
+
+
 @pytest.mark.parametrize("width", WIDTHS)
-def test_an_unfolded_cell_makes_no_page_wider(opened: Opened, width: int) -> None:
+def test_an_unfolded_cell_makes_neither_page_nor_matrix_wider(opened: Opened, width: int) -> None:
     page = opened("gauntlet", width)
+    matrix = page.locator("#stated-constant")
+    before = matrix.bounding_box()
     page.locator("[data-cell]").first.click()
+    page.locator(".plot svg").wait_for()
+    after = matrix.bounding_box()
+    assert before
+    assert after
+    assert before["width"] == after["width"]
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.set_viewport_size({"width": 700, "height": 900})
+    expect(page.locator(".plot svg")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 700
 
 
 @pytest.mark.parametrize("width", WIDTHS)

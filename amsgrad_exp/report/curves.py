@@ -93,7 +93,7 @@ def curves(
 
     Args:
         name: as of `Plot`.
-        labels: of the lines.
+        labels: of the lines; a single one is not to be hidden.
         axis: of all panels.
         panels: from left to right.
         title, alternative: as of `Plot`.
@@ -106,7 +106,8 @@ def curves(
     base = _lines(name, axis, panels, curve, len(labels)).encode(x=_horizontal(axis))
     colours = alt.Color("curve:O", legend=None).scale(domain=numbers, range=[colour for colour, _ in styles])
     dashes = alt.StrokeDash("curve:O", legend=None).scale(domain=numbers, range=[dash for _, dash in styles])
-    said = [alt.Tooltip("line:N"), *(alt.Tooltip(f"{column}:N", title=words) for column, words in tooltip)]
+    said = [alt.Tooltip("line:N")] if len(labels) > 1 else []
+    said += [alt.Tooltip(f"{column}:N", title=words) for column, words in tooltip]
     drawn = [_panel(base, panel, (colours, dashes), said, points) for panel in panels]
     chart = alt.concat(*drawn, columns=len(panels)).add_params(*_controls(name, labels, axis))
     specification = {**chart.to_dict(), "config": CONFIGURATION}
@@ -115,7 +116,7 @@ def curves(
         {"number": str(number), "label": label, "colour": colour, "dashes": " ".join(map(str, dashes))}
         for number, label, (colour, dashes) in zip(numbers, labels, styles, strict=True)
     ]
-    return Plot(name, title, specification, alternative, len(panels), legend)
+    return Plot(name, title, specification, alternative, len(panels), legend if len(labels) > 1 else (), zoomed=True)
 
 
 def _lines(name: str, axis: Axis, panels: Sequence[Panel], curve: str, count: int) -> alt.Chart:
@@ -133,14 +134,18 @@ def _lines(name: str, axis: Axis, panels: Sequence[Panel], curve: str, count: in
 
 
 def _controls(name: str, labels: Sequence[str], axis: Axis) -> list[alt.Parameter]:
-    """A box for each line and a slider for each end of the axis, put where the page's template has room for them."""
+    """A box for each of several lines and a slider for each end of the axis, where the page's template has room."""
     low, high = (math.log10(end) if axis.log else end for end in (axis.low, axis.high))
     words = f"log₁₀ {axis.title}" if axis.log else axis.title
     slider: dict[str, Any] = {"min": low, "max": high, "step": (high - low) / 200, "element": f"#{name}-zoom"}
+
+    def box(number: int, label: str) -> Any:
+        return alt.binding_checkbox(name=label, element=f"#{name}-{number}") if len(labels) > 1 else alt.Undefined
+
     return [
         alt.param("labels", value=list(labels)),
         *(
-            alt.param(f"show_{number}", value=True, bind=alt.binding_checkbox(name=label, element=f"#{name}-{number}"))
+            alt.param(f"show_{number}", value=True, bind=box(number, label))
             for number, label in enumerate(labels, start=1)
         ),
         alt.param("zoom_low", value=low, bind=alt.binding_range(name=f"{words} from", **slider)),
@@ -179,7 +184,7 @@ def _panel(
     base: alt.Chart, panel: Panel, looks: tuple[alt.Color, alt.StrokeDash], tooltip: Sequence[alt.Tooltip], points: int
 ) -> alt.LayerChart:
     """Bands, levels and lines, and over them the points that say what they are."""
-    scale = alt.Scale(type="log", nice=False) if panel.labels else alt.Scale(zero=False)
+    scale = alt.Scale(type="log", nice=False) if panel.labels else alt.Scale(zero=False, padding=8)
     if panel.ends:
         scale = alt.Scale(domain=list(panel.ends))
     axis = alt.Axis(title=None, tickCount=6, labelExpr=panel.labels or alt.Undefined)

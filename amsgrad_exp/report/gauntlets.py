@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from amsgrad_exp.output.marks import MARKS, PLANES, PROVED, mark
 from amsgrad_exp.report.cells import checked, missing
-from amsgrad_exp.report.page import Page, as_csv
+from amsgrad_exp.report.curves import Axis, Panel, curves
+from amsgrad_exp.report.page import Page, Plot, as_csv
+from amsgrad_exp.report.style import SPARSE_LOG_LABELS
 from amsgrad_exp.spec.command import run_command
 from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.sweeps.matrix import Cell, Matrix, verdicts
+from amsgrad_exp.sweeps.points import BLOBS, POINTS, Points
 from amsgrad_exp.verdict import Evidence
 
 
@@ -22,23 +32,31 @@ def page(directory: Path, gauntlet: Gauntlet) -> Page:
     """
     with checked(directory, gauntlet) as results:
         matrix = verdicts(gauntlet, results)
-    cells = list(matrix.cells.values())
+        cells = list(matrix.cells.values())
+        points = {cell.row["cell"]: results.points(cell.row["cell"]) for cell in cells}
+        notes = missing(directory, gauntlet, len(cells))
+        if not results.has_points:
+            notes.append(
+                "No points of its cells were stored, so a cell unfolds to numbers alone: its command records them."
+            )
     problems = gauntlet.problems
+    drawn = {cell: known for cell, known in points.items() if known}
     rows = [_row(gauntlet, cell) for cell in cells]
     return Page(
         template="gauntlet.html",
         title=f"{len(gauntlet.optimizers)} optimizers on {len(problems)} problems",
         lead=f"{len(gauntlet):,} cells of {gauntlet.data['steps']:,} steps, {gauntlet.data['dtype']}; random problems "
         f"as means over {gauntlet.data['seeds']:,} seeds",
-        plots=(),
+        plots=_plots(drawn) if drawn else (),
         tables={"cells": as_csv(list(rows[0]), (row.values() for row in rows))},
         content={
-            "missing": missing(directory, gauntlet, len(cells)),
+            "notes": notes,
             "marks": MARKS,
             "proved": PROVED,
             "problems": problems,
             "planes": [_plane(matrix, settings, schedule) for settings, schedule in matrix.planes()],
             "contradicting": [cell for cell in cells if cell.contradicted],
+            "curves": _curves(drawn),
             "settings": gauntlet.to_yaml(),
             "id": directory.name,
             "name": gauntlet.name,
@@ -46,10 +64,61 @@ def page(directory: Path, gauntlet: Gauntlet) -> Page:
     )
 
 
+def _curves(points: Mapping[int, Points]) -> dict[str, Any]:
+    """The points of all cells: what steps there are, once each, and by cell which of them, x and regret in base64.
+
+    The bits of doubles take less room than digits, and are all there.
+    """
+    steps = list(dict.fromkeys(known["step"] for known in points.values()))
+    return {
+        "steps": [_steps(known).tolist() for known in steps],
+        "cells": {
+            cell: [steps.index(known["step"]), *(base64.b64encode(known[name]).decode() for name in ("x", "regret"))]
+            for cell, known in points.items()
+        },
+    }
+
+
+def _steps(packed: bytes) -> NDArray[np.int64]:
+    return np.frombuffer(packed, BLOBS["step"])
+
+
+def _plots(points: Mapping[int, Points]) -> list[Plot]:
+    """The curve of whichever cell is unfolded: one figure, drawn as befits its regret.
+
+    That is on a logarithmic axis where it spans a decade and is positive, and beside its exact limit where it has one.
+    """
+    steps = np.concatenate([_steps(packed) for packed in {known["step"] for known in points.values()}]) + 1
+    low, high = float(steps.min()), float(steps.max())
+    axis = Axis("toNumber(datum.step) + 1", "step t", low if low < high else low / 10, high, log=True)
+    drawn = []
+    for log, limit in itertools.product((False, True), repeat=2):
+        regret = Panel(
+            "regret",
+            "average regret R(t)/t",
+            labels=SPARSE_LOG_LABELS if log else None,
+            beside={"limit_regret": "exact limit"} if limit else {},
+        )
+        plot = curves(
+            "points",
+            ["the cell"],
+            axis,
+            [regret, Panel("x", "iterate x", beside={"optimum": "x*"})],
+            title="Its curve",
+            alternative="",
+            tooltip=[("step", "step"), ("x", "x"), ("regret", "R(t)/t")],
+            points=POINTS,
+            curve="1",
+        )
+        drawn.append(dataclasses.replace(plot, name=f"points{'-log' if log else ''}{'-limit' if limit else ''}"))
+    return drawn
+
+
 def _row(gauntlet: Gauntlet, cell: Cell) -> dict[str, Any]:
     """All that is known of a cell, and the command that runs it where options can say it."""
-    command = run_command(gauntlet.trial(cell.row["cell"]))
-    return {"cell": cell.row["cell"], **cell.document(), "command": command}
+    trial = gauntlet.trial(cell.row["cell"])
+    optimum, command = trial.problem.optimum, run_command(trial)
+    return {"cell": cell.row["cell"], **cell.document(), "optimum": optimum, "command": command}
 
 
 def _plane(matrix: Matrix, settings: str, schedule: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Plot:
         alternative: what it shows, in words.
         columns: how many of its panels stand side by side where there is room.
         legend: an entry for each line that can be hidden.
+        zoomed: whether sliders zoom it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Plot:
     alternative: str
     columns: int
     legend: Sequence[Mapping[str, str]] = ()
+    zoomed: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,32 +14,32 @@ async function draw(box) {
   for (const panel of chart.concat) panel.width = Math.floor(box.clientWidth / fit) - beside;
   chart.description = document.getElementById(box.getAttribute("aria-describedby")).textContent;
   views[box.dataset.plot]?.finalize();
-  document.querySelectorAll(`#${box.dataset.plot} .vega-bind`).forEach((control) => control.remove());
+  box.closest("figure").querySelectorAll(".vega-bind").forEach((control) => control.remove());
   views[box.dataset.plot] = await vegaEmbed(box, chart, { renderer: "svg", actions: false });
   box.dispatchEvent(new CustomEvent("drawn", { detail: views[box.dataset.plot].view }));
 }
 
-for (const box of document.querySelectorAll("[data-plot]")) {
+function keepDrawn(box) {
   let width = 0, pending = 0;
   new ResizeObserver(() => {
-    if (box.clientWidth === width || matchMedia("print").matches) return;
+    if ([0, width].includes(box.clientWidth) || matchMedia("print").matches) return;
     width = box.clientWidth;
     clearTimeout(pending);
-    pending = setTimeout(() => draw(box), views[box.dataset.plot] ? 150 : 0);
+    pending = setTimeout(() => box.isConnected && draw(box), views[box.dataset.plot] ? 150 : 0);
   }).observe(box);
 }
+document.querySelectorAll("[data-plot]").forEach(keepDrawn);
 
 // Tables: download, sort, filter.
-for (const button of document.querySelectorAll("[data-csv]")) {
-  button.addEventListener("click", () => {
-    const name = button.dataset.csv;
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([tables[name]], { type: "text/csv" }));
-    link.download = `${name}.csv`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  });
-}
+document.addEventListener("click", ({ target }) => {
+  const name = target.closest("[data-csv]")?.dataset.csv;
+  if (!name) return;
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([tables[name]], { type: "text/csv" }));
+  link.download = `${name}.csv`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+});
 
 function valueOf(row, column) {
   const cell = row.cells[column];
@@ -134,25 +134,61 @@ if (chooser) {
   });
 }
 
-// One cell of a gauntlet, unfolded below its row.
-const cells = document.querySelector("[data-cell]") && new Map(records(tables.cells).map((row) => [row.cell, row]));
-for (const button of document.querySelectorAll("[data-cell]")) {
-  button.addEventListener("click", () => {
-    const row = button.closest("tr"), table = button.closest("table");
-    const closing = button.getAttribute("aria-expanded") === "true";
-    table.querySelectorAll("[aria-expanded=true]").forEach((open) => open.setAttribute("aria-expanded", "false"));
-    table.querySelectorAll(".unfolded").forEach((open) => open.remove());
-    if (closing) return;
-    const { command, ...known } = cells.get(button.dataset.cell);
-    const unfolded = document.createElement("tr"), cell = unfolded.insertCell(), box = document.createElement("div");
-    const list = document.createElement("dl"), code = document.createElement("pre");
-    [unfolded.className, list.className, cell.colSpan] = ["unfolded", "facts", row.cells.length];
-    list.append(...facts(known));
-    code.textContent = command || "No options of run say this cell's settings.";
-    box.style.width = `${table.parentElement.clientWidth}px`;
-    box.append(list, code);
-    cell.append(box);
-    row.after(unfolded);
-    button.setAttribute("aria-expanded", "true");
-  });
+// One cell of a gauntlet, unfolded below its row: what it came to, and its curve.
+const unfolding = document.getElementById("unfolded");
+if (unfolding) {
+  const cells = new Map(records(tables.cells).map((row) => [row.cell, row]));
+  const curves = JSON.parse(document.getElementById("curves").textContent);
+  const doubles = (packed) => [...new Float64Array(Uint8Array.from(atob(packed), (byte) => byte.charCodeAt(0)).buffer)];
+  const rounded = (value) => (value === "" ? "no finite number" : String(Number(value.toPrecision(4))));
+
+  // The points of a cell; what is not finite is left out.
+  const pointsOf = (cell) => {
+    const [steps, ...packed] = curves.cells[cell] ?? [];
+    const [x, regret] = packed.map((column) => doubles(column).map((value) => (Number.isFinite(value) ? value : "")));
+    return curves.steps[steps]?.map((step, row) => ({ step, x: x[row], regret: regret[row] })) ?? [];
+  };
+
+  const drawCurve = (box, points, { optimum, limit_regret }) => {
+    const regrets = points.map(({ regret }) => regret).filter((regret) => regret !== "");
+    const log = Math.min(...regrets) > 0 && Math.max(...regrets) > 10 * Math.min(...regrets);
+    const limited = limit_regret !== "" && (!log || Number(limit_regret) > 0);
+    const rows = points.map((point) => Object.values({ ...point, optimum, limit_regret }));
+    tables.points = [["step", "x", "regret", "optimum", "limit_regret"], ...rows, ""].join("\n");
+    const ends = [points[0], points.at(-1)].map(({ step, x, regret }) =>
+      `R(t)/t = ${rounded(regret)} and x = ${rounded(x)} at t = ${(step + 1).toLocaleString("en")}`);
+    document.getElementById("points-alternative").textContent =
+      `Two panels against step t on a logarithmic axis: average regret, and iterate. They go from ${ends.join(" to ")}. ` +
+      `Thin dashes are ${limited ? "the exact limit of R(t)/t, and " : ""}x* = ${Number(optimum)}.`;
+    box.dataset.plot = `points${log ? "-log" : ""}${limited ? "-limit" : ""}`;
+    keepDrawn(box);
+  };
+
+  for (const button of document.querySelectorAll("[data-cell]")) {
+    button.addEventListener("click", () => {
+      const closing = button.getAttribute("aria-expanded") === "true";
+      document.querySelector("[data-cell][aria-expanded=true]")?.setAttribute("aria-expanded", "false");
+      document.querySelector("tr.unfolded")?.remove();
+      if (closing) return;
+      const { command, ...known } = cells.get(button.dataset.cell), points = pointsOf(button.dataset.cell);
+      const row = button.closest("tr"), unfolded = document.createElement("tr"), box = document.createElement("div");
+      box.append(unfolding.content.cloneNode(true));
+      box.querySelector("dl").append(...facts(known));
+      box.querySelector("pre").textContent = command || "No options of run say this cell's settings.";
+      const cell = unfolded.insertCell();
+      [unfolded.className, cell.colSpan] = ["unfolded", row.cells.length];
+      cell.append(box);
+      row.after(unfolded);
+      button.setAttribute("aria-expanded", "true");
+      if (points.length) {
+        for (const { step, x, regret } of points) {
+          const line = box.querySelector("tbody").insertRow();
+          for (const value of [step + 1, x, regret]) [line.insertCell().textContent, line.lastChild.className] = [value, "number"];
+        }
+        drawCurve(box.querySelector("[data-plot]"), points, known);
+      } else {
+        box.querySelectorAll("figure, details").forEach((absent) => absent.remove());
+      }
+    });
+  }
 }
