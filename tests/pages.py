@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from amsgrad_exp.attack.sequences import in_words
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.report import runs
@@ -135,6 +136,10 @@ def an_attack(out: Path) -> Path:
         "smallest_period": 77,
         "seconds": 1.5,
         "counterexample": counterexample,
+        "shrinking": [
+            {"problem": "−250 once, 1 two hundred times, x* = 1", "period": 201, "drift": 0.125},
+            {"problem": in_words((96, *[-1] * 95)), "period": 96, "drift": 0.0625},
+        ],
     }
     (directory / "attack.json").write_text(json.dumps(document))
     return directory

@@ -221,6 +221,24 @@ def test_a_planted_sign_error_falls_and_is_shrunk_and_confirmed(
     assert {run.summary.dtype for run in example.confirmation.runs} == {"float32", "float64"}
 
 
+def test_the_way_to_the_smallest_problem_is_kept(
+    tmp_path: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirming, "LITERAL_STEPS", 0)
+    signsgd = target("signsgd")
+    result = attack(signsgd, Limits(seconds=300, problems=100, max_period=60), tmp_path, executor)
+    way = [fall.slopes for fall in result.way]
+    assert way[0] in {canonical(fall.slopes) for fall in result.found.fallen}
+    assert way[1:] == [(-3, 1, 1), (3, -1, -1)]
+    assert [size(slopes) for slopes in way] == sorted((size(slopes) for slopes in way), reverse=True)
+    assert [fall_of(slopes, signsgd).outward for slopes in way] == pytest.approx([fall.outward for fall in result.way])
+    assert result.document()["shrinking"][-1] == {
+        "problem": "3 once, −1 twice, x* = −1",
+        "period": 3,
+        "drift": result.way[-1].outward,
+    }
+
+
 def fall_of(slopes: Slopes, attacked: Target) -> Fall:
     measured = measure(attacked.make_lanes, [slopes])
     assert measured is not None

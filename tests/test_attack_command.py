@@ -24,6 +24,7 @@ KEYS = [
     "counterexample",
     "smallest_period",
     "seconds",
+    "shrinking",
 ]
 FEW = ("--problems", "200", "--seconds", "300", "--max-period", "4")
 
@@ -43,6 +44,9 @@ def test_an_optimizer_that_fails_ends_with_3_and_a_counterexample_that_repeats(
     assert (example["period"], example["slopes"], example["optimum"]) == (3, [3, -1, -1], -1.0)
     assert example["confirmed"]
     assert example["regret"] > 0.1
+    last = document["shrinking"][-1]
+    assert (last["problem"], last["period"]) == ("3 once, −1 twice, x* = −1", 3)
+    assert last["drift"] == pytest.approx(1 / 3)
     config = tmp_path / example["config"]
     assert {path.name for path in config.parent.iterdir()} == {
         "attack.json",

@@ -141,6 +141,14 @@ def test_a_page_of_an_attack_has_its_problem_and_its_runs(in_process: CommandLin
     assert made.facts["falls"] == ["7"]
     assert "96 once, −1 ninety-five times" in made.text
     assert {point["curve"] for point in made.tables["points"]} == {"1", "2"}
+    assert "−250 once, 1 two hundred times" in made.text
+    assert "The last was not confirmed" not in made.text
+    (directory / "attack.json").write_text(json.dumps(found | {"shrinking": found["shrinking"][:1]}))
+    assert in_process("report", "1234").returncode == 0
+    assert "The last was not confirmed" in Written((tmp_path / "report.html").read_text()).text
+    (directory / "attack.json").write_text(json.dumps({name: found[name] for name in found if name != "shrinking"}))
+    assert in_process("report", "1234").returncode == 0
+    assert "How it was shrunk" not in Written((tmp_path / "report.html").read_text()).text
     survivor = found | {"found": False, "counterexample": None, "smallest_period": None}
     (tmp_path / "attacks" / "sgd" / "5678").mkdir(parents=True)
     path = tmp_path / "attacks" / "sgd" / "5678" / "attack.json"

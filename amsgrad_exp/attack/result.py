@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from amsgrad_exp.attack.confirm import Confirmation
-from amsgrad_exp.attack.search import Found
+from amsgrad_exp.attack.search import Fall, Found
 from amsgrad_exp.attack.sequences import in_words
 from amsgrad_exp.engines.held import Slopes
 from amsgrad_exp.records.run import Run
@@ -85,6 +86,7 @@ class Attack:
         optimizer: its name.
         directory: where it is kept.
         found: how many problems were tried, and what they did.
+        way: from the smallest problem that fell in the search to what it was shrunk to, step by step.
         counterexample: the smallest problem that fell, or the smallest that was confirmed; None where none fell.
         seconds: wall time, confirmation included.
         interrupted: whether it was ended early.
@@ -93,6 +95,7 @@ class Attack:
     optimizer: str
     directory: Path
     found: Found
+    way: Sequence[Fall]
     counterexample: Counterexample | None
     seconds: float
     interrupted: bool
@@ -115,4 +118,8 @@ class Attack:
             "counterexample": self.counterexample.document() if self.counterexample else None,
             "smallest_period": self.found.smallest_period,
             "seconds": round(self.seconds, 3),
+            "shrinking": [
+                {"problem": in_words(fall.slopes), "period": len(fall.slopes), "drift": fall.outward}
+                for fall in self.way
+            ],
         }

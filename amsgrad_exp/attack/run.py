@@ -10,7 +10,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -74,21 +74,24 @@ def attack(target: Target, limits: Limits, out: Path, executor: Executor, watch:
             on_found=lambda found: watch.searching(found, (time.monotonic() - begun) / limits.seconds),
         )
         search.run()
-        counterexample = _confirmed(target, search, directory, watch)
+        candidates = search.found.candidates()
+        way = shrink(search, candidates[0], watch.shrunk) if candidates else []
+        counterexample = _confirmed(target, _worth_confirming(way, candidates), directory, watch)
     except BaseException:
         with contextlib.suppress(OSError):
             directory.rmdir()  # where nothing was found yet
         raise
     found, seconds = search.found, time.monotonic() - begun
-    result = Attack(target.settings.name, directory, found, counterexample, seconds, interrupted=watch.should_stop())
+    interrupted = watch.should_stop()
+    result = Attack(target.settings.name, directory, found, way, counterexample, seconds, interrupted=interrupted)
     write_atomically(directory / "attack.json", json.dumps(result.document(), indent=2).encode() + b"\n")
     return result
 
 
-def _confirmed(target: Target, search: Search, directory: Path, watch: Watch) -> Counterexample | None:
+def _confirmed(target: Target, falls: Iterable[Fall], directory: Path, watch: Watch) -> Counterexample | None:
     """The first fall that is confirmed, else the first of those that are not; None where nothing fell."""
     counterexample = None
-    for fall in _worth_confirming(search, watch):
+    for fall in falls:
         confirmation = confirm(
             target.settings,
             fall,
@@ -106,11 +109,9 @@ def _confirmed(target: Target, search: Search, directory: Path, watch: Watch) ->
     return counterexample
 
 
-def _worth_confirming(search: Search, watch: Watch) -> Iterator[Fall]:
+def _worth_confirming(way: Sequence[Fall], candidates: Sequence[Fall]) -> Iterable[Fall]:
     """The smallest problem, shrunk; then, should that not be confirmed, as it was found; then the quickest."""
-    candidates = search.found.candidates()
     if not candidates:
-        return
+        return ()
     quickest = min(candidates, key=lambda fall: fall.crossing)
-    falls = [shrink(search, candidates[0], watch.shrunk), candidates[0], quickest]
-    yield from dict.fromkeys(replace(fall, slopes=canonical(fall.slopes)) for fall in falls)
+    return dict.fromkeys((way[-1], way[0], replace(quickest, slopes=canonical(quickest.slopes))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from amsgrad_exp.attack.search import Fall, Search
 from amsgrad_exp.attack.sequences import canonical, negated, reduced, runs, size
@@ -11,11 +12,15 @@ from amsgrad_exp.engines.held import Slopes
 MOST = 4096  # candidates of a step
 
 
-def shrink(search: Search, fall: Fall, on_smaller: Callable[[Fall], object] = lambda fall: None) -> Fall:
+def shrink(search: Search, fall: Fall, on_smaller: Callable[[Fall], object] = lambda fall: None) -> list[Fall]:
     """Go to the smallest simplification that still falls and is worth confirming, until there is none.
 
     Smallest is by `size`. A search that is over ends it.
+
+    Returns:
+        The way: this fall, and each that it went to, in the rotation in which it is shown.
     """
+    way = [fall]
     longest = search.found.longest_crossing
     while not search.over():
         smaller: list[Fall] = []
@@ -29,8 +34,9 @@ def shrink(search: Search, fall: Fall, on_smaller: Callable[[Fall], object] = la
         if found is None:
             break
         fall = found
+        way.append(fall)
         on_smaller(fall)
-    return Fall(canonical(fall.slopes), fall.outward, fall.speed, fall.steps)
+    return [replace(each, slopes=canonical(each.slopes)) for each in way]
 
 
 def _agreed(search: Search, fall: Fall) -> bool:

@@ -21,6 +21,9 @@ from amsgrad_exp.verdict import WORDS
 KEYS = {"optimizer", "problems", "falls", "survives", "unsettled", "found", "counterexample", "smallest_period"}
 
 
+LONGEST_PROBLEM = 200  # characters, of a step of shrinking
+
+
 def page(directory: Path) -> Page:
     """A page of an attack: the problem on which the optimizer fails, the iterate on it, and the runs that confirm it.
 
@@ -36,6 +39,8 @@ def page(directory: Path) -> Page:
     if counterexample:
         plots.insert(0, _slopes(counterexample["slopes"]))
         tables["slopes"] = as_csv(["t", "slope"], enumerate(counterexample["slopes"]))
+    words = in_words(tuple(counterexample["slopes"])) if counterexample else None
+    shrinking = document.get("shrinking", [])
     outcome = "a problem on which it fails" if document["found"] else "no fall confirmed"
     return dataclasses.replace(
         base,
@@ -47,7 +52,9 @@ def page(directory: Path) -> Page:
         content={
             **base.content,
             "attack": document,
-            "words": in_words(tuple(counterexample["slopes"])) if counterexample else None,
+            "words": words,
+            "shrinking": [{**step, "problem": short(step["problem"], LONGEST_PROBLEM)} for step in shrinking],
+            "shrunk_to_it": bool(shrinking) and shrinking[-1]["problem"] == words,
             "confirming": [_confirming(run) for run in recorded],
         },
     )
