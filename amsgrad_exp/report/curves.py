@@ -135,7 +135,9 @@ def _lines(name: str, axis: Axis, panels: Sequence[Panel], curve: str, count: in
 
 def _controls(name: str, labels: Sequence[str], axis: Axis) -> list[alt.Parameter]:
     """A box for each of several lines and a slider for each end of the axis, where the page's template has room."""
-    low, high = (math.log10(end) if axis.log else end for end in (axis.low, axis.high))
+    low, high = axis.low, axis.high
+    if axis.log:  # a slider says its value in all digits
+        low, high = math.floor(100 * math.log10(low)) / 100, math.ceil(100 * math.log10(high)) / 100
     words = f"log₁₀ {axis.title}" if axis.log else axis.title
     slider: dict[str, Any] = {"min": low, "max": high, "step": (high - low) / 200, "element": f"#{name}-zoom"}
 
