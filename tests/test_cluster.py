@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from tests.sweeping import PLANE, rows
+from amsgrad_exp.spec.gauntlet import Gauntlet
+from amsgrad_exp.sweeps import run
+from amsgrad_exp.sweeps.workers import workers
+from tests.sweeping import PLANE, curves, rows, swept
 
 # Blocks of few cells, so that there are many.
 PROGRAM = """
@@ -227,3 +230,14 @@ def test_a_lost_cluster(mortal: Cluster, sweep: Sweeping, tmp_path: Path, end: s
     assert process.returncode == 1
     assert stderr.startswith(f"amsgrad-exp: --dask {mortal.address}: the cluster was lost (")
     assert stderr.count("\n") == 1
+
+
+def test_a_gauntlets_rows_and_points_are_those_of_one_machine(shared: Cluster, tmp_path: Path) -> None:
+    shared.add_worker()
+    loaded = Gauntlet.of(optimizers=["adam"], problems=["online", "stochastic"], settings=["stated"], steps=20_000)
+    here = swept(loaded, tmp_path / "here").directory
+    with workers(dask=shared.address) as executor:
+        there = run.sweep(loaded, tmp_path / "there", executor).directory
+    assert rows(there) == rows(here)
+    assert curves(there) == curves(here)
+    assert len(curves(there)) == 4
