@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +55,8 @@ def test_a_changed_number_is_found_in_whichever_row(copied: Path, column: str) -
     row = next(row for row in rows(copied)[7:] if row[column] is not None)
     least = row[column] + 1 if isinstance(row[column], int) else np.nextafter(row[column], np.inf)
     change(copied, f'UPDATE cells SET "{column}" = {float(least)!r} WHERE cell = {row["cell"]}')
-    with pytest.raises(NotVerified, match=rf"^cell {row['cell']} \(.*lr = .*\): {column} is .*, and .* in its row$"):
+    found = rf"{column} is .*, and .* in its row" if column != "regret_slope" else "the checksum is not that of the row"
+    with pytest.raises(NotVerified, match=rf"^cell {row['cell']} \(.*lr = .*\): {found}$"):
         verified(copied)
 
 
@@ -206,5 +209,19 @@ def test_a_sweep_of_0_1_0_is_resumed(tmp_path: Path) -> None:
     copied = Path(shutil.copytree(parts, tmp_path / parts.name))
     assert len(rows(copied)) == 256
     assert resumed(copied).complete
-    assert rows(copied) == rows(whole)
+    assert [without_slope(row) for row in rows(copied)] == [without_slope(row) for row in rows(whole)]
     assert verified(copied).recomputed == 400
+
+
+def without_slope(row: dict[str, Any]) -> dict[str, Any]:
+    """A row but for what is not the same in its last digits on every processor."""
+    return {name: value for name, value in row.items() if name != "regret_slope"}
+
+
+@pytest.mark.parametrize(("by", "refused"), [(1e-12, False), (1e-6, True)])
+def test_a_slope_is_verified_to_nine_digits(by: float, refused: bool, tmp_path: Path) -> None:
+    (old,) = (OLD / "whole").iterdir()
+    copied = Path(shutil.copytree(old, tmp_path / old.name))
+    change(copied, f"UPDATE cells SET regret_slope = regret_slope + {by} WHERE cell = 323")
+    with pytest.raises(NotVerified, match="^cell 323 .*: regret_slope is") if refused else contextlib.nullcontext():
+        verified(copied)

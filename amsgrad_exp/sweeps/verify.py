@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from amsgrad_exp.sweeps.store import Results, Row, open_results
 
 SAMPLE = 32  # cells computed again, unless all are
 ROWS_SAID = 1000  # how often the progress of checking rows is said
+SLOPE_ERROR = 1e-9  # of a fit: its last digits are those of the processor's logarithms and linear algebra
 
 
 @dataclass(frozen=True)
@@ -105,9 +108,16 @@ def _results(directory: Path, sweep: Cells) -> Iterator[Results]:
 def _compare(sweep: Cells, kept: Row, again: Row) -> None:
     """Refuse a row that is not what its cell comes to. Why a cell failed may be said in other words."""
     for name, value in again.items():
-        same = (kept[name] is None) == (value is None) if name == "failure" else kept[name] == value
-        if not same:
+        if not _same(name, kept[name], value):
             raise NotVerified(f"{_named(again, sweep)}: {name} is {_said(value)}, and {_said(kept[name])} in its row")
+
+
+def _same(name: str, kept: Any, again: Any) -> bool:
+    if name == "failure":
+        return (kept is None) == (again is None)
+    if name == "regret_slope" and None not in (kept, again):
+        return math.isclose(kept, again, rel_tol=0, abs_tol=SLOPE_ERROR)
+    return bool(kept == again)
 
 
 def _named(row: Row, sweep: Cells) -> str:
