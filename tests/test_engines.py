@@ -19,6 +19,7 @@ from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.problems.components import Components
 from amsgrad_exp.problems.online import Online
+from amsgrad_exp.problems.shi_realizable import ShiRealizable
 from amsgrad_exp.problems.stochastic import Stochastic
 from amsgrad_exp.problems.theorem1 import Theorem1
 from amsgrad_exp.rules import adam, amsgrad
@@ -93,6 +94,15 @@ def test_arithmetic_is_in_the_dtype_asked_for() -> None:
     assert np.array_equal(xs["float32"], xs["float32"].astype(np.float32))
     assert not np.array_equal(xs["float64"], xs["float64"].astype(np.float32))
     assert make("torch", "adam", Online(), Constant(0.01), dtype="float32").x == 0
+
+
+def test_what_converges_to_0_is_never_subnormal() -> None:
+    """And where the loop is left, the thread's arithmetic knows subnormal numbers again."""
+    engine = make("compiled", "adam", ShiRealizable(), Constant(0.1), betas=(0.0, 0.999), dtype="float32")
+    x, least = np.abs(engine.advance(100_000, 1).x), np.finfo("float32").smallest_normal
+    assert np.all((x == 0) | (x >= least))
+    assert x[-1000:].max() < least * 1e6
+    assert least * np.float32(0.5) > 0
 
 
 @pytest.mark.parametrize("kind", ["compiled", "torch"])

@@ -223,5 +223,5 @@ def test_a_slope_is_verified_to_nine_digits(by: float, refused: bool, tmp_path: 
     (old,) = (OLD / "whole").iterdir()
     copied = Path(shutil.copytree(old, tmp_path / old.name))
     change(copied, f"UPDATE cells SET regret_slope = regret_slope + {by} WHERE cell = 323")
-    with pytest.raises(NotVerified, match="^cell 323 .*: regret_slope is") if refused else contextlib.nullcontext():
+    with pytest.raises(NotVerified, match=r"^cell 323 .*: regret_slope is") if refused else contextlib.nullcontext():
         verified(copied)

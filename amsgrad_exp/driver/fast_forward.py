@@ -75,11 +75,12 @@ class Standing:
 def derive(engine: Engine, plan: Plan, log_every: int) -> Iterator[Chunk]:
     """The rest of a run whose engine repeats itself every ``plan.cycle`` steps, from one recorded cycle."""
     standing, state, x = Standing(engine.step, engine.total_regret, engine.x_sum), engine.state, engine.x
-    start = standing.step
+    start, once = standing.step, standing.step + plan.period
     pieces: list[Trace] = []
     while engine.step < start + plan.cycle:
-        pieces.append(engine.advance(min(engine.step + min(plan.period, plan.chunk), start + plan.cycle), log_every=1))
-        if engine.step == start + plan.period and engine.state == state:
+        end = once if engine.step < once else start + plan.cycle
+        pieces.append(engine.advance(min(engine.step + plan.chunk, end), log_every=1))
+        if engine.step == once and engine.state == state:
             break
         yield Chunk(Trace.empty(), start, x, standing.total_regret, standing.tail_x_sum(plan), steps_simulated=start)
     yield from extrapolate(standing, Trace.concatenate(pieces), plan, log_every, steps_simulated=engine.step)

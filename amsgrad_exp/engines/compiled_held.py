@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.engines.held import Floats, HeldLanes, Slopes
+from amsgrad_exp.engines.intrinsics import stack_tile
 from amsgrad_exp.engines.lanes import TILES
 from amsgrad_exp.engines.loops import (
     compile_loop,
@@ -19,7 +20,6 @@ from amsgrad_exp.engines.loops import (
     reader,
     setter,
     sources,
-    stack_tile,
 )
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.rules import hyper_of, rule_of

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from amsgrad_exp.engines.loops import make_coefficients, make_loop
 from amsgrad_exp.problems import Problem
+from amsgrad_exp.problems.base import LinearProblem
 from amsgrad_exp.rules import hyper_of, rule_of
 from amsgrad_exp.schedules import SCHEDULES
 from amsgrad_exp.spec.schedule import kind_of, schedule_of
@@ -25,7 +26,8 @@ Floats = NDArray[np.floating[Any]]
 MAX_VARYING = 262_144  # numbers of a rule's coefficient kept at once, over steps and lanes
 MAX_LAID_OUT = 2_097_152  # numbers of a problem's coefficient laid out at once, where lanes have problems of their own
 KEPT = 8  # of those layouts, for lanes of other rules that take the same steps: 8 MB each in float32
-FEW = 4  # lanes, which are faster one after the other than padded to a tile
+DRAWN = 8192  # steps of a problem's coefficients asked for at once: larger arrays cost more to allocate than to fill
+FEW = 4  # lanes, which are faster one after the other than padded to a tile: where no slope waits for the x before it
 TILES = (32, 64)  # lanes: enough in flight to hide roots and divisions, few enough for the first cache
 
 
@@ -40,9 +42,9 @@ def alike(trial: Trial) -> tuple[Any, ...]:
     return rule, kind, trial.dtype, trial.schedule, trial.steps, trial.log_every, trial.fast_forward
 
 
-def _width(lanes: int) -> int:
+def _width(lanes: int, few: int = FEW) -> int:
     """How many lanes of so many a tile has."""
-    return 1 if lanes <= FEW else TILES[lanes > TILES[0]]
+    return 1 if lanes <= few else TILES[lanes > TILES[0]]
 
 
 @functools.lru_cache(KEPT)
@@ -55,8 +57,12 @@ def _laid_out(
         sequences: problems and seeds.
         which: of those, each lane has.
     """
-    drawn = [problem.coefficients(start, stop, seed).astype(dtype) for problem, seed in sequences]
-    return np.ascontiguousarray(np.array(drawn).transpose(1, 2, 0)[:, :, which])
+    pieces = []
+    for begin in range(start, stop, DRAWN):
+        end = min(begin + DRAWN, stop)
+        drawn = np.array([problem.coefficients(begin, end, seed).astype(dtype) for problem, seed in sequences])
+        pieces.append(np.ascontiguousarray(drawn.transpose(1, 2, 0)[:, :, which]))
+    return np.concatenate(pieces, axis=1)
 
 
 class Lanes:
@@ -78,7 +84,8 @@ class Lanes:
         self._schedule = schedule_of(lead)
         self._settled = False
         self._repeated: tuple[tuple[int, int], tuple[Floats, Floats]] | None = None
-        padded = [*trials, *[trials[-1]] * (-len(trials) % _width(len(trials)))]
+        self._few = FEW if isinstance(lead.problem, LinearProblem) else 1
+        padded = [*trials, *[trials[-1]] * (-len(trials) % self._width)]
         self._lay_out()
         hypers = [hyper_of(trial.optimizer) for trial in padded]
         self._hypers = np.array(hypers, np.float64).T.copy()
@@ -95,7 +102,7 @@ class Lanes:
         """Which sequences of losses there are, and which one each lane, padding included, has."""
         self._sequences = list(dict.fromkeys((trial.problem, trial.seed) for trial in self._trials))
         which = [self._sequences.index((trial.problem, trial.seed)) for trial in self._trials]
-        self._which = tuple(which + which[-1:] * (-len(which) % _width(len(which))))
+        self._which = tuple(which + which[-1:] * (-len(which) % self._width))
 
     def _tell_apart(self) -> None:
         """One lane of each kind as regards the rule's coefficients, and the kind of each; lr has no part in them.
@@ -110,6 +117,11 @@ class Lanes:
 
     def __len__(self) -> int:
         return len(self._trials)
+
+    @property
+    def _width(self) -> int:
+        """How many lanes a tile has."""
+        return _width(len(self), self._few)
 
     @property
     def state(self) -> Floats:
@@ -146,7 +158,7 @@ class Lanes:
         """The same runs without the other lanes, from here on independent."""
         kept = copy.copy(self)
         kept._trials = [self._trials[lane] for lane in lanes]
-        padded = np.append(lanes, np.full(-len(lanes) % _width(len(lanes)), lanes[-1]))
+        padded = np.append(lanes, np.full(-len(lanes) % kept._width, lanes[-1]))
         if len(self._sequences) > 1:
             kept._lay_out()
         for name in ("_state", "_totals", "_carry", "_hypers", "_constants"):
@@ -200,7 +212,7 @@ class Lanes:
                 varying = bool(self._carry.any())
                 longest = max(1, MAX_VARYING // (width if len(self._kinds) > 1 else 1))
                 end = min(until, self.step + longest) if varying else until
-                rows = None if own is None else own[:, self.step - began : end - began]
+                rows = None if own is None else np.ascontiguousarray(own[:, self.step - began : end - began])
                 pieces.append(self._take(end, log_every, rows, varying=varying))
         return pieces[0] if len(pieces) == 1 else Trace.concatenate([Trace.empty((0, len(self))), *pieces])
 
@@ -217,7 +229,7 @@ class Lanes:
             problem.loss,
             problem.slope,
             per_step=len(sequence),
-            width=_width(len(self)),
+            width=self._width,
             varying=varying,
         )
         loop(

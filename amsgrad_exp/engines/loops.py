@@ -1,8 +1,8 @@
-"""The compiled loop, of one run or of many "lanes" side by side: the only module that imports numba.
+"""The compiled loop, of one run or of many "lanes" side by side: with `intrinsics`, all that imports numba.
 
-No fast-math and no contraction: the same bits on every processor. Lanes are taken in tiles, each through all steps of a
-chunk before the next: its state stays in the processor's first cache, and the compiler makes vectors of it. A single
-run is a tile of one, whose state it keeps in registers.
+No fast-math and no contraction: the same bits on every processor. Subnormal numbers are taken as 0. Lanes are taken in
+tiles, each through all steps of a chunk before the next: its state stays in the processor's first cache, and the
+compiler makes vectors of it. A single run is a tile of one, whose state it keeps in registers.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import carray, njit, types
-from numba.extending import intrinsic, overload, register_jitable
+from numba import njit
+from numba.extending import overload, register_jitable
 
 import amsgrad_exp
 from amsgrad_exp import arithmetic
+from amsgrad_exp.engines.intrinsics import flush_subnormals, restore_subnormals, stack_tile
 from amsgrad_exp.rules.base import Rule
 
 
@@ -64,33 +64,6 @@ def sources() -> str:
     paths = sorted(path for room in ("rules", "problems") for path in (package / room).glob("*.py"))
     paths.append(package / "arithmetic.py")
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
-
-
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def _on_stack(typing_context: Any, like: Any, rows: Any, width: Any) -> Any:
-    """A pointer to rows × width numbers of like's dtype in the stack frame, aligned to a cache line."""
-    if not isinstance(rows, types.IntegerLiteral) or not isinstance(width, types.IntegerLiteral):
-        return None
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = ir.ArrayType(context.get_data_type(like.dtype), rows.literal_value * width.literal_value)
-        with builder.goto_entry_block():
-            pointer = builder.alloca(array)
-            pointer.align = 64
-        return builder.bitcast(pointer, context.get_value_type(signature.return_type))
-
-    return types.CPointer(like.dtype)(like, rows, width), generate
-
-
-@jitable
-def stack_tile(like: Any, rows: int, width: int) -> Any:
-    """An uninitialized (rows, width) array of like's dtype that lives until the loop returns.
-
-    On the stack the compiler knows its width and alignment, and that nothing else points to it: with np.empty's the
-    loop takes one and a half times as long. A function of the module, since a closure over an intrinsic would never be
-    found in the cache.
-    """
-    return carray(_on_stack(like, rows, width), (rows, width))
 
 
 # Tuples of any length are built one element at a time, so that every index is a constant: with a loop over rows, or a
@@ -179,6 +152,7 @@ def make_loop(
         total_regrets: Any,
     ) -> None:
         _ = version
+        control = flush_subnormals()
         local, k, total = (
             stack_tile(state, rows, width),
             stack_tile(constants, constant_rows, width),
@@ -227,6 +201,7 @@ def make_loop(
                     state[row, tile + lane] = local[row, lane]
                 for row in range(2):
                     totals[row, tile + lane] = total[row, lane]
+        restore_subnormals(control)
 
     return compile_loop(loop)
 
