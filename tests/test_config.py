@@ -163,7 +163,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"steps": "_"}, "^steps: must be a valid integer"),
     ({"steps": 10, "log_every": 100}, "^log_every must be at most steps"),
     ({"seeds": 3}, "^seeds are for a random problem"),
-    ({"seeds": 3, "problem": "stochastic", "engine": "torch"}, "^seeds need the compiled engine"),
     ({"problem": {"name": "online", "period": 10**400}}, "^problem.period: must be less than"),
     ({"problem": {"name": "theorem1", "C": 1e200}}, "^problem.C: must be less than"),
     ({"problem": {"name": "online", "steep": 1e30}}, "too large for float32"),

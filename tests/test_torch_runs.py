@@ -14,11 +14,14 @@ from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.driver.lanes import advance_torch_lanes
 from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.engines import build
+from amsgrad_exp.engines.seeds import one_each
 from amsgrad_exp.engines.torch_runs import WIDTH, lane_key
-from amsgrad_exp.errors import RunFailed
+from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.records.verify import CROSS_ENGINE_TOLERANCE
 from amsgrad_exp.spec.experiment import Trial
+from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.spec.grid import Sweep, load_sweep
+from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.sweeps import compute
 from amsgrad_exp.sweeps.block import run_block
 from amsgrad_exp.sweeps.verify import verify
@@ -187,3 +190,52 @@ def test_a_sweep_whose_optimizer_is_gone_is_listed(command_line: CommandLine, tm
     module.unlink()
     listed = command_line("list", "sweeps")
     assert (listed.returncode, "gone.Gone" in listed.stdout) == (0, True), listed.stderr
+
+
+def seeds_of(problem: str, optimizer: str = NADAM[0], **given: Any) -> Trial:
+    entry = {"problem": problem, "steps": 3000, "log_every": 7, "seeds": 5, **given}
+    (trial,) = load_experiment(optimizers=[optimizer], **entry).trials()
+    return trial
+
+
+@pytest.mark.parametrize("problem", ["stochastic", "components"])
+def test_a_mean_over_seeds_is_the_mean_of_runs(problem: str) -> None:
+    trial = seeds_of(problem)
+    (together,) = lanes_of([trial])
+    runs = [alone(run) for run in one_each(trial)]
+    for trace, last in (together, alone(trial)):
+        assert isinstance(last, Chunk)
+        for name in ("loss", "x", "regret"):
+            expected = np.mean([run.columns[name] for run, _ in runs], axis=0)
+            np.testing.assert_allclose(trace.columns[name], expected, rtol=1e-4, atol=1e-4)
+        assert trace.regret_halfwidth is not None
+        assert last.halfwidths is not None
+        assert last.x == pytest.approx(np.mean([end.x for _, end in runs]), rel=1e-4)
+        assert last.total_regret == pytest.approx(np.mean([end.total_regret for _, end in runs]), rel=1e-4)
+    np.testing.assert_array_equal(together[0].regret, alone(trial)[0].regret)
+
+
+def test_a_mean_over_seeds_goes_on_from_a_saved_state() -> None:
+    whole, first, second = (build(seeds_of("stochastic")) for _ in range(3))
+    whole.advance(2000, 100)
+    first.advance(900, 100)
+    second.load(first.save())
+    second.advance(2000, 100)
+    assert (second.step, second.x, second.total_regret) == (whole.step, whole.x, whole.total_regret)
+
+
+def test_an_optimizer_that_is_not_elementwise_takes_one_seed() -> None:
+    with pytest.raises(ConfigError, match="not elementwise, and takes one seed"):
+        build(seeds_of("stochastic", "torch.optim.Adafactor"))
+
+
+def test_an_import_path_joins_the_gauntlet() -> None:
+    problems = ["online", "stochastic", "components", "shi-realizable"]
+    gauntlet = Gauntlet.of(optimizers=NADAM, problems=problems, steps=2000, seeds=3)
+    blocks = list(gauntlet.blocks(np.zeros(len(gauntlet), bool)))
+    assert sorted(cell for block in blocks for cell in block) == list(range(len(gauntlet)))
+    assert max(map(len, blocks)) > 1
+    done = [row for block in blocks for row in run_block(gauntlet, block)]
+    assert {row["failure"] for row in done} == {None}
+    random = [row for row in done if row["problem"] in ("stochastic", "components")]
+    assert all(row["regret_halfwidth"] is not None for row in random)

@@ -83,36 +83,43 @@ def advance_lanes(trials: Sequence[Trial]) -> Iterator[Finished | None]:
 
 
 def advance_torch_lanes(trials: Sequence[Trial]) -> Iterator[Finished | None]:
-    """As `advance_lanes`, of the torch engine; all lanes finish together, at the last step.
+    """As `advance_lanes`, of the torch engine and of any number of seeds; all trials finish together, at the last step.
 
     Args:
         trials: of one `engines.torch_runs.lane_key`.
     """
-    from amsgrad_exp.engines.torch_loop import TorchEngine
+    from amsgrad_exp.engines.seeds import halfwidth, mean, one_each
     from amsgrad_exp.engines.torch_runs import TorchLanes
 
     lead = trials[0]
     tail = tail_start(lead.steps)
-    pieces = [Trace.empty((0, len(trials)))]
+    runs = [run for trial in trials for run in one_each(trial)]
+    pieces = [Trace.empty((0, len(runs)))]
     try:
-        lanes = TorchLanes(trials)
+        lanes = TorchLanes(runs)
         while lanes.step < lead.steps:
             if lanes.step == tail:
                 lanes.reset_x_sum()
             end = tail if lanes.step < tail else lead.steps
-            pieces.append(lanes.advance(min(end, lanes.step + TorchEngine.chunk_steps), lead.log_every))
+            pieces.append(lanes.advance(min(end, lanes.step + lanes.chunk_steps), lead.log_every))
             yield None
     except (RunFailed, ValueError) as failure:
         for number in range(len(trials)):
             yield number, Trace.empty(), RunFailed(str(failure))
         return
-    history = Trace.concatenate(pieces)
-    for number, (x, total_regret, x_sum) in enumerate(zip(lanes.xs.tolist(), *lanes.totals.tolist(), strict=True)):
-        trace = history.lanes(number)
-        if math.isfinite(x + total_regret):
-            yield number, trace, Chunk(trace, lanes.step, x, total_regret, x_sum, lanes.step)
-        else:
+    history, xs, totals = Trace.concatenate(pieces), lanes.xs, lanes.totals
+    first = 0
+    for number, trial in enumerate(trials):
+        own = np.arange(first, first + trial.seeds)
+        first += trial.seeds
+        points = history.lanes(own)
+        trace = points.lanes(0) if trial.seeds == 1 else mean(points)
+        x, (total_regret, x_sum) = float(xs[own].mean()), totals[:, own].mean(axis=1).tolist()
+        if not math.isfinite(x + total_regret):
             yield number, trace, _lost(x, total_regret, lanes.step)
+            continue
+        halfwidths = (*halfwidth(totals[:, own]).tolist(),) if trial.seeds > 1 else None
+        yield number, trace, Chunk(trace, lanes.step, x, total_regret, x_sum, lanes.step, halfwidths=halfwidths)
 
 
 def _lost(x: float, total_regret: float, step: int) -> RunFailed:

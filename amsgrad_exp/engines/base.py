@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.schedules import Schedule
@@ -21,7 +20,7 @@ class Engine(ABC):
         failure: why no further step can be taken, naming the step; None while all is well.
     """
 
-    chunk_steps: ClassVar[int]
+    chunk_steps: int
 
     def __init__(self, problem: Problem, schedule: Schedule, seed: int) -> None:
         self.problem = problem

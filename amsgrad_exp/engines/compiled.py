@@ -10,6 +10,7 @@ import numpy as np
 
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.engines.lanes import Lanes
+from amsgrad_exp.engines.seeds import SeedsEngine, one_each
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import Trace
 
@@ -25,7 +26,7 @@ class CompiledEngine(Engine):
         lanes: the one lane to go on with; at step 0 without.
     """
 
-    chunk_steps = 65_536
+    chunk_steps = Lanes.chunk_steps
 
     def __init__(self, trial: Trial, lanes: Lanes | None = None) -> None:
         super().__init__(trial.problem, schedule_of(trial), trial.seed)
@@ -76,6 +77,6 @@ class CompiledEngine(Engine):
 
 def build(trial: Trial) -> Engine:
     """The engine of a trial: of one run, or of the mean over its seeds."""
-    from amsgrad_exp.engines.seeds import SeedsEngine
-
-    return CompiledEngine(trial) if trial.seeds == 1 else SeedsEngine(trial)
+    if trial.seeds == 1:
+        return CompiledEngine(trial)
+    return SeedsEngine(trial, Lanes(one_each(trial)))

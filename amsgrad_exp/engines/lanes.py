@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,10 @@ class Lanes:
 
     Attributes:
         step: t, the number of steps taken by every lane.
+        chunk_steps: as `Engine.chunk_steps`.
     """
+
+    chunk_steps = 65_536
 
     def __init__(self, trials: Sequence[Trial]) -> None:
         lead = trials[0]
@@ -200,6 +204,22 @@ class Lanes:
         self.step, self._settled = step, False
         self._state[:, padding], self._carry[:, padding] = state[:, None], carry[:, None]
         self._totals[:, padding] = np.array(totals)[:, None]
+
+    def save_all(self) -> bytes:
+        """What `save` returns of every lane."""
+        return json.dumps([json.dumps(self.save(lane)) for lane in range(len(self))]).encode()
+
+    def load_all(self, saved: bytes) -> None:
+        """Go on with every lane from what `save_all` returned.
+
+        Raises:
+            ValueError: it is not that of so many such lanes.
+        """
+        states = json.loads(saved)
+        if not isinstance(states, list) or len(states) != len(self):
+            raise ValueError(f"not the state of a compiled engine of {len(self)} seeds")
+        for lane, state in enumerate(states):
+            self.load(lane, json.loads(state))
 
     def advance(self, stop: int, log_every: int) -> Trace:
         """Take the steps up to, not including, ``stop``; return what is to be logged, columns of (points, lanes)."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.engines.base import Engine
-from amsgrad_exp.engines.lanes import Lanes
+from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import Trace
 
@@ -26,21 +25,70 @@ def halfwidth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return width
 
 
+def mean(points: Trace) -> Trace:
+    """The mean over lanes, which are seeds, of each logged point, with half the width of its interval."""
+    loss, x, regret = (column.mean(axis=1) for column in (points.loss, points.x, points.regret))
+    return Trace(points.step, loss, x, regret, halfwidth(points.x), halfwidth(points.regret))
+
+
+def one_each(trial: Trial) -> list[Trial]:
+    """A trial for each of its seeds."""
+    return [trial.model_copy(update={"seed": trial.seed + i, "seeds": 1}) for i in range(trial.seeds)]
+
+
+class SeedLanes(Protocol):
+    """Runs of many seeds advanced together."""
+
+    chunk_steps: int
+    step: int
+
+    @property
+    def xs(self) -> NDArray[np.floating[Any]]:
+        """x_t of each."""
+
+    @property
+    def totals(self) -> NDArray[np.float64]:
+        """R(t) and the sum of iterates of each, (2, lanes)."""
+
+    def reset_x_sum(self) -> None:
+        """Set every sum of iterates to 0."""
+
+    def advance(self, stop: int, log_every: int) -> Trace:
+        """Take the steps up to, not including, ``stop``; return what is to be logged, columns of (points, lanes).
+
+        Raises:
+            RunFailed: no further step can be taken.
+        """
+
+    def save_all(self) -> bytes:
+        """Everything that `load_all` needs.
+
+        Raises:
+            ValueError: it cannot be saved.
+        """
+
+    def load_all(self, saved: bytes) -> None:
+        """Go on from what `save_all` of such lanes returned.
+
+        Raises:
+            ValueError: it is not that.
+        """
+
+
 class SeedsEngine(Engine):
-    """A compiled run for each of a trial's seeds, advanced together.
+    """A run for each of a trial's seeds, advanced together.
 
     ``x``, ``total_regret`` and ``x_sum`` are means over the seeds, as are the columns of a trace.
 
     Args:
-        trial: of two seeds or more, of an optimizer that has a rule.
+        trial: of two seeds or more.
+        lanes: of `one_each`.
     """
 
-    chunk_steps = 65_536
-
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, trial: Trial, lanes: SeedLanes) -> None:
         super().__init__(trial.problem, schedule_of(trial), trial.seed)
-        seeds = range(trial.seed, trial.seed + trial.seeds)
-        self._lanes = Lanes([trial.model_copy(update={"seed": seed, "seeds": 1}) for seed in seeds])
+        self._lanes = lanes
+        self.chunk_steps = lanes.chunk_steps
 
     @property
     def x(self) -> float:
@@ -52,15 +100,18 @@ class SeedsEngine(Engine):
 
     @property
     def state(self) -> bytes:
-        return self._lanes.state.tobytes()
+        return self.save()
 
     def advance(self, stop: int, log_every: int) -> Trace:
-        points = self._lanes.advance(stop, log_every)
+        try:
+            points = self._lanes.advance(stop, log_every)
+        except RunFailed as failure:
+            self.failure = str(failure)
+            return Trace.empty()
         self._follow()
         if not np.isfinite(self._lanes.xs).all():
             self.failure = f"x became {self.x} for some of the seeds by step {self.step - 1}"
-        loss, x, regret = (column.mean(axis=1) for column in (points.loss, points.x, points.regret))
-        return Trace(points.step, loss, x, regret, halfwidth(points.x), halfwidth(points.regret))
+        return mean(points)
 
     def _follow(self) -> None:
         """Take over where the lanes stand."""
@@ -76,12 +127,8 @@ class SeedsEngine(Engine):
         return total_regret, x_sum
 
     def save(self) -> bytes:
-        return json.dumps([json.dumps(self._lanes.save(lane)) for lane in range(len(self._lanes))]).encode()
+        return self._lanes.save_all()
 
     def load(self, saved: bytes) -> None:
-        states = json.loads(saved)
-        if not isinstance(states, list) or len(states) != len(self._lanes):
-            raise ValueError(f"not the state of a compiled engine of {len(self._lanes)} seeds")
-        for lane, state in enumerate(states):
-            self._lanes.load(lane, json.loads(state))
+        self._lanes.load_all(saved)
         self._follow()

@@ -13,6 +13,7 @@ import torch
 from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.engines.base import Engine
+from amsgrad_exp.engines.seeds import SeedsEngine, one_each
 from amsgrad_exp.engines.torch_cycle import Inputs, Trials
 from amsgrad_exp.engines.torch_state import Survey
 from amsgrad_exp.engines.torch_step import Step, raised
@@ -121,33 +122,46 @@ class TorchEngine(Engine):
         return np.array([loss_of(x, *c) - loss_of(optimum, *c) for x, (c, _) in taken], np.float64)
 
     def save(self) -> bytes:
-        buffer = io.BytesIO()
-        fields = {
-            "step": self.step,
-            "total_regret": self.total_regret,
-            "x_sum": self.x_sum,
-            "param": self._param.detach(),
-            "generator": torch.get_rng_state(),
-        }
-        try:
-            torch.save({**fields, "optimizer": self._optimizer.state_dict()}, buffer)
-        except Exception as error:  # somebody's optimizer may keep anything in its state
-            raise ValueError(f"the optimizer's state cannot be saved: {error}") from error
-        return buffer.getvalue()
+        sums = {"total_regret": self.total_regret, "x_sum": self.x_sum, "generator": torch.get_rng_state()}
+        return saved(self._optimizer, self._param, {"step": self.step, **sums})
 
     def load(self, saved: bytes) -> None:
-        try:
-            fields = torch.load(io.BytesIO(saved), weights_only=True)
-            self._optimizer.load_state_dict(fields["optimizer"])
-            if 0 in fields["optimizer"]["state"]:  # as it was: load_state_dict casts it to the parameter's dtype
-                self._optimizer.state[self._param] = fields["optimizer"]["state"][0]
-            with torch.no_grad():
-                self._param.copy_(fields["param"])
-            torch.set_rng_state(fields["generator"])
-            self.step, self.total_regret, self.x_sum = fields["step"], fields["total_regret"], fields["x_sum"]
-        except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            problem = "not a state that a torch engine can read without running code in it"
-            raise ValueError(f"{problem} ({type(error).__name__})") from error
+        fields = loaded(saved, self._optimizer, self._param, {"step", "total_regret", "x_sum", "generator"})
+        torch.set_rng_state(fields["generator"])
+        self.step, self.total_regret, self.x_sum = fields["step"], fields["total_regret"], fields["x_sum"]
+
+
+def saved(optimizer: Optimizer, param: torch.nn.Parameter, fields: Mapping[str, Any]) -> bytes:
+    """An optimizer's state, its parameter and whatever else, for `loaded`.
+
+    Raises:
+        ValueError: the optimizer keeps something that cannot be saved so.
+    """
+    buffer = io.BytesIO()
+    try:
+        torch.save({**fields, "param": param.detach(), "optimizer": optimizer.state_dict()}, buffer)
+    except Exception as error:  # somebody's optimizer may keep anything in its state
+        raise ValueError(f"the optimizer's state cannot be saved: {error}") from error
+    return buffer.getvalue()
+
+
+def loaded(saved: bytes, optimizer: Optimizer, param: torch.nn.Parameter, names: set[str]) -> dict[str, Any]:
+    """Put an optimizer and its parameter where they were `saved`; what was saved with them, of these names.
+
+    Raises:
+        ValueError: it is not what was saved of such an optimizer.
+    """
+    try:
+        fields = torch.load(io.BytesIO(saved), weights_only=True)
+        optimizer.load_state_dict(fields["optimizer"])
+        if 0 in fields["optimizer"]["state"]:  # as it was: load_state_dict casts it to the parameter's dtype
+            optimizer.state[param] = fields["optimizer"]["state"][0]
+        with torch.no_grad():
+            param.copy_(fields["param"])
+        return {name: fields[name] for name in names}
+    except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        problem = "not a state that a torch engine can read without running code in it"
+        raise ValueError(f"{problem} ({type(error).__name__})") from error
 
 
 def import_path(settings: OptimizerSettings) -> str:
@@ -175,10 +189,16 @@ def build(trial: Trial) -> Engine:
     """The engine of a trial.
 
     Raises:
-        ConfigError: the optimizer cannot be imported or built.
+        ConfigError: the optimizer cannot be imported or built, or not be run on many seeds.
     """
+    from amsgrad_exp.engines.torch_runs import TorchLanes, lane_key
+
     settings = trial.optimizer
     try:
+        if trial.seeds > 1:
+            if lane_key(trial) is None:
+                raise ConfigError(f"{settings.name} is not elementwise, and takes one seed")
+            return SeedsEngine(trial, TorchLanes(one_each(trial)))
         return TorchEngine(
             import_path(settings),
             trial.problem,

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from amsgrad_exp.engines.torch_lanes import elementwise
-from amsgrad_exp.engines.torch_loop import import_path, make_optimizer
+from amsgrad_exp.engines.torch_loop import TorchEngine, import_path, loaded, make_optimizer, saved
 from amsgrad_exp.engines.torch_step import raised, update_of
 from amsgrad_exp.errors import RunFailed
-from amsgrad_exp.problems.base import LinearProblem
 from amsgrad_exp.rules import arguments_of
 from amsgrad_exp.spec.optimizer import OptimizerSettings
 from amsgrad_exp.spec.schedule import schedule_of
@@ -33,15 +32,15 @@ REMEMBERED = 10_000  # of the settings that a worker has come across, whether an
 def lane_key(trial: Trial) -> Hashable | None:
     """What trials of the torch engine must have in common to be advanced together; None of one that cannot be.
 
-    It can be where losses are linear, so that a gradient is known without autograd, and the optimizer is elementwise.
+    It can be where the optimizer is elementwise.
 
     Raises:
         ConfigError: as `elementwise`.
     """
-    settings = trial.optimizer.model_dump_json(exclude={"label"})
-    if not _elementwise(settings) or not isinstance(trial.problem, LinearProblem):
+    settings, problem = trial.optimizer.model_dump_json(exclude={"label"}), trial.problem
+    if not _elementwise(settings):
         return None
-    return settings, trial.dtype, trial.schedule, trial.steps, trial.log_every
+    return settings, problem.loss, problem.slope, trial.dtype, trial.schedule, trial.steps, trial.log_every
 
 
 @functools.lru_cache(REMEMBERED)
@@ -60,10 +59,13 @@ class TorchLanes:
 
     Attributes:
         step: t, the number of steps taken by every lane.
+        chunk_steps: as `Engine.chunk_steps`.
 
     Raises:
         ValueError: the optimizer cannot be imported, or not be built.
     """
+
+    chunk_steps = TorchEngine.chunk_steps
 
     def __init__(self, trials: Sequence[Trial]) -> None:
         lead = trials[0]
@@ -76,10 +78,9 @@ class TorchLanes:
         numbers = {sequence: number for number, sequence in enumerate(self._sequences)}
         self._which = [numbers[trial.problem, trial.seed] for trial in padded]
         constants = [(trial.problem.start, trial.problem.optimum, *trial.problem.interval) for trial in padded]
-        starts, self._optima, *ends = np.array(constants, self._dtype).T.copy()
-        self._low, self._high = map(torch.from_numpy, ends)
+        starts, self._optima, self._low, self._high = map(torch.from_numpy, np.array(constants, self._dtype).T.copy())
         self._totals = np.zeros((2, len(padded)))
-        self._param = torch.nn.Parameter(torch.from_numpy(starts))
+        self._param = torch.nn.Parameter(starts)
         settings = lead.optimizer
         arguments = arguments_of(settings)
         self._optimizer = make_optimizer(import_path(settings), [self._param], lr=settings.lr, arguments=arguments)
@@ -102,6 +103,23 @@ class TorchLanes:
         """Set every lane's sum of iterates to 0."""
         self._totals[1] = 0
 
+    def save_all(self) -> bytes:
+        """Everything that `load_all` needs.
+
+        Raises:
+            ValueError: the optimizer keeps something that cannot be saved.
+        """
+        return saved(self._optimizer, self._param, {"step": self.step, "totals": torch.from_numpy(self._totals)})
+
+    def load_all(self, saved: bytes) -> None:
+        """Go on from what `save_all` of such lanes returned.
+
+        Raises:
+            ValueError: it is not that.
+        """
+        fields = loaded(saved, self._optimizer, self._param, {"step", "totals"})
+        self.step, self._totals = fields["step"], fields["totals"].numpy()
+
     @np.errstate(over="ignore", invalid="ignore")
     def advance(self, stop: int, log_every: int) -> Trace:
         """Take the steps up to, not including, ``stop``; return what is to be logged, columns of (points, lanes).
@@ -109,9 +127,10 @@ class TorchLanes:
         Raises:
             RunFailed: the optimizer raised.
         """
-        slopes = self._slopes(stop)
-        xs = self._iterates(slopes, stop)
-        losses = slopes * xs - slopes * self._optima
+        problem, coefficients = self._trials[0].problem, self._coefficients(stop)
+        iterates = self._iterates(coefficients, stop)
+        xs = iterates.numpy()
+        losses = (problem.loss(iterates, *coefficients) - problem.loss(self._optima, *coefficients)).numpy()
         steps = logged_steps(self.step, stop, log_every)
         rows, n = steps - self.step, len(self)
         total_regrets = np.empty((len(steps), n))
@@ -128,23 +147,23 @@ class TorchLanes:
             steps, losses[rows, :n].astype(double), xs[rows, :n].astype(double), total_regrets / (steps + 1)[:, None]
         )
 
-    def _slopes(self, stop: int) -> NDArray[Any]:
-        """The slopes of steps step ≤ t < stop, (steps, lanes)."""
-        drawn = [problem.coefficients(self.step, stop, seed)[0] for problem, seed in self._sequences]
-        slopes: NDArray[Any] = np.array(drawn, self._dtype)[self._which]
-        return np.ascontiguousarray(slopes.T)
+    def _coefficients(self, stop: int) -> torch.Tensor:
+        """The problems' coefficients of steps step ≤ t < stop, (coefficients, steps, lanes)."""
+        drawn = [problem.coefficients(self.step, stop, seed) for problem, seed in self._sequences]
+        laid_out = np.array(drawn, self._dtype)[self._which].transpose(1, 2, 0)
+        return torch.from_numpy(np.ascontiguousarray(laid_out))
 
-    def _iterates(self, slopes: NDArray[Any], stop: int) -> NDArray[Any]:
+    def _iterates(self, coefficients: torch.Tensor, stop: int) -> torch.Tensor:
         """x_t of these steps, (steps, lanes), before each of which is taken."""
-        iterates = np.empty_like(slopes)
+        slope = self._trials[0].problem.slope
+        iterates = torch.empty_like(coefficients[0])
         step_sizes = self._schedule.step_sizes(self.step, stop).tolist()
         x = self._param.detach()
-        gradients, before = torch.from_numpy(slopes), torch.from_numpy(iterates)
-        for i, (gradient, step_size) in enumerate(zip(gradients, step_sizes, strict=True)):
-            before[i].copy_(x)
+        for i, (step_size, *c) in enumerate(zip(step_sizes, *coefficients, strict=True)):
+            iterates[i].copy_(x)
             for group in self._optimizer.param_groups:
                 group["lr"] = step_size
-            self._param.grad = gradient.clone()  # an optimizer may keep it, and write to it
+            self._param.grad = slope(x, *c).clone()  # an optimizer may keep it, and write to it
             try:
                 self._update()
             except (Exception, SystemExit) as error:  # somebody's optimizer may raise anything

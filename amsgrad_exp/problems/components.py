@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from amsgrad_exp.arithmetic import number
+from amsgrad_exp.arithmetic import minimum, number
 from amsgrad_exp.numbers import Integer, Number
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.problems.random import words
@@ -33,18 +33,15 @@ class Components(Problem):
 
     @staticmethod
     def loss(x: Any, s: Any) -> Any:
-        """s·x for x ≥ −1, s·((x + 2)²/2 − 3/2) below."""
-        two, three_halves = number(2.0, x), number(1.5, x)
-        if x >= -1:
-            return s * x
-        return s * ((x + two) * (x + two) / two - three_halves)
+        """s·x for x ≥ −1, s·((x + 2)²/2 − 3/2) below: s·(z²/2 − 3/2 + (x + 2 − z)) with z = min(x + 2, 1)."""
+        from_optimum = x + number(2.0, x)
+        z = minimum(from_optimum, number(1.0, x))
+        return s * (z * z * number(0.5, x) - number(1.5, x) + (from_optimum - z))
 
     @staticmethod
     def slope(x: Any, s: Any) -> Any:
         """s for x ≥ −1, s·(x + 2) below."""
-        if x >= -1:
-            return s * number(1.0, x)
-        return s * (x + number(2.0, x))
+        return s * minimum(x + number(2.0, x), number(1.0, x))
 
     @property
     def natural_settings(self) -> dict[str, float | str]:

@@ -131,7 +131,8 @@ class Gauntlet:
 
     def blocks(self, done: NDArray[np.bool_]) -> Iterator[list[int]]:
         """The cells still to do: first of each random problem all cells, since what is drawn serves them all, then of
-        several optimizers those on all other problems. What has no rule takes long: each cell for itself.
+        several optimizers those on all other problems. What has no rule takes long: each cell for itself that may be
+        fast-forwarded, and together those that can be elements of one parameter.
         """
         todo = np.flatnonzero(~done)
         optimizer, problem, *_ = np.unravel_index(todo, self.shape)
@@ -143,7 +144,20 @@ class Gauntlet:
         for first in range(0, len(self.optimizers), ROWS):
             if len(block := todo[~foreign & ~drawn & (optimizer // ROWS == first // ROWS)]):
                 yield block.tolist()
-        yield from ([cell] for cell in todo[foreign].tolist())
+        parts: dict[object, list[int]] = {}
+        for cell in todo[foreign].tolist():
+            parts.setdefault(self._part(cell), []).append(cell)
+        yield from parts.values()
+
+    def _part(self, cell: int) -> object:
+        """What a cell of an optimizer without a rule has in common with those that it is computed with."""
+        try:
+            trial = self.trial(cell)
+        except ConfigError:
+            return cell
+        if trial.problem.deterministic and SCHEDULES[kind_of(trial.schedule)].constant:
+            return cell
+        return trial.optimizer.model_dump_json(exclude={"label"}), trial.schedule
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Gauntlet, (self.data,)
