@@ -109,7 +109,7 @@ def limit(trial: Trial) -> float:
     if not math.isfinite(known) or known == 0:
         raise NoSteadyState(f"the steady state of {optimizer.name} moves x nowhere on {problem.name}")
     end = problem.low if known > 0 else problem.high
-    return problem.mean_slope * (end - problem.optimum)
+    return problem.mean_slope * (end - problem.optimum) + 0.0  # of −0 it makes 0
 
 
 def critical_beta2(

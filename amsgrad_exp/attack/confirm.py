@@ -88,10 +88,18 @@ def confirm(
             on_note(f"not confirmed: {failure}")
             return Confirmation(fall, runs, confirmed=False, complete=False)
         runs.append(run)
-        if run.summary.status != "completed" or not fell(run, steps):
+        completed = run.summary.status == "completed"
+        if not completed or not fell(run, steps):
+            if completed:
+                on_note(f"not confirmed: {_said(trial)} does not stay at the worst end")
             return Confirmation(fall, runs, confirmed=False, complete=False)
     on_run(len(cases), len(cases))
     return Confirmation(fall, runs, confirmed=True, complete=True)
+
+
+def _said(trial: Trial) -> str:
+    start, size = f"x = {trial.problem.start:g}", f"α = {trial.optimizer.lr:g}"
+    return f"the {trial.schedule} run from {start} with {size}, {trial.dtype}, {trial.engine} engine,"
 
 
 def fell(run: Run, steps: int) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.engines.held import Floats, HeldLanes, Slopes
+from amsgrad_exp.errors import RunFailed
 
 MakeLanes = Callable[[Sequence[Slopes], Floats], HeldLanes]
 
@@ -68,7 +69,7 @@ def measure(
         What was seen; None where it was to stop.
 
     Raises:
-        RunFailed: the optimizer raised, or made an x that is not a finite number.
+        RunFailed: the optimizer raised, made an x that is not a finite number, or moved no x.
     """
     lengths = np.array([len(sequence) for sequence in sequences])
     worst = np.sign([sum(sequence) for sequence in sequences]).astype(np.float64)
@@ -88,6 +89,8 @@ def measure(
             done = min(steps, done + PIECE)
             sums = lanes.advance(done, end - whole, end)
             moved, travelled = moved + sums[0], travelled + sums[1]
+        if not travelled.any():
+            raise RunFailed(f"x did not move in {steps} steps, whatever the slopes")
         with np.errstate(invalid="ignore"):
             outward = -worst * moved / travelled
             settled = (np.abs(outward - before[0]) <= CHANGE * np.abs(outward)) & (

@@ -105,6 +105,16 @@ class Attack:
         """Whether there is a confirmed counterexample: the optimizer fails."""
         return self.counterexample is not None and self.counterexample.confirmed
 
+    @property
+    def settled(self) -> bool:
+        """Whether anything can be said: of one problem at least, whether the optimizer falls or survives."""
+        return bool(self.found.falls or self.found.survives)
+
+    @property
+    def smallest_period(self) -> int | None:
+        """The smallest period at which anything fell, in the search or while it was shrunk."""
+        return min((len(fall.slopes) for fall in (*self.found.fallen, *self.way)), default=None)
+
     def document(self) -> dict[str, Any]:
         """What ``--json`` says of it."""
         return {
@@ -116,7 +126,7 @@ class Attack:
             "unsettled": self.found.unsettled,
             "found": self.failed,
             "counterexample": self.counterexample.document() if self.counterexample else None,
-            "smallest_period": self.found.smallest_period,
+            "smallest_period": self.smallest_period,
             "seconds": round(self.seconds, 3),
             "shrinking": [
                 {"problem": in_words(fall.slopes), "period": len(fall.slopes), "drift": fall.outward}

@@ -92,6 +92,10 @@ def _confirmed(target: Target, falls: Iterable[Fall], directory: Path, watch: Wa
     """The first fall that is confirmed, else the first of those that are not; None where nothing fell."""
     counterexample = None
     for fall in falls:
+        trial, _ = next(all_cases(target.settings, fall))
+        config = directory / "counterexample.yaml"
+        if counterexample is None:
+            write_atomically(config, trial.to_yaml().encode())
         confirmation = confirm(
             target.settings,
             fall,
@@ -101,9 +105,8 @@ def _confirmed(target: Target, falls: Iterable[Fall], directory: Path, watch: Wa
             on_note=watch.note,
         )
         if confirmation.confirmed or counterexample is None:
-            trial, _ = next(all_cases(target.settings, fall))
-            counterexample = Counterexample(confirmation, directory / "counterexample.yaml")
-            write_atomically(counterexample.config, trial.to_yaml().encode())
+            counterexample = Counterexample(confirmation, config)
+            write_atomically(config, trial.to_yaml().encode())
         if confirmation.confirmed or watch.should_stop():
             break
     return counterexample

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import heapq
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -90,19 +91,14 @@ class Found:
         return len(self.fallen)
 
     @property
-    def smallest_period(self) -> int | None:
-        """The smallest period at which anything fell."""
-        return min((len(fall.slopes) for fall in self.fallen), default=None)
-
-    @property
     def longest_crossing(self) -> float:
         """What `Fall.crossing` may be for a fall to be worth confirming."""
         return max(QUICK, SLOWER * min((fall.crossing for fall in self.fallen), default=0.0))
 
     def candidates(self) -> list[Fall]:
         """The falls that are worth confirming, the smallest first."""
-        worth = (fall for fall in self.fallen if fall.crossing <= self.longest_crossing)
-        return sorted(worth, key=lambda fall: size(fall.slopes))
+        longest = self.longest_crossing
+        return sorted((fall for fall in self.fallen if fall.crossing <= longest), key=lambda fall: size(fall.slopes))
 
     def add(self, measured: Measured) -> None:
         """Count some problems."""
@@ -173,7 +169,7 @@ class Search:
         max_period = self.limits.max_period
         self._try(self._families())
         self._longer()
-        while not (self.over() or self._enough() or self.found.candidates()):
+        while not (self.over() or self._enough() or self.found.fallen):
             count = min(self.at_once, 4096)
             near = [neighbours(numbers, slopes, NEIGHBOURS, max_period) for _, slopes in self.found.dangerous]
             self._try([*random_sequences(numbers, count, max_period), *itertools.chain(*near)])
@@ -229,7 +225,7 @@ class Search:
         doubtful = [(outward, slopes, self.theory(slopes)) for outward, slopes in self.found.doubtful]
         self.found.doubtful = []
         chosen = [slopes for outward, slopes, sign in doubtful if (outward if sign is None else sign) > 0]
-        if not chosen or self.found.candidates():
+        if not chosen or self.found.fallen:
             return
         again = Found()
         for measured in self.measured(chosen, doublings=4 + MORE_DOUBLINGS):
@@ -241,8 +237,9 @@ class Search:
 
     def _hold_against_theory(self) -> None:
         """Take back those of the smallest and of the quickest falls which by theory are none."""
-        smallest = sorted(self.found.fallen, key=lambda fall: size(fall.slopes))[: MOST_CHECKED // 2]
-        quickest = sorted(self.found.fallen, key=lambda fall: fall.crossing)[: MOST_CHECKED // 2]
+        fallen, number = self.found.fallen, MOST_CHECKED // 2
+        smallest = heapq.nsmallest(number, fallen, key=lambda fall: size(fall.slopes))
+        quickest = heapq.nsmallest(number, fallen, key=lambda fall: fall.crossing)
         for fall in dict.fromkeys((*smallest, *quickest)):
             sign = self.theory(fall.slopes)
             if sign is not None and sign <= 0:

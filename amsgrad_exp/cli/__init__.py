@@ -10,6 +10,7 @@ def main() -> None:
     Ctrl-C ends the process at once, with status 130, until a command minds it: an exception would be raised in the
     middle of somebody's import, where it may be printed, or turned into another.
     """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # work is shared out by --jobs; torch's own threads get in its way
     try:
         import signal
 

@@ -75,8 +75,8 @@ def attack(
     if interruption.signal:
         console.note(f"interrupted: what was found is in {result.directory}")
         raise typer.Exit(128 + interruption.signal)
-    if expect and not result.found.problems:
-        raise Refusal(f"{optimizer}: no problem was tried to its end in {seconds:g} s, give it more --seconds")
+    if expect and not result.settled:
+        raise Refusal(f"{optimizer}: nothing is known of any problem after {seconds:g} s, give it more --seconds")
     if expect and result.failed and result.counterexample:
         raise NotAsExpected(f"{optimizer}: expected to survive, and fails on {result.counterexample.words}")
 

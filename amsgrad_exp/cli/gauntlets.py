@@ -78,6 +78,7 @@ def gauntlet(
         console.error(message)
     if wrong:
         raise typer.Exit(NotAsExpected.status)
+    sweeps.refuse_failures(swept)
 
 
 def _expectations(assignments: Sequence[str], loaded: Gauntlet) -> dict[tuple[str, str], str]:
@@ -88,7 +89,7 @@ def _expectations(assignments: Sequence[str], loaded: Gauntlet) -> dict[tuple[st
     for assignment in assignments:
         name, _, what = assignment.rpartition("=")
         problem, _, where = what.partition(":")
-        if where not in list(Verdict):
+        if where not in list(Verdict) or not name:
             raise typer.BadParameter(
                 f"--expect takes NAME=PROBLEM:WHERE, where it is {', '.join(Verdict)}, not {assignment!r}"
             )
@@ -103,7 +104,8 @@ def _expectations(assignments: Sequence[str], loaded: Gauntlet) -> dict[tuple[st
 def _unmet(expected: dict[tuple[str, str], str], matrix: Matrix) -> list[str]:
     """A line for each cell that did not settle where it was expected to."""
     return [
-        f"{optimizer} on {problem}, {schedule}, {settings}: expected {where}, came to {cell.row['iterate']}"
+        f"{optimizer} on {problem}, {schedule}, {settings}: expected {where}, "
+        + (f"failed because {cell.row['failure']}" if cell.row["failure"] else f"came to {cell.row['iterate']}")
         for (optimizer, problem, schedule, settings), cell in matrix.cells.items()
         if (where := expected.get((optimizer, problem))) and cell.row["iterate"] != where
     ]

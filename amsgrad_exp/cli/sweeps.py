@@ -13,6 +13,7 @@ import typer
 from amsgrad_exp.cli.options import RUNS, SWEEPS, Dask, Export, Jobs, NoFigure, Out, Quiet, with_experiment_options
 from amsgrad_exp.cli.report import Report, page_of_cells
 from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
+from amsgrad_exp.errors import RunFailed
 
 if TYPE_CHECKING:
     from amsgrad_exp.sweeps.run import Swept
@@ -45,7 +46,7 @@ def sweep(
     loaded = load_sweep(**experiment, grid=grid or [], optimizers=optimizer or [])
     with workers(jobs, dask) as executor:  # not in `complete`: Ctrl-C ends a wait for workers at once
         compute = functools.partial(api.sweep, loaded, out, executor)
-        complete(compute, export, figure=not no_figure, page=page, quiet=quiet)
+        refuse_failures(complete(compute, export, figure=not no_figure, page=page, quiet=quiet))
 
 
 def directory_of(reference: str, out: Path | None) -> Path | None:
@@ -65,7 +66,7 @@ def resume(directory: Path, jobs: int | None, dask: str | None, export: str | No
     from amsgrad_exp.sweeps.workers import workers
 
     with workers(jobs, dask) as executor:
-        complete(functools.partial(run.resume, directory, executor), export, figure=True, quiet=quiet)
+        refuse_failures(complete(functools.partial(run.resume, directory, executor), export, figure=True, quiet=quiet))
 
 
 def complete(
@@ -88,6 +89,8 @@ def complete(
     with swept.results() as results:
         if not quiet:
             show(swept, results)
+            for optimizer, (failed, cells, reason) in results.failures().items():
+                console.note(f"{optimizer}: {failed:,} of {cells:,} cells failed, the first because {reason}")
         if export:
             files.append(swept.directory / "results.csv")
             results.export_csv(files[-1])
@@ -98,6 +101,18 @@ def complete(
     for path in files if not quiet else ():
         console.out.print(path, soft_wrap=True)
     return swept
+
+
+def refuse_failures(swept: Swept) -> None:
+    """Refuse an optimizer of which every cell failed.
+
+    Raises:
+        RunFailed: there is one.
+    """
+    with swept.results() as results:
+        for optimizer, (failed, cells, reason) in results.failures().items():
+            if failed == cells:
+                raise RunFailed(f"{optimizer}: every cell failed, the first because {reason}")
 
 
 def verify(directory: Path, *, every_cell: bool, quiet: bool) -> None:

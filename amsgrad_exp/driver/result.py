@@ -31,7 +31,8 @@ class Result:
         iterate: `Problem.verdict` of mean_x.
         regret_trend: of a run that repeats itself, vanishing where the limit is not positive. Else undecided where the
             run has fewer than 10.6 times `Problem.unevenness` steps, or no slope; vanishing where the slope is below
-            −0.25 or R(T)/T ≤ 0, since no positive average regret is left then.
+            −0.25 or R(T)/T ≤ 0, since no positive average regret is left then. Undecided, too, where the slope falls
+            and the iterate is at the worst end, where no regret goes to 0.
         evidence: proof where regret_trend follows from the limit, else trend; None in records of 0.1.0.
         limit_regret: of a run that repeats itself, the limit of R(T)/T: the mean loss of one cycle; else None.
         cycle_start, cycle_steps: from which step on it repeats itself, and every how many; else None.
@@ -73,7 +74,9 @@ def summarize(problem: Problem, trace: Trace, last: Chunk, limit_predicted: floa
         regret=regret,
         regret_slope=slope,
         iterate=problem.verdict(mean_x),
-        regret_trend=_trend(regret, slope, last.step / problem.unevenness) if cycle is None else _proved(cycle),
+        regret_trend=_proved(cycle)
+        if cycle
+        else _trend(regret, slope, problem.verdict(mean_x), last.step / problem.unevenness),
         evidence=Evidence.TREND if cycle is None else Evidence.PROOF,
         limit_regret=cycle.mean_loss if cycle else None,
         cycle_start=cycle.start if cycle else None,
@@ -90,11 +93,11 @@ def _proved(cycle: Cycle) -> Trend:
     return Trend.NOT_VANISHING if cycle.mean_loss > 0 else Trend.VANISHING
 
 
-def _trend(regret: float, slope: float | None, length: float) -> Trend:
+def _trend(regret: float, slope: float | None, iterate: Verdict, length: float) -> Trend:
     """What an average regret, and its slope, say of a run that is so many times as long as its problem is uneven."""
     if length < LONG_ENOUGH:
         return Trend.UNDECIDED
-    if regret > 0 and slope is None:
+    if regret > 0 and (slope is None or (slope < FLAT and iterate == Verdict.WORST)):
         return Trend.UNDECIDED
     return trend_by_slope(regret, slope)
 

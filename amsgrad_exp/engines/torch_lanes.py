@@ -54,7 +54,8 @@ class TorchHeldLanes(HeldLanes):
         self._x = torch.from_numpy(self._held.copy())
         self._gradient = torch.zeros_like(self._x)
         pieces = range(len(self)) if apart else [slice(None)]
-        self._parameters = [torch.nn.Parameter(self._x[piece].reshape(-1)) for piece in pieces]
+        self._values = [self._x[piece].reshape(-1) for piece in pieces]
+        self._parameters = [torch.nn.Parameter(values) for values in self._values]
         self._gradients = [self._gradient[piece].reshape(-1) for piece in pieces]
         try:
             self._optimizer = build([{"params": [each]} for each in self._parameters] if apart else self._parameters)
@@ -91,6 +92,10 @@ class TorchHeldLanes(HeldLanes):
                 self._optimizer.step()
             except (Exception, SystemExit) as error:  # somebody's optimizer may raise anything
                 raise RunFailed(raised(error, self.step + i)) from error
+            for parameter, values in zip(self._parameters, self._values, strict=True):
+                if parameter.data_ptr() != values.data_ptr():  # an optimizer may put another tensor in its place
+                    values.copy_(parameter.detach())
+                    parameter.data = values
             torch.sub(held, self._x, out=move)
             self._x.copy_(held)
         if not np.isfinite(moves[-1]).any():

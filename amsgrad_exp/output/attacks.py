@@ -56,9 +56,9 @@ def describe(attack: Attack, files: Sequence[Path] = ()) -> None:
     table.add_column(overflow="fold")
     table.add_row("optimizer", Text(attack.optimizer))
     found, counterexample = attack.found, attack.counterexample
-    for name, value in _facts(counterexample) if counterexample else [("verdict", _survived(attack))]:
+    for name, value in _facts(attack, counterexample) if counterexample else [("verdict", _survived(attack))]:
         table.add_row(name, value)
-    smallest = f"; the smallest period of a fall is {found.smallest_period}" if found.falls else ""
+    smallest = f"; the smallest period of a fall is {attack.smallest_period}" if found.falls else ""
     table.add_row(
         "searched",
         f"{found.problems:,} problems: {found.falls:,} fall, {found.survives:,} survive, "
@@ -76,16 +76,19 @@ def describe(attack: Attack, files: Sequence[Path] = ()) -> None:
 
 def _survived(attack: Attack) -> Text:
     if not attack.found.problems:
-        return Text("nothing was tried", "yellow")
+        return Text("nothing was tried to its end: give it more --seconds", "yellow")
+    if not attack.settled:
+        return Text("nothing settled, so nothing can be said", "yellow")
     return Text.assemble(("survives", "green"), " all that was tried, which proves nothing about what was not")
 
 
-def _facts(counterexample: Counterexample) -> list[tuple[str, Text]]:
+def _facts(attack: Attack, counterexample: Counterexample) -> list[tuple[str, Text]]:
     worst = f"x = {-counterexample.optimum:+g}"
     if not counterexample.confirmed:
+        why = "confirming it was interrupted" if attack.interrupted else "that is not confirmed"
         return [
             ("suspect", Text(counterexample.words)),
-            ("verdict", Text(f"goes to the worst point, {worst}, in the search; that is not confirmed", "yellow")),
+            ("verdict", Text(f"goes to the worst point, {worst}, in the search; {why}", "yellow")),
         ]
     summaries = [run.summary for run in counterexample.confirmation.runs]
     facts = [

@@ -108,7 +108,7 @@ def _predicted(trial: Trial) -> str:
     try:
         return f"limit {limit(trial):.6g} for α/√t, and for a small constant step size"
     except NoSteadyState as error:
-        return f"no limit: {error}"
+        return f"not known: {error}"
 
 
 def _slope(result: Result) -> str:

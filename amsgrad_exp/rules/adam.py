@@ -22,7 +22,7 @@ from amsgrad_exp.rules.base import (
     steady_state,
     uncorrected,
 )
-from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
+from amsgrad_exp.rules.claims import Claim, Kind, kingmas
 from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
@@ -97,7 +97,7 @@ OPTIMIZER = Optimizer(
         Kind.REGRET,
         "Kingma and Ba 2015, Theorem 4.1",
         "β1²/√β2 < 1 and β1 that decays (β1 = 0)",
-        no_momentum,
+        kingmas,
         refuted="Reddi, Kale and Kumar 2018, Theorems 1 to 3",
     ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},

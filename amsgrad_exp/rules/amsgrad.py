@@ -15,7 +15,7 @@ from pydantic import model_validator
 from amsgrad_exp.arithmetic import maximum, sqrt
 from amsgrad_exp.rules.adam import moments, textbook_correction
 from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, bias_corrected, decayed, steady_state
-from amsgrad_exp.rules.claims import Claim, Kind, beta1_below_root_beta2
+from amsgrad_exp.rules.claims import Claim, Kind, of_the_paper
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
 from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT, FIRST_MOMENT
 
@@ -154,8 +154,8 @@ OPTIMIZER = Optimizer(
     claim=Claim(
         Kind.REGRET,
         "Reddi, Kale and Kumar 2018, Theorem 4; with constant β1 Alacaoglu et al. 2020",
-        "β1 < √β2",
-        beta1_below_root_beta2,
+        "β1 < √β2, without bias correction",
+        of_the_paper,
     ),
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=rule,

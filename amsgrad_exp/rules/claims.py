@@ -79,6 +79,16 @@ def beta1_below_root_beta2(settings: OptimizerSettings) -> bool:
     return (settings.beta1 or 0.0) < math.sqrt(settings.beta2 or 0.0)
 
 
+def of_the_paper(settings: OptimizerSettings) -> bool:
+    """β1 < √β2 in dialect paper: without bias correction."""
+    return settings.options.get("dialect") == "paper" and beta1_below_root_beta2(settings)
+
+
+def kingmas(settings: OptimizerSettings) -> bool:
+    """β1²/√β2 < 1 with β1 = 0: it has no value where β2 = 0, too."""
+    return no_momentum(settings) and bool(settings.beta2)
+
+
 def no_momentum(settings: OptimizerSettings) -> bool:
     """β1 = 0: what is left, here, of a β1 that decays."""
     return not settings.beta1

@@ -79,6 +79,9 @@ def check_name(optimizer: str) -> None:
     Raises:
         ConfigError: it is neither.
     """
+    name, colon, _ = optimizer.partition(":")
+    if colon and name in OPTIMIZERS:
+        raise ConfigError(f"optimizers: {optimizer!r} is how a gauntlet's rows are written; here --option sets options")
     if optimizer not in OPTIMIZERS and "." not in optimizer:
         raise ConfigError(f"optimizers: unknown name {optimizer!r}, {nearest(optimizer, OPTIMIZERS)}")
 

@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from amsgrad_exp import engines
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.numbers import whole_number
 from amsgrad_exp.problems import PROBLEMS, Problem
@@ -197,7 +198,10 @@ class Gauntlet:
             if isinstance(data[key], list) and not (isinstance(value, list) and value):
                 raise ConfigError(f"{key}: a list is needed, not {value!r}")
             data[key] = value
-        entries = [row(entry) if isinstance(entry, str) else named(entry, "optimizers") for entry in data["optimizers"]]
+        entries = [
+            row(entry) if isinstance(entry, str) else _labelled(named(entry, "optimizers"))
+            for entry in data["optimizers"]
+        ]
         data["optimizers"] = entries
         for key in ("steps", "seeds"):
             data[key] = whole_number(data[key])
@@ -224,6 +228,9 @@ class Gauntlet:
         cells = np.arange(len(self)).reshape(self.shape)
         for cell in sorted({*cells[:, 0].flat, *cells[0].flat}):
             self.trial(int(cell))
+        for entry, cell in zip(self.data["optimizers"], cells[:, 0, 0, 0].tolist(), strict=True):
+            if entry["name"] not in OPTIMIZERS:
+                engines.build(self.trial(cell))
 
 
 def load_gauntlet(path: Path | None = None, **given: Any) -> Gauntlet:
@@ -241,10 +248,16 @@ def rows() -> list[dict[str, Any]]:
     entries = []
     for name, optimizer in OPTIMIZERS.items():
         entries.append(row(name))
-        for options in optimizer.variants:
-            said = ",".join(f"{option}={yaml.safe_dump(value).split()[0]}" for option, value in options.items())
-            entries.append(row(f"{name}:{said}"))
+        entries += [_labelled({"name": name, "options": dict(options)}) for options in optimizer.variants]
     return entries
+
+
+def _labelled(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry that says its options in its label, where it has options and no label."""
+    if "label" in entry or not isinstance(options := entry.get("options"), Mapping) or not options:
+        return entry
+    said = ",".join(f"{option}={yaml.safe_dump(value).split()[0]}" for option, value in options.items())
+    return {"name": entry["name"], "label": f"{entry['name']}:{said}"} | entry
 
 
 def row(written: str) -> dict[str, Any]:
@@ -259,5 +272,7 @@ def row(written: str) -> dict[str, Any]:
         option, equals, value = assignment.partition("=")
         if not (option and equals):
             raise ConfigError(f"optimizers: {name} takes OPTION=VALUE after its colon, not {assignment!r}")
+        if option in options:
+            raise ConfigError(f"optimizers: {option} of {name} is given twice")
         options[option] = yaml.safe_load(value)
     return {"name": name, "label": written, "options": options} if options else {"name": name}

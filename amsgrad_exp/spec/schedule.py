@@ -57,6 +57,8 @@ def _apart(given: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         constant, equals, value = assignment.partition("=")
         if not (constant.strip() and equals):
             raise ValueError(f"{name} takes NAME=VALUE after its colon, not {assignment!r}")
+        if constant.strip() in constants:
+            raise ValueError(f"{name}: {constant.strip()} is given twice")
         constants[constant.strip()] = value
     return name, constants
 

@@ -215,6 +215,13 @@ class Results:
             counted.setdefault(optimizer, {})[iterate] = number
         return counted
 
+    def failures(self) -> dict[str, tuple[int, int, str]]:
+        """For each optimizer of which cells failed: how many of them, of how many, and why the first did."""
+        query = """SELECT optimizer, count(failure), count(*), failure, min(CASE WHEN failure IS NOT NULL THEN cell END)
+            FROM cells GROUP BY optimizer HAVING count(failure) > 0"""
+        found = self._database.execute(query)
+        return {optimizer: (failed, cells, reason) for optimizer, failed, cells, reason, _ in found}
+
     def export_csv(self, path: Path) -> None:
         """All rows as CSV, with a header."""
         with replacing(path) as file:
