@@ -252,6 +252,21 @@ class LostAtAHundred(torch.optim.SGD):
                 param.mul_(float("nan") if self.steps == 101 else 1.0)
 
 
+class Replacing(torch.optim.SGD):
+    """Puts another tensor in the place of a parameter's."""
+
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        for param in self.param_groups[0]["params"]:
+            param.data = param.data - self.param_groups[0]["lr"] * param.grad
+
+
+class Still(torch.optim.SGD):
+    """Moves nothing."""
+
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        pass
+
+
 class Squashing(torch.optim.SGD):
     """Takes functions of a gradient that vectorized kernels may round otherwise than scalar ones."""
 

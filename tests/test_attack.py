@@ -116,6 +116,20 @@ def test_the_drift_that_is_seen_is_the_theorys(name: str) -> None:
     np.testing.assert_allclose(seen, np.array(theory, np.float64), rtol=1e-4, atol=1e-4)
 
 
+def test_an_optimizer_may_replace_what_its_parameter_holds() -> None:
+    sequences = [(3, -1, -1), (5, -2)]
+    seen, expected = (measure(target(name).make_lanes, sequences) for name in ("tests.optimizers.Replacing", "sgd"))
+    assert seen is not None
+    assert expected is not None
+    np.testing.assert_allclose(seen.outward, expected.outward, rtol=1e-12)
+    assert not seen.falls.any()
+
+
+def test_an_optimizer_that_never_moves_is_refused() -> None:
+    with pytest.raises(RunFailed, match="x did not move in 1024 steps, whatever the slopes"):
+        measure(target("tests.optimizers.Still").make_lanes, [(3, -1, -1), (5, -2)])
+
+
 def test_lanes_of_torch_and_of_the_compiled_loop_see_the_same() -> None:
     sequences = families(24)[::120]
     compiled, torch = (target(name).make_lanes for name in ("adam", "torch.optim.Adam"))

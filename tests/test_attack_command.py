@@ -139,4 +139,4 @@ def test_time_that_ends_while_torch_computes_ends_nothing_else(tmp_path: Path) -
 def test_that_nothing_was_tried_is_no_survival(in_process: CommandLine) -> None:
     done = in_process("attack", "--optimizer", "sgd", "--seconds", "0.1", "--quiet", "--expect", "survives")
     assert done.returncode == 1
-    assert done.stderr == "amsgrad-exp: sgd: no problem was tried to its end in 0.1 s, give it more --seconds\n"
+    assert done.stderr == "amsgrad-exp: sgd: nothing is known of any problem after 0.1 s, give it more --seconds\n"

@@ -241,6 +241,13 @@ def test_the_trend_of_a_regret(regret: np.ndarray, slope: float | None, trend: s
     assert (result.limit_regret, result.cycle_start, result.cycle_steps) == (None, None, None)
 
 
+@pytest.mark.parametrize(("mean_x", "trend"), [(1.0, "undecided"), (0.0, "vanishing"), (-1.0, "vanishing")])
+def test_a_regret_that_falls_at_the_worst_end_is_undecided(mean_x: float, trend: str) -> None:
+    regret = np.arange(10, 10_001, 10) ** -0.5
+    last = Chunk(trace_of(regret), 10_000, mean_x, float(regret[-1]) * 10_000, 1000 * mean_x, 10_000, None, True)
+    assert summarize(Theorem1(), last.trace, last).regret_trend == trend
+
+
 def test_no_run_at_the_worst_end_of_enough_steps_is_called_vanishing() -> None:
     """The regret of x = 1 from the first step on, with all that one period can add to it or take from it."""
     problem = Online(period=20, steep=40.0, shallow=-2.0, phase=0)

@@ -13,6 +13,7 @@ from amsgrad_exp.engines import build
 from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.problems.base import LinearProblem
+from amsgrad_exp.problems.cycle import Cycle
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.problems.stochastic import Stochastic
 from amsgrad_exp.problems.theorem1 import Theorem1
@@ -117,6 +118,11 @@ def test_the_limit_in_theory_is_what_a_long_run_with_falling_steps_comes_near(
     assert limit(trial) == pytest.approx(expected, rel=1e-12)
     *_, last = drive(build(trial), trial.steps, trial.log_every)
     assert last.total_regret / trial.steps == pytest.approx(expected, abs=0.03)
+
+
+def test_a_limit_of_0_has_no_sign() -> None:
+    trial = make_trial("lion", Cycle(slopes=(-3.0, 1.0, 1.0)), Constant(0.01))
+    assert str(limit(trial)) == "0.0"
 
 
 @pytest.mark.parametrize(
