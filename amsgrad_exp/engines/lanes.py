@@ -6,6 +6,7 @@ import copy
 import functools
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.floating[Any]]
 
 MAX_VARYING = 262_144  # numbers of a rule's coefficient kept at once, over steps and lanes
-MAX_LAID_OUT = 2_097_152  # numbers of a problem's coefficient laid out at once, where lanes have problems of their own
-KEPT = 8  # of those layouts, for lanes of other rules that take the same steps: 8 MB each in float32
+MAX_LAID_OUT = 1_048_576  # numbers of a problem's coefficient laid out at once, where lanes have problems of their own
+KEPT = 8  # of those layouts, for lanes of other rules that take the same steps: 4 MB each in float32
 DRAWN = 8192  # steps of a problem's coefficients asked for at once: larger arrays cost more to allocate than to fill
 FEW = 4  # lanes, which are faster one after the other than padded to a tile: where no slope waits for the x before it
 TILES = (32, 64)  # lanes: enough in flight to hide roots and divisions, few enough for the first cache
@@ -48,22 +49,34 @@ def _width(lanes: int, few: int = FEW) -> int:
     return 1 if lanes <= few else TILES[lanes > TILES[0]]
 
 
-@functools.lru_cache(KEPT)
-def _laid_out(
-    sequences: tuple[tuple[Problem, int], ...], which: tuple[int, ...], start: int, stop: int, dtype: np.dtype[Any]
-) -> Floats:
-    """The coefficients of steps start ≤ t < stop as the loop reads them, (coefficients, steps, lanes).
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Which sequence of losses each lane has, padding included.
 
-    Args:
+    Attributes:
         sequences: problems and seeds.
         which: of those, each lane has.
     """
-    pieces = []
+
+    sequences: tuple[tuple[Problem, int], ...]
+    which: tuple[int, ...]
+
+
+_layout = functools.lru_cache(KEPT)(
+    Layout
+)  # one object for lanes of other rules: cheap to find what it was laid out as
+
+
+@functools.lru_cache(KEPT)
+def _laid_out(layout: Layout, start: int, stop: int, dtype: np.dtype[Any]) -> Floats:
+    """The coefficients of steps start ≤ t < stop as the loop reads them, (coefficients, steps, lanes)."""
+    sequences, which = layout.sequences, layout.which
+    rows = np.empty((len(sequences[0][0].coefficients(start, start + 1)), stop - start, len(which)), dtype)
     for begin in range(start, stop, DRAWN):
         end = min(begin + DRAWN, stop)
         drawn = np.array([problem.coefficients(begin, end, seed).astype(dtype) for problem, seed in sequences])
-        pieces.append(np.ascontiguousarray(drawn.transpose(1, 2, 0)[:, :, which]))
-    return np.concatenate(pieces, axis=1)
+        rows[:, begin - start : end - start] = drawn.transpose(1, 2, 0)[:, :, which]
+    return rows
 
 
 class Lanes:
@@ -104,20 +117,21 @@ class Lanes:
 
     def _lay_out(self) -> None:
         """Which sequences of losses there are, and which one each lane, padding included, has."""
-        self._sequences = list(dict.fromkeys((trial.problem, trial.seed) for trial in self._trials))
-        which = [self._sequences.index((trial.problem, trial.seed)) for trial in self._trials]
-        self._which = tuple(which + which[-1:] * (-len(which) % self._width))
+        numbers: dict[tuple[Problem, int], int] = {}
+        which = [numbers.setdefault((trial.problem, trial.seed), len(numbers)) for trial in self._trials]
+        self._layout = _layout(tuple(numbers), tuple(which + which[-1:] * (-len(which) % self._width)))
 
     def _tell_apart(self) -> None:
-        """One lane of each kind as regards the rule's coefficients, and the kind of each; lr has no part in them.
+        """One lane of each kind as regards the rule's coefficients, and the kind of each.
 
         Where that would save less than half the work, each lane is a kind of its own.
         """
-        others = np.delete(self._hypers, self._rule.hyper._fields.index("lr"), axis=0)
-        _, kinds, self._kind_of = np.unique(others, axis=1, return_index=True, return_inverse=True)
+        telling = [row for row, name in enumerate(self._rule.hyper._fields) if name in self._rule.varied_by]
+        told = self._hypers[telling] if telling else np.zeros((1, self._hypers.shape[1]))
+        _, kinds, self._kind_of = np.unique(told, axis=1, return_index=True, return_inverse=True)
         self._kinds = np.append(kinds, np.full(-len(kinds) % _width(len(kinds)), kinds[-1]))
-        if 2 * len(self._kinds) > others.shape[1]:
-            self._kinds = self._kind_of = np.arange(others.shape[1])
+        if 2 * len(self._kinds) > told.shape[1]:
+            self._kinds = self._kind_of = np.arange(told.shape[1])
 
     def __len__(self) -> int:
         return len(self._trials)
@@ -163,7 +177,7 @@ class Lanes:
         kept = copy.copy(self)
         kept._trials = [self._trials[lane] for lane in lanes]
         padded = np.append(lanes, np.full(-len(lanes) % kept._width, lanes[-1]))
-        if len(self._sequences) > 1:
+        if len(self._layout.sequences) > 1:
             kept._lay_out()
         for name in ("_state", "_totals", "_carry", "_hypers", "_constants"):
             setattr(kept, name, getattr(self, name).take(padded, axis=1))
@@ -223,11 +237,11 @@ class Lanes:
 
     def advance(self, stop: int, log_every: int) -> Trace:
         """Take the steps up to, not including, ``stop``; return what is to be logged, columns of (points, lanes)."""
-        shared, width = len(self._sequences) == 1, self._constants.shape[1]
+        shared, width = len(self._layout.sequences) == 1, self._constants.shape[1]
         pieces = []
         while self.step < stop:
             began, until = self.step, stop if shared else min(stop, self.step + max(1, MAX_LAID_OUT // width))
-            own = None if shared else _laid_out(tuple(self._sequences), self._which, began, until, self._dtype)
+            own = None if shared else _laid_out(self._layout, began, until, self._dtype)
             while self.step < until:
                 varying = bool(self._carry.any())
                 longest = max(1, MAX_VARYING // (width if len(self._kinds) > 1 else 1))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+READ_STEPS = 4  # in which all hyper-parameters are read that ever are: what is done depends on no number
+
 
 class Hyper(NamedTuple):
     """The hyper-parameters most rules have, all in the run's dtype.
@@ -40,6 +42,17 @@ class Options(BaseModel):
     """An optimizer's own settings, beside lr, beta1, beta2 and eps; this one has none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Reading:
+    """Hyper-parameters that keep the names of those that are read."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def __getattr__(self, name: str) -> float:
+        self.names.add(name)
+        return 0.5
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,14 @@ class Rule:
     settles: bool = True
     drift: Callable[[Floats, Any], Floats] | None = field(default=None)
     mean: Mean | None = None
+
+    @functools.cached_property
+    def varied_by(self) -> frozenset[str]:
+        """The hyper-parameters that have a part in the coefficients: what they are worked out from, by trying."""
+        reading, carry = _Reading(), self.carry
+        for t in range(READ_STEPS):
+            _, _, carry = self.coefficients(t, 1.0, reading, *carry)
+        return frozenset(reading.names)
 
     @functools.cached_property
     def number_of_coefficients(self) -> int:
