@@ -112,7 +112,7 @@ def show(reference: Reference, out: Out = Path("logs")) -> None:
 
 def plot(
     references: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, as for show.")],
-    figure: Annotated[Path, typer.Option(help="Where the figure goes, without its suffix.")] = Path("figure"),
+    figure: Annotated[Path, typer.Option(help="Where the figure goes, as PNG and SVG.")] = Path("figure"),
     bound: Bound = False,
     out: Out = Path("logs"),
 ) -> None:
@@ -126,6 +126,7 @@ def plot(
 
     if not figure.name:
         raise typer.BadParameter(f"--figure takes a file's name, not {str(figure)!r}")
+    figure = figure.with_suffix("") if figure.suffix in (".png", ".svg") else figure
     drawn = list({run.directory: run for run in (runs.find_run(reference, out) for reference in references)}.values())
     problems = [run.trial.problem for run in drawn]
     if len({(problem.optimum, problem.interval) for problem in problems}) > 1:

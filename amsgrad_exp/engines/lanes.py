@@ -29,8 +29,8 @@ MAX_VARYING = 262_144  # numbers of a rule's coefficient kept at once, over step
 MAX_LAID_OUT = 1_048_576  # numbers of a problem's coefficient laid out at once, where lanes have problems of their own
 KEPT = 8  # of those layouts, for lanes of other rules that take the same steps: 4 MB each in float32
 DRAWN = 8192  # steps of a problem's coefficients asked for at once: larger arrays cost more to allocate than to fill
-FEW = 4  # lanes, which are faster one after the other than padded to a tile: where no slope waits for the x before it
-TILES = (32, 64)  # lanes: enough in flight to hide roots and divisions, few enough for the first cache
+FEW = 2  # lanes, which are faster one after the other than padded to a tile: where no slope waits for the x before it
+TILES = (8, 32, 64)  # lanes: enough in flight to hide roots and divisions, few enough for the first cache
 
 
 def alike(trial: Trial) -> tuple[Any, ...]:
@@ -46,7 +46,7 @@ def alike(trial: Trial) -> tuple[Any, ...]:
 
 def _width(lanes: int, few: int = FEW) -> int:
     """How many lanes of so many a tile has."""
-    return 1 if lanes <= few else TILES[lanes > TILES[0]]
+    return 1 if lanes <= few else next((tile for tile in TILES if lanes <= tile), TILES[-1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from amsgrad_exp.spec.optimizer import OptimizerSettings
 
 Floats = NDArray[np.float64]
-
-READ_STEPS = 4  # in which all hyper-parameters are read that ever are: what is done depends on no number
 
 
 class Hyper(NamedTuple):
@@ -42,17 +41,6 @@ class Options(BaseModel):
     """An optimizer's own settings, beside lr, beta1, beta2 and eps; this one has none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Reading:
-    """Hyper-parameters that keep the names of those that are read."""
-
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-
-    def __getattr__(self, name: str) -> float:
-        self.names.add(name)
-        return 0.5
 
 
 @dataclass(frozen=True)
@@ -88,11 +76,8 @@ class Rule:
 
     @functools.cached_property
     def varied_by(self) -> frozenset[str]:
-        """The hyper-parameters that have a part in the coefficients: what they are worked out from, by trying."""
-        reading, carry = _Reading(), self.carry
-        for t in range(READ_STEPS):
-            _, _, carry = self.coefficients(t, 1.0, reading, *carry)
-        return frozenset(reading.names)
+        """The hyper-parameters that may have a part in the coefficients: those which their code names."""
+        return frozenset(self.hyper._fields) & _named(self.coefficients)
 
     @functools.cached_property
     def number_of_coefficients(self) -> int:
@@ -155,6 +140,19 @@ class Optimizer:
     def path(self) -> str:
         """The import path of its `torch.optim.Optimizer` class."""
         return self.torch or f"amsgrad_exp.optimizers.{self.title}"
+
+
+def _named(function: Callable[..., Any]) -> set[str]:
+    """All names in the code of a rule's function, and in that of the rules' functions which it calls."""
+    names: set[str] = set()
+    left = [function]
+    while left:
+        each = left.pop()
+        named, cells = each.__code__.co_names, each.__closure__ or ()
+        reached = [cell.cell_contents for cell in cells] + [each.__globals__.get(name) for name in named]
+        names.update(named)
+        left += [each for each in reached if isinstance(each, FunctionType) and each.__module__.startswith(__package__)]
+    return names
 
 
 @scalar

@@ -28,7 +28,7 @@ from amsgrad_exp.spec.schedule import kind_of
 
 SHARED = {"steps": 10_000_000, "seeds": 32, "dtype": "float32", "engine": "auto"}
 POINTS = 1000  # logged in a cell
-ROWS = 7  # optimizers whose cells on problems without chance are computed together
+ROWS = 15  # optimizers whose cells on problems without chance are computed together
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -47,20 +48,29 @@ def counterexample(path: Path, found: Counterexample) -> list[Path]:
             axes.set_xscale("log")
             axes.set_xlabel("step $t$")
         iterate.axhline(found.optimum, color="0.4", linewidth=0.8, linestyle=":")
-        iterate.annotate(
-            rf"$x^* = {found.optimum:g}$",
-            (0.02, found.optimum),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, -12 if found.optimum > 0 else 4),
-            textcoords="offset points",
-            color="0.3",
-        )
+        _name(iterate, rf"$x^* = {found.optimum:g}$", found.optimum, below=found.optimum > 0)
         iterate.set_ylim(-1.16, 1.16)
         iterate.set_ylabel("iterate $x_t$")
+        paid = 2 * abs(float(np.mean(found.slopes)))  # of each step at the worst end, the other end of [−1, 1]
+        regret.axhline(paid, color="0.4", linewidth=0.8, linestyle=":")
+        _name(regret, "at the worst end", paid, below=True)
         regret.set_ylabel("average regret $R(t)/t$")
         regret.set_ylim(bottom=min(0.0, regret.get_ylim()[0]))
         iterate.legend()
         return save(figure, path)
+
+
+def _name(axes: Axes, name: str, at: float, *, below: bool) -> None:
+    """Write beside a horizontal line what it is, on the right, where curves have left x*."""
+    axes.annotate(
+        name,
+        (0.98, at),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, -12 if below else 4),
+        textcoords="offset points",
+        ha="right",
+        color="0.3",
+    )
 
 
 def _short(words: str) -> str:

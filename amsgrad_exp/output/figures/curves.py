@@ -173,7 +173,8 @@ def _draw(regret: Axes, iterate: Axes, curves: Mapping[str, Curve]) -> dict[str,
     """Draw the curves, regrets on a logarithmic axis where all are positive and far apart; return each one's line."""
     lines = []
     for number, curve in enumerate(curves.values()):
-        colour, dashes = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+        again, which = divmod(number, len(COLOURS))  # in the second round a colour has the next one's dashes
+        colour, dashes = COLOURS[which], DASHES[(which + again) % len(DASHES)]
         for axes, mean, halfwidth in (
             (iterate, curve.iterate, curve.iterate_halfwidth),
             (regret, curve.regret, curve.regret_halfwidth),
