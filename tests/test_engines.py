@@ -17,6 +17,7 @@ from amsgrad_exp.engines.torch_loop import TorchEngine
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems.bock_weiss import BockWeiss
 from amsgrad_exp.problems.components import Components
 from amsgrad_exp.problems.online import Online
 from amsgrad_exp.problems.shi_realizable import ShiRealizable
@@ -94,6 +95,14 @@ def test_arithmetic_is_in_the_dtype_asked_for() -> None:
     assert np.array_equal(xs["float32"], xs["float32"].astype(np.float32))
     assert not np.array_equal(xs["float64"], xs["float64"].astype(np.float32))
     assert make("torch", "adam", Online(), Constant(0.01), dtype="float32").x == 0
+
+
+def test_where_eps_is_0_subnormal_numbers_are_kept() -> None:
+    """Or Adan's n would become 0 on the way to x* = 0, and 0 be divided by 0."""
+    problem = BockWeiss()
+    engine = make("compiled", "adan", problem, Constant(1.0), betas=(0.1, 0.5), eps=0.0, dtype="float32")
+    engine.advance(200_000, 1000)
+    assert engine.failure is None
 
 
 def test_what_converges_to_0_is_never_subnormal() -> None:

@@ -41,7 +41,13 @@ def alike(trial: Trial) -> tuple[Any, ...]:
     problem, rule = trial.problem, rule_of(trial.optimizer)
     repeats = trial.fast_forward and SCHEDULES[kind_of(trial.schedule)].constant and rule.settles
     kind = (problem.loss, problem.slope, (problem.steps_per_period or 0) if repeats else -1)
-    return rule, kind, trial.dtype, trial.schedule, trial.steps, trial.log_every, trial.fast_forward
+    shared = trial.dtype, trial.schedule, trial.steps, trial.log_every, trial.fast_forward
+    return rule, kind, _flushed(trial), *shared
+
+
+def _flushed(trial: Trial) -> bool:
+    """Whether subnormal numbers are 0 in a trial: not where ε = 0, for a root that became 0 would be divided by."""
+    return trial.optimizer.eps != 0
 
 
 def _width(lanes: int, few: int = FEW) -> int:
@@ -278,6 +284,7 @@ class Lanes:
             losses,
             xs,
             total_regrets,
+            _flushed(self._trials[0]),
         )
         self.step = stop
         n = len(self)

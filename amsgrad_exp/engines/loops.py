@@ -1,8 +1,8 @@
 """The compiled loop, of one run or of many "lanes" side by side: with `intrinsics`, all that imports numba.
 
-No fast-math and no contraction: the same bits on every processor. Subnormal numbers are taken as 0. Lanes are taken in
-tiles, each through all steps of a chunk before the next: its state stays in the processor's first cache, and the
-compiler makes vectors of it. A single run is a tile of one, whose state it keeps in registers.
+No fast-math and no contraction: the same bits on every processor. Lanes are taken in tiles, each through all steps of a
+chunk before the next: its state stays in the processor's first cache, and the compiler makes vectors of it. A single
+run is a tile of one, whose state it keeps in registers.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def make_loop(
 
     The loop advances ``state`` (1 + slots, lanes; x, then the rule's) and ``totals`` (2, lanes; R and Σx, float64) in
     place, and logs loss, x and R at position ``first`` and every ``log_every`` steps after it, (points, lanes) each.
-    All but totals are of the run's dtype; lanes are a multiple of ``width``.
+    All but totals are of the run's dtype; lanes are a multiple of ``width``. With ``flush`` subnormal numbers are 0.
 
     Args:
         rule: its update and how many numbers it keeps.
@@ -150,9 +150,12 @@ def make_loop(
         losses: Any,
         xs: Any,
         total_regrets: Any,
+        flush: bool,
     ) -> None:
         _ = version
         control = flush_subnormals()
+        if not flush:
+            restore_subnormals(control)
         local, k, total = (
             stack_tile(state, rows, width),
             stack_tile(constants, constant_rows, width),
