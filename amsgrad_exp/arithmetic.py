@@ -59,6 +59,13 @@ def minimum(y: Any, z: Any) -> Any:
     return y if y < z else z
 
 
+def where(condition: Any, y: Any, z: Any) -> Any:
+    """y where the condition holds, else z, elementwise where these are tensors."""
+    if hasattr(y, "where"):
+        return y.where(condition, z)
+    return y if condition else z
+
+
 def power(y: Any, p: Any) -> Any:
     """y^p, elementwise where y is a tensor."""
     return y.pow(p) if hasattr(y, "pow") else number(real_power(float(y), float(p)), y)

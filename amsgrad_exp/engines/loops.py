@@ -34,6 +34,7 @@ for _function in arithmetic.SCALARS:
     jitable(_function)
 overload(arithmetic.sqrt)(lambda y: lambda y: np.sqrt(y))
 overload(arithmetic.sign)(lambda y: lambda y: np.sign(y))
+overload(arithmetic.where)(lambda condition, y, z: lambda condition, y, z: y if condition else z)
 overload(arithmetic.maximum)(lambda y, z: lambda y, z: y if y > z else z)
 overload(arithmetic.minimum)(lambda y, z: lambda y, z: y if y < z else z)
 overload(arithmetic.power)(lambda y, p: lambda y, p: arithmetic.number(arithmetic.real_power(y, p), y))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from amsgrad_exp.arithmetic import minimum, number
+from amsgrad_exp.arithmetic import number, where
 from amsgrad_exp.numbers import Integer, Number
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.problems.random import words
@@ -33,15 +33,14 @@ class Components(Problem):
 
     @staticmethod
     def loss(x: Any, s: Any) -> Any:
-        """s·x for x ≥ −1, s·((x + 2)²/2 − 3/2) below: s·(z²/2 − 3/2 + (x + 2 − z)) with z = min(x + 2, 1)."""
-        from_optimum = x + number(2.0, x)
-        z = minimum(from_optimum, number(1.0, x))
-        return s * (z * z * number(0.5, x) - number(1.5, x) + (from_optimum - z))
+        """s·x for x ≥ −1, s·((x + 2)²/2 − 3/2) below."""
+        two, three_halves = number(2.0, x), number(1.5, x)
+        return where(x >= -1, s * x, s * ((x + two) * (x + two) / two - three_halves))
 
     @staticmethod
     def slope(x: Any, s: Any) -> Any:
         """s for x ≥ −1, s·(x + 2) below."""
-        return s * minimum(x + number(2.0, x), number(1.0, x))
+        return where(x >= -1, s * number(1.0, x), s * (x + number(2.0, x)))
 
     @property
     def natural_settings(self) -> dict[str, float | str]:
