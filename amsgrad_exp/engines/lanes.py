@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-import functools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from amsgrad_exp.engines.layout import MAX_LAID_OUT, laid_out, layout_of
 from amsgrad_exp.engines.loops import make_coefficients, make_loop
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.problems.base import LinearProblem
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.floating[Any]]
 
 MAX_VARYING = 262_144  # numbers of a rule's coefficient kept at once, over steps and lanes
-MAX_LAID_OUT = 1_048_576  # numbers of a problem's coefficient laid out at once, where lanes have problems of their own
-KEPT = 8  # of those layouts, for lanes of other rules that take the same steps: 4 MB each in float32
-DRAWN = 8192  # steps of a problem's coefficients asked for at once: larger arrays cost more to allocate than to fill
 FEW = 2  # lanes, which are faster one after the other than padded to a tile: where no slope waits for the x before it
 TILES = (8, 32, 64)  # lanes: enough in flight to hide roots and divisions, few enough for the first cache
 
@@ -53,36 +49,6 @@ def _flushed(trial: Trial) -> bool:
 def _width(lanes: int, few: int = FEW) -> int:
     """How many lanes of so many a tile has."""
     return 1 if lanes <= few else next((tile for tile in TILES if lanes <= tile), TILES[-1])
-
-
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """Which sequence of losses each lane has, padding included.
-
-    Attributes:
-        sequences: problems and seeds.
-        which: of those, each lane has.
-    """
-
-    sequences: tuple[tuple[Problem, int], ...]
-    which: tuple[int, ...]
-
-
-_layout = functools.lru_cache(KEPT)(
-    Layout
-)  # one object for lanes of other rules: cheap to find what it was laid out as
-
-
-@functools.lru_cache(KEPT)
-def _laid_out(layout: Layout, start: int, stop: int, dtype: np.dtype[Any]) -> Floats:
-    """The coefficients of steps start ≤ t < stop as the loop reads them, (coefficients, steps, lanes)."""
-    sequences, which = layout.sequences, layout.which
-    rows = np.empty((len(sequences[0][0].coefficients(start, start + 1)), stop - start, len(which)), dtype)
-    for begin in range(start, stop, DRAWN):
-        end = min(begin + DRAWN, stop)
-        drawn = np.array([problem.coefficients(begin, end, seed).astype(dtype) for problem, seed in sequences])
-        rows[:, begin - start : end - start] = drawn.transpose(1, 2, 0)[:, :, which]
-    return rows
 
 
 class Lanes:
@@ -125,7 +91,7 @@ class Lanes:
         """Which sequences of losses there are, and which one each lane, padding included, has."""
         numbers: dict[tuple[Problem, int], int] = {}
         which = [numbers.setdefault((trial.problem, trial.seed), len(numbers)) for trial in self._trials]
-        self._layout = _layout(tuple(numbers), tuple(which + which[-1:] * (-len(which) % self._width)))
+        self._layout = layout_of(tuple(numbers), tuple(which + which[-1:] * (-len(which) % self._width)))
 
     def _tell_apart(self) -> None:
         """One lane of each kind as regards the rule's coefficients, and the kind of each.
@@ -247,7 +213,7 @@ class Lanes:
         pieces = []
         while self.step < stop:
             began, until = self.step, stop if shared else min(stop, self.step + max(1, MAX_LAID_OUT // width))
-            own = None if shared else _laid_out(self._layout, began, until, self._dtype)
+            own = None if shared else laid_out(self._layout, began, until, self._dtype)
             while self.step < until:
                 varying = bool(self._carry.any())
                 longest = max(1, MAX_VARYING // (width if len(self._kinds) > 1 else 1))
