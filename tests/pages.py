@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import shlex
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,17 +16,20 @@ import numpy as np
 import pytest
 
 from amsgrad_exp.attack.sequences import in_words
+from amsgrad_exp.cli import options
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.report import runs
 from amsgrad_exp.report.find import page_of_cells
 from amsgrad_exp.report.page import render
+from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.gauntlet import Gauntlet
+from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.sweeps.points import BLOBS
 from amsgrad_exp.sweeps.run import Swept
 from amsgrad_exp.sweeps.store import points_checksum
 from tests.recorded import trial
-from tests.sweeping import change, small, swept
+from tests.sweeping import change, failing, small, swept
 
 
 class Written(HTMLParser):
@@ -101,14 +105,7 @@ def a_gauntlet(out: Path) -> Swept:
 
 def an_odd_gauntlet(out: Path) -> Swept:
     """Of four cells: one of ordinary points, one whose points are not all finite, one that failed, one not done."""
-    loaded = Gauntlet.of(
-        optimizers=["adam", {"name": "sgd", "lr": 1e6}],
-        problems=["online", "bock-weiss"],
-        schedules=["constant"],
-        settings=["stated"],
-        steps=20_000,
-    )
-    gauntlet = swept(loaded, out)
+    gauntlet = swept(failing(), out)
     points = dict(zip(BLOBS, ([9, 99, 999], [math.nan, 0.5, -1.0], [1.0, -math.inf, 1e-300]), strict=True))
     blobs = {name: np.array(points[name], kind).tobytes() for name, kind in BLOBS.items()}
     written = ", ".join(f"{name} = x'{blob.hex()}'" for name, blob in blobs.items())
@@ -152,3 +149,24 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[Run
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         yield recorded(out / "logs"), swept(small(optimizers=["adam", "amsgrad"]), out / "sweeps")
+
+
+def trial_of(written: str) -> Trial:
+    """The trial of a command, as the command line reads it."""
+    words = shlex.split(written)
+    assert words[:2] == ["amsgrad-exp", "run"]
+    given: dict[str, Any] = {}
+    rest = iter(words[2:])
+    for word in rest:
+        name, equals, value = word.removeprefix("--").partition("=")
+        if name == "no-fast-forward":
+            given["no_fast_forward"] = True
+            continue
+        value = value if equals else next(rest)
+        if name in ("set", "option"):
+            given.setdefault({"set": "set_"}.get(name, name), []).append(value)
+        else:
+            given[name.replace("-", "_")] = float(value) if name in ("lr", "beta1", "beta2", "eps") else value
+    optimizer = given.pop("optimizer")
+    (parsed,) = load_experiment(**options.experiment_options(**given), optimizers=[optimizer]).trials()
+    return parsed

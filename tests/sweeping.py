@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from amsgrad_exp.spec.cells import Cells
+from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.spec.grid import Sweep, load_sweep
 from amsgrad_exp.sweeps import run
 from amsgrad_exp.sweeps.run import Swept
@@ -18,6 +19,17 @@ from amsgrad_exp.sweeps.workers import workers
 PLANE = (
     "--grid beta1=0:0.9:60 --grid beta2=0.5:0.99:60 --optimizer adam --schedule inv-sqrt --no-figure --quiet".split()
 )
+
+
+def failing() -> Gauntlet:
+    """Of four cells, the last of which fails."""
+    return Gauntlet.of(
+        optimizers=["adam", {"name": "sgd", "lr": 1e6}],
+        problems=["online", "bock-weiss"],
+        schedules=["constant"],
+        settings=["stated"],
+        steps=20_000,
+    )
 
 
 def small(**given: Any) -> Sweep:

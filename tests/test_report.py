@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
-import re
-import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
 from amsgrad_exp import api
-from amsgrad_exp.cli import options
 from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.report import page, runs, sweeps
-from amsgrad_exp.report.find import page_of_cells
 from amsgrad_exp.spec.command import command, run_command
-from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.grid import Sweep
 from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.sweeps.run import Swept
 from amsgrad_exp.trace import Trace
 from tests.conftest import CommandLine
-from tests.pages import Written, a_gauntlet, an_attack, page_of_runs, page_of_sweep, recorded, records
+from tests.pages import Written, an_attack, page_of_runs, page_of_sweep, recorded, records, trial_of
 from tests.recorded import LONG, interrupt_after, trial
-from tests.sweeping import change, curves, rows, small, swept
+from tests.sweeping import change, rows, small, swept
 
 __all__ = ["records"]
 
@@ -72,64 +65,6 @@ def test_a_page_of_a_sweep_has_the_rows_of_results_sqlite_to_the_last_digit(reco
     for row, cell in zip(kept, shown, strict=True):
         del row["sha256"]
         assert {name: "" if value is None else str(value) for name, value in row.items()} == cell
-
-
-def test_a_page_of_a_gauntlet_has_the_rows_of_results_sqlite_and_their_commands(tmp_path: Path) -> None:
-    gauntlet = a_gauntlet(tmp_path)
-    made = page_of_sweep(gauntlet.directory)
-    shown = made.tables["cells"]
-    kept = rows(gauntlet.directory)
-    assert len(shown) == len(kept) == 8
-    for row, cell in zip(kept, shown, strict=True):
-        del row["sha256"]
-        assert {name: "" if value is None else str(value) for name, value in row.items()}.items() <= cell.items()
-        one = gauntlet.sweep.trial(row["cell"])
-        assert _parsed(cell["command"]) == one.model_copy(update={"name": "synthetic"})
-        assert float(cell["optimum"]) == one.problem.optimum
-    change(gauntlet.directory, "DELETE FROM cells WHERE cell > 4")
-    assert "5 of 8 cells are done" in page_of_sweep(gauntlet.directory).text
-
-
-def test_a_page_of_a_gauntlet_has_the_points_of_its_cells_bit_for_bit(tmp_path: Path) -> None:
-    gauntlet = a_gauntlet(tmp_path)
-    shown = page_of_sweep(gauntlet.directory).documents["curves"]
-    kept = curves(gauntlet.directory)
-    assert len(shown["steps"]) == 1
-    assert {int(cell): points for cell, points in shown["cells"].items()}.keys() == kept.keys() == set(range(8))
-    for cell, (steps, x, regret) in shown["cells"].items():
-        points = {
-            name: np.frombuffer(base64.b64decode(packed)).tolist() for name, packed in (("x", x), ("regret", regret))
-        }
-        assert kept[int(cell)] == {"step": shown["steps"][steps], **points}
-
-
-def test_a_page_of_a_gauntlet_underlines_what_is_proved(tmp_path: Path) -> None:
-    gauntlet = a_gauntlet(tmp_path)
-    html = page.render(page_of_cells(gauntlet.directory))
-    marked = re.findall(r'data-cell="(\d+)"[^>]*aria-label="([^"]*)"[^>]*>\s*(<u>)?', html)
-    proofs = {row["cell"] for row in rows(gauntlet.directory) if row["evidence"] == "proof"}
-    assert 0 < len(proofs) < len(marked) == 8
-    assert {int(cell) for cell, _, underlined in marked if underlined} == proofs
-    assert {int(cell) for cell, said, _ in marked if "; proved" in said} == proofs
-    assert "underlined: proved" in Written(html).text
-
-
-def test_a_page_of_a_gauntlet_without_points_says_so(tmp_path: Path) -> None:
-    gauntlet = a_gauntlet(tmp_path)
-    change(gauntlet.directory, "DROP TABLE points")
-    made = page_of_sweep(gauntlet.directory)
-    assert "No points of its cells were stored" in made.text
-    assert made.documents["curves"] == {"steps": [], "cells": {}}
-    assert made.documents["data"]["plots"] == {}
-    assert len(made.tables["cells"]) == 8
-
-
-def test_a_gauntlet_whose_points_are_damaged_has_no_page(in_process: CommandLine, tmp_path: Path) -> None:
-    gauntlet = a_gauntlet(tmp_path / "sweeps")
-    change(gauntlet.directory, "UPDATE points SET x = regret WHERE cell = 7")
-    failed = in_process("report", "last")
-    assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
-    assert "is damaged: 1 curves are not what was written" in failed.stderr
 
 
 def test_a_page_of_an_attack_has_its_problem_and_its_runs(in_process: CommandLine, tmp_path: Path) -> None:
@@ -310,7 +245,7 @@ def test_the_command_on_a_page_repeats_the_run(config: Path) -> None:
         written = run_command(one)
         assert written is not None
         unlabelled = one.optimizer.model_copy(update={"label": None})
-        assert _parsed(written) == one.model_copy(update={"name": "synthetic", "optimizer": unlabelled})
+        assert trial_of(written) == one.model_copy(update={"name": "synthetic", "optimizer": unlabelled})
 
 
 def test_a_cells_command_runs_that_cell(records: tuple[list[Run], Swept]) -> None:
@@ -319,7 +254,7 @@ def test_a_cells_command_runs_that_cell(records: tuple[list[Run], Swept]) -> Non
     written = command({**sweep.data, "optimizers": sweep.data["optimizers"][:1]})
     optimizer, values = sweep.values(7)
     assert optimizer == "adam"
-    assert _parsed(f"{written} --beta2={values['beta2']} --lr={values['lr']}") == sweep.trial(7)
+    assert trial_of(f"{written} --beta2={values['beta2']} --lr={values['lr']}") == sweep.trial(7)
 
 
 def test_what_no_option_can_say_takes_a_file(records: tuple[list[Run], Swept]) -> None:
@@ -328,24 +263,3 @@ def test_what_no_option_can_say_takes_a_file(records: tuple[list[Run], Swept]) -
     other = dataclasses.replace(run, trial=run.trial.model_copy(update={"optimizer": optimizer}))
     assert run_command(other.trial) is None
     assert "amsgrad-exp run --config experiment.yaml" in page_of_runs([other]).text
-
-
-def _parsed(written: str) -> Trial:
-    """The trial of a command, as the command line reads it."""
-    words = shlex.split(written)
-    assert words[:2] == ["amsgrad-exp", "run"]
-    given: dict[str, Any] = {}
-    rest = iter(words[2:])
-    for word in rest:
-        name, equals, value = word.removeprefix("--").partition("=")
-        if name == "no-fast-forward":
-            given["no_fast_forward"] = True
-            continue
-        value = value if equals else next(rest)
-        if name in ("set", "option"):
-            given.setdefault({"set": "set_"}.get(name, name), []).append(value)
-        else:
-            given[name.replace("-", "_")] = float(value) if name in ("lr", "beta1", "beta2", "eps") else value
-    optimizer = given.pop("optimizer")
-    (parsed,) = load_experiment(**options.experiment_options(**given), optimizers=[optimizer]).trials()
-    return parsed

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 from amsgrad_exp.errors import Damaged, NotVerified, RunError
-from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.sweeps.points import BLOBS, POINTS
 from amsgrad_exp.sweeps.run import Swept
 from amsgrad_exp.sweeps.store import as_kept, checksum, points_checksum, results_of
 from amsgrad_exp.sweeps.verify import Verification, verify
 from amsgrad_exp.sweeps.workers import workers
 from tests.conftest import CommandLine
-from tests.sweeping import change, curves, resumed, rows, small, swept
+from tests.sweeping import change, curves, failing, resumed, rows, small, swept
 
 OLD = Path(__file__).parent / "data" / "0.1.0" / "sweeps"
 
@@ -85,15 +84,7 @@ def test_a_database_that_does_not_say_whose_cells_it_holds(copied: Path) -> None
 
 @pytest.fixture(scope="module")
 def whole_gauntlet(tmp_path_factory: pytest.TempPathFactory) -> Swept:
-    """Four cells, the last of which failed."""
-    loaded = Gauntlet.of(
-        optimizers=["adam", {"name": "sgd", "lr": 1e6}],
-        problems=["online", "bock-weiss"],
-        schedules=["constant"],
-        settings=["stated"],
-        steps=20_000,
-    )
-    return swept(loaded, tmp_path_factory.mktemp("gauntlet"))
+    return swept(failing(), tmp_path_factory.mktemp("gauntlet"))
 
 
 @pytest.fixture

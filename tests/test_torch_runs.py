@@ -99,8 +99,8 @@ def test_the_bits_of_a_lane_do_not_depend_on_those_beside_it(optimizer: str) -> 
         {"optimizers": ["tests.optimizers.Coupled"]},
         {"optimizers": ["tests.optimizers.Clearing"]},
         {"optimizers": ["tests.optimizers.InBackward"]},
-        {"problem": "components", "grid": ["a=1,2", "n=5,10"]},
         {"grid": ["lr=0.1,0.01"]},
+        {"grid": ["lr=0.1,0.01"], "schedule": "inv-sqrt"},
     ],
     ids=str,
 )

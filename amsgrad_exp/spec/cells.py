@@ -30,9 +30,8 @@ class Cells(Protocol):
     def averaged(self) -> bool:
         """Whether a cell may be a mean over seeds, and so has halfwidths."""
 
-    @property
-    def together(self) -> bool:
-        """Whether cells of the torch engine are advanced together where they can be, and then not fast-forwarded."""
+    def together(self, trial: Trial) -> bool:
+        """Whether a cell of the torch engine is advanced with others where it can be, and then not fast-forwarded."""
 
     @property
     def keeps_points(self) -> bool:

@@ -61,10 +61,9 @@ class Gauntlet:
         """True: a random problem's cells are means over seeds."""
         return True
 
-    @property
-    def together(self) -> bool:
-        """False: an optimizer's cells have step sizes of their own."""
-        return False
+    def together(self, trial: Trial) -> bool:
+        """Whether a cell cannot be fast-forwarded."""
+        return not (trial.problem.deterministic and SCHEDULES[kind_of(trial.schedule)].constant)
 
     @property
     def keeps_points(self) -> bool:
@@ -152,13 +151,13 @@ class Gauntlet:
 
     def _part(self, cell: int) -> object:
         """What a cell of an optimizer without a rule has in common with those that it is computed with."""
+        from amsgrad_exp.engines.torch_runs import lane_key
+
         try:
             trial = self.trial(cell)
+            return (lane_key(trial) if self.together(trial) else None) or cell
         except ConfigError:
             return cell
-        if trial.problem.deterministic and SCHEDULES[kind_of(trial.schedule)].constant:
-            return cell
-        return trial.optimizer.model_dump_json(exclude={"label"}), trial.schedule
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Gauntlet, (self.data,)
@@ -230,7 +229,7 @@ class Gauntlet:
             self.trial(int(cell))
         for entry, cell in zip(self.data["optimizers"], cells[:, 0, 0, 0].tolist(), strict=True):
             if entry["name"] not in OPTIMIZERS:
-                engines.build(self.trial(cell))
+                engines.build(self.trial(cell).model_copy(update={"seeds": 1}))  # many seeds not all can have
 
 
 def load_gauntlet(path: Path | None = None, **given: Any) -> Gauntlet:

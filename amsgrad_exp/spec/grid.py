@@ -66,8 +66,7 @@ class Sweep:
         """False: a sweep takes one seed a cell."""
         return False
 
-    @property
-    def together(self) -> bool:
+    def together(self, trial: Trial) -> bool:
         """Whether cells differ in constants of the problem: such are lanes of one torch optimizer."""
         return any(target.of == "problem" for target in self.targets.values())
 

@@ -13,7 +13,6 @@ from amsgrad_exp.engines.lanes import alike
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.spec.experiment import Trial
-from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.sweeps.points import packed
 from amsgrad_exp.sweeps.store import Row, results_of
 from amsgrad_exp.trace import Trace
@@ -26,8 +25,8 @@ def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
     that did not fail, where the sweep keeps points, with ``points``.
 
     Cells of the compiled engine that are alike are lanes of one loop, and those of the torch engine elements of one
-    parameter, where they can be, and where the sweep says so or they would not be fast-forwarded. Loops advance in
-    turns, chunk by chunk, so that what is drawn of a random problem serves all of them.
+    parameter, where the sweep says so and they can be. Loops advance in turns, chunk by chunk, so that what is drawn of
+    a random problem serves all of them.
     """
     names = list(results_of(sweep))
     rows: dict[int, Row] = {}
@@ -42,7 +41,7 @@ def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
     for cell in cells:
         try:
             trials[cell] = trial = sweep.trial(cell)
-            groups.setdefault(_loop_of(trial, cell, together=sweep.together), []).append(cell)
+            groups.setdefault(_loop_of(trial, cell, together=sweep.together(trial)), []).append(cell)
         except ConfigError as error:
             row(cell, None, str(error))
 
@@ -73,7 +72,7 @@ def _loop_of(trial: Trial, cell: int, *, together: bool) -> tuple[Advance, Hasha
     """
     if engines.choose(trial) == "compiled":
         return (advance_lanes, alike(trial)) if trial.seeds == 1 else (_alone, cell)
-    if together or trial.seeds > 1 or not schedule_of(trial).constant:
+    if together:
         from amsgrad_exp.engines.torch_runs import lane_key
 
         if key := lane_key(trial):

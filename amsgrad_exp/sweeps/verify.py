@@ -45,7 +45,9 @@ class Verification:
 def verify(
     directory: Path, executor: Executor, *, every_cell: bool = False, on_cells: OnCells = lambda done, total: None
 ) -> Verification:
-    """Check the checksums of every row and of its points, compute some cells again and compare bit for bit.
+    """Check the checksums of every row and of its points, compute some cells again and compare.
+
+    Bit for bit, but for `Result.regret_slope`, which is compared to `SLOPE_ERROR`.
 
     Args:
         directory: of a sweep, complete or as far as it came.
