@@ -26,7 +26,8 @@ Floats = NDArray[np.floating[Any]]
 
 MAX_VARYING = 262_144  # numbers of a rule's coefficient kept at once, over steps and lanes
 FEW = 2  # lanes, which are faster one after the other than padded to a tile: where no slope waits for the x before it
-TILES = (8, 32, 64)  # lanes: enough in flight to hide roots and divisions, few enough for the first cache
+FEW_KINDS = 4  # of coefficients, likewise: few are worked out in vectors, and none that has a power in it
+TILES = (8, 32)  # lanes: enough in flight to hide roots and divisions, few enough for the registers
 
 
 def alike(trial: Trial) -> tuple[Any, ...]:
@@ -101,7 +102,7 @@ class Lanes:
         telling = [row for row, name in enumerate(self._rule.hyper._fields) if name in self._rule.varied_by]
         told = self._hypers[telling] if telling else np.zeros((1, self._hypers.shape[1]))
         _, kinds, self._kind_of = np.unique(told, axis=1, return_index=True, return_inverse=True)
-        self._kinds = np.append(kinds, np.full(-len(kinds) % _width(len(kinds)), kinds[-1]))
+        self._kinds = np.append(kinds, np.full(-len(kinds) % _width(len(kinds), FEW_KINDS), kinds[-1]))
         if 2 * len(self._kinds) > told.shape[1]:
             self._kinds = self._kind_of = np.arange(told.shape[1])
 
@@ -287,7 +288,7 @@ class Lanes:
         scales = np.empty((1, *shape), self._dtype)
         varied = np.empty((self._rule.number_of_coefficients, *shape), self._dtype)
         carry = self._carry[:, self._kinds].copy()
-        fill = make_coefficients(self._rule, width=_width(len(self._kinds)))
+        fill = make_coefficients(self._rule, width=_width(len(self._kinds), FEW_KINDS))
         fill(carry, self._hypers[:, self._kinds].copy(), schedule, self.step, scales, varied)
         self._carry = carry[:, self._kind_of]
         if len(self._kinds) == 1:
