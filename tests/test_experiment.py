@@ -248,6 +248,21 @@ def test_a_regret_that_falls_at_the_worst_end_is_undecided(mean_x: float, trend:
     assert summarize(Theorem1(), last.trace, last).regret_trend == trend
 
 
+@pytest.mark.parametrize(
+    ("regret", "mean_x", "reason"),
+    [
+        (np.full(15, 0.3), 0.0, "on this problem a slope says nothing before 159 steps"),
+        (np.linspace(-1, 1, 1000), 0.0, "it has no slope over the last decade of steps"),
+        (np.arange(10, 10_001, 10) ** -0.5, 1.0, "it falls, but with x at the worst point it cannot go on falling"),
+    ],
+)
+def test_it_is_said_why_a_regret_is_undecided(regret: np.ndarray, mean_x: float, reason: str) -> None:
+    steps = 10 * len(regret)
+    last = Chunk(trace_of(regret), steps, mean_x, float(regret[-1]) * steps, mean_x * steps / 10, steps)
+    result = summarize(Theorem1(), last.trace, last)
+    assert (result.regret_trend, result.undecided_because(Theorem1())) == ("undecided", reason)
+
+
 def test_no_run_at_the_worst_end_of_enough_steps_is_called_vanishing() -> None:
     """The regret of x = 1 from the first step on, with all that one period can add to it or take from it."""
     problem = Online(period=20, steep=40.0, shallow=-2.0, phase=0)

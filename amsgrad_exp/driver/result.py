@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,15 @@ class Result:
     cycle_start: int | None = None
     cycle_steps: int | None = None
     limit_predicted: float | None = None
+
+    def undecided_because(self, problem: Problem) -> str:
+        """Why `regret_trend` is undecided, of a run on that problem."""
+        long_enough = LONG_ENOUGH * problem.unevenness
+        if self.steps_simulated + self.steps_derived < long_enough:
+            return f"on this problem a slope says nothing before {math.ceil(long_enough):,} steps"
+        if self.regret_slope is None:
+            return "it has no slope over the last decade of steps"
+        return "it falls, but with x at the worst point it cannot go on falling"
 
 
 def summarize(problem: Problem, trace: Trace, last: Chunk, limit_predicted: float | None = None) -> Result:

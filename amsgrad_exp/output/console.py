@@ -64,11 +64,13 @@ def _facts(run: Run) -> list[tuple[str, Text]]:
         f"{result.regret:.6g}{_interval(result.regret_halfwidth)}",
     )
     explained = " (not positive: no worse than x* on this sequence)" if result.regret <= 0 else ""
+    undecided = result.regret_trend is Trend.UNDECIDED
+    because = f", {result.undecided_because(run.trial.problem)}" if undecided else ""
     steps = f"{result.steps_simulated:,} simulated, {result.steps_derived:,} derived from a repeated cycle"
     return [
         ("x", Text(f"{result.x:+.6f} after the last step")),
         ("mean x", Text.assemble(f"{mean_x} over the last tenth: ", _said(result.iterate))),
-        ("R(T)/T", Text.assemble(f"{regret}: ", *_trend(result), explained)),
+        ("R(T)/T", Text.assemble(f"{regret}: ", *_trend(result), explained, because)),
         ("limit", Text(_limit(result))),
         ("in theory", Text(_predicted(run.trial))),
         ("slope", Text(f"{_slope(result)}  of log R(T)/T against log T, last decade")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amsgrad_exp.bounds import Bounds
-from amsgrad_exp.driver.result import FLAT, LONG_ENOUGH, Result
+from amsgrad_exp.driver.result import FLAT, Result
 from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.report.page import short
@@ -51,11 +51,7 @@ def _evidence(run: Run, result: Result) -> str:
             f"the mean loss of one cycle, {result.limit_regret:.6g}, is the limit of R(T)/T, which {ends}."
         )
     if result.regret_trend is Trend.UNDECIDED:
-        long_enough = LONG_ENOUGH * run.trial.problem.unevenness
-        return (
-            f"This is undecided: the run is too short for a slope to mean anything (on this problem that takes "
-            f"{long_enough:,.0f} steps), or it has no slope."
-        )
+        return f"This is undecided: {result.undecided_because(run.trial.problem)}."
     slope = "none" if result.regret_slope is None else f"{result.regret_slope:+.3f}"
     return (
         f"This is evidence, not a proof: in the last decade of T the slope of log R(T)/T against log T is {slope}, and "
