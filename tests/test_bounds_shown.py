@@ -142,10 +142,19 @@ def test_a_comparison_and_recorded_runs_have_bounds(in_process: CommandLine, tmp
 
 
 def test_a_bound_that_cannot_be_is_refused_before_anything_is_run(in_process: CommandLine, tmp_path: Path) -> None:
-    done = in_process("compare", "--optimizer", "adam", "--optimizer", "adopt", "--steps", "1000", "--bound")
+    done = in_process("compare", "--optimizer", "adopt", "--optimizer", "torch.optim.SGD", "--steps", "1000", "--bound")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "amsgrad-exp: a bound on the regret of adopt is known for beta1 = 0 alone, not 0.9\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_comparison_shows_the_bounds_that_are_known(in_process: CommandLine, tmp_path: Path) -> None:
+    asked = ["compare", "--optimizer", "adam", "--optimizer", "adopt", "--steps", "1000", "--bound"]
+    done = in_process(*asked, "--json")
+    assert done.stderr == "adopt: a bound on the regret of adopt is known for beta1 = 0 alone, not 0.9\n"
+    assert ["bound" in each for each in json.loads(done.stdout)["runs"]] == [True, False]
+    (svg,) = tmp_path.glob("logs/synthetic/compare-*.svg")
+    assert "bound" in svg.read_text()
 
 
 def test_a_bound_is_given_up_where_the_user_asks_to_stop(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amsgrad_exp.cli.signals import Interruption
+from amsgrad_exp.errors import NoBound
 
 if TYPE_CHECKING:
     from amsgrad_exp.bounds import Bounds
     from amsgrad_exp.records.run import Run
+    from amsgrad_exp.spec.experiment import Trial
 
 Bound = Annotated[
     bool, typer.Option("--bound", help="Show a bound on the regret beside it, and how each of its terms grows.")
@@ -19,17 +21,23 @@ Bound = Annotated[
 
 
 def bounds_of(runs: Mapping[str, Run], interruption: Interruption, *, quiet: bool) -> dict[str, Bounds]:
-    """The bounds of each run that has points, by its label; why a theorem does not apply is said.
+    """The bounds of each run of which one is known, by its label; why none is, or a theorem does not apply, is said.
 
     Raises:
-        NoBound, RunFailed: of one of them none is known, or it is no finite number.
+        NoBound: of none of them one is known.
+        RunFailed: one is no finite number.
         typer.Exit: the user asked to stop.
     """
     from amsgrad_exp import api
     from amsgrad_exp.output import console, progress
 
     known: dict[str, Bounds] = {}
+    unbounded = refuse_unbounded({label: run.trial for label, run in runs.items()})
     for label, run in runs.items():
+        if label in unbounded:
+            if not quiet:
+                console.note(f"{label}: {unbounded[label]}")
+            continue
         with progress.step_progress(f"bound of {label}", shown=not quiet) as update:
 
             def update_or_stop(done: int, total: int) -> None:
@@ -41,3 +49,22 @@ def bounds_of(runs: Mapping[str, Run], interruption: Interruption, *, quiet: boo
         if known[label].reason and not quiet:
             console.note(f"{label}: no published bound: {known[label].reason}")
     return known
+
+
+def refuse_unbounded(trials: Mapping[str, Trial]) -> dict[str, NoBound]:
+    """Why no bound is known of some trials, by their labels.
+
+    Raises:
+        NoBound: of none of them one is known.
+    """
+    from amsgrad_exp.bounds import refuse
+
+    reasons: dict[str, NoBound] = {}
+    for label, trial in trials.items():
+        try:
+            refuse(trial)
+        except NoBound as reason:
+            reasons[label] = reason
+    if trials and len(reasons) == len(trials):
+        raise next(iter(reasons.values()))
+    return reasons

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amsgrad_exp.cli.bounds import Bound, bounds_of
+from amsgrad_exp.cli.bounds import Bound, bounds_of, refuse_unbounded
 from amsgrad_exp.cli.options import Json, NoFigure, Out, Quiet, with_experiment_options
 from amsgrad_exp.cli.report import Report, page_of_runs
 from amsgrad_exp.cli.signals import Interruption, interruptible, optimizers_print_to_stderr
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from amsgrad_exp.bounds import Bounds
     from amsgrad_exp.problems import Problem
     from amsgrad_exp.records.run import Run
-    from amsgrad_exp.spec.experiment import Experiment, Trial
+    from amsgrad_exp.spec.experiment import Trial
 
 
 @with_experiment_options()
@@ -48,7 +48,7 @@ def run(
         how = "pick one with --optimizer" if len(set(names)) == len(names) else "label them to pick one"
         raise ConfigError(f"{experiment['path']} lists {', '.join(names)}: {how}, or use compare")
     if bound:
-        _refuse_unbounded(loaded)
+        refuse_unbounded(dict(zip(names, loaded.trials(), strict=True)))
     with interruptible() as interruption:
         runs = {names[0]: api.run(loaded, out, Onlooker(interruption, quiet=quiet, raising=True))}
         bounds = bounds_of(_completed(runs), interruption, quiet=quiet) if bound else {}
@@ -86,9 +86,10 @@ def compare(
 
     with optimizers_print_to_stderr():
         loaded = load_experiment(**experiment, optimizers=optimizer or [])
-    expected = _expectations(expect or [], dict(zip(labels(loaded.trials()), loaded.trials(), strict=True)))
+    trials = dict(zip(labels(loaded.trials()), loaded.trials(), strict=True))
+    expected = _expectations(expect or [], trials)
     if bound:
-        _refuse_unbounded(loaded)
+        refuse_unbounded(trials)
     with interruptible() as interruption:
         watch = Onlooker(interruption, quiet=quiet)
         runs = api.compare(loaded, out, watch)
@@ -147,14 +148,6 @@ def _unmet(expected: Mapping[str, str], runs: Mapping[str, Run]) -> list[str]:
         for label, result in results.items()
         if result is not None and result.iterate != expected[label]
     ]
-
-
-def _refuse_unbounded(experiment: Experiment) -> None:
-    """Refuse --bound before anything is run where it cannot be shown."""
-    from amsgrad_exp.bounds import refuse
-
-    for trial in experiment.trials():
-        refuse(trial)
 
 
 def _completed(runs: Mapping[str, Run]) -> dict[str, Run]:
