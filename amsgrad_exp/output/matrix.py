@@ -20,8 +20,9 @@ UNDERLINE = "\N{COMBINING LOW LINE}"
 
 
 def show(matrix: Matrix) -> None:
-    """A table for each choice of settings and each schedule; what the marks mean; and what contradicts a claim."""
+    """How long it was, a table for each choice of settings and each schedule; what the marks mean; and what contradicts a claim."""
     problems = matrix.gauntlet.problems
+    out.print(matrix.gauntlet.extent)
     for settings, schedule in matrix.planes():
         out.print(Text(PLANES[settings, schedule], "bold"))
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))

@@ -45,8 +45,7 @@ def page(directory: Path, gauntlet: Gauntlet) -> Page:
     return Page(
         template="gauntlet.html",
         title=f"{len(gauntlet.optimizers)} optimizers on {len(problems)} problems",
-        lead=f"{len(gauntlet):,} cells of {gauntlet.data['steps']:,} steps, {gauntlet.data['dtype']}; random problems "
-        f"as means over {gauntlet.data['seeds']:,} seeds",
+        lead=gauntlet.extent,
         plots=_plots(drawn) if drawn else (),
         tables={"cells": as_csv(list(rows[0]), (row.values() for row in rows))},
         content={

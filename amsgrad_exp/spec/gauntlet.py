@@ -97,6 +97,13 @@ class Gauntlet:
     def __len__(self) -> int:
         return math.prod(self.shape)
 
+    @property
+    def extent(self) -> str:
+        """How many cells there are, of how many steps, and over how many seeds those are means that have chance."""
+        chance = not all(problem.deterministic for problem in self._problems.values())
+        seeds = f"; random problems as means over {self.data['seeds']:,} seeds" if chance else ""
+        return f"{len(self):,} cells of {self.data['steps']:,} steps, {self.data['dtype']}{seeds}"
+
     def values(self, cell: int) -> tuple[str, dict[str, str]]:
         """The optimizer of a cell, its problem, kind of schedule and choice of settings."""
         optimizer, problem, schedule, settings = (int(index) for index in np.unravel_index(cell, self.shape))

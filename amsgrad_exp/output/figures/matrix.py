@@ -42,6 +42,7 @@ def draw_matrix(path: Path, matrix: Matrix) -> list[Path]:
         panels = figure.subplots(height, width, squeeze=False, sharex=True, sharey=True).flat
         for panel, (settings, schedule) in zip(panels, matrix.planes(), strict=True):
             _draw(panel, matrix, settings, schedule)
+        figure.suptitle(matrix.gauntlet.extent, fontsize=8)
         legend: list[Artist] = [
             Patch(facecolor=known.colour, label=f"{known.letter}  {known.words}") for known in MARKS
         ]
