@@ -27,7 +27,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: something of that failed; the file is then as it was, or as it was to be.
     """
-    beside = path.with_name(f".{path.name}.new")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")  # another process may be writing the same file
     try:
         with beside.open("wb") as file:
             yield file
