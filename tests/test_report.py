@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.report import page, runs, sweeps
+from amsgrad_exp.report.page import render
 from amsgrad_exp.spec.command import command, run_command
 from amsgrad_exp.spec.grid import Sweep
 from amsgrad_exp.spec.read import load_experiment
@@ -212,6 +215,86 @@ def test_a_report_is_written_where_it_is_asked_for(in_process: CommandLine, tmp_
     for wrong in ("nothing", str(tmp_path), "x" * 5000):
         refused = in_process("report", wrong)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+
+
+def test_where_no_page_can_be_written_is_said_first(in_process: CommandLine, tmp_path: Path) -> None:
+    recorded(tmp_path / "logs", "adam")
+    os.mkfifo(tmp_path / "pipe")
+    for out, reason in (
+        ("pipe", "--out pipe is neither a file nor a directory"),
+        ("nowhere/page.html", "--out nowhere/page.html: there is no directory nowhere"),
+    ):
+        refused = in_process("report", "--out", out)
+        assert (refused.returncode, refused.stderr) == (2, f"amsgrad-exp: {reason}\n")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_page_goes_where_a_link_points(in_process: CommandLine, tmp_path: Path) -> None:
+    recorded(tmp_path / "logs", "adam")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "link.html").symlink_to(tmp_path / "site" / "page.html")
+    assert in_process("report", "--out", "link.html").returncode == 0
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "site" / "page.html").is_file()
+
+
+def test_a_comparison_names_what_failed_on_its_page(in_process: CommandLine, tmp_path: Path) -> None:
+    failing = "tests.optimizers.RaisesLater"
+    asked = ["compare", "--optimizer", "adam", "--optimizer", failing, "--steps", "1000", "--no-figure", "--report"]
+    done = in_process(*asked, "--quiet")
+    assert done.returncode == 1
+    (compared,) = tmp_path.glob("logs/*/compare-*.html")
+    assert f"{failing} is not here, it failed: " in Written(compared.read_text()).text
+
+
+def test_a_table_has_the_points_nearest_to_powers_of_ten(tmp_path: Path) -> None:
+    """Where two runs have logged different steps, those that both have, and each one's last."""
+    both = recorded(tmp_path, "adam", log_every=7, steps=2000) + recorded(tmp_path, "sgd", log_every=3, steps=500)
+    rows = runs.page(both).content["decades"]["rows"]
+    assert [t for t, _ in rows] == [21, 105, 498, 1995]
+    assert [[cell is not None for cell in cells] for _, cells in rows[1:]] == [
+        [True, True],
+        [False, True],
+        [True, False],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("regret", "log", "omitted"),
+    [([4.0, -1.0, 0.5, 0.4], True, 1), ([4.0, 1.0, 0.5, -0.4], False, 0), ([4.0, 1.0, 0.5, 0.4], True, 0)],
+)
+def test_averages_that_are_not_positive_are_left_out_or_shown_on_a_linear_axis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, regret: list[float], log: bool, omitted: int
+) -> None:
+    (run,) = recorded(tmp_path, "adam", steps=1000, log_every=250)
+    step = np.array([0, 9, 99, 999])
+    monkeypatch.setattr(Run, "trace", Trace(step, np.ones(4), np.zeros(4), np.array(regret)))
+    made = runs.page([run])
+    panel = made.plots[0].specification["concat"][0]["layer"][-1]
+    assert panel["encoding"]["y"]["scale"].get("type") == ("log" if log else None)
+    assert (f"{omitted:,} averages" in made.content["note"]) == bool(omitted)
+    assert ("linear" in made.content["note"]) != log
+
+
+def test_marks_of_direction_turn_no_text_around(records: tuple[list[Run], Swept]) -> None:
+    (run, _) = records[0]
+    optimizer = run.trial.optimizer.model_copy(update={"label": "\u202eevil"})
+    turned = dataclasses.replace(run, trial=run.trial.model_copy(update={"optimizer": optimizer}), logged=run.trace)
+    html = render(runs.page([turned]))
+    assert runs.page([turned]).title.startswith("evil on ")
+    assert "<bdi>\u202eevil</bdi>" in html, "its whole name is there, apart from other text"
+
+
+def test_two_processes_may_write_one_page(tmp_path: Path) -> None:
+    """A page is whole whoever is last."""
+    program = (
+        "import sys; from pathlib import Path; from amsgrad_exp.records.files import write_atomically\n"
+        "for _ in range(100): write_atomically(Path('page'), sys.argv[1].encode() * 50_000)"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", program, letter], cwd=tmp_path) for letter in "ab"]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert (tmp_path / "page").read_text() in ("a" * 50_000, "b" * 50_000)
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]
 
 
 def test_compare_and_sweep_write_their_pages(in_process: CommandLine, tmp_path: Path) -> None:

@@ -165,6 +165,70 @@ def test_the_legend_hides_a_line_and_shows_it_again(opened: Opened, name: str) -
     expect(both).to_have_count(4)
 
 
+@pytest.mark.parametrize("name", ["runs", "profile"])
+def test_all_lines_can_be_hidden(opened: Opened, name: str) -> None:
+    """Also those with an exact limit; a scale of no data would say so in the console."""
+    page = opened(name)
+    for box in page.locator(".legend input").all():
+        box.uncheck()
+    expect(page.locator("g.mark-line.role-mark path")).to_have_count(0)
+
+
+def sliders(page: Page) -> list[float]:
+    return [float(slider.input_value()) for slider in page.locator(".zoom input").all()]
+
+
+@pytest.mark.parametrize("panel", [0.25, 0.75])
+def test_a_wheel_and_a_drag_zoom_both_panels_and_move_the_sliders(opened: Opened, panel: float) -> None:
+    page = opened("runs")
+    low, high = sliders(page)
+    page.locator(".zoom").scroll_into_view_if_needed()
+    box = page.locator(".plot svg").bounding_box()
+    assert box is not None
+    x, y = box["x"] + panel * box["width"], box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, 100)
+    assert sliders(page) == [low, high]
+    page.locator(".zoom").scroll_into_view_if_needed()
+    page.mouse.move(x, y)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -400)
+    page.keyboard.up("Control")
+    expect(page.get_by_label("step t from")).not_to_have_value(str(low))
+    near, far = sliders(page)
+    assert low < near < far < high
+    page.mouse.down()
+    page.mouse.move(x - 60, y, steps=4)
+    page.mouse.up()
+    page.wait_for_function("before => document.querySelector('.zoom input').value > before", arg=near)
+    moved = sliders(page)
+    assert moved[1] - moved[0] == pytest.approx(far - near, abs=0.05)
+    expect(page.locator("g.role-axis-label text", has_text=re.compile("^100$"))).to_have_count(0)
+
+
+def test_zoom_and_hidden_lines_outlast_a_change_of_width(opened: Opened) -> None:
+    page = opened("runs")
+    page.get_by_label("adam", exact=True).uncheck()
+    page.get_by_label("step t from").fill("4")
+    drawn = page.locator(".plot svg")
+    before = drawn.get_attribute("width")
+    page.set_viewport_size({"width": 700, "height": 900})
+    expect(drawn).not_to_have_attribute("width", before or "")
+    expect(page.get_by_label("adam", exact=True)).not_to_be_checked()
+    assert sliders(page)[0] == pytest.approx(4, abs=0.02)
+
+
+def test_sliders_that_cross_leave_an_axis(opened: Opened) -> None:
+    page = opened("runs")
+    page.get_by_label("step t to").fill("2.5")
+    page.get_by_label("step t from").fill("4")
+    places = page.evaluate(
+        "[...document.querySelectorAll('.plot g.role-axis-label text')].map(label => [label.textContent, "
+        "label.getBoundingClientRect().x, label.getBoundingClientRect().y]).filter(([text]) => text)"
+    )
+    assert len(places) == len({tuple(place[1:]) for place in places})
+
+
 def test_both_panels_zoom_together(opened: Opened) -> None:
     page = opened("runs")
     axes = page.locator("g.role-axis-label").filter(has=page.locator("text", has_text="10⁴"))

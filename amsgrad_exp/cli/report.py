@@ -12,11 +12,13 @@ import typer
 from amsgrad_exp.cli.bounds import Bound, bounds_of
 from amsgrad_exp.cli.options import ATTACKS, RUNS, SWEEPS
 from amsgrad_exp.cli.signals import interruptible
+from amsgrad_exp.errors import ConfigError
 
 ROOTS = {"run": RUNS, "sweep": SWEEPS, "attack": ATTACKS}
 
 if TYPE_CHECKING:
     from amsgrad_exp.bounds import Bounds
+    from amsgrad_exp.errors import RunFailed
     from amsgrad_exp.records.run import Run
 
 
@@ -38,11 +40,11 @@ def report(
     require()
     from amsgrad_exp.report.find import page_of
 
-    path = out / "report.html" if out.is_dir() else out
+    path = _place(out)
     with interruptible() as interruption:
         known = functools.partial(bounds_of, interruption=interruption, quiet=False) if bound else None
         page = page_of(references or ["last"], ROOTS, known)
-    write(page, path)
+    write(page, path.resolve())
     console.out.print("report", path, soft_wrap=True)
     if open_it:
         import webbrowser
@@ -51,15 +53,30 @@ def report(
             console.note(f"there is no browser to open {path} in")
 
 
-def page_of_runs(runs: Mapping[str, Run], bounds: Mapping[str, Bounds]) -> Path:
-    """Write the page of a comparison beside its figure, both by label; return where."""
+def _place(out: Path) -> Path:
+    """The file that a page goes to.
+
+    Raises:
+        ConfigError: none can be written there.
+    """
+    path = out / "report.html" if out.is_dir() else out
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no directory {path.parent}")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"--out {out} is neither a file nor a directory")
+    return path
+
+
+def page_of_runs(runs: Mapping[str, Run], bounds: Mapping[str, Bounds], failures: Mapping[str, RunFailed]) -> Path:
+    """Write the page of a comparison beside its figure, all by label; return where."""
     from amsgrad_exp.report import runs as builder
     from amsgrad_exp.report.page import write
 
     first = next(iter(runs.values()))
     path = first.directory.with_name(f"compare-{first.run_id}.html")
     known = {runs[label].run_id: those for label, those in bounds.items()}
-    write(builder.page(list(runs.values()), known), path)
+    missing = [f"{label} is not here, it failed: {failure}" for label, failure in failures.items()]
+    write(builder.page(list(runs.values()), known, missing), path)
     return path
 
 

@@ -98,7 +98,7 @@ def compare(
     if runs and not no_figure:
         _draw("compare", runs, loaded.problem, bounds, quiet=quiet or as_json)
     if runs and page:
-        path = page_of_runs(runs, bounds)
+        path = page_of_runs(runs, bounds, watch.failures)
         if not (quiet or as_json):
             console.out.print("report", path, soft_wrap=True)
     if watch.failures:

@@ -20,7 +20,7 @@ class Onlooker(Watch):
     Args:
         interruption: whether the user asked to stop.
         quiet: whether to show no bar.
-        raising: whether an optimizer's failure ends everything; else it is said and counted.
+        raising: whether an optimizer's failure ends everything; else it is said and kept.
     """
 
     def __init__(self, interruption: Interruption, *, quiet: bool, raising: bool = False) -> None:
@@ -28,7 +28,7 @@ class Onlooker(Watch):
         self._raising = raising
         self._interruption = interruption
         self._noted: set[str] = set()
-        self.failures = 0
+        self.failures: dict[str, RunFailed] = {}
 
     @contextlib.contextmanager
     def running(self, label: str, trial: Trial) -> Iterator[Callable[[Chunk], object]]:
@@ -46,5 +46,5 @@ class Onlooker(Watch):
     def failed(self, label: str, failure: RunFailed) -> None:
         if self._raising:
             raise failure
-        self.failures += 1
+        self.failures[label] = failure
         console.error(f"{label}: {failure}")

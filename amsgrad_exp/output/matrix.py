@@ -20,7 +20,7 @@ UNDERLINE = "\N{COMBINING LOW LINE}"
 
 
 def show(matrix: Matrix) -> None:
-    """How long it was, a table for each choice of settings and each schedule; what the marks mean; and what contradicts a claim."""
+    """How long it was, the tables of settings and schedules, what marks mean, and what contradicts a claim."""
     problems = matrix.gauntlet.problems
     out.print(matrix.gauntlet.extent)
     for settings, schedule in matrix.planes():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import io
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from amsgrad_exp.errors import RunError
 from amsgrad_exp.records.files import write_atomically
 
 NEEDED = ("altair", "contourpy", "jinja2", "vl_convert")  # of the extra "report"
+TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # Unicode's explicit marks of direction
 LONGEST = 60  # characters of a name in a heading, a legend or a table
 
 
@@ -115,8 +117,8 @@ def render(page: Page) -> str:
 
 
 def short(text: str, longest: int = LONGEST) -> str:
-    """A name in one line, cut where it is too long for one."""
-    line = " ".join(text.split())
+    """A name in one line, cut where it is too long for one, without marks that would turn the text after it around."""
+    line = " ".join("".join(mark for mark in text if unicodedata.bidirectional(mark) not in TURNING).split())
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 

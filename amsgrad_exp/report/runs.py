@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from amsgrad_exp.bounds import Bounds
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.records.run import Run
-from amsgrad_exp.report.curves import Axis, Level, Panel, curves
+from amsgrad_exp.report.curves import Axis, Level, Panel, curves, extent
 from amsgrad_exp.report.page import Page, Plot, as_csv, short
 from amsgrad_exp.report.style import LOG_LABELS, SPARSE_LOG_LABELS
 from amsgrad_exp.report.words import bound, verdict
@@ -27,20 +28,24 @@ MOST_POINTS = 500  # of a line
 ALL_POINTS = 4000  # of all lines of a panel: each is an element of the page
 FEWEST_POINTS = 100
 BOUNDS = {"bound": "bound on R(t)/t", "published_bound": "published bound"}
-BESIDE = " Thin dashes are a bound on R(t)/t, thin dots a published one."
+BESIDE = "Thin dashes are a bound on R(t)/t, thin dash-dots a published one."
+BANDS = "Bands are 95 % confidence intervals of means over seeds."
+OPTIMA, LIMITS = "The dotted line of the iterate is x*.", "Dotted lines of the regret are its exact limits."
+LINEAR = "The axis of the regret is linear, since the last averages are not all positive."
 
 Beside = dict[str, NDArray[np.float64]]
 
 
-NOTHING: dict[str, Any] = {"entries": [], "problems": [], "decades": None, "note": ""}
+NOTHING: dict[str, Any] = {"missing": [], "entries": [], "problems": [], "decades": None, "note": ""}
 
 
-def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None) -> Page:
+def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None, missing: Sequence[str] = ()) -> Page:
     """A page of one run or of several side by side.
 
     Args:
         runs: from left to right.
         bounds: on the regret of those that have one, by their ids.
+        missing: what the page lacks, in sentences.
 
     Raises:
         ConfigError: two runs cannot be told apart.
@@ -66,6 +71,7 @@ def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None) -> Pag
         plots=[_plot(names, runs, traces, known)] if drawn else [],
         tables={"points": _points(names, traces, known)} if drawn else {},
         content={
+            "missing": missing,
             "entries": entries,
             "problems": [
                 {
@@ -76,7 +82,7 @@ def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None) -> Pag
                 for name, it in problems.items()
             ],
             "decades": _decades(names, runs) if drawn else None,
-            "note": _thinned(runs, traces),
+            "note": " ".join([_thinned(runs, traces), *_key(runs, traces, known)]) if drawn else "",
         },
     )
 
@@ -161,54 +167,68 @@ def _plot(names: Sequence[str], runs: Sequence[Run], traces: Sequence[Trace], kn
     steps = np.concatenate([trace.step for trace in traces]) + 1
     low, high = float(steps.min()), float(steps.max())
     axis = Axis("toNumber(datum.step) + 1", "step t", low if low < high else low / 10, high, log=True)
-    spread = any(trace.regret_halfwidth is not None for trace in traces)
+    spread = _spread(traces)
     beside = {column: words for column, words in BOUNDS.items() if any(column in one for one in known)}
+    log, limits = _log(traces), _limits(names, runs)
+    drawn = [*(trace.regret for trace in traces), *(column for one in known for column in one.values())]
+    ends = extent(np.concatenate([*drawn, [limit.at for limit in limits]]), log=log)
+    labels = (SPARSE_LOG_LABELS if ends and ends[1] > 10 * ends[0] else LOG_LABELS) if log else None
     panels = [
         Panel(
             "regret",
             "average regret R(t)/t",
-            labels=_log(traces, known),
-            levels=_limits(names, runs),
+            labels=labels,
+            ends=ends,
+            levels=limits,
             halfwidths="regret_halfwidth" if spread else None,
             beside=beside,
         ),
         Panel(
             "x",
             "iterate x",
-            ends=_ends(runs),
+            ends=_ends(runs)
+            or extent(np.concatenate([*(trace.x for trace in traces), [it.at for it in _optima(runs)]])),
             levels=_optima(runs),
             halfwidths="x_halfwidth" if spread else None,
         ),
     ]
     tooltip = [("step", "step"), ("x", "x"), ("regret", "R(t)/t"), ("loss", "f(x) − f(x*)")]
     tooltip += list(beside.items())
-    most = max(map(len, traces))
     return curves(
         "points",
         names,
         axis,
         panels,
         title="Average regret and iterate",
-        alternative=_said(names, traces)
-        + (" Thin dashes are a bound on R(t)/t, thin dots a published one." if beside else ""),
+        alternative=_said(names, traces),
         tooltip=tooltip,
-        points=most,
+        points=max(map(len, traces)),
     )
 
 
-def _log(traces: Sequence[Trace], known: Sequence[Beside]) -> str | None:
-    """The labels of a logarithmic axis for average regrets, where all they and their bands reach is positive."""
-    regrets = np.concatenate([trace.regret for trace in traces])
-    bounds = np.concatenate([regrets[:0], *(column for beside in known for column in beside.values())])
-    bands = np.concatenate(
-        [np.zeros(len(trace)) if (half := trace.regret_halfwidth) is None else half for trace in traces]
-    )
-    if np.any(regrets - bands <= 0):
-        return None
-    shown = np.concatenate([regrets, bounds[np.isfinite(bounds)]])
-    if np.any(shown <= 0):
-        return None
-    return SPARSE_LOG_LABELS if shown.max() > 10 * shown.min() else LOG_LABELS
+def _spread(traces: Sequence[Trace]) -> bool:
+    return any(trace.regret_halfwidth is not None for trace in traces)
+
+
+def _log(traces: Sequence[Trace]) -> bool:
+    """Whether an axis for average regrets is logarithmic: where all of those of the last decade are positive."""
+    late = [trace.regret[10 * (trace.step + 1) >= trace.step[-1] + 1] for trace in traces if len(trace)]
+    return bool(np.all(np.concatenate(late) > 0))
+
+
+def _key(runs: Sequence[Run], traces: Sequence[Trace], known: Sequence[Beside]) -> Iterator[str]:
+    """What is drawn besides the curves, in words, and what is not."""
+    yield OPTIMA
+    if _limits([""] * len(runs), runs):
+        yield LIMITS
+    if any(known):
+        yield BESIDE
+    if _spread(traces):
+        yield BANDS
+    if not _log(traces):
+        yield LINEAR
+    elif omitted := sum(int((trace.regret <= 0).sum()) for trace in traces):
+        yield f"{omitted:,} averages that are not positive have no place on the logarithmic axis of the regret."
 
 
 def _limits(names: Sequence[str], runs: Sequence[Run]) -> list[Level]:
@@ -246,11 +266,17 @@ def _said(names: Sequence[str], traces: Sequence[Trace]) -> str:
 
 
 def _decades(names: Sequence[str], runs: Sequence[Run]) -> dict[str, Any]:
-    """The points logged at powers of ten and at the end, as they were recorded; None where a run has none."""
-    last = max(int(run.trace.step[-1]) + 1 for run in runs if len(run.trace))
-    wanted = [*(10**power for power in range(len(str(last))) if 10**power < last), last]
-    rows = [(t, [_at(run.trace, t - 1) for run in runs]) for t in wanted]
-    return {"names": names, "rows": [(t, cells) for t, cells in rows if any(cells)]}
+    """The points logged nearest to powers of ten, and each run's last, as recorded; None where a run has none."""
+    traces = [run.trace for run in runs]
+    steps = [trace.step for trace in traces if len(trace)]
+    shared = functools.reduce(np.intersect1d, steps)
+    steps_shown = {int(logged[-1]) for logged in steps}
+    if len(shared):
+        powers = 10.0 ** np.arange(len(str(shared[-1] + 1)))
+        distances = np.abs(np.log(shared + 1)[:, None] - np.log(powers))
+        steps_shown.update(shared[distances.argmin(axis=0)].tolist())
+    rows = [(step + 1, [_at(trace, step) for trace in traces]) for step in sorted(steps_shown)]
+    return {"names": names, "rows": rows}
 
 
 def _at(trace: Trace, step: int) -> tuple[float, float] | None:

@@ -47,7 +47,7 @@ LOG_LABELS = (
     f"!({DECADE}) ? format(datum.value, '.3~g') : abs({_POWER}) < 3 ? format(datum.value, '~g') : '10' + {_RAISED}"
 )
 
-_DIGIT = "round(datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9)))"
+_DIGIT = "round(1e6 * datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9))) / 1e6"
 SPARSE_LOG_LABELS = f"indexof([1, 2, 5], {_DIGIT}) < 0 ? '' : {LOG_LABELS}"  # of an axis of more than a decade
 LOG1M_LABELS = "format(1 - pow(10, -datum.value), '.12~g')"  # of an axis even in −log₁₀(1 − value)
 

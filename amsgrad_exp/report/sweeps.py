@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from amsgrad_exp.output.figures.style import SPACINGS, spacing
 from amsgrad_exp.report.cells import checked, missing
-from amsgrad_exp.report.curves import Axis, Panel, curves
+from amsgrad_exp.report.curves import Axis, Panel, curves, extent
 from amsgrad_exp.report.page import Page, Plot, as_csv, short
 from amsgrad_exp.report.plane import Plane, Side, heat_maps
 from amsgrad_exp.report.style import LOG1M_LABELS
@@ -136,7 +136,15 @@ def _profile(
         low, high = SPACINGS[spaced][0](np.array([low, high])).tolist()
     low, high = (low, high) if low < high else (low - 1, high + 1)
     axis = Axis(value, name, low, high, log=spaced == "log", labels=labels)
-    panels = [Panel("regret", "average regret R(T)/T"), Panel("mean_x", "mean x over the last tenth")]
+    kept = [rows[cell] for cell in shown.ravel().tolist() if cell in rows]
+
+    def fit(column: str) -> tuple[float, float] | None:
+        return extent(np.array([row[column] for row in kept], np.float64))
+
+    panels = [
+        Panel("regret", "average regret R(T)/T", ends=fit("regret")),
+        Panel("mean_x", "mean x over the last tenth", ends=fit("mean_x")),
+    ]
     tooltip = [(name, name), ("regret", "R(T)/T"), ("mean_x", "mean x"), ("iterate", "iterate"), ("failure", "failure")]
     ends = [
         f"{optimizer}: {_said(name, cells.tolist(), rows)}"

@@ -10,6 +10,13 @@ from amsgrad_exp.report.page import short
 from amsgrad_exp.theory import limit
 from amsgrad_exp.verdict import WORDS, Evidence, Trend, Verdict
 
+ENDS = {
+    "running": "has not come to its end yet",
+    "interrupted": "was interrupted",
+    "killed": "was killed",
+    "failed": "failed",
+}
+
 
 def verdict(run: Run) -> list[str]:
     """What came out, how it is known, and what theory says."""
@@ -17,7 +24,7 @@ def verdict(run: Run) -> list[str]:
     if result is None:
         reason = f": {run.summary.reason}" if run.summary.reason else ""
         rest = f" amsgrad-exp resume {run.run_id} goes on with it." if run.status() in ("interrupted", "killed") else ""
-        return [f"This run is {run.status()}{reason}. It did not come to its end, so nothing is concluded.{rest}"]
+        return [f"This run {ENDS[run.status()]}{reason}, so nothing is concluded.{rest}"]
     return [_iterate(run, result), _regret(run, result), _evidence(run, result), _theory(run)]
 
 
@@ -51,7 +58,7 @@ def _evidence(run: Run, result: Result) -> str:
             f"the mean loss of one cycle, {result.limit_regret:.6g}, is the limit of R(T)/T, which {ends}."
         )
     if result.regret_trend is Trend.UNDECIDED:
-        return f"This is undecided: {result.undecided_because(run.trial.problem)}."
+        return f"Nothing is concluded: {result.undecided_because(run.trial.problem)}."
     slope = "none" if result.regret_slope is None else f"{result.regret_slope:+.3f}"
     return (
         f"This is evidence, not a proof: in the last decade of T the slope of log R(T)/T against log T is {slope}, and "

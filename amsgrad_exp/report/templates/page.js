@@ -12,11 +12,26 @@ async function draw(box) {
   chart.datasets = { ...chart.datasets, ...tables };
   chart.columns = fit;
   for (const panel of chart.concat) panel.width = Math.floor(box.clientWidth / fit) - beside;
+  const shown = views[box.dataset.plot]?.view;
+  for (const parameter of shown ? chart.params : []) if (parameter.bind?.input) parameter.value = shown.signal(parameter.name);
   chart.description = document.getElementById(box.getAttribute("aria-describedby")).textContent;
   views[box.dataset.plot]?.finalize();
   box.closest("figure").querySelectorAll(".vega-bind").forEach((control) => control.remove());
   views[box.dataset.plot] = await vegaEmbed(box, chart, { renderer: "svg", actions: false });
+  const sliders = chart.params?.find(({ name }) => name === "zoom_low")?.bind;
+  if (sliders) slideAlong(views[box.dataset.plot].view, sliders);
   box.dispatchEvent(new CustomEvent("drawn", { detail: views[box.dataset.plot].view }));
+}
+
+// What is dragged, or zoomed with the wheel, moves the sliders, and these the axes.
+function slideAlong(view, { min, max }) {
+  view.addSignalListener("zoom_at", (name, ends) => {
+    if (!ends) return;
+    const [low, high] = view.signal("log_axis") ? ends.map(Math.log10) : ends;
+    const span = Math.min(high - low, max - min), from = Math.min(Math.max(low, min), max - span);
+    const [start, end] = [from, from + span].map((slid) => Number(slid.toPrecision(4)));
+    view.signal("zoom_at", null).signal("zoom_low", start).signal("zoom_high", end).runAsync();
+  });
 }
 
 function keepDrawn(box) {
