@@ -159,9 +159,10 @@ def _areas(sides: tuple[Side, Side], plane: Plane) -> list[alt.Chart]:
     if not rows:
         return []
     text = alt.Chart(alt.InlineData(values=rows)).encode(x="x:Q", y="y:Q", text="says:N")
+    plain: dict[str, Any] = {"fontSize": 13, "tooltip": None}
     return [
-        text.mark_text(fontSize=13, stroke="white", strokeWidth=4, color="white", aria=False, tooltip=None),
-        text.mark_text(fontSize=13, color="black", tooltip=None),
+        text.mark_text(**plain, stroke="white", strokeWidth=4, strokeJoin="round", color="white", aria=False),
+        text.mark_text(**plain, color="black"),
     ]
 
 

@@ -91,7 +91,7 @@ def _thinned(runs: Sequence[Run], traces: Sequence[Trace]) -> str:
     """That not every point is drawn, where that is so."""
     logged, drawn = sum(len(run.trace) for run in runs), sum(map(len, traces))
     if logged == drawn:
-        return f"All {logged:,} logged points are drawn."
+        return f"Every logged point is drawn, {logged:,} of them."
     return f"Of {logged:,} logged points {drawn:,} are drawn, evenly spread over log t; trace.csv has them all."
 
 
