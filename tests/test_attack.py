@@ -67,7 +67,7 @@ def test_a_sequence_reads_back_from_how_it_is_written(slopes: Slopes) -> None:
 
 def test_a_problem_is_said_in_words() -> None:
     assert in_words((74,) + (-1,) * 73) == "74 once, −1 seventy-three times, x* = −1"
-    assert in_words((-1000, 0, 0) + (1,) * 120) == "−1,000 once, 0 twice, 1 120 times, x* = 1"
+    assert in_words((-1000, 0, 0) + (1,) * 120) == "−1,000 once, 0 twice, 1 for 120 steps, x* = 1"
     assert in_words((3,) * 12 + (-1,) * 20) == "3 twelve times, −1 twenty times, x* = −1"
 
 

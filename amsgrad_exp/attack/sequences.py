@@ -85,7 +85,7 @@ def _times(number: int) -> str:
     if number <= 2:
         return ("once", "twice")[number - 1]
     if number >= 100:
-        return f"{number:,} times"
+        return f"for {number:,} steps"
     if number < 20:
         return f"{ONES[number]} times"
     return f"{TENS[number // 10]}{'-' if number % 10 else ''}{ONES[number % 10]} times"
