@@ -7,7 +7,7 @@ import heapq
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, field
 
@@ -198,9 +198,8 @@ class Search:
                     break
                 yield measured
         finally:
-            # Those under way are soon told to stop. They are waited for: torch does not survive a process that ends
-            # while it computes.
-            wait([future for future in pending if not future.cancel()])
+            for future in pending:  # those under way ask themselves whether it is over
+                future.cancel()
 
     def _result(self, future: Future[Measured | None]) -> Measured | None:
         while not self.over():

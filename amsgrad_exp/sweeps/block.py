@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import CancelledError
 
 from amsgrad_exp import engines
 from amsgrad_exp.driver.chunk import Chunk
@@ -15,6 +16,7 @@ from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.sweeps.points import packed
 from amsgrad_exp.sweeps.store import Row, results_of
+from amsgrad_exp.sweeps.workers import told_to_stop
 from amsgrad_exp.trace import Trace
 
 Advance = Callable[[Sequence[Trial]], Iterator[Finished | None]]
@@ -27,6 +29,9 @@ def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
     Cells of the compiled engine that are alike are lanes of one loop, and those of the torch engine elements of one
     parameter, where the sweep says so and they can be. Loops advance in turns, chunk by chunk, so that what is drawn of
     a random problem serves all of them.
+
+    Raises:
+        CancelledError: the thread was told to stop.
     """
     names = list(results_of(sweep))
     rows: dict[int, Row] = {}
@@ -48,6 +53,8 @@ def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
     turns = {key: key[0]([trials[cell] for cell in together]) for key, together in groups.items()}
     while turns:
         for key, runs in list(turns.items()):
+            if told_to_stop():
+                raise CancelledError
             for finished in runs:
                 if finished is None:
                     break

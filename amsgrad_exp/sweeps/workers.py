@@ -12,11 +12,20 @@ from typing import Any
 
 from amsgrad_exp.errors import ConfigError
 
+_told = threading.local()
+
+
+def told_to_stop() -> bool:
+    """Whether nobody waits any more for what this thread computes; asked by what takes long."""
+    stopping: threading.Event | None = getattr(_told, "stopping", None)
+    return stopping is not None and stopping.is_set()
+
 
 class Threads(Executor):
-    """Threads that a process can end without: those of a `ThreadPoolExecutor` would finish their blocks first."""
+    """Threads that can be told to stop: those of a `ThreadPoolExecutor` would finish their blocks first."""
 
     def __init__(self, number: int) -> None:
+        self._stopping = threading.Event()
         self._tasks: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(number)]
         for thread in self._threads:
@@ -28,6 +37,8 @@ class Threads(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        if cancel_futures:
+            self._stopping.set()
         while cancel_futures and not self._tasks.empty():
             with contextlib.suppress(queue.Empty):
                 if task := self._tasks.get_nowait():
@@ -38,6 +49,7 @@ class Threads(Executor):
             thread.join()
 
     def _work(self) -> None:
+        _told.stopping = self._stopping
         while task := self._tasks.get():
             future, call = task
             if not future.set_running_or_notify_cancel():
@@ -52,7 +64,8 @@ class Threads(Executor):
 def workers(jobs: int | None = None, dask: str | None = None) -> Iterator[Executor]:
     """An executor for `sweep`: threads here, whose loops run without the GIL, or an existing Dask cluster.
 
-    What is still under way in the end is not waited for.
+    What is still under way in the end is told to stop; on threads it is waited for, until it asks, for torch does not
+    survive a process that ends while it computes.
 
     Args:
         jobs: how many threads; None for as many as there are cores.
@@ -67,7 +80,7 @@ def workers(jobs: int | None = None, dask: str | None = None) -> Iterator[Execut
         try:
             yield threads
         finally:
-            threads.shutdown(wait=False, cancel_futures=True)
+            threads.shutdown(cancel_futures=True)
         return
     try:
         from amsgrad_exp.sweeps.cluster import connected
