@@ -8,6 +8,7 @@ import json
 import math
 import shlex
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from amsgrad_exp.attack.record import AttackRecord, CounterexampleRecord, Shrunk
+from amsgrad_exp.attack.search import Limits
 from amsgrad_exp.attack.sequences import in_words
+from amsgrad_exp.attack.target import target
 from amsgrad_exp.cli import options
 from amsgrad_exp.records import recorder
+from amsgrad_exp.records.files import sha256
 from amsgrad_exp.records.run import Run
+from amsgrad_exp.records.summary import Origin
 from amsgrad_exp.report import runs
 from amsgrad_exp.report.find import page_of_cells
 from amsgrad_exp.report.page import render
@@ -30,6 +36,8 @@ from amsgrad_exp.sweeps.run import Swept
 from amsgrad_exp.sweeps.store import points_checksum
 from tests.recorded import trial
 from tests.sweeping import change, failing, small, swept
+
+FOLDER = "counterexample"  # of an attack, where its runs are
 
 
 class Written(HTMLParser):
@@ -115,30 +123,66 @@ def an_odd_gauntlet(out: Path) -> Swept:
     return gauntlet
 
 
-def an_attack(out: Path) -> Path:
+def an_attack(out: Path, name: str = "1234abcd", **given: Any) -> Path:
     """What an attack on Adam keeps, with a few of its runs."""
-    directory = out / "adam" / "1234abcd"
-    slopes = [96, *[-1] * 95]
-    for schedule in ("constant", "inv-sqrt"):
-        recorded(directory, "adam", problem="cycle", constants={"slopes": slopes}, schedule=schedule, name="found")
-    counterexample = {"period": 96, "slopes": slopes, "optimum": -1.0, "regret": 0.5, "limit_regret": 0.25}
-    document = {
-        "schema": 1,
-        "optimizer": "adam",
-        "problems": 1000,
-        "falls": 7,
-        "survives": 990,
-        "unsettled": 3,
-        "found": True,
-        "smallest_period": 77,
-        "seconds": 1.5,
-        "counterexample": counterexample,
-        "shrinking": [
-            {"problem": "−250 once, 1 two hundred times, x* = 1", "period": 201, "drift": 0.125},
-            {"problem": in_words((96, *[-1] * 95)), "period": 96, "drift": 0.0625},
-        ],
+    directory = out / "adam" / name
+    slopes = (96, *[-1] * 95)
+    runs = [
+        recorded(directory, "adam", problem="cycle", constants={"slopes": slopes}, schedule=schedule, name=FOLDER)[0]
+        for schedule in ("constant", "inv-sqrt")
+    ]
+    config = directory / "counterexample.yaml"
+    config.write_text(runs[0].trial.to_yaml())
+    example = CounterexampleRecord(
+        period=96,
+        slopes=slopes,
+        optimum=-1.0,
+        config=str(config),
+        confirmed=True,
+        regret=0.5,
+        limit_regret=0.25,
+        runs=tuple(run.run_id for run in runs),
+        config_sha256=sha256(config.read_bytes()),
+    )
+    record = AttackRecord(
+        optimizer="adam",
+        problems=1000,
+        falls=7,
+        survives=990,
+        unsettled=3,
+        found=True,
+        counterexample=example,
+        smallest_period=77,
+        seconds=18.9,
+        shrinking=(
+            Shrunk(problem="−250 once, 1 for 200 steps, x* = 1", period=201, drift=0.125),
+            Shrunk(problem=in_words(slopes), period=96, drift=0.0625),
+        ),
+        settings=target("adam").settings,
+        limits=Limits(seconds=6.0),
+        search_seconds=5.987,
+        started=datetime(2026, 5, 1, 12, 30, tzinfo=UTC),
+        origin=Origin.here(),
+    )
+    record.model_copy(update=given).write(directory)
+    return directory
+
+
+def a_survivor(out: Path, **given: Any) -> Path:
+    """What an attack keeps that found nothing."""
+    directory = an_attack(out)
+    record = AttackRecord.read(directory)
+    nothing: dict[str, Any] = {
+        "found": False,
+        "counterexample": None,
+        "smallest_period": None,
+        "falls": 0,
+        "survives": 997,
     }
-    (directory / "attack.json").write_text(json.dumps(document))
+    nothing |= {"shrinking": ()}
+    directory = out / "sgd" / "5678"
+    directory.mkdir(parents=True)
+    record.model_copy(update=nothing | given).write(directory)
     return directory
 
 

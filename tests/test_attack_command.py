@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from amsgrad_exp.attack import confirm
+from amsgrad_exp.attack.record import AttackRecord
+from amsgrad_exp.records.document import read_document
 from tests.conftest import CommandLine
 from tests.test_processes import start
 
@@ -25,7 +29,22 @@ KEYS = [
     "smallest_period",
     "seconds",
     "shrinking",
+    "settings",
+    "limits",
+    "search_seconds",
+    "interrupted",
+    "started",
+    "origin",
 ]
+
+
+def kept_in(directory: Path) -> dict[str, Any]:
+    """What attack.json says, but for its checksum."""
+    content, checked = read_document(directory / "attack.json", "an attack's result")
+    assert checked
+    return content
+
+
 FEW = ("--problems", "200", "--seconds", "300", "--max-period", "4")
 
 
@@ -55,7 +74,11 @@ def test_an_optimizer_that_fails_ends_with_3_and_a_counterexample_that_repeats(
         "counterexample.svg",
         "counterexample.yaml",
     }
-    assert json.loads((config.parent / "attack.json").read_text()) == document
+    assert kept_in(config.parent) == document
+    assert document["settings"] == {"name": "signsgd", "lr": 0.001, "options": {}}
+    assert document["limits"] == {"seconds": 300.0, "problems": 200, "max_period": 4, "seed": 0}
+    assert 0 < document["search_seconds"] < document["seconds"]
+    assert sorted(example["runs"]) == sorted(path.name for path in (config.parent / "counterexample").iterdir())
     again = in_process("run", "--config", str(config), "--json")
     (run,) = json.loads(again.stdout)["runs"]
     assert (run["iterate"], run["limit_regret"]) == ("worst", example["limit_regret"])
@@ -68,8 +91,8 @@ def test_what_survives_is_said_to_prove_nothing(columns: str, command_line: Comm
     assert (done.returncode, done.stderr) == (0, "")
     assert "survives all that was tried, which proves nothing about what was not" in " ".join(done.stdout.split())
     assert "200 problems: 0 fall, 200 survive, 0 unsettled" in " ".join(done.stdout.split())
-    (kept,) = tmp_path.glob("attacks/sgd/*/attack.json")
-    assert json.loads(kept.read_text())["counterexample"] is None
+    (kept,) = tmp_path.glob("attacks/sgd/*")
+    assert kept_in(kept)["counterexample"] is None
 
 
 def test_settings_of_the_optimizer_are_taken(in_process: CommandLine) -> None:
@@ -123,9 +146,10 @@ def test_an_interruption_keeps_what_was_found(number: int, status: int, tmp_path
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == status
-    (kept,) = tmp_path.glob("attacks/sgd/*/attack.json")
-    assert json.loads(stdout) == json.loads(kept.read_text())
-    assert stderr == f"interrupted: what was found is in {kept.parent.relative_to(tmp_path)}\n"
+    (kept,) = tmp_path.glob("attacks/sgd/*")
+    assert json.loads(stdout) == kept_in(kept)
+    assert kept_in(kept)["interrupted"]
+    assert stderr == f"interrupted: what was found is in {kept.relative_to(tmp_path)}\n"
 
 
 def test_time_that_ends_while_torch_computes_ends_nothing_else(tmp_path: Path) -> None:
@@ -140,3 +164,18 @@ def test_that_nothing_was_tried_is_no_survival(in_process: CommandLine) -> None:
     done = in_process("attack", "--optimizer", "sgd", "--seconds", "0.1", "--quiet", "--expect", "survives")
     assert done.returncode == 1
     assert done.stderr == "amsgrad-exp: sgd: nothing is known of any problem after 0.1 s, give it more --seconds\n"
+
+
+def test_the_command_of_an_attack_repeats_it(in_process: CommandLine, tmp_path: Path) -> None:
+    settings = "--optimizer amsgrad --lr 0.5 --beta1 0 --beta2 0.1 --option dialect=paper --seed 7".split()
+    first = json.loads(in_process("attack", *settings, *FEW, "--json").stdout)
+    (directory,) = tmp_path.glob("attacks/amsgrad/*")
+    command = AttackRecord.read(directory).command()
+    assert command is not None
+    again = json.loads(in_process(*shlex.split(command)[1:], "--json").stdout)
+    told = {"seconds", "search_seconds", "started"}
+    assert {name: again[name] for name in again if name not in told} == {
+        name: first[name] for name in first if name not in told
+    }
+    assert first["settings"]["options"]["dialect"] == "paper"
+    assert first["limits"]["seed"] == 7

@@ -25,7 +25,7 @@ from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.sweeps.run import Swept
 from amsgrad_exp.trace import Trace
 from tests.conftest import CommandLine
-from tests.pages import Written, an_attack, page_of_runs, page_of_sweep, recorded, records, trial_of
+from tests.pages import Written, page_of_runs, page_of_sweep, recorded, records, trial_of
 from tests.recorded import LONG, interrupt_after, trial
 from tests.sweeping import change, rows, small, swept
 
@@ -68,34 +68,6 @@ def test_a_page_of_a_sweep_has_the_rows_of_results_sqlite_to_the_last_digit(reco
     for row, cell in zip(kept, shown, strict=True):
         del row["sha256"]
         assert {name: "" if value is None else str(value) for name, value in row.items()} == cell
-
-
-def test_a_page_of_an_attack_has_its_problem_and_its_runs(in_process: CommandLine, tmp_path: Path) -> None:
-    directory = an_attack(tmp_path / "attacks")
-    assert in_process("report", "1234").returncode == 0
-    made = Written((tmp_path / "report.html").read_text())
-    found = json.loads((directory / "attack.json").read_text())
-    assert [float(row["slope"]) for row in made.tables["slopes"]] == found["counterexample"]["slopes"]
-    assert made.facts["falls"] == ["7"]
-    assert "96 once, −1 ninety-five times" in made.text
-    assert {point["curve"] for point in made.tables["points"]} == {"1", "2"}
-    assert "−250 once, 1 two hundred times" in made.text
-    assert "The last was not confirmed" not in made.text
-    (directory / "attack.json").write_text(json.dumps(found | {"shrinking": found["shrinking"][:1]}))
-    assert in_process("report", "1234").returncode == 0
-    assert "The last was not confirmed" in Written((tmp_path / "report.html").read_text()).text
-    (directory / "attack.json").write_text(json.dumps({name: found[name] for name in found if name != "shrinking"}))
-    assert in_process("report", "1234").returncode == 0
-    assert "How it was shrunk" not in Written((tmp_path / "report.html").read_text()).text
-    survivor = found | {"found": False, "counterexample": None, "smallest_period": None}
-    (tmp_path / "attacks" / "sgd" / "5678").mkdir(parents=True)
-    path = tmp_path / "attacks" / "sgd" / "5678" / "attack.json"
-    path.write_text(json.dumps(survivor))
-    assert in_process("report", "5678").returncode == 0
-    assert "proves nothing" in Written((tmp_path / "report.html").read_text()).text
-    path.write_text("{}")
-    failed = in_process("report", "5678")
-    assert (failed.returncode, failed.stderr) == (1, f"amsgrad-exp: {path} is damaged: it is not an attack's result\n")
 
 
 @pytest.mark.parametrize("name", HOSTILE)

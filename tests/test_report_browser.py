@@ -356,7 +356,7 @@ def test_an_attack_shows_its_slopes_and_its_curves(opened: Opened, width: int) -
     expect(page.locator("#points g.mark-line.role-mark path")).to_have_count(4)
     steps = [row.locator("td").all_inner_texts() for row in page.locator("#shrinking tbody tr").all()]
     assert steps == [
-        ["0", "201", "0.1250", "−250 once, 1 two hundred times, x* = 1"],
+        ["0", "201", "0.1250", "−250 once, 1 for 200 steps, x* = 1"],
         ["1", "96", "0.0625", "96 once, −1 ninety-five times, x* = −1"],
     ]
     assert page.evaluate("document.documentElement.scrollWidth") == width

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from amsgrad_exp.attack.confirm import Confirmation
-from amsgrad_exp.attack.search import Fall, Found
+from amsgrad_exp.attack.record import AttackRecord, CounterexampleRecord, Shrunk
+from amsgrad_exp.attack.search import Fall, Found, Limits
 from amsgrad_exp.attack.sequences import in_words
 from amsgrad_exp.engines.held import Slopes
+from amsgrad_exp.records.files import sha256
 from amsgrad_exp.records.run import Run
-
-SCHEMA = 1
+from amsgrad_exp.records.summary import Origin
+from amsgrad_exp.spec.optimizer import OptimizerSettings
 
 
 @dataclass(frozen=True)
@@ -65,17 +69,19 @@ class Counterexample:
         run = self.run("constant")
         return run.result.limit_regret if run else None
 
-    def document(self) -> dict[str, Any]:
-        """What ``--json`` says of it."""
-        return {
-            "period": len(self.slopes),
-            "slopes": list(self.slopes),
-            "optimum": self.optimum,
-            "config": str(self.config),
-            "confirmed": self.confirmed,
-            "regret": self.regret,
-            "limit_regret": self.limit_regret,
-        }
+    def record(self) -> CounterexampleRecord:
+        """What is kept of it."""
+        return CounterexampleRecord(
+            period=len(self.slopes),
+            slopes=self.slopes,
+            optimum=self.optimum,
+            config=str(self.config),
+            confirmed=self.confirmed,
+            regret=self.regret,
+            limit_regret=self.limit_regret,
+            runs=tuple(run.run_id for run in self.confirmation.runs),
+            config_sha256=sha256(self.config.read_bytes()),
+        )
 
 
 @dataclass(frozen=True)
@@ -83,22 +89,33 @@ class Attack:
     """What an attack came to.
 
     Attributes:
-        optimizer: its name.
+        settings: of the optimizer, complete.
+        limits: how far the search was to go.
         directory: where it is kept.
         found: how many problems were tried, and what they did.
         way: from the smallest problem that fell in the search to what it was shrunk to, step by step.
         counterexample: the smallest problem that fell, or the smallest that was confirmed; None where none fell.
+        started: when.
+        search_seconds: wall time of searching and shrinking.
         seconds: wall time, confirmation included.
         interrupted: whether it was ended early.
     """
 
-    optimizer: str
+    settings: OptimizerSettings
+    limits: Limits
     directory: Path
     found: Found
     way: Sequence[Fall]
     counterexample: Counterexample | None
+    started: datetime
+    search_seconds: float
     seconds: float
     interrupted: bool
+
+    @property
+    def optimizer(self) -> str:
+        """Its name."""
+        return self.settings.name
 
     @property
     def failed(self) -> bool:
@@ -115,21 +132,30 @@ class Attack:
         """The smallest period at which anything fell, in the search or while it was shrunk."""
         return min((len(fall.slopes) for fall in (*self.found.fallen, *self.way)), default=None)
 
+    @functools.cached_property
+    def record(self) -> AttackRecord:
+        """What is kept of it."""
+        return AttackRecord(
+            optimizer=self.optimizer,
+            problems=self.found.problems,
+            falls=self.found.falls,
+            survives=self.found.survives,
+            unsettled=self.found.unsettled,
+            found=self.failed,
+            counterexample=self.counterexample.record() if self.counterexample else None,
+            smallest_period=self.smallest_period,
+            seconds=round(self.seconds, 3),
+            shrinking=[
+                Shrunk(problem=in_words(fall.slopes), period=len(fall.slopes), drift=fall.outward) for fall in self.way
+            ],
+            settings=self.settings,
+            limits=self.limits,
+            search_seconds=round(self.search_seconds, 3),
+            interrupted=self.interrupted,
+            started=self.started,
+            origin=Origin.here(),
+        )
+
     def document(self) -> dict[str, Any]:
         """What ``--json`` says of it."""
-        return {
-            "schema": SCHEMA,
-            "optimizer": self.optimizer,
-            "problems": self.found.problems,
-            "falls": self.found.falls,
-            "survives": self.found.survives,
-            "unsettled": self.found.unsettled,
-            "found": self.failed,
-            "counterexample": self.counterexample.document() if self.counterexample else None,
-            "smallest_period": self.smallest_period,
-            "seconds": round(self.seconds, 3),
-            "shrinking": [
-                {"problem": in_words(fall.slopes), "period": len(fall.slopes), "drift": fall.outward}
-                for fall in self.way
-            ],
-        }
+        return self.record.document()

@@ -7,12 +7,12 @@ which `amsgrad-exp run --config` repeats, and below ``counterexample/`` the reco
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from amsgrad_exp.attack.confirm import all_cases, confirm
@@ -59,7 +59,7 @@ def attack(target: Target, limits: Limits, out: Path, executor: Executor, watch:
         RunError, OSError: what was found could not be kept.
     """
     watch = watch or Watch()
-    begun = time.monotonic()
+    started, begun = datetime.now(UTC), time.monotonic()
     directory = out / target.settings.name / uuid.uuid4().hex
     directory.mkdir(parents=True)
     try:
@@ -76,15 +76,25 @@ def attack(target: Target, limits: Limits, out: Path, executor: Executor, watch:
         search.run()
         candidates = search.found.candidates()
         way = shrink(search, candidates[0], watch.shrunk) if candidates else []
+        searched = time.monotonic() - begun
         counterexample = _confirmed(target, _worth_confirming(way, candidates), directory, watch)
     except BaseException:
         with contextlib.suppress(OSError):
             directory.rmdir()  # where nothing was found yet
         raise
-    found, seconds = search.found, time.monotonic() - begun
-    interrupted = watch.should_stop()
-    result = Attack(target.settings.name, directory, found, way, counterexample, seconds, interrupted=interrupted)
-    write_atomically(directory / "attack.json", json.dumps(result.document(), indent=2).encode() + b"\n")
+    result = Attack(
+        settings=target.settings,
+        limits=limits,
+        directory=directory,
+        found=search.found,
+        way=way,
+        counterexample=counterexample,
+        started=started,
+        search_seconds=searched,
+        seconds=time.monotonic() - begun,
+        interrupted=watch.should_stop(),
+    )
+    result.record.write(directory)
     return result
 
 

@@ -64,7 +64,7 @@ def describe(attack: Attack, files: Sequence[Path] = ()) -> None:
         f"{found.problems:,} problems: {found.falls:,} fall, {found.survives:,} survive, "
         f"{found.unsettled:,} unsettled{smallest}",
     )
-    table.add_row("time", f"{attack.seconds:.1f} s")
+    table.add_row("time", f"{attack.seconds:.1f} s, {attack.search_seconds:.1f} s of them to search and to shrink")
     console.out.print(table)
     if counterexample:
         console.out.print("repeat amsgrad-exp run --config", shlex.quote(str(counterexample.config)), soft_wrap=True)

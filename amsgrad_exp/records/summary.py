@@ -6,7 +6,6 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
-import json
 import platform
 import subprocess
 from dataclasses import fields
@@ -27,7 +26,8 @@ from pydantic import (
 from amsgrad_exp import engines
 from amsgrad_exp.driver.result import Result
 from amsgrad_exp.errors import Damaged, NoSuchRun
-from amsgrad_exp.records.files import sha256, write_atomically
+from amsgrad_exp.records.document import read_document, write_document
+from amsgrad_exp.records.files import sha256
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
@@ -172,9 +172,7 @@ class Summary(BaseModel):
 
     def write(self, directory: Path) -> None:
         """Replace the directory's summary.json; its last key is the SHA-256 of the others."""
-        content = self.model_dump(mode="json", by_alias=True)
-        document = json.dumps(content | {"sha256": sha256(json.dumps(content).encode())}, indent=2)
-        write_atomically(directory / "summary.json", document.encode() + b"\n")
+        write_document(directory / "summary.json", self.model_dump(mode="json", by_alias=True))
 
     @classmethod
     def read(cls, directory: Path) -> Summary:
@@ -185,12 +183,8 @@ class Summary(BaseModel):
             Damaged: it is not what was written.
         """
         path = directory / "summary.json"
-        try:
-            content = dict(json.loads(path.read_bytes()))
-            digest = content.pop("sha256", None)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise Damaged(f"{path} is damaged: it is not a run's summary") from error
-        if digest != sha256(json.dumps(content).encode()):
+        content, has_checksum = read_document(path, "a run's summary")
+        if not has_checksum:
             raise Damaged(f"{path} is damaged: its checksum is wrong")
         if isinstance(content.get("schema"), int) and content["schema"] > SCHEMA:
             raise NoSuchRun(f"{directory} was written by a newer version of amsgrad-exp")

@@ -10,64 +10,180 @@ from typing import Any
 
 import altair as alt
 
+from amsgrad_exp.attack.record import AttackRecord, CounterexampleRecord
 from amsgrad_exp.attack.sequences import in_words
-from amsgrad_exp.errors import Damaged
-from amsgrad_exp.records.run import Run, list_runs
+from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
+from amsgrad_exp.problems.cycle import Cycle
+from amsgrad_exp.records.files import sha256
+from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.report import runs
 from amsgrad_exp.report.page import Page, Plot, as_csv, short
 from amsgrad_exp.report.style import CONFIGURATION
 from amsgrad_exp.verdict import WORDS
 
-KEYS = {"optimizer", "problems", "falls", "survives", "unsettled", "found", "counterexample", "smallest_period"}
-
-
 LONGEST_PROBLEM = 200  # characters, of a step of shrinking
+LONGEST_TITLE = 160
+MOST_NAMED = 5  # of runs that are lost
 
 
 def page(directory: Path) -> Page:
     """A page of an attack: the problem on which the optimizer fails, the iterate on it, and the runs that confirm it.
 
+    Runs that are missing or not what was recorded are not shown, and the page says so.
+
     Raises:
-        Damaged: a file is not what was written.
+        NoSuchRun: it was written by a newer version.
+        Damaged: attack.json is not what was written.
     """
-    document = _read(directory / "attack.json")
-    counterexample = document["counterexample"]
-    recorded = list_runs(directory)
-    shown = _one_of_each_schedule(recorded)
+    record = AttackRecord.read(directory)
+    example = record.counterexample
+    evidence = _evidence(directory, example) if example else Evidence((), ())
+    shown = _one_of_each_schedule(evidence.runs)
     base = runs.page(shown) if shown else Page("attack.html", "", "", (), {}, runs.NOTHING)
     plots, tables = list(base.plots), dict(base.tables)
-    if counterexample:
-        plots.insert(0, _slopes(counterexample["slopes"]))
-        tables["slopes"] = as_csv(["t", "slope"], enumerate(counterexample["slopes"]))
-    words = in_words(tuple(counterexample["slopes"])) if counterexample else None
-    shrinking = document.get("shrinking", [])
-    outcome = "a problem on which it fails" if document["found"] else "no fall confirmed"
+    if example:
+        plots.insert(0, _slopes(example.slopes))
+        tables["slopes"] = as_csv(["t", "slope"], enumerate(example.slopes))
+    words = in_words(example.slopes) if example else None
+    shrinking = [step.model_dump() for step in record.shrinking]
     return dataclasses.replace(
         base,
         template="attack.html",
-        title=f"{short(document['optimizer'])}: {outcome}",
-        lead=f"{document['problems']:,} problems tried in {document['seconds']:g} s",
+        title=short(f"{_attacked(record)}: {_outcome(record, evidence)}", LONGEST_TITLE),
+        lead=_lead(record),
         plots=plots,
         tables=tables,
         content={
             **base.content,
-            "attack": document,
+            "attack": record,
+            "said": _said(record, evidence),
+            "lost": evidence.lost,
             "words": words,
             "shrinking": [{**step, "problem": short(step["problem"], LONGEST_PROBLEM)} for step in shrinking],
             "shrunk_to_it": bool(shrinking) and shrinking[-1]["problem"] == words,
-            "confirming": [_confirming(run) for run in recorded],
+            "confirming": [_confirming(run) for run in evidence.runs],
+            "settings": _settings(record),
+            "id": directory.name,
         },
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise Damaged(f"{path} is damaged: it is not an attack's result") from error
-    if not isinstance(document, dict) or not document.keys() >= KEYS:
-        raise Damaged(f"{path} is damaged: it is not an attack's result")
-    return document
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What is left of the runs that confirm a counterexample, or were to.
+
+    Attributes:
+        runs: those that are what was recorded, in the order in which they were made.
+        lost: what is missing or damaged, in sentences.
+    """
+
+    runs: Sequence[Run]
+    lost: Sequence[str]
+
+
+def _evidence(directory: Path, example: CounterexampleRecord) -> Evidence:
+    folder = directory / "counterexample"
+    ids = example.runs
+    if ids is None:
+        ids = tuple(path.name for path in sorted(folder.glob("*")) if path.is_dir())
+    kept: list[Run] = []
+    gone: dict[str, list[str]] = {"missing": [], "damaged": []}
+    for run_id in ids:
+        try:
+            run = _checked(folder / run_id)
+        except NoSuchRun:
+            gone["missing"].append(run_id)
+        except (RunError, OSError):
+            gone["damaged"].append(run_id)
+        else:
+            if isinstance(run.trial.problem, Cycle) and run.trial.problem.slopes == example.slopes:
+                kept.append(run)
+            elif example.runs is not None:
+                gone["damaged"].append(run_id)
+    purpose = "confirmed it" if example.confirmed else "were to confirm it"
+    lost = [
+        f"Of {len(ids):,} runs that {purpose}, {len(some):,} {'is' if len(some) == 1 else 'are'} {how}: {_named(some)}."
+        for how, some in gone.items()
+        if some
+    ]
+    if example.runs is None and not ids:
+        lost.append(f"None of the runs that {purpose} is here.")
+    kept.sort(key=lambda run: run.summary.started)
+    return Evidence(kept, [*lost, *_config(directory, example)])
+
+
+def _checked(directory: Path) -> Run:
+    """A run whose files, its points included, are what was recorded; `read_run` leaves the points to who wants them."""
+    run = read_run(directory)
+    if not run.trusts(run.trace_bytes()):
+        raise Damaged(f"{directory / 'trace.csv'} is damaged: it is not what was recorded")
+    return run
+
+
+def _named(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - MOST_NAMED:,} more" if len(ids) > MOST_NAMED else ""
+    return ", ".join(run_id[:8] for run_id in ids[:MOST_NAMED]) + more
+
+
+def _config(directory: Path, example: CounterexampleRecord) -> list[str]:
+    """That counterexample.yaml does not repeat the first run, where that is so."""
+    path = directory / "counterexample.yaml"
+    if not path.is_file():
+        return ["counterexample.yaml, which repeats the first run, is missing."]
+    if example.config_sha256 is not None and sha256(path.read_bytes()) != example.config_sha256:
+        return ["counterexample.yaml is damaged: it is not what was recorded."]
+    return []
+
+
+def _settings(record: AttackRecord) -> dict[str, Any] | None:
+    """Those of the optimizer and how far the search was to go; None where the record does not know."""
+    if record.settings is None or record.limits is None:
+        return None
+    own = record.settings.model_dump(mode="json", exclude={"options", "name", "optimized_update"}, exclude_none=True)
+    options = {f"option {name}": json.dumps(value) for name, value in record.settings.options.items()}
+    limits = {f"limit: {name}": value for name, value in dataclasses.asdict(record.limits).items() if value is not None}
+    return {"optimizer": record.optimizer, **own, **options, **limits}
+
+
+def _attacked(record: AttackRecord) -> str:
+    """The optimizer with all of its settings, which tell one attack from another."""
+    name = short(record.optimizer)
+    if record.settings is None:
+        return name
+    own = record.settings.model_dump(include={"lr", "beta1", "beta2", "eps"}, exclude_none=True)
+    settings = {name: f"{value:g}" for name, value in own.items()} | record.settings.options
+    return f"{name} with {', '.join(f'{name} {value}' for name, value in settings.items())}"
+
+
+def _outcome(record: AttackRecord, evidence: Evidence) -> str:
+    if not record.found:
+        return "no fall confirmed"
+    return "a problem on which it fails" if evidence.runs else "a problem on which it failed, without its evidence"
+
+
+def _lead(record: AttackRecord) -> str:
+    tried = f"{record.problems:,} problems tried"
+    if record.search_seconds is None:
+        return f"{tried}; {record.seconds:.1f} s with all that was confirmed"
+    interrupted = ", then interrupted" if record.interrupted else ""
+    return f"{tried}, searched and shrunk for {record.search_seconds:.1f} s; {record.seconds:.1f} s in all{interrupted}"
+
+
+def _said(record: AttackRecord, evidence: Evidence) -> str:
+    """What came out, as far as there is evidence."""
+    example, one = record.counterexample, len(evidence.runs) == 1
+    if example is None:
+        if not record.falls + record.survives:
+            return "Nothing settled, so nothing can be said."
+        searched = "On none of the problems did the iterates drift to the worst point."
+        return f"{searched} That is what was searched, and proves nothing."
+    if not example.confirmed:
+        return "A suspect that is not confirmed, so no counterexample"
+    if not evidence.runs:
+        return "A counterexample when it was found, whose evidence is gone, so that it is to be confirmed anew"
+    runs = f"{len(evidence.runs):,} run{'' if one else 's'}"
+    left = f" that {'is' if one else 'are'} left" if evidence.lost else ""
+    return f"A counterexample, confirmed by {runs}{left}"
 
 
 def _one_of_each_schedule(recorded: Sequence[Run]) -> list[Run]:

@@ -29,15 +29,20 @@ def command(experiment: Mapping[str, Any]) -> str | None:
     words = ["amsgrad-exp", "run", "--problem", problem["name"]]
     for name, value in problem.items():
         words += ["--set", f"{name}={_constant(value)}"] if name != "name" else []
-    words += ["--optimizer", optimizer["name"]]
-    for name in SETTINGS:
-        words += [f"--{name}={optimizer[name]}"] if name in optimizer else []
-    for name, value in (optimizer.get("options") or {}).items():
-        words += ["--option", f"{name}={json.dumps(value)}"]
+    words += optimizer_words(optimizer)
     for name in FLAGS:
         words += [f"--{name.replace('_', '-')}={experiment[name]}"] if name in experiment else []
     words += ["--no-fast-forward"] if experiment.get("fast_forward") is False else []
     return shlex.join(words)
+
+
+def optimizer_words(optimizer: Mapping[str, Any]) -> list[str]:
+    """The words of a command that name an optimizer, as it is written in YAML, and set what it has."""
+    words = ["--optimizer", optimizer["name"]]
+    words += [f"--{name}={optimizer[name]}" for name in SETTINGS if name in optimizer]
+    for name, value in (optimizer.get("options") or {}).items():
+        words += ["--option", f"{name}={json.dumps(value)}"]
+    return words
 
 
 def _constant(value: object) -> str:

@@ -1,0 +1,50 @@
+"""JSON documents that carry a checksum of themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from amsgrad_exp.errors import Damaged
+from amsgrad_exp.records.files import sha256, write_atomically
+
+
+def write_document(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace a JSON file; its last key is the SHA-256 of the others.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    document = json.dumps({**content, "sha256": _checksum(content)}, indent=2)
+    write_atomically(path, document.encode() + b"\n")
+
+
+def read_document(path: Path, kind: str) -> tuple[dict[str, Any], bool]:
+    """Read it back.
+
+    Args:
+        path: of the file.
+        kind: what it is, for a message.
+
+    Returns:
+        What was written, and whether it had a checksum, which is then right.
+
+    Raises:
+        Damaged: it is no JSON object, or not what its checksum is of.
+        OSError: it cannot be read.
+    """
+    try:
+        content = dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Damaged(f"{path} is damaged: it is not {kind}") from error
+    if "sha256" not in content:
+        return content, False
+    if content.pop("sha256") != _checksum(content):
+        raise Damaged(f"{path} is damaged: its checksum is wrong")
+    return content, True
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(content).encode())

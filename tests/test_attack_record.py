@@ -1,0 +1,209 @@
+"""attack.json and the runs beside it: what of them is believed, and what their page says of what is lost."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amsgrad_exp.attack.record import AttackRecord
+from amsgrad_exp.attack.search import Limits
+from amsgrad_exp.attack.target import target
+from amsgrad_exp.errors import Damaged, NoSuchRun
+from amsgrad_exp.records.document import read_document, write_document
+from amsgrad_exp.report import attacks
+from amsgrad_exp.report.page import render
+from tests.conftest import CommandLine
+from tests.pages import FOLDER, Written, a_survivor, an_attack
+
+SINCE = {"settings", "limits", "search_seconds", "interrupted", "started", "origin"}  # there are checksums
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("attack")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(out))
+        return an_attack(out / "attacks")
+
+
+@pytest.fixture
+def attack(kept: Path, tmp_path: Path) -> Path:
+    """A copy to be damaged."""
+    return shutil.copytree(kept, tmp_path / "attacks" / "adam" / kept.name)
+
+
+def page(directory: Path) -> Written:
+    return Written(render(attacks.page(directory)))
+
+
+def older(directory: Path, **changes: Any) -> None:
+    """Make its record one from before there were checksums, with some keys changed; None takes one away."""
+    content, _ = read_document(directory / "attack.json", "")
+    example = {name: content["counterexample"][name] for name in content["counterexample"]}
+    del example["runs"], example["config_sha256"]
+    old = {name: value for name, value in content.items() if name not in SINCE} | {"counterexample": example} | changes
+    (directory / "attack.json").write_text(json.dumps({name: old[name] for name in old if old[name] != "nothing"}))
+
+
+def test_a_page_of_an_attack_has_its_problem_and_its_runs(attack: Path) -> None:
+    made, record = page(attack), AttackRecord.read(attack)
+    assert record.counterexample
+    assert [float(row["slope"]) for row in made.tables["slopes"]] == list(record.counterexample.slopes)
+    assert made.facts["falls"] == ["7"]
+    assert "A counterexample, confirmed by 2 runs: on [−1, 1]" in made.text
+    assert "96 once, −1 ninety-five times" in made.text
+    assert {point["curve"] for point in made.tables["points"]} == {"1", "2"}
+    assert "−250 once, 1 for 200 steps" in made.text
+    assert "The last was not confirmed" not in made.text
+    record.model_copy(update={"shrinking": record.shrinking[:1]}).write(attack)
+    assert "The last was not confirmed" in page(attack).text
+    record.model_copy(update={"shrinking": ()}).write(attack)
+    assert "How it was shrunk" not in page(attack).text
+
+
+def test_a_page_says_what_was_attacked_and_how_to_repeat_it(attack: Path) -> None:
+    made = page(attack)
+    assert "1,000 problems tried, searched and shrunk for 6.0 s; 18.9 s in all" in made.text
+    assert made.facts["limit: max_period"] == ["4,096"]
+    assert made.facts["option dialect"] == ['"torch"']
+    assert made.facts["attack"] == ["1234abcd"]
+    assert {"python", "numpy", "code"} < made.facts.keys()
+    said = "amsgrad-exp attack --optimizer adam --lr=0.001 --beta1=0.9 --beta2=0.999 --eps=1e-08 --option"
+    assert f"{said} 'dialect=\"torch\"' --seconds=6.0 --max-period=4096 --seed=0" in made.text
+
+
+def test_attacks_with_other_settings_have_other_headings(tmp_path: Path) -> None:
+    settings = [target("adam", {"beta2": beta2}).settings for beta2 in (0.9, 0.99)]
+    survivors = [a_survivor(tmp_path / str(number), settings=own) for number, own in enumerate(settings)]
+    first, second = (attacks.page(directory).title for directory in survivors)
+    assert first != second
+    assert "beta2 0.9," in first
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "proves nothing"),
+        ({"survives": 0, "unsettled": 1000}, "Nothing settled, so nothing can be said."),
+        ({"interrupted": True}, "18.9 s in all, then interrupted"),
+        ({"limits": Limits(problems=1000)}, "--problems=1000"),
+    ],
+)
+def test_a_page_of_what_survives_says_what_was_tried(given: dict[str, Any], said: str, tmp_path: Path) -> None:
+    made = page(a_survivor(tmp_path, **given))
+    assert said in made.text
+    assert "amsgrad-exp attack --optimizer adam" in made.text
+
+
+def test_a_flipped_bit_is_damage(attack: Path, in_process: CommandLine) -> None:
+    path = attack / "attack.json"
+    content, read = path.read_bytes(), AttackRecord.read(attack)
+    for at in random.Random(6).sample(range(len(content)), 300):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
+        try:
+            assert AttackRecord.read(attack) == read  # 1e-08 and 1E-08 are one
+        except Damaged:
+            continue
+    path.write_bytes(content.replace(b'"confirmed"', b'"coofirmed"'))
+    failed = in_process("report", "1234")
+    assert (failed.returncode, failed.stderr) == (1, f"amsgrad-exp: {path} is damaged: its checksum is wrong\n")
+    path.write_bytes(content.replace(b'"sha256"', b'"sha257"'))
+    with pytest.raises(Damaged, match="its checksum is wrong"):
+        AttackRecord.read(attack)
+
+
+def test_a_record_from_before_there_were_checksums_is_read(attack: Path) -> None:
+    older(attack)
+    made = page(attack)
+    assert "A counterexample, confirmed by 2 runs" in made.text
+    assert "This record is from before attacks kept their settings" in made.text
+    assert "1,000 problems tried; 18.9 s with all that was confirmed" in made.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seconds": None},
+        {"seconds": "nothing"},
+        {"problems": "x"},
+        {"falls": 5},
+        {"found": False},
+        {"counterexample": {}},
+        {"counterexample": None},
+        {"schema": 0},
+    ],
+    ids=str,
+)
+def test_what_does_not_add_up_is_damage(changes: dict[str, Any], attack: Path, in_process: CommandLine) -> None:
+    older(attack, **changes)
+    failed = in_process("report", "1234")
+    path = attack / "attack.json"
+    assert (failed.returncode, failed.stderr) == (1, f"amsgrad-exp: {path} is damaged: it is not an attack's result\n")
+
+
+def test_a_record_of_a_newer_version_is_not_damaged(attack: Path) -> None:
+    content, _ = read_document(attack / "attack.json", "")
+    write_document(attack / "attack.json", content | {"schema": 2})
+    with pytest.raises(NoSuchRun, match="newer version"):
+        AttackRecord.read(attack)
+
+
+def half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda run: half(run / "summary.json"), "Of 2 runs that confirmed it, 1 is damaged"),
+        (lambda run: half(run / "trace.csv"), "Of 2 runs that confirmed it, 1 is damaged"),
+        (lambda run: half(run / "experiment.yaml"), "Of 2 runs that confirmed it, 1 is damaged"),
+        (lambda run: (run / "summary.json").unlink(), "Of 2 runs that confirmed it, 1 is missing"),
+        (shutil.rmtree, "Of 2 runs that confirmed it, 1 is missing"),
+    ],
+)
+def test_a_run_that_is_lost_is_said_to_be(damage: Callable[[Path], object], said: str, attack: Path) -> None:
+    record = AttackRecord.read(attack)
+    assert record.counterexample
+    assert record.counterexample.runs
+    lost = record.counterexample.runs[0]
+    damage(attack / FOLDER / lost)
+    made = page(attack)
+    assert f"{said}: {lost[:8]}." in made.text
+    assert "A counterexample, confirmed by 1 run that is left" in made.text
+
+
+def test_a_run_of_another_problem_is_no_evidence(attack: Path) -> None:
+    record = AttackRecord.read(attack)
+    assert record.counterexample
+    other = record.counterexample.model_copy(update={"slopes": (97, *[-1] * 95)})
+    record.model_copy(update={"counterexample": other}).write(attack)
+    assert "Of 2 runs that confirmed it, 2 are damaged" in page(attack).text
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_counterexample_without_its_runs_is_not_said_to_be_confirmed(old: bool, attack: Path) -> None:
+    if old:
+        older(attack)
+    shutil.rmtree(attack / FOLDER)
+    made = page(attack)
+    assert "A counterexample, confirmed" not in made.text
+    assert "whose evidence is gone" in made.text
+    assert ("None of the runs that confirmed it is here." if old else "Of 2 runs that confirmed it, 2 are missing") in (
+        made.text
+    )
+    assert attacks.page(attack).title.endswith("a problem on which it failed, without its evidence")
+
+
+def test_an_experiment_that_no_longer_repeats_it_is_said(attack: Path) -> None:
+    assert "counterexample.yaml is" not in page(attack).text
+    half(attack / "counterexample.yaml")
+    assert "counterexample.yaml is damaged: it is not what was recorded." in page(attack).text
+    (attack / "counterexample.yaml").unlink()
+    assert "counterexample.yaml, which repeats the first run, is missing." in page(attack).text
