@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -342,6 +343,13 @@ def test_an_unfolded_cell_makes_neither_page_nor_matrix_wider(opened: Opened, wi
     assert page.evaluate("document.documentElement.scrollWidth") == 700
 
 
+def labels(axis: Locator) -> list[tuple[str, Any]]:
+    """The labels of an axis that are seen, and where."""
+    shown = [text for text in axis.locator("text").all() if text.get_attribute("opacity") != "0"]
+    boxes = [(text.text_content() or "", text.bounding_box()) for text in shown]
+    return [(text, box) for text, box in boxes if box]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_an_attack_shows_its_slopes_and_its_curves(opened: Opened, width: int) -> None:
     page = opened("attack", width)
@@ -354,6 +362,13 @@ def test_an_attack_shows_its_slopes_and_its_curves(opened: Opened, width: int) -
     assert steep["height"] > 2 * shallow["height"] > 2
     assert tooltip(page, bars.first) == {"t": "0", "slope": "96"}
     expect(page.locator("#points g.mark-line.role-mark path")).to_have_count(4)
+    across, up = (labels(page.locator("#slopes g.role-axis-label").nth(number)) for number in (0, 1))
+    assert [float(text.replace(",", "")) for text, _ in across] == list(range(0, 96 + 1, int(across[1][0])))
+    assert all(box["x"] + box["width"] < other["x"] for (_, box), (_, other) in itertools.pairwise(across))
+    assert {text for text, _ in up} == {"96", "0", "−1"}
+    frame = page.locator("#slopes g.concat_0_group path.background").first.bounding_box()
+    assert frame
+    assert steep["y"] > frame["y"] + 1
     steps = [row.locator("td").all_inner_texts() for row in page.locator("#shrinking tbody tr").all()]
     assert steps == [
         ["0", "201", "0.1250", "−250 once, 1 for 200 steps, x* = 1"],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
+import numpy as np
 
 from amsgrad_exp.attack.record import AttackRecord, CounterexampleRecord
 from amsgrad_exp.attack.sequences import in_words
@@ -24,6 +25,9 @@ from amsgrad_exp.verdict import WORDS
 LONGEST_PROBLEM = 200  # characters, of a step of shrinking
 LONGEST_TITLE = 160
 MOST_NAMED = 5  # of runs that are lost
+BAR = "#0072B2"
+MARGIN = 0.06  # of the height, above and below the bars
+MOST_LABELLED = 8  # different slopes, 0 included
 
 
 def page(directory: Path) -> Page:
@@ -215,15 +219,27 @@ def _confirming(run: Run) -> dict[str, Any]:
 
 def _slopes(slopes: Sequence[int]) -> Plot:
     """The slopes over one period, as bars whose axis shows 1 and −1000 alike."""
+    different = {*slopes, 0}
+    labelled = different if len(different) <= MOST_LABELLED else {min(different), 0, max(different)}
     data = alt.NamedData("slopes", format=alt.CsvDataFormat(type="csv", parse={"t": "number", "slope": "number"}))
     bars = (
         alt.Chart(data)
         .transform_calculate(end="datum.t + 1")
-        .mark_bar(color="#0072B2", aria=False)
+        .mark_bar(color=BAR, stroke=BAR, strokeWidth=1, aria=False)  # seen, however narrow
         .encode(
-            x=alt.X("t:Q", title="step t of one period", scale=alt.Scale(domain=[0, len(slopes)], nice=False)),
+            x=alt.X(
+                "t:Q",
+                title="step t of one period",
+                scale=alt.Scale(domain=[0, len(slopes)], nice=False),
+                axis=alt.Axis(format=",d", tickMinStep=1, tickCount=8),
+            ),
             x2="end",
-            y=alt.Y("slope:Q", title=None, scale=alt.Scale(type="symlog")),
+            y=alt.Y(
+                "slope:Q",
+                title=None,
+                scale=alt.Scale(type="symlog", domain=_beyond(min(different), max(different)), nice=False),
+                axis=alt.Axis(values=sorted(labelled, key=abs, reverse=True), format=",d"),  # 0 gives way to others
+            ),
             y2=alt.Y2Datum(0),
             tooltip=["t:N", "slope:N"],
         )
@@ -231,3 +247,11 @@ def _slopes(slopes: Sequence[int]) -> Plot:
     )
     words = f"One period of the problem, {len(slopes):,} steps: {short(in_words(tuple(slopes)), 300)}."
     return Plot("slopes", "The counterexample", {**alt.concat(bars).to_dict(), "config": CONFIGURATION}, words, 1)
+
+
+def _beyond(low: int, high: int) -> list[float]:
+    """A domain with a margin on either side, as the scale sees it: symlog is sign(s)·log(1 + |s|)."""
+    ends = np.sign([low, high]) * np.log1p(np.abs([low, high]))
+    ends += MARGIN * (ends[1] - ends[0]) * np.array([-1, 1])
+    wider: list[float] = (np.sign(ends) * np.expm1(np.abs(ends))).tolist()
+    return wider
