@@ -19,7 +19,7 @@ from amsgrad_exp.records.document import read_document, write_document
 from amsgrad_exp.report import attacks
 from amsgrad_exp.report.page import render
 from tests.conftest import CommandLine
-from tests.pages import FOLDER, Written, a_survivor, an_attack
+from tests.pages import FOLDER, Written, a_survivor, an_attack, recorded
 
 SINCE = {"settings", "limits", "search_seconds", "interrupted", "started", "origin"}  # there are checksums
 
@@ -177,6 +177,17 @@ def test_a_run_that_is_lost_is_said_to_be(damage: Callable[[Path], object], said
     made = page(attack)
     assert f"{said}: {lost[:8]}." in made.text
     assert "A counterexample, confirmed by 1 run that is left" in made.text
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_runs_of_a_suspect_before_it_are_not_shown(old: bool, attack: Path) -> None:
+    """What is not confirmed leaves its runs beside those of what then is."""
+    constants = {"slopes": (5, *[-1] * 4)}
+    recorded(attack, "adam", problem="cycle", constants=constants, schedule="constant", name=FOLDER)
+    if old:
+        older(attack)
+    assert "A counterexample, confirmed by 2 runs:" in page(attack).text
+    assert page(attack).facts["slopes"] == ["96.0,-1.0x95"]
 
 
 def test_a_run_of_another_problem_is_no_evidence(attack: Path) -> None:
