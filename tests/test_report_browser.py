@@ -364,7 +364,7 @@ def test_an_attack_shows_its_slopes_and_its_curves(opened: Opened, width: int) -
     expect(page.locator("#points g.mark-line.role-mark path")).to_have_count(4)
     across, up = (labels(page.locator("#slopes g.role-axis-label").nth(number)) for number in (0, 1))
     assert [float(text.replace(",", "")) for text, _ in across] == list(range(0, 96 + 1, int(across[1][0])))
-    assert all(box["x"] + box["width"] < other["x"] for (_, box), (_, other) in itertools.pairwise(across))
+    assert all(box["x"] + box["width"] + 3 < other["x"] for (_, box), (_, other) in itertools.pairwise(across))
     assert {text for text, _ in up} == {"96", "0", "−1"}
     frame = page.locator("#slopes g.concat_0_group path.background").first.bounding_box()
     assert frame

@@ -231,7 +231,7 @@ def _slopes(slopes: Sequence[int]) -> Plot:
                 "t:Q",
                 title="step t of one period",
                 scale=alt.Scale(domain=[0, len(slopes)], nice=False),
-                axis=alt.Axis(format=",d", tickMinStep=1, tickCount=8),
+                axis=alt.Axis(format=",d", tickMinStep=1, tickCount=8, labelFlush=False, labelSeparation=6),
             ),
             x2="end",
             y=alt.Y(
