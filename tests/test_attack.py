@@ -130,6 +130,21 @@ def test_an_optimizer_that_never_moves_is_refused() -> None:
         measure(target("tests.optimizers.Still").make_lanes, [(3, -1, -1), (5, -2)])
 
 
+@pytest.mark.parametrize(("asked", "known"), [(0, False), (2, False), (6, True)])
+def test_what_has_settled_when_time_runs_out_is_known(asked: int, known: bool) -> None:
+    """T is 2048, 4096, 8192, …, and it is asked before every 2048 steps; after the third T a drift may have settled."""
+    answers = iter([False] * asked)
+    sequences = [(9, -1, -1), (-9, 1, 1), (74, *[-1] * 73), (150, *[-1] * 73)]
+    adam = target("adam").make_lanes
+    measured = measure(adam, sequences, 2048, should_stop=lambda: next(answers, True))
+    assert (measured is not None) == known
+    if measured is not None:
+        assert measured.steps == 8192
+        in_the_end = measure(adam, sequences, 2048)
+        assert in_the_end is not None
+        assert set(np.flatnonzero(measured.settled)) <= set(np.flatnonzero(in_the_end.settled))
+
+
 def test_lanes_of_torch_and_of_the_compiled_loop_see_the_same() -> None:
     sequences = families(24)[::120]
     compiled, torch = (target(name).make_lanes for name in ("adam", "torch.optim.Adam"))

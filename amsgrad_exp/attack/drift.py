@@ -66,7 +66,7 @@ def measure(
         should_stop: asked every `PIECE` steps.
 
     Returns:
-        What was seen; None where it was to stop.
+        What was seen, where it was to stop up to there; None where nothing had settled yet.
 
     Raises:
         RunFailed: the optimizer raised, made an x that is not a finite number, or moved no x.
@@ -78,6 +78,7 @@ def measure(
     while steps < 2 * lengths.max():
         steps *= 2
     before = np.full((2, len(lengths)), np.nan)
+    seen: Measured | None = None
     for doubling in range(doublings + 1):
         steps = steps * 2 if doubling else steps
         whole = lengths * np.maximum(1, steps // WINDOW // lengths)
@@ -85,7 +86,7 @@ def measure(
         moved, travelled = np.zeros((2, len(lengths)))
         while done < steps:
             if should_stop():
-                return None
+                return seen
             done = min(steps, done + PIECE)
             sums = lanes.advance(done, end - whole, end)
             moved, travelled = moved + sums[0], travelled + sums[1]
@@ -97,7 +98,9 @@ def measure(
                 np.abs(before[0] - before[1]) <= CHANGE_BEFORE * np.abs(before[0])
             )
         settled &= (outward <= -LEAST_DRIFT) | (outward >= LEAST_FALL)
+        if settled.any() or doubling == doublings:
+            seen = Measured(sequences, np.nan_to_num(outward), travelled / whole, settled, steps)
         if settled.mean() >= SETTLED_SHARE:
             break
         before = np.array([outward, before[0]])
-    return Measured(sequences, np.nan_to_num(outward), travelled / whole, settled, steps)
+    return seen

@@ -186,17 +186,15 @@ class Search:
         return [every[i] for i in np.linspace(0, len(every) - 1, most).astype(int)]
 
     def measured(self, sequences: Sequence[Slopes], doublings: int = 4) -> Iterator[Measured]:
-        """What is seen of sequences, batch by batch; of fewer where it is over."""
+        """What is seen of sequences, batch by batch; of fewer, or less, where it is over."""
         by_period = sorted(dict.fromkeys(sequences), key=len)
         batches = [by_period[i : i + self.at_once] for i in range(0, len(by_period), self.at_once)]
         look = functools.partial(measure, first=self.first, doublings=doublings, should_stop=self.over)
         pending = [self.executor.submit(look, self.make_lanes, batch) for batch in batches]
         try:
             for future in pending:
-                measured = self._result(future)
-                if measured is None:
-                    break
-                yield measured
+                if measured := self._result(future):
+                    yield measured
         finally:
             for future in pending:  # those under way ask themselves whether it is over
                 future.cancel()
@@ -207,7 +205,7 @@ class Search:
                 return future.result(STOP_SECONDS)
             except NotYet:
                 self.on_found(self.found)
-        return future.result() if future.done() and not future.cancelled() else None
+        return None if future.cancel() else future.result()  # soon: what is under way asks whether it is over
 
     def _enough(self) -> bool:
         return self.limits.problems is not None and self.found.problems >= self.limits.problems
