@@ -28,7 +28,7 @@ smoke: $(VENV)/installed-run  ## seconds: reduced steps, checked verdicts
 	$(BIN)/amsgrad-exp verify last
 
 soak: $(VENV)/installed-dev  ## many more random kills than in the test suite
-	AMSGRAD_EXP_KILLS=300 $(BIN)/pytest tests/test_kills.py tests/test_sweep.py
+	AMSGRAD_EXP_KILLS=300 $(BIN)/pytest tests/test_kills.py tests/test_sweep_processes.py
 
 bench: $(VENV)/installed-bench  ## speed against peers, side by side in one run
 	$(BIN)/python -m benchmarks

@@ -15,19 +15,19 @@ from pydantic import (
     FiniteFloat,
     NonNegativeInt,
     PositiveInt,
-    ValidationError,
     field_serializer,
     model_validator,
 )
 
 from amsgrad_exp.attack.search import Limits
-from amsgrad_exp.errors import Damaged, NoSuchRun
-from amsgrad_exp.records.document import read_document, write_document
+from amsgrad_exp.errors import Damaged
+from amsgrad_exp.records.document import read_document, validated, write_document
 from amsgrad_exp.records.summary import Origin
 from amsgrad_exp.spec.command import optimizer_words
 from amsgrad_exp.spec.optimizer import OptimizerSettings
 
 SCHEMA = 1
+KIND = "an attack's result"
 
 RunId = Annotated[str, Field(pattern=r"^\w[\w-]*$")]
 
@@ -159,12 +159,7 @@ class AttackRecord(BaseModel):
             Damaged: it is not what was written.
         """
         path = directory / "attack.json"
-        content, has_checksum = read_document(path, "an attack's result")
+        content, has_checksum = read_document(path, KIND)
         if not has_checksum and "origin" in content:
             raise Damaged(f"{path} is damaged: its checksum is wrong")
-        if isinstance(content.get("schema"), int) and content["schema"] > SCHEMA:
-            raise NoSuchRun(f"{directory} was written by a newer version of amsgrad-exp")
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise Damaged(f"{path} is damaged: it is not an attack's result") from error
+        return validated(cls, content, path, KIND, SCHEMA)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from amsgrad_exp.errors import Damaged
+from pydantic import BaseModel, ValidationError
+
+from amsgrad_exp.errors import Damaged, NoSuchRun
 from amsgrad_exp.records.files import sha256, write_atomically
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def write_document(path: Path, content: Mapping[str, Any]) -> None:
@@ -44,6 +48,21 @@ def read_document(path: Path, kind: str) -> tuple[dict[str, Any], bool]:
     if content.pop("sha256") != _checksum(content):
         raise Damaged(f"{path} is damaged: its checksum is wrong")
     return content, True
+
+
+def validated(model: type[Model], content: Mapping[str, Any], path: Path, kind: str, schema: int) -> Model:
+    """What a document says, of a schema that is known.
+
+    Raises:
+        NoSuchRun: it was written by a newer version.
+        Damaged: it is not what the model has.
+    """
+    if isinstance(content.get("schema"), int) and content["schema"] > schema:
+        raise NoSuchRun(f"{path.parent} was written by a newer version of amsgrad-exp")
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise Damaged(f"{path} is damaged: it is not {kind}") from error
 
 
 def _checksum(content: Mapping[str, Any]) -> str:

@@ -18,21 +18,21 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
-    ValidationError,
     model_serializer,
     model_validator,
 )
 
 from amsgrad_exp import engines
 from amsgrad_exp.driver.result import Result
-from amsgrad_exp.errors import Damaged, NoSuchRun
-from amsgrad_exp.records.document import read_document, write_document
+from amsgrad_exp.errors import Damaged
+from amsgrad_exp.records.document import read_document, validated, write_document
 from amsgrad_exp.records.files import sha256
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
 
 SCHEMA = 1
+KIND = "a run's summary"
 PACKAGE = Path(__file__).parent.parent
 RESULT_FIELDS = tuple(field.name for field in fields(Result))
 PACKAGES = ("amsgrad-exp", "labml", "llvmlite", "numba", "numpy", "torch")
@@ -183,12 +183,7 @@ class Summary(BaseModel):
             Damaged: it is not what was written.
         """
         path = directory / "summary.json"
-        content, has_checksum = read_document(path, "a run's summary")
+        content, has_checksum = read_document(path, KIND)
         if not has_checksum:
             raise Damaged(f"{path} is damaged: its checksum is wrong")
-        if isinstance(content.get("schema"), int) and content["schema"] > SCHEMA:
-            raise NoSuchRun(f"{directory} was written by a newer version of amsgrad-exp")
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise Damaged(f"{path} is damaged: it is not a run's summary") from error
+        return validated(cls, content, path, KIND, SCHEMA)
