@@ -7,6 +7,7 @@ run is a tile of one, whose state it keeps in registers.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from numba.extending import overload, register_jitable
 import amsgrad_exp
 from amsgrad_exp import arithmetic
 from amsgrad_exp.engines.intrinsics import flush_subnormals, restore_subnormals, stack_tile
+from amsgrad_exp.engines.loop_cache import LoopCache
 from amsgrad_exp.rules.base import Rule
 
 
@@ -47,11 +49,9 @@ def _converter(dtype: Any) -> Callable[..., Any]:
 
 def compile_loop(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a loop for use without the GIL, cached on disk wherever a cache can be kept."""
-    compiled: Callable[..., Any]
-    try:
-        compiled = njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # Numba found no writable place for a cache: compile in every process
-        compiled = njit(nogil=True, error_model="numpy")(function)
+    compiled: Callable[..., Any] = njit(nogil=True, error_model="numpy")(function)
+    with contextlib.suppress(RuntimeError):  # there is no writable place for a cache: compile in every process
+        compiled._cache = LoopCache(function)  # type: ignore[attr-defined]
     return compiled
 
 
