@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo site test agreement gauntlet lint smoke soak bench figures field attacks clean
+.PHONY: demo dist site test agreement gauntlet lint smoke soak bench figures field attacks clean
 
 demo: $(VENV)/installed-run  ## the paper's experiment at full length
 	$(BIN)/amsgrad-exp compare
@@ -44,6 +44,14 @@ attacks: $(VENV)/installed-run  ## the table of docs/attack.md: every optimizer 
 
 site: $(VENV)/installed-dev  ## docs/site/, pages of the experiments for any static host; minutes
 	$(BIN)/python docs/site.py
+
+dist: $(VENV)/installed-dev  ## the wheel and the source archive, and the wheel tried in an empty environment
+	rm -rf dist build
+	$(BIN)/python -m build --quiet
+	empty=$$(mktemp -d) && trap 'rm -rf "$$empty"' EXIT && \
+	  $(PYTHON) -m venv $$empty/venv && \
+	  $$empty/venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl && \
+	  cd $$empty && venv/bin/amsgrad-exp compare --expect adam=worst --expect amsgrad=optimum
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
