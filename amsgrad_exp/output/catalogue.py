@@ -21,11 +21,11 @@ def choices(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     rows: list[tuple[str, ...]]
     if kind == "optimizers":
         rows = [(name, known.summary, known.source, defaults(known.options)) for name, known in OPTIMIZERS.items()]
-        return ("optimizer", "what x moves by", "source", "options"), [*rows, IMPORTED]
+        return ("optimizer", "update", "source", "options"), [*rows, IMPORTED]
     if kind == "problems":
         rows = [(name, first_line(known), known.source, defaults(known)) for name, known in PROBLEMS.items()]
-        return ("problem", "its losses", "source", "constants"), rows
-    return ("schedule", "its step sizes"), [(name, first_line(known)) for name, known in SCHEDULES.items()]
+        return ("problem", "losses", "source", "constants"), rows
+    return ("schedule", "step sizes"), [(name, first_line(known)) for name, known in SCHEDULES.items()]
 
 
 def defaults(model: type[BaseModel]) -> str:

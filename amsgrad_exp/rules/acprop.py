@@ -13,9 +13,9 @@ from amsgrad_exp.rules.mean import GRADIENT
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: Any) -> Any:
-    """Move by α_t·g/(√(s/(1 − β2^{t−1})) + ε) with s = s_{t−1} + ε, then s_t = β2·s + (1 − β2)·(g − m_t)².
+    """The update α_t·g/(√(s/(1 − β2^{t−1})) + ε) with s = s_{t−1} + ε, then s_t = β2·s + (1 − β2)·(g − m_t)².
 
-    c is √(1 − β2^{t−1}), and 0 for the first step, which moves by α_t·g.
+    c is √(1 − β2^{t−1}), and 0 for the first step, whose update is α_t·g.
     """
     m = h.beta1 * exp_avg + h.one_minus_beta1 * g
     fresh = h.one_minus_beta2 * (g - m) * (g - m)
@@ -26,12 +26,12 @@ def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: Any) -> An
 
 
 def delayed(t: Any, scale: Any, h: Any, power2: Any) -> Any:
-    """√(1 − β2^{t−1}), t counted from 1; carried is the power of the step to come."""
+    """√(1 − β2^{t−1}), t counted from 1. The power of the next step is carried."""
     return scale, (sqrt(1.0 - power2),), (decayed(power2, h.beta2),)
 
 
 def drift(slopes: Floats, h: Hyper) -> Floats:
-    """D = Σ_j s_j/(√v_{j−1} + ε), v of g − m; what is added at every step comes to ε/(1 − β2)."""
+    """D = Σ_j s_j/(√v_{j−1} + ε), v of g − m; the ε that each step adds to s adds up to ε/(1 − β2)."""
     m = steady_state(slopes, h.beta1)
     v = steady_state((alongside(slopes, m) - m) ** 2, h.beta2)
     before = np.roll(v, 1, axis=0) + h.eps / h.one_minus_beta2
@@ -43,14 +43,15 @@ RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_var": 0.0}, delayed, (1.0,), drift
 
 OPTIMIZER = Optimizer(
     title="ACProp",
-    summary="AdaBelief's variance up to the step before, under the slope itself",
+    summary="the gradient over the root of AdaBelief's variance of the step before",
     lines=(
         "m_t and s_t as AdaBelief's",
         "x_{t+1} = x_t − α_t·g_t/(√((s_{t−1} + ε)/(1 − β2^{t−1})) + ε), by α_1·g_1 at first",
     ),
     remarks=(
-        "optax takes g_t − m_{t−1} for s_t, the authors' code, as here, g_t − m_t; the numerator is g_t in both.",
-        "The released code can rectify as RAdam does; here it does not.",
+        "optax computes s_t from g_t − m_{t−1}. The authors' code and this project compute it from g_t − m_t. The "
+        "numerator is g_t in all of them.",
+        "The released code can rectify as RAdam does. The rule here does not.",
     ),
     source="Zhuang et al. 2021, as released",
     claim=Claim(

@@ -14,14 +14,14 @@ from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: Any) -> Any:
-    """s_t = β2·s + (1 − β2)·(g − m_t)² + ε, move by α_t·m̂_t/(√ŝ_t + ε); c is √(1 − β2^t)."""
+    """s_t = β2·s + (1 − β2)·(g − m_t)² + ε, and the update α_t·m̂_t/(√ŝ_t + ε); c is √(1 − β2^t)."""
     m = h.beta1 * exp_avg + h.one_minus_beta1 * g
     s = h.beta2 * exp_avg_var + h.one_minus_beta2 * (g - m) * (g - m) + h.eps
     return a * m / (sqrt(s) / c[0] + h.eps), (m, s)
 
 
 def drift(slopes: Floats, h: Hyper) -> Floats:
-    """D = Σ_j m_j/(√s_j + ε); what is added at every step comes to ε/(1 − β2)."""
+    """D = Σ_j m_j/(√s_j + ε). The ε that each step adds to s adds up to ε/(1 − β2)."""
     m = steady_state(slopes, h.beta1)
     s = steady_state((alongside(slopes, m) - m) ** 2, h.beta2) + h.eps / h.one_minus_beta2
     total: Floats = np.sum(m / (np.sqrt(s) + h.eps), axis=0)
@@ -34,17 +34,16 @@ RULE = Rule(
 
 OPTIMIZER = Optimizer(
     title="AdaBelief",
-    summary="Adam with the variance of slopes around their mean for their square",
+    summary="Adam that divides by the root of the gradient's variance around m",
     lines=(
         "m_t as Adam's",
         "s_t = β2·s_{t−1} + (1 − β2)·(g_t − m_t)² + ε",
         "x_{t+1} = x_t − α_t·m_t/(1 − β1^t)/(√(s_t/(1 − β2^t)) + ε)",
     ),
     remarks=(
-        "The authors' package rectifies as RAdam does unless told not to; optax and, in version 4.1, "
-        "pytorch_optimizer do not.",
-        "ε is added at every step and comes to ε/(1 − β2). At β1 = 0, g_t = m_t, and that is all there is: "
-        "SGD with step size α/(√(ε/(1 − β2)) + ε).",
+        "The authors' package rectifies as RAdam does unless told not to. optax and pytorch_optimizer 4.1 do not.",
+        "ε is added to s at every step and adds up to ε/(1 − β2). With β1 = 0, g_t = m_t, so that this sum is all of "
+        "s: the rule is then SGD with step size α/(√(ε/(1 − β2)) + ε).",
     ),
     source="Zhuang et al. 2020, Algorithm 2",
     claim=Claim(

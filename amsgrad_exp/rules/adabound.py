@@ -16,7 +16,7 @@ from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class AdaBoundOptions(Options):
-    """The step size that the bounds close in on, and how fast."""
+    """The step size that both bounds converge to, and how fast they do."""
 
     final_lr: Annotated[Number, Field(gt=0)] = 0.1
     gamma: Annotated[Number, Field(gt=0)] = 1e-3
@@ -36,15 +36,15 @@ class AdaBoundHyper(NamedTuple):
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
-    """Move by clip(α_t/(√v_t + ε), l_t, u_t)·m_t; α_t has both of Adam's corrections; c is (l_t, u_t)."""
+    """The update clip(α_t/(√v_t + ε), l_t, u_t)·m_t. α_t has both of Adam's corrections; c is (l_t, u_t)."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     return minimum(maximum(a / (sqrt(v) + h.eps), c[0]), c[1]) * m, (m, v)
 
 
 def bounds(t: Any, scale: Any, h: Any, power1: Any, power2: Any, unsettled: Any) -> Any:
-    """l_t = F·(1 − 1/(γt + 1)) and u_t = F·(1 + 1/(γt)), t counted from 1, F the final step size by α_t/α.
+    """l_t = F·(1 − 1/(γt + 1)) and u_t = F·(1 + 1/(γt)), t counted from 1, with F = final_lr·α_t/α.
 
-    They never settle.
+    They never become constant.
     """
     final, length = h.final_lr * scale, h.gamma * (t + 1)
     scale, _, (power1, power2) = bias_corrected(t, scale, h, power1, power2)
@@ -52,7 +52,7 @@ def bounds(t: Any, scale: Any, h: Any, power1: Any, power2: Any, unsettled: Any)
 
 
 def drift(slopes: Floats, h: AdaBoundHyper) -> Floats:
-    """D = Σ_j s_j·F/α once t is large: of the sign of Σ_j s_j."""
+    """D = Σ_j s_j·F/α for large t. It has the sign of Σ_j s_j."""
     total: Floats = np.sum(slopes) * np.asarray(h.final_lr) / h.lr
     return total
 
@@ -63,14 +63,15 @@ RULE = Rule(
 
 OPTIMIZER = Optimizer(
     title="AdaBound",
-    summary="Adam whose step sizes are clipped to bounds that close in on SGD's",
+    summary="Adam whose step sizes are clipped to bounds that converge to SGD's",
     lines=(
         "m_t and v_t as Adam's, F_t = final_lr·α_t/α, l_t = F_t·(1 − 1/(γt + 1)), u_t = F_t·(1 + 1/(γt))",
         "η_t = clip(α_t·√(1 − β2^t)/(1 − β1^t)/(√v_t + ε), l_t, u_t)",
         "x_{t+1} = x_t − η_t·m_t",
     ),
     remarks=(
-        "The paper corrects nothing, clips α/√v_t and divides that by √t; released code, as here, does not divide.",
+        "The paper uses no bias correction, clips α/√v_t and divides the result by √t. The released code and this "
+        "project do not divide by √t.",
     ),
     source="Luo et al. 2019, as released",
     claim=Claim(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class AdadeltaHyper(NamedTuple):
-    """The paper's ρ is β2 here."""
+    """The paper calls β2 ρ."""
 
     lr: float
     beta2: float
@@ -25,7 +25,7 @@ class AdadeltaHyper(NamedTuple):
 
 
 def update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, acc_delta: Any) -> Any:
-    """v_t = β2·v + (1 − β2)·g², δ = g·√(u + ε)/√(v_t + ε), move α_t·δ, u_t = β2·u + (1 − β2)·δ²."""
+    """v_t = β2·v + (1 − β2)·g², δ = g·√(u + ε)/√(v_t + ε), update α_t·δ, u_t = β2·u + (1 − β2)·δ²."""
     v = h.beta2 * square_avg + h.one_minus_beta2 * g * g
     delta = sqrt(acc_delta + h.eps) / sqrt(v + h.eps) * g
     return a * delta, (v, h.beta2 * acc_delta + h.one_minus_beta2 * delta * delta)
@@ -62,13 +62,13 @@ def arguments(settings: OptimizerSettings) -> dict[str, Any]:
 
 OPTIMIZER = Optimizer(
     title="Adadelta",
-    summary="slopes over their root mean square, times that of the moves",
+    summary="the gradient over its root mean square, times the root mean square of the updates",
     lines=(
         "v_t = β2·v_{t−1} + (1 − β2)·g_t²",
         "δ_t = g_t·√(u_{t−1} + ε)/√(v_t + ε)",
         "x_{t+1} = x_t − α_t·δ_t, u_t = β2·u_{t−1} + (1 − β2)·δ_t²",
     ),
-    remarks=("The paper's ρ is β2 here, and it has no α: torch.optim's default is 1.",),
+    remarks=("The paper calls β2 ρ and has no α; torch.optim has α = 1 by default.",),
     source="Zeiler 2012, Algorithm 1",
     claim=NOTHING,
     defaults={"lr": 1.0, "beta2": 0.9, "eps": 1e-6},

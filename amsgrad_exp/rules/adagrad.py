@@ -18,7 +18,7 @@ class AdagradHyper(NamedTuple):
 
 
 def update(g: Any, a: Any, c: Any, h: Any, squares: Any) -> Any:
-    """Move by α_t·g/(√S_t + ε) with S_t = S + g²."""
+    """The update α_t·g/(√S_t + ε) with S_t = S + g²."""
     s = squares + g * g
     return a * g / (sqrt(s) + h.eps), (s,)
 
@@ -28,17 +28,17 @@ RULE = Rule(update, {"sum": 0.0}, uncorrected, (), hyper=AdagradHyper, mean=GRAD
 
 OPTIMIZER = Optimizer(
     title="Adagrad",
-    summary="slopes over the root of the sum of all squares so far",
+    summary="the gradient over the root of the sum of all its squares so far",
     lines=(
         "S_t = Σ_{k≤t} g_k²",
         "x_{t+1} = x_t − α_t·g_t/(√S_t + ε)",
     ),
-    remarks=("optax starts S from 0.1 and has ε = 10⁻⁷ under the root.",),
+    remarks=("optax starts S at 0.1 and has ε = 10⁻⁷ inside the root.",),
     source="Duchi, Hazan and Singer 2011",
     claim=Claim(
         Kind.REGRET,
         "Duchi, Hazan and Singer 2011, Theorem 5",
-        "constant α: its step sizes fall like 1/√t of themselves",
+        "constant α, since its step sizes fall like 1/√t by themselves",
         schedule="constant",
     ),
     defaults={"lr": 1e-2, "eps": 1e-10},

@@ -1,7 +1,7 @@
 """Adam (Kingma and Ba 2015, arXiv 1412.6980, Algorithm 1).
 
-In two dialects: torch's corrects the bias of both moments; papers about Adam's convergence, from Reddi, Kale and Kumar
-2018 on, correct nothing.
+There are two dialects. torch's corrects the bias of both moments. Papers about Adam's convergence, since Reddi, Kale
+and Kumar 2018, use no bias correction.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def moments(g: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
-    """Move by α_t·m_t/(√v_t + ε)."""
+    """The update α_t·m_t/(√v_t + ε)."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     return a * m / (sqrt(v) + h.eps), (m, v)
 
@@ -80,17 +80,17 @@ def rule(options: AdamOptions) -> Rule:
 
 OPTIMIZER = Optimizer(
     title="Adam",
-    summary="the mean slope over the root of the mean square, both moving averages",
+    summary="the average gradient over the root of its average square, both moving averages",
     lines=(
         "m_t = β1·m_{t−1} + (1 − β1)·g_t",
         "v_t = β2·v_{t−1} + (1 − β2)·g_t²",
         "x_{t+1} = x_t − α_t·√(1 − β2^t)/(1 − β1^t)·m_t/(√v_t + ε)",
     ),
     remarks=(
-        "The paper's Algorithm 1, torch.optim and optax add ε to the root of the corrected v, √(v_t/(1 − "
-        "β2^t)) + ε: `optimized_update: false`.",
-        "Papers on its convergence, from Reddi et al. 2018 on, correct nothing: `dialect: paper`. Where they "
-        "have an ε it is under the root, √(v_t + ε); here it is added to the root.",
+        "The paper's Algorithm 1, torch.optim and optax add ε after the bias correction, √(v_t/(1 − β2^t)) + ε: "
+        "`optimized_update: false`.",
+        "Papers on Adam's convergence, since Reddi et al. 2018, use no bias correction: `dialect: paper`. If they have "
+        "an ε, it is inside the root, √(v_t + ε); here it is added to the root.",
     ),
     source="Kingma and Ba 2015, Algorithm 1",
     claim=Claim(

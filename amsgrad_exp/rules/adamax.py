@@ -23,7 +23,7 @@ class AdamaxHyper(NamedTuple):
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_inf: Any) -> Any:
-    """Move by α_t·m_t/u_t with u_t = max(β2·u, |g| + ε)."""
+    """The update α_t·m_t/u_t with u_t = max(β2·u, |g| + ε)."""
     m = h.beta1 * exp_avg + h.one_minus_beta1 * g
     u = maximum(h.beta2 * exp_inf, abs(g) + h.eps)
     return a * m / u, (m, u)
@@ -36,7 +36,7 @@ def correction(t: Any, scale: Any, h: Any, power1: Any) -> Any:
 
 
 def drift(slopes: Floats, h: AdamaxHyper) -> Floats:
-    """D = Σ_j m_j/u_j; two periods from u = 0 are enough for the largest of the last one's."""
+    """D = Σ_j m_j/u_j. Starting from u = 0, u is periodic from the second period on."""
     m = steady_state(slopes, h.beta1)
     u, terms = np.zeros(m.shape[1:]), []
     for number in np.tile(slopes, 2):
@@ -52,13 +52,13 @@ RULE = Rule(
 
 OPTIMIZER = Optimizer(
     title="Adamax",
-    summary="Adam with a decaying maximum of slopes for the root",
+    summary="Adam that divides by a decaying maximum of the gradient's size",
     lines=(
         "m_t = β1·m_{t−1} + (1 − β1)·g_t",
         "u_t = max(β2·u_{t−1}, |g_t| + ε)",
         "x_{t+1} = x_t − α_t/(1 − β1^t)·m_t/u_t",
     ),
-    remarks=("The paper has no ε; torch.optim and optax add it to |g_t|.",),
+    remarks=("The paper has no ε. torch.optim and optax add it to |g_t|.",),
     source="Kingma and Ba 2015, Algorithm 2",
     claim=NOTHING,
     defaults={"lr": 2e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},

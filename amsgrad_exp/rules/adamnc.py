@@ -15,7 +15,7 @@ from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT
 
 
 class AdamNCHyper(NamedTuple):
-    """β2 is not among them; λ is of a geometric decay of β1."""
+    """There is no β2. λ is the factor of a geometric decay of β1."""
 
     lr: float
     beta1: float
@@ -24,7 +24,7 @@ class AdamNCHyper(NamedTuple):
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
-    """m_t = β1t·m + (1 − β1t)·g, v_t = v + (g² − v)/t: the mean of all g² so far; move by α_t·m_t/(√v_t + ε).
+    """m_t = β1t·m + (1 − β1t)·g, v_t = v + (g² − v)/t: the mean of all g² so far. The update is α_t·m_t/(√v_t + ε).
 
     c is (β1t, 1 − β1t, 1/t).
     """
@@ -34,7 +34,7 @@ def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any
 
 
 def drift(slopes: Floats, h: AdamNCHyper) -> Floats:
-    """D = Σ_j s_j/(√v + ε), v the mean of all s², once t is large: of the sign of Σ_j s_j."""
+    """D = Σ_j s_j/(√v + ε) for large t, where v is the mean of all s². It has the sign of Σ_j s_j."""
     total: Floats = np.sum(slopes) / (np.sqrt(np.mean(slopes**2)) + np.asarray(h.eps))
     return total
 
@@ -62,13 +62,13 @@ def with_decay(kind: str) -> Rule:
 
 OPTIMIZER = Optimizer(
     title="AdamNC",
-    summary="Adam with the mean of all squares so far, β2t = 1 − 1/t",
+    summary="Adam with β2t = 1 − 1/t: v is the mean of all squared gradients so far",
     lines=(
         "m_t = β1t·m_{t−1} + (1 − β1t)·g_t",
         "v_t = (1/t)·Σ_{k≤t} g_k²",
         "x_{t+1} = x_t − α_t·m_t/(√v_t + ε)",
     ),
-    remarks=("torch.optim, optax and pytorch_optimizer do not have it. With α_t = α/√t it is Adagrad with momentum.",),
+    remarks=("torch.optim, optax and pytorch_optimizer lack it. With α_t = α/√t it is Adagrad with momentum.",),
     source="Reddi, Kale and Kumar 2018, Algorithm 3",
     claim=Claim(
         Kind.REGRET,

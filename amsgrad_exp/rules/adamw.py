@@ -15,7 +15,7 @@ from amsgrad_exp.rules.mean import FIRST_MOMENT_WITHOUT_DECAY
 
 
 class AdamWOptions(Options):
-    """λ: x also shrinks by α_t·λ·x at every step."""
+    """λ: every step also subtracts α_t·λ·x from x."""
 
     weight_decay: Annotated[Number, Field(ge=0)] = 0.01
 
@@ -33,13 +33,13 @@ class AdamWHyper(NamedTuple):
 
 
 def update(g: Any, a: Any, c: Any, h: Any, x: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
-    """Move by α_t·(m̂_t/(√v̂_t + ε) + λ·x); c is (1 − β1^t, √(1 − β2^t))."""
+    """The update α_t·(m̂_t/(√v̂_t + ε) + λ·x); c is (1 − β1^t, √(1 − β2^t))."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     return a * (m / c[0] / (sqrt(v) / c[1] + h.eps) + h.weight_decay * x), (m, v)
 
 
 def corrections(t: Any, scale: Any, h: Any, power1: Any, power2: Any) -> Any:
-    """1 − β1^t and √(1 − β2^t) apart from α_t, which multiplies λ·x uncorrected."""
+    """1 − β1^t and √(1 − β2^t), which correct m_t and v_t but not λ·x."""
     power1, power2 = decayed(power1, h.beta1), decayed(power2, h.beta2)
     return scale, (1.0 - power1, sqrt(1.0 - power2)), (power1, power2)
 
@@ -49,12 +49,12 @@ RULE = Rule(update, MOMENTS, corrections, (1.0, 1.0), hyper=AdamWHyper, sees_x=T
 
 OPTIMIZER = Optimizer(
     title="AdamW",
-    summary="Adam, with x shrunk at every step",
+    summary="Adam with decoupled weight decay",
     lines=(
         "m̂_t and v̂_t: Adam's m_t and v_t, bias-corrected",
         "x_{t+1} = x_t − α_t·(m̂_t/(√v̂_t + ε) + λ·x_t)",
     ),
-    remarks=("In the paper λ·x_t is multiplied by the schedule alone; in torch.optim, as here, by α_t.",),
+    remarks=("The paper multiplies λ·x_t by the schedule only. torch.optim and this project multiply it by α_t.",),
     source="Loshchilov and Hutter 2019, Algorithm 2",
     claim=NOTHING,
     defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},

@@ -14,9 +14,9 @@ from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
-    """Move by α_t·m_t/(√v̂_t + ε) with v̂_t = max(((1 − β1t)/(1 − β1,t−1))²·v̂, v_t); c is (β1t, 1 − β1t, that square).
+    """The update α_t·m_t/(√v̂_t + ε) with v̂_t = max(((1 − β1t)/(1 − β1,t−1))²·v̂, v_t); c is (β1t, 1 − β1t, that square).
 
-    Where β1 is constant that is AMSGrad without its bias corrections.
+    With a constant β1 this is AMSGrad without bias correction.
     """
     m = c[0] * exp_avg + c[1] * g
     v = h.beta2 * exp_avg_sq + h.one_minus_beta2 * g * g
@@ -51,15 +51,15 @@ def with_decay(kind: str) -> Rule:
 
 OPTIMIZER = Optimizer(
     title="AdamX",
-    summary="AMSGrad for a β1 that decays, with the proof's gap closed",
+    summary="AMSGrad with a correction of v̂ for a β1 that decays",
     lines=(
         "m_t = β1t·m_{t−1} + (1 − β1t)·g_t, v_t as Adam's",
         "v̂_t = max(((1 − β1t)/(1 − β1,t−1))²·v̂_{t−1}, v_t)",
         "x_{t+1} = x_t − α_t·m_t/(√v̂_t + ε)",
     ),
     remarks=(
-        "torch.optim, optax and pytorch_optimizer do not have it. With a constant β1, the default, it is "
-        "AMSGrad in the paper's dialect.",
+        "torch.optim, optax and pytorch_optimizer lack it. With a constant β1, the default, it is AMSGrad in the "
+        "paper's dialect.",
     ),
     source="Tran and Phong 2019, Algorithm 2",
     claim=Claim(

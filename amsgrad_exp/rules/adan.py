@@ -34,7 +34,7 @@ class AdanHyper(NamedTuple):
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_diff: Any, exp_avg_sq: Any, previous: Any) -> Any:
-    """Move by α_t·(m̂_t + β2·ŵ_t)/(√n̂_t + ε).
+    """The update α_t·(m̂_t + β2·ŵ_t)/(√n̂_t + ε).
 
     With d = g − g_{t−1}, 0 at first: m_t averages g by β1, w_t d by β2, and n_t (g + β2·d)² by β3. c is
     (β2·(1 − β1^t)/(1 − β2^t), √(1 − β3^t), whether there is a previous gradient).
@@ -76,15 +76,16 @@ RULE = Rule(
 
 OPTIMIZER = Optimizer(
     title="Adan",
-    summary="Adam with Nesterov's momentum from differences of slopes",
+    summary="Adam with Nesterov's momentum from differences of gradients",
     lines=(
         "d_t = g_t − g_{t−1}, 0 at first; m_t averages g_t by β1, w_t averages d_t by β2, n_t averages (g_t + "
         "β2·d_t)² by β3",
         "x_{t+1} = x_t − α_t·(m_t/(1 − β1^t) + β2·w_t/(1 − β2^t))/(√(n_t/(1 − β3^t)) + ε)",
     ),
     remarks=(
-        "The paper's β are 1 less those of its code and of here.",
-        "optax weighs differences by 1 − β2 where the released code, as here, weighs them by β2: 0.08 and 0.92.",
+        "Each β of the paper is 1 minus the β of its code, which is the one used here.",
+        "optax multiplies the differences by 1 − β2 = 0.08. The released code and this project multiply them by "
+        "β2 = 0.92.",
     ),
     source="Xie et al. 2022, as released",
     claim=Claim(

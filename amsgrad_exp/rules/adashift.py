@@ -16,17 +16,17 @@ from amsgrad_exp.rules.mean import GRADIENT, GRADIENT_WITHOUT_BETA1
 
 
 class AdaShiftOptions(Options):
-    """How many steps older than m_t's newest gradient v_t's is; as many gradients are averaged in m_t."""
+    """n: v_t leaves out the last n gradients, and m_t is an average of these n."""
 
     n: Annotated[Integer, Field(ge=1, le=100)] = 10
 
 
 @functools.cache
 def with_shift(n: int) -> Rule:
-    """The rule that keeps the last n gradients, newest first, beside v."""
+    """The rule whose state is v and the last n gradients, newest first."""
 
     def update(g: Any, a: Any, c: Any, h: Any, exp_avg_sq: Any, *grads: Any) -> Any:
-        """m_t = Σ_{i<n} β1^i·g_{t−i} / Σ_{i<n} β1^i, v_t = β2·v + (1 − β2)·g²_{t−n}, move α_t·m_t/(√(v_t/c) + ε).
+        """m_t = Σ_{i<n} β1^i·g_{t−i} / Σ_{i<n} β1^i, v_t = β2·v + (1 − β2)·g²_{t−n}, update α_t·m_t/(√(v_t/c) + ε).
 
         c is (1 − β2^{t−n}, Σ_{i<n} β1^i), and 0 for the first n steps, which move nothing.
         """
@@ -71,18 +71,19 @@ def with_shift(n: int) -> Rule:
 
 OPTIMIZER = Optimizer(
     title="AdaShift",
-    summary="Adam with a v that is n steps older than the slopes it divides",
+    summary="Adam whose v leaves out the last n gradients",
     lines=(
         "m_t = Σ_{i<n} β1^i·g_{t−i}/Σ_{i<n} β1^i",
         "v_t = β2·v_{t−1} + (1 − β2)·g²_{t−n}",
         "x_{t+1} = x_t − α_t·m_t/(√(v_t/(1 − β2^{t−n})) + ε), from t = n + 1 on",
     ),
     remarks=(
-        "The authors take the largest square of a block of parameters for g²_{t−n}; in one dimension that is itself.",
-        "The class of the ICLR reproduction begins m_t at 0 instead of the first n slopes, an error that "
-        "decays as β1^t.",
-        "Version 3.9 of pytorch_optimizer is off by a step, so that n = 1 divides by the slope itself; "
-        "version 4.1 is not.",
+        "The authors use the largest square within a block of parameters as g²_{t−n}. In one dimension a block has one "
+        "element.",
+        "The class of the ICLR reproduction starts m_t at 0 instead of at the first n gradients. The difference decays "
+        "like β1^t.",
+        "Version 3.9 of pytorch_optimizer is off by one step, so that n = 1 divides by the current gradient. Version "
+        "4.1 is not.",
     ),
     source="Zhou et al. 2019, Algorithm 3",
     claim=NOTHING,

@@ -14,15 +14,15 @@ from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_BETA1
 
 
 class ADOPTOptions(Options):
-    """Whether normalized gradients are clipped to ±s^{1/4} at the s-th step that moves x."""
+    """Whether the divided gradients are clipped to ±s^{1/4} at the s-th step that updates x."""
 
     clip: bool = True
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
-    """n = clip(g_t/max(√v_{t−1}, ε)), m_t = β1·m + (1 − β1)·n, move α_t·m_t, and only then v_t.
+    """n = clip(g_t/max(√v_{t−1}, ε)), m_t = β1·m + (1 − β1)·n, update α_t·m_t, and v_t after that.
 
-    The first step, whose bound is 0, sets v to g² and moves nothing.
+    The first step, whose bound is 0, sets v to g² and does not update x.
     """
     if c[0] == 0:
         return a * exp_avg, (exp_avg, g * g)
@@ -56,16 +56,16 @@ UNCLIPPED = Rule(update, MOMENTS, unclipped, (1.0,), drift=drift, mean=GRADIENT_
 
 OPTIMIZER = Optimizer(
     title="ADOPT",
-    summary="slopes over the root of v up to the step before, and then the mean",
+    summary="momentum of gradients that are divided by the root of the previous v",
     lines=(
         "n_t = clip(g_t/max(√v_{t−1}, ε), ±(t − 1)^{1/4})",
         "m_t = β1·m_{t−1} + (1 − β1)·n_t",
-        "x_{t+1} = x_t − α_t·m_t, and only then v_t as Adam's; t = 1 sets v_1 = g_1² and moves nothing",
+        "x_{t+1} = x_t − α_t·m_t, and then v_t as Adam's; step t = 1 sets v_1 = g_1² and leaves x as it is",
     ),
     remarks=(
-        "The paper's toy problem and releases before the clip have none: `clip: false`.",
-        "pytorch_optimizer counts the first step, which moves nothing: its clip is t^{1/4}. optax.contrib's "
-        "is as here.",
+        "The paper's toy problem and the first releases do not clip: `clip: false`.",
+        "pytorch_optimizer counts the first step, which does not update x, so that its clip is t^{1/4}. optax.contrib "
+        "agrees with the rule here.",
     ),
     source="Taniguchi et al. 2024, Algorithm 2",
     claim=Claim(

@@ -26,13 +26,13 @@ RULE = Rule(
 
 OPTIMIZER = Optimizer(
     title="AMSBound",
-    summary="AdaBound with the largest v so far",
+    summary="AdaBound that divides by the root of the largest v so far",
     lines=(
         "v̂_t = max(v̂_{t−1}, v_t)",
         "η_t = clip(α_t·√(1 − β2^t)/(1 − β1^t)/(√v̂_t + ε), l_t, u_t)",
         "x_{t+1} = x_t − η_t·m_t, the rest as AdaBound's",
     ),
-    remarks=("As AdaBound's. pytorch_optimizer has it as `ams_bound` of AdaBound.",),
+    remarks=("What is said of AdaBound holds here. pytorch_optimizer has it as `ams_bound` of AdaBound.",),
     source="Luo et al. 2019, as released",
     claim=Claim(
         Kind.REGRET,

@@ -45,7 +45,7 @@ class DecayHyper(NamedTuple):
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
-    """Move by α_t·m_t/(√v̂_t + ε) with v̂_t = max(v̂, v_t)."""
+    """The update α_t·m_t/(√v̂_t + ε) with v̂_t = max(v̂, v_t)."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     v_max = maximum(max_exp_avg_sq, v)
     return a * m / (sqrt(v_max) + h.eps), (m, v, v_max)
@@ -80,7 +80,7 @@ def paper_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, 
 
 
 def drift(slopes: Floats, h: Hyper | DecayHyper) -> Floats:
-    """D = Σ_j s_j/(√v̂ + ε) with v̂ = max_j v_j: of the sign of Σ_j s_j, whatever β1."""
+    """D = Σ_j s_j/(√v̂ + ε) with v̂ = max_j v_j. It has the sign of Σ_j s_j for every β1."""
     v = steady_state(slopes**2, h.beta2).max(axis=0)
     total: Floats = np.sum(slopes) / (np.sqrt(v) + h.eps)
     return total
@@ -137,18 +137,18 @@ def rule(options: AMSGradOptions) -> Rule:
 
 OPTIMIZER = Optimizer(
     title="AMSGrad",
-    summary="Adam with the largest v so far",
+    summary="Adam that divides by the root of the largest v so far",
     lines=(
         "m_t and v_t as Adam's",
         "v̂_t = max(v̂_{t−1}, v_t)",
         "x_{t+1} = x_t − α_t·√(1 − β2^t)/(1 − β1^t)·m_t/(√v̂_t + ε)",
     ),
     remarks=(
-        "The paper corrects nothing, and its β1 may decay: `dialect: paper` (with `beta1_decay`).",
-        "optax takes the maximum of corrected v, which keeps an early large slope at its full size for ever: "
+        "The paper uses no bias correction, and its β1 may decay: `dialect: paper` (with `beta1_decay`).",
+        "optax takes the maximum of the corrected v, so that one large early gradient counts in full for ever: "
         "`dialect: optax`.",
-        "AdaShift's authors feed the maximum back, v_t = max(β2·v_{t−1} + (1 − β2)·g_t², v_{t−1}): none of "
-        "the dialects here.",
+        "AdaShift's authors put the maximum into v itself, v_t = max(β2·v_{t−1} + (1 − β2)·g_t², v_{t−1}). None of "
+        "the dialects here does that.",
     ),
     source="Reddi, Kale and Kumar 2018, Algorithm 2",
     claim=Claim(

@@ -17,13 +17,13 @@ from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class AvaGradOptions(Options):
-    """Which form: they differ."""
+    """Which form: the released code or the published algorithm."""
 
     form: Literal["released", "published"] = "released"
 
 
 class PublishedHyper(NamedTuple):
-    """v and ε have no part in one dimension."""
+    """v and ε cancel in one dimension."""
 
     lr: float
     beta1: float
@@ -31,7 +31,7 @@ class PublishedHyper(NamedTuple):
 
 
 def released_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, gamma: Any) -> Any:
-    """Move by α_t·γ_t·m̂_t/(√(v/(1 − β2^{t−1})) + ε), then v_t, and γ_{t+1} = √(v/(1 − β2^t)) + ε, of the old v.
+    """The update α_t·γ_t·m̂_t/(√(v/(1 − β2^{t−1})) + ε), then v_t, and γ_{t+1} = √(v/(1 − β2^t)) + ε, of the old v.
 
     c is (√(1 − β2^{t−1}), √(1 − β2^t)); the first step, where c_0 is 0, moves nothing.
     """
@@ -43,7 +43,7 @@ def released_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: An
 
 
 def published_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any) -> Any:
-    """Move by α_t·m_t·η_t/|η_t| with η_t = 1/(√v_{t−1} + ε) > 0."""
+    """The update α_t·m_t·η_t/|η_t| with η_t = 1/(√v_{t−1} + ε) > 0."""
     m = h.beta1 * exp_avg + h.one_minus_beta1 * g
     return a * m, (m,)
 
@@ -80,16 +80,15 @@ PUBLISHED = Rule(
 
 OPTIMIZER = Optimizer(
     title="AvaGrad",
-    summary="SGD with momentum, scaled by how the root of v changes",
+    summary="SGD with momentum, scaled by the ratio of the last two √v",
     lines=(
         "γ_t = √(v_{t−2}/(1 − β2^{t−1})) + ε",
         "x_{t+1} = x_t − α_t·γ_t/(1 − β1^t)·m_t/(√(v_{t−1}/(1 − β2^{t−1})) + ε), from t = 2 on",
         "m_t and v_t as Adam's",
     ),
     remarks=(
-        "The paper divides by the norm of 1/(√v_{t−1} + ε) over all parameters, which in one dimension leaves "
-        "SGD with momentum: `form: published`. The released code's norm, which pytorch_optimizer has too, is "
-        "a step late.",
+        "The paper divides by the norm of 1/(√v_{t−1} + ε) over all parameters. In one dimension that leaves SGD with "
+        "momentum: `form: published`. The released code and pytorch_optimizer use the norm of the step before.",
     ),
     source="Savarese et al. 2021, as released",
     claim=Claim(

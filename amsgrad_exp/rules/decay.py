@@ -1,4 +1,4 @@
-"""β1 that decays, as proofs of regret bounds want (Reddi, Kale and Kumar 2018, Corollary 1 and after)."""
+"""A β1 that decays, as proofs of regret bounds require (Reddi, Kale and Kumar 2018, Corollary 1 and later papers)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Decay = Literal["none", "geometric", "harmonic"]
 
 
 class DecayOptions(Options):
-    """How β1t comes from β1, t counted from 1: it is β1, β1·λ^{t−1} with λ = lam, or β1/t."""
+    """How β1 decays, t counted from 1: β1t is β1, β1·λ^{t−1} with λ = lam, or β1/t."""
 
     beta1_decay: Decay = "none"
     lam: Annotated[Number, Field(gt=0, lt=1)] = 0.99
@@ -23,7 +23,7 @@ class DecayOptions(Options):
 
 @scalar
 def constant(t: Any, h: Any, power: Any) -> Any:
-    """β1; nothing changes from the start."""
+    """A constant β1."""
     return h.beta1, 0.0
 
 
@@ -35,7 +35,7 @@ def geometric(t: Any, h: Any, power: Any) -> Any:
 
 @scalar
 def harmonic(t: Any, h: Any, power: Any) -> Any:
-    """β1/(t + 1), t counted from 0, which never settles."""
+    """β1/(t + 1), t counted from 0. It never becomes constant."""
     return h.beta1 / (t + 1), 1.0
 
 
@@ -44,4 +44,4 @@ DECAYS: dict[str, tuple[Callable[..., Any], float]] = {
     "geometric": (geometric, 1.0),
     "harmonic": (harmonic, 1.0),
 }
-"""(t, h, power) → β1t and what the power becomes, and that power at t = 0."""
+"""For each decay: a function (t, h, power) → (β1t, next power), and the power at t = 0."""

@@ -13,7 +13,7 @@ from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_BETA1
 
 
 class LionHyper(NamedTuple):
-    """Both rates are of one moment: β1 of what is looked at, β2 of what is kept."""
+    """Both rates belong to one moment: β1 to the value that is used, β2 to the value that is kept."""
 
     lr: float
     beta1: float
@@ -23,7 +23,7 @@ class LionHyper(NamedTuple):
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any) -> Any:
-    """Move by α_t·sign(β1·m + (1 − β1)·g), and only then m_t = β2·m + (1 − β2)·g."""
+    """The update α_t·sign(β1·m + (1 − β1)·g), and then m_t = β2·m + (1 − β2)·g."""
     ahead = h.beta1 * exp_avg + h.one_minus_beta1 * g
     return a * sign(ahead), (h.beta2 * exp_avg + h.one_minus_beta2 * g,)
 
@@ -39,7 +39,7 @@ RULE = Rule(update, {"exp_avg": 0.0}, uncorrected, (), hyper=LionHyper, drift=dr
 
 OPTIMIZER = Optimizer(
     title="Lion",
-    summary="the sign of a mean that the newest slope weighs more in",
+    summary="the sign of an average that gives the newest gradient extra weight",
     lines=(
         "x_{t+1} = x_t − α_t·sign(β1·m_{t−1} + (1 − β1)·g_t)",
         "m_t = β2·m_{t−1} + (1 − β2)·g_t",

@@ -1,4 +1,4 @@
-"""What a rule moves x along, where that is a mean of gradients: all that a bound on its regret asks of it."""
+"""The mean of gradients that a rule updates x along, which is all that a bound on its regret needs to know of it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of gradients, m_t = β1t·m_{t−1} + (1 − β1t)·g_t, that a rule moves along: x by −η_t·m_t, η_t ≥ 0.
+    """The mean of gradients m_t = β1t·m_{t−1} + (1 − β1t)·g_t of a rule that updates x by −η_t·m_t, η_t ≥ 0.
 
     Attributes:
         of: (g, c, h, *state) → (m_t, β1t), from a step's gradient, coefficients and hyper-parameters, and from the
             state after it; compiled as it is.
-        only_without: the hyper-parameter that has to be 0 for that; None where it always is so.
+        only_without: the hyper-parameter that must be 0 for the rule to have this form; None if it always has.
     """
 
     of: Callable[..., tuple[Any, Any]]
@@ -27,17 +27,17 @@ def _gradient(g: Any, c: Any, h: Any, *state: Any) -> tuple[Any, Any]:
 
 
 def _first_moment(g: Any, c: Any, h: Any, exp_avg: Any, *others: Any) -> tuple[Any, Any]:
-    """What is kept first, and β1."""
+    """The first entry of the state, and β1."""
     return exp_avg, h.beta1
 
 
 def _decaying(g: Any, c: Any, h: Any, exp_avg: Any, *others: Any) -> tuple[Any, Any]:
-    """What is kept first, and the first coefficient, β1t."""
+    """The first entry of the state, and the first coefficient, β1t."""
     return exp_avg, c[0]
 
 
 def _heavy_ball(g: Any, c: Any, h: Any, momentum_buffer: Any) -> tuple[Any, Any]:
-    """(1 − μ)·b_t, of b_t = μ·b + g, and μ."""
+    """(1 − μ)·b_t with b_t = μ·b + g, and μ."""
     return (1.0 - h.momentum) * momentum_buffer, h.momentum
 
 

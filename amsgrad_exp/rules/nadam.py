@@ -16,7 +16,7 @@ from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_BETA1
 
 
 class NAdamOptions(Options):
-    """ψ: how fast μ_t comes from β1/2 to β1."""
+    """ψ: how fast μ_t rises from β1/2 to β1."""
 
     momentum_decay: Annotated[Number, Field(ge=0)] = 0.004
 
@@ -34,7 +34,7 @@ class NAdamHyper(NamedTuple):
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
-    """Move by α_t·(c_0·g + c_1·m_t)/(√(v_t/(1 − β2^t)) + ε); c_2 is √(1 − β2^t)."""
+    """The update α_t·(c_0·g + c_1·m_t)/(√(v_t/(1 − β2^t)) + ε); c_2 is √(1 − β2^t)."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     return a * (c[0] * g + c[1] * m) / (sqrt(v) / c[2] + h.eps), (m, v)
 
@@ -42,7 +42,7 @@ def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any
 def momenta(t: Any, scale: Any, h: Any, product: Any, unsettled: Any, power2: Any) -> Any:
     """(1 − μ_t)/(1 − Π_{i≤t} μ_i) and μ_{t+1}/(1 − Π_{i≤t+1} μ_i), μ_t = β1·(1 − 0.96^{tψ}/2), t counted from 1.
 
-    What is not settled is 0.96^{tψ} until half of it no longer changes 1.
+    ``unsettled`` is 0.96^{tψ}, until 1 − 0.96^{tψ}/2 is exactly 1; then it is 0.
     """
     mu, following = h.beta1, h.beta1
     if unsettled > 0:
@@ -75,8 +75,8 @@ OPTIMIZER = Optimizer(
         "x_{t+1} = x_t − α_t·n_t/(√(v_t/(1 − β2^t)) + ε)",
     ),
     remarks=(
-        "torch.optim.NAdam keeps Π_t in the default dtype, float32, whatever the parameters' is; the class "
-        "here does not.",
+        "torch.optim.NAdam keeps Π_t in the default dtype, float32, even if the parameters are float64. The class "
+        "here keeps it in double precision.",
     ),
     source="Dozat 2016, as in torch.optim",
     claim=NOTHING,

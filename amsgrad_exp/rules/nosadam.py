@@ -15,13 +15,13 @@ from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class NosAdamOptions(Options):
-    """γ: the larger, the more the past weighs; 0 weighs all squares the same."""
+    """γ: the larger it is, the more weight older gradients have; with 0 all have the same weight."""
 
     gamma: Annotated[Number, Field(ge=0)] = 0.1
 
 
 class NosAdamHyper(NamedTuple):
-    """β2 is not among them."""
+    """There is no β2."""
 
     lr: float
     beta1: float
@@ -31,7 +31,7 @@ class NosAdamHyper(NamedTuple):
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
-    """v_t = v + (g² − v)·b_t/B_t = Σ_k b_k·g_k²/B_t, move by α_t·m̂_t/(√v_t + ε); c is b_t/B_t = 1 − β2t."""
+    """v_t = v + (g² − v)·b_t/B_t = Σ_k b_k·g_k²/B_t, and the update α_t·m̂_t/(√v_t + ε); c is b_t/B_t = 1 − β2t."""
     m = h.beta1 * exp_avg + h.one_minus_beta1 * g
     v = exp_avg_sq + c[0] * (g * g - exp_avg_sq)
     return a * m / (sqrt(v) + h.eps), (m, v)
@@ -46,7 +46,7 @@ def nostalgia(t: Any, scale: Any, h: Any, power1: Any, total: Any) -> Any:
 
 
 def drift(slopes: Floats, h: NosAdamHyper) -> Floats:
-    """D = Σ_j s_j/(√v + ε), v the mean of all s², once t is large: of the sign of Σ_j s_j."""
+    """D = Σ_j s_j/(√v + ε) for large t, where v is the mean of all s². It has the sign of Σ_j s_j."""
     total: Floats = np.sum(slopes) / (np.sqrt(np.mean(slopes**2)) + np.asarray(h.eps))
     return total
 
@@ -64,15 +64,15 @@ RULE = Rule(
 
 OPTIMIZER = Optimizer(
     title="NosAdam",
-    summary="Adam with a mean of all squares that weighs the past more",
+    summary="Adam whose v is a mean of all squared gradients that gives older ones more weight",
     lines=(
         "b_k = k^−γ, B_t = Σ_{k≤t} b_k",
         "v_t = Σ_{k≤t} b_k·g_k²/B_t, m_t as Adam's",
         "x_{t+1} = x_t − α_t/(1 − β1^t)·m_t/(√v_t + ε)",
     ),
     remarks=(
-        "The released PyTorch code's default is γ = 0, AdamNC with m corrected; γ = 0.1, the default here, is "
-        "that of the authors' MATLAB code.",
+        "The released PyTorch code has γ = 0 by default, which is AdamNC with a corrected m. The default here, "
+        "γ = 0.1, is that of the authors' MATLAB code.",
     ),
     source="Huang, Wang and Dong 2019, Algorithm 1",
     claim=Claim(

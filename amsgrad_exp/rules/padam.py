@@ -18,7 +18,7 @@ from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class PadamOptions(Options):
-    """p: v̂ to the power p divides, √v̂ of AMSGrad where it is ½."""
+    """p: the update is divided by v̂ to the power p; p = ½ is AMSGrad."""
 
     p: Annotated[Number, Field(gt=0, le=0.5)] = 0.125
 
@@ -36,7 +36,7 @@ class PadamHyper(NamedTuple):
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
-    """Move by α_t·m_t/(√v̂_t + ε)^{2p} with v̂_t = max(v̂, v_t)."""
+    """The update α_t·m_t/(√v̂_t + ε)^{2p} with v̂_t = max(v̂, v_t)."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     v_max = maximum(max_exp_avg_sq, v)
     return a * m / power(sqrt(v_max) + h.eps, h.p + h.p), (m, v, v_max)
@@ -44,7 +44,7 @@ def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_ex
 
 @functools.cache
 def with_roots(roots: int) -> Rule:
-    """The rule where 2p is 2^−roots: roots instead of a power, fifty times as fast in lanes."""
+    """The rule if 2p is 2^−roots: square roots take the place of the power, which is fifty times as fast in batches."""
 
     def rooted_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
         m, v = moments(g, h, exp_avg, exp_avg_sq)
@@ -58,7 +58,7 @@ def with_roots(roots: int) -> Rule:
 
 
 def drift(slopes: Floats, h: PadamHyper) -> Floats:
-    """D = Σ_j m_j/(√v̂ + ε)^{2p} with v̂ = max_j v_j: of the sign of Σ_j s_j."""
+    """D = Σ_j m_j/(√v̂ + ε)^{2p} with v̂ = max_j v_j. It has the sign of Σ_j s_j."""
     m = steady_state(slopes, h.beta1)
     v = steady_state(slopes**2, h.beta2).max(axis=0)
     total: Floats = np.sum(m / (np.sqrt(v) + h.eps) ** (2 * h.p), axis=0)
@@ -70,14 +70,15 @@ RULE = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), hyper=PadamHyper, drift
 
 OPTIMIZER = Optimizer(
     title="Padam",
-    summary="AMSGrad with v̂ to a smaller power than ½",
+    summary="AMSGrad that divides by v̂ to a smaller power than ½",
     lines=(
         "m_t, v_t and v̂_t as AMSGrad's",
         "x_{t+1} = x_t − α_t·√(1 − β2^t)/(1 − β1^t)·m_t/(√v̂_t + ε)^{2p}",
     ),
     remarks=(
-        "The released code's default is p = 1/4; 1/8, the default here, is the paper's as remembered, not looked up.",
-        "pytorch_optimizer's PAdam has no maximum: it is Adam to a power.",
+        "The released code has p = 1/4 by default. The default here, 1/8, is the paper's as remembered; it was not "
+        "looked up.",
+        "pytorch_optimizer's PAdam takes no maximum: it is Adam with a power.",
     ),
     source="Chen et al. 2020, Algorithm 1",
     claim=Claim(

@@ -14,7 +14,7 @@ from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
-    """Move by α_t·m_t·r_t·√(1 − β2^t)/(√v_t + ε), with c = r_t·√(1 − β2^t); or by α_t·m_t where c is 0."""
+    """The update α_t·m_t·r_t·√(1 − β2^t)/(√v_t + ε), where c is r_t·√(1 − β2^t), or α_t·m_t if c is 0."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     if c[0] > 0:
         return a * m * c[0] / (sqrt(v) + h.eps), (m, v)
@@ -49,16 +49,16 @@ RULE = Rule(update, {"exp_avg": 0.0, "exp_avg_sq": 0.0}, rectified, (1.0, 1.0), 
 
 OPTIMIZER = Optimizer(
     title="RAdam",
-    summary="Adam, which is SGD with momentum until v's variance is tractable",
+    summary="SGD with momentum until v rests on enough gradients, then Adam",
     lines=(
         "ρ_t = ρ_∞ − 2t·β2^t/(1 − β2^t), ρ_∞ = 2/(1 − β2) − 1, r_t = √[(ρ_t − 4)(ρ_t − 2)ρ_∞/((ρ_∞ − 4)(ρ_∞ − 2)ρ_t)]",
         "x_{t+1} = x_t − α_t·r_t·√(1 − β2^t)/(1 − β1^t)·m_t/(√v_t + ε) where ρ_t > 5",
         "x_{t+1} = x_t − α_t/(1 − β1^t)·m_t elsewhere",
     ),
     remarks=(
-        "torch.optim, as here, rectifies where ρ_t > 5; optax and pytorch_optimizer where ρ_t ≥ 5, with ε on "
-        "the corrected root.",
-        "For β2 ≤ 2/3, ρ_∞ ≤ 5: it is SGD with momentum for ever.",
+        "torch.optim and this project rectify if ρ_t > 5. optax and pytorch_optimizer rectify if ρ_t ≥ 5, and add ε "
+        "after the bias correction.",
+        "For β2 ≤ 2/3, ρ_∞ ≤ 5, so that RAdam is always SGD with momentum.",
     ),
     source="Liu et al. 2020, Algorithm 2",
     claim=NOTHING,

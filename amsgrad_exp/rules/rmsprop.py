@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class RMSpropOptions(Options):
-    """μ of a momentum over the moves, and whether the mean gradient's square is taken from v."""
+    """The momentum μ of the updates, and whether the square of the mean gradient is subtracted from v."""
 
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     centered: bool = False
 
 
 class RMSpropHyper(NamedTuple):
-    """torch.optim's α is β2 here."""
+    """torch.optim calls β2 alpha."""
 
     lr: float
     beta2: float
@@ -35,14 +35,14 @@ class RMSpropHyper(NamedTuple):
 
 
 def update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, momentum_buffer: Any) -> Any:
-    """v_t = β2·v + (1 − β2)·g², b_t = μ·b + g/(√v_t + ε), move by α_t·b_t."""
+    """v_t = β2·v + (1 − β2)·g², b_t = μ·b + g/(√v_t + ε), and the update α_t·b_t."""
     v = h.beta2 * square_avg + h.one_minus_beta2 * g * g
     b = h.momentum * momentum_buffer + g / (sqrt(v) + h.eps)
     return a * b, (v, b)
 
 
 def centered_update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, grad_avg: Any, momentum_buffer: Any) -> Any:
-    """As `update`, with v_t − m_t² for v_t in the root, m_t = β2·m + (1 − β2)·g; 0 where rounding makes it negative."""
+    """As `update`, with max(v_t − m_t², 0) in place of v_t, where m_t = β2·m + (1 − β2)·g."""
     v = h.beta2 * square_avg + h.one_minus_beta2 * g * g
     m = h.beta2 * grad_avg + h.one_minus_beta2 * g
     b = h.momentum * momentum_buffer + g / (sqrt(maximum(v - m * m, number(0.0, g))) + h.eps)
@@ -90,15 +90,15 @@ def arguments(settings: OptimizerSettings) -> dict[str, Any]:
 
 OPTIMIZER = Optimizer(
     title="RMSprop",
-    summary="slopes over the root of their mean square: Adam at β1 = 0",
+    summary="the gradient over the root of its average square: Adam with β1 = 0",
     lines=(
         "v_t = β2·v_{t−1} + (1 − β2)·g_t²",
         "b_t = μ·b_{t−1} + g_t/(√v_t + ε)",
         "x_{t+1} = x_t − α_t·b_t",
     ),
     remarks=(
-        "torch.optim's α is β2 here. optax has ε under the root by default.",
-        "`centered` takes the square of the mean slope from v_t.",
+        "torch.optim calls β2 alpha. optax has ε inside the root by default.",
+        "`centered` subtracts the square of the mean gradient from v_t.",
     ),
     source="Tieleman and Hinton 2012, as in torch.optim",
     claim=NOTHING,

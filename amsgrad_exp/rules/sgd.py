@@ -14,7 +14,7 @@ from amsgrad_exp.rules.mean import HEAVY_BALL
 
 
 class SGDOptions(Options):
-    """μ of the momentum."""
+    """The momentum μ."""
 
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
 
@@ -27,13 +27,13 @@ class SGDHyper(NamedTuple):
 
 
 def update(g: Any, a: Any, c: Any, h: Any, momentum_buffer: Any) -> Any:
-    """Move by α_t·b_t with b_t = μ·b + g."""
+    """The update α_t·b_t with b_t = μ·b + g."""
     b = h.momentum * momentum_buffer + g
     return a * b, (b,)
 
 
 def drift(slopes: Floats, h: SGDHyper) -> Floats:
-    """D = Σ_j s_j/(1 − μ): always of the sign of the mean slope."""
+    """D = Σ_j s_j/(1 − μ). It always has the sign of the mean gradient."""
     total: Floats = np.sum(slopes) / (1 - np.asarray(h.momentum))
     return total
 
@@ -42,7 +42,7 @@ RULE = Rule(update, {"momentum_buffer": 0.0}, uncorrected, (), hyper=SGDHyper, d
 
 OPTIMIZER = Optimizer(
     title="SGD",
-    summary="the slope itself, or a sum of slopes that decays",
+    summary="the gradient, or with momentum a decaying sum of gradients",
     lines=(
         "b_t = μ·b_{t−1} + g_t",
         "x_{t+1} = x_t − α_t·b_t",

@@ -19,7 +19,7 @@ class SignSGDHyper(NamedTuple):
 
 
 def update(g: Any, a: Any, c: Any, h: Any) -> Any:
-    """Move by α_t·sign(g): Adam with β1 = β2 = ε = 0."""
+    """The update α_t·sign(g): Adam with β1 = β2 = ε = 0."""
     return a * sign(g), ()
 
 
@@ -32,9 +32,9 @@ RULE = Rule(update, {}, uncorrected, (), hyper=SignSGDHyper, drift=drift, mean=G
 
 OPTIMIZER = Optimizer(
     title="SignSGD",
-    summary="the sign of the slope",
+    summary="the sign of the gradient",
     lines=("x_{t+1} = x_t − α_t·sign(g_t)",),
-    remarks=("It is Adam at β1 = β2 = ε = 0.",),
+    remarks=("It is Adam with β1 = β2 = ε = 0.",),
     source="Bernstein et al. 2018, Algorithm 1",
     claim=Claim(
         Kind.STATIONARY,

@@ -12,20 +12,20 @@ from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
-    """v_t = v − (1 − β2)·sign(v − g²)·g², move by α_t·m̂_t/(√v̂_t + ε); c is √(1 − β2^t)."""
+    """v_t = v − (1 − β2)·sign(v − g²)·g², and the update α_t·m̂_t/(√v̂_t + ε); c is √(1 − β2^t)."""
     m = h.beta1 * exp_avg + h.one_minus_beta1 * g
     v = exp_avg_sq - h.one_minus_beta2 * sign(exp_avg_sq - g * g) * g * g
     return a * m / (sqrt(v) / c[0] + h.eps), (m, v)
 
 
-# No drift: v moves by steps of (1 − β2)·g² whatever it is, so where it circles depends on where it began.
+# No drift: v always changes by (1 − β2)·g², so its cycle depends on where it started.
 RULE = Rule(
     update, {"exp_avg": 1e-6, "exp_avg_sq": 1e-6}, textbook_correction, (1.0, 1.0), hyper=Hyper, mean=FIRST_MOMENT
 )
 
 OPTIMIZER = Optimizer(
     title="Yogi",
-    summary="Adam with v changed by at most (1 − β2)·g² either way",
+    summary="Adam whose v changes by at most (1 − β2)·g² per step",
     lines=(
         "m_t as Adam's",
         "v_t = v_{t−1} − (1 − β2)·sign(v_{t−1} − g_t²)·g_t²",
