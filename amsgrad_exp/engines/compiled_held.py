@@ -19,7 +19,6 @@ from amsgrad_exp.engines.loops import (
     make_coefficients,
     reader,
     setter,
-    sources,
 )
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.rules import hyper_of, rule_of
@@ -97,7 +96,7 @@ def make_held_loop(rule: Rule) -> Callable[..., None]:
     count = len(hyper._fields)
     get_state = getter(0, 1 + slots) if rule.sees_x else getter(1, slots)
     put_state, get_hyper = setter(1, slots), getter(0, count)
-    read, rows, version = reader(1 + rule.number_of_coefficients), 3 + slots, sources()
+    read, rows = reader(1 + rule.number_of_coefficients), 3 + slots
     slope_row, width = 1 + slots, TILE
 
     def loop(
@@ -111,7 +110,6 @@ def make_held_loop(rule: Rule) -> Callable[..., None]:
         counted: Any,
         sums: Any,
     ) -> None:
-        _ = version
         local, total = stack_tile(state, rows, width), stack_tile(sums, 2, width)
         h = hyper(*get_hyper(hypers, 0))
         for number in range(state.shape[1] // width):

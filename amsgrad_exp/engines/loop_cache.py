@@ -1,15 +1,24 @@
-"""Where compiled loops are kept between processes; a file that cannot be read, or is damaged, counts as missing."""
+"""Where compiled loops are kept between processes.
+
+A file that cannot be read, or is damaged, counts as missing. A loop is found by a digest of all code that it reaches:
+Numba itself knows a function of another module by its name alone, and would go on with an old one after an edit.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+from amsgrad_exp.code import digest
+
+OF_ALL = ("intrinsics.py", "loops.py")  # files whose code every loop may reach in ways that `digest` does not see
 
 
 class LoopCache(FunctionCache):  # type: ignore[misc]
@@ -21,8 +30,12 @@ class LoopCache(FunctionCache):  # type: ignore[misc]
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        locator = self._impl.locator
-        self._cache_file = _Files(locator.get_cache_path(), self._impl.filename_base, locator.get_source_stamp())
+        files = {Path(inspect.getfile(function)), *(Path(__file__).parent / name for name in OF_ALL)}
+        stamp = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
+        self._cache_file = _Files(self._impl.locator.get_cache_path(), self._impl.filename_base, stamp)
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        return sig, codegen.magic_tuple(), digest(self._py_func)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         with contextlib.suppress(Exception):  # unpickling may raise anything

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numba.extending import overload, register_jitable
 
-import amsgrad_exp
 from amsgrad_exp import arithmetic
 from amsgrad_exp.engines.intrinsics import flush_subnormals, restore_subnormals, stack_tile
 from amsgrad_exp.engines.loop_cache import LoopCache
@@ -53,18 +50,6 @@ def compile_loop(function: Callable[..., Any]) -> Callable[..., Any]:
     with contextlib.suppress(RuntimeError):  # there is no writable place for a cache: compile in every process
         compiled._cache = LoopCache(function)  # type: ignore[attr-defined]
     return compiled
-
-
-@functools.cache
-def sources() -> str:
-    """A digest of all rules and problems, which loops close over.
-
-    Numba's cache knows a function of another module by its name alone, and would go on with an old one after an edit.
-    """
-    package = Path(amsgrad_exp.__file__).parent
-    paths = sorted(path for room in ("rules", "problems") for path in (package / room).glob("*.py"))
-    paths.append(package / "arithmetic.py")
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 # Tuples of any length are built one element at a time, so that every index is a constant: with a loop over rows, or a
@@ -137,7 +122,7 @@ def make_loop(
     get_state = getter(0, kept) if rule.sees_x else getter(1, slots)
     put_state, get_hyper = setter(1, slots), getter(0, count)
     get_coefficients, read, read_coefficients = getter(3 + count, of_rule), reader(per_step), reader(of_rule)
-    read_scale, loss, slope, version = reader(1), jitable(loss), jitable(slope), sources()
+    read_scale, loss, slope = reader(1), jitable(loss), jitable(slope)
 
     def loop(
         state: Any,
@@ -153,7 +138,6 @@ def make_loop(
         total_regrets: Any,
         flush: bool,
     ) -> None:
-        _ = version
         control = flush_subnormals()
         if not flush:
             restore_subnormals(control)
@@ -233,12 +217,11 @@ def make_coefficients(rule: Rule, *, width: int) -> Callable[..., None]:
     column for each kind of lane. Kinds are taken in tiles of ``width``, as lanes by `make_loop`'s.
     """
     coefficients, hyper, carried = jitable(rule.coefficients), rule.hyper, len(rule.carry)
-    count, version = len(hyper._fields), sources()
+    count = len(hyper._fields)
     get_hyper, get_carry, put_carry = getter(0, count), getter(0, carried), setter(0, carried)
     write = _writer(rule.number_of_coefficients)
 
     def fill(carry: Any, hypers: Any, schedule: Any, start: int, scales: Any, varied: Any) -> None:
-        _ = version
         k, local = stack_tile(hypers, count, width), stack_tile(carry, carried, width)
         for number in range(carry.shape[1] // width):
             tile = number * width  # as in `make_loop`

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from amsgrad_exp.engines.loops import compile_loop, jitable, reader, sources
+from amsgrad_exp.engines.loops import compile_loop, jitable, reader
 from amsgrad_exp.rules.base import Rule
 
 
@@ -26,7 +26,7 @@ def make_terms(rule: Rule, slope: Callable[..., Any], *, per_step: int) -> Calla
     if rule.mean is None:
         raise ValueError("a rule without a mean has no such terms")
     update, coefficients, mean = jitable(rule.update), jitable(rule.coefficients), jitable(rule.mean.of)
-    slope, read, sees_x, version = jitable(slope), reader(per_step), rule.sees_x, sources()
+    slope, read, sees_x = jitable(slope), reader(per_step), rule.sees_x
 
     def loop(
         t: int,
@@ -41,7 +41,6 @@ def make_terms(rule: Rule, slope: Callable[..., Any], *, per_step: int) -> Calla
         last: int,
         logged: Any,
     ) -> Any:
-        _ = version
         x, state, carry, (distance, moves, last_distance, last_moves, ratio, begun) = standing
         low, high = interval
         row = 0

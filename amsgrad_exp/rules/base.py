@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
 from amsgrad_exp.arithmetic import scalar, sqrt
+from amsgrad_exp.code import functions, names
 from amsgrad_exp.rules.claims import NOTHING, Claim
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class Rule:
     @functools.cached_property
     def varied_by(self) -> frozenset[str]:
         """The hyper-parameters that may have a part in the coefficients: those which their code names."""
-        return frozenset(self.hyper._fields) & _named(self.coefficients)
+        code = (each.__code__ for each in functions(self.coefficients))  # type: ignore[arg-type]
+        return frozenset(self.hyper._fields).intersection(set().union(*map(names, code)))
 
     @functools.cached_property
     def number_of_coefficients(self) -> int:
@@ -140,19 +141,6 @@ class Optimizer:
     def path(self) -> str:
         """The import path of its `torch.optim.Optimizer` class."""
         return self.torch or f"amsgrad_exp.optimizers.{self.title}"
-
-
-def _named(function: Callable[..., Any]) -> set[str]:
-    """All names in the code of a rule's function, and in that of the rules' functions which it calls."""
-    names: set[str] = set()
-    left = [function]
-    while left:
-        each = left.pop()
-        named, cells = each.__code__.co_names, each.__closure__ or ()
-        reached = [cell.cell_contents for cell in cells] + [each.__globals__.get(name) for name in named]
-        names.update(named)
-        left += [each for each in reached if isinstance(each, FunctionType) and each.__module__.startswith(__package__)]
-    return names
 
 
 @scalar
