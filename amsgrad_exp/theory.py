@@ -1,8 +1,8 @@
-"""Where the iterates go, without simulating a step: the periodic steady state of the moments and its drift.
+"""Predicts where the iterates go, without simulation, from the periodic steady state of the moments.
 
-On slopes of period P and for a small constant step size, m and v settle into a periodic steady state that has a
-closed form, and x moves by −α·D per period, D = Σ_j m_j/(√v_j + ε) (docs/method.md, *The boundary*). Where D > 0 it
-goes to the low end of the interval, where D < 0 to the high end.
+If the gradients have period P and the step size is small and constant, m and v settle into a periodic steady state
+with a closed form, and x moves by −α·D per period, where D = Σ_j m_j/(√v_j + ε) is the drift (docs/method.md,
+*The boundary*). If D > 0, x goes to the low end of the interval; if D < 0, to the high end.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 LONGEST_PERIOD = 10_000
-LARGEST_BETA2 = 1 - 1e-7  # looked at
-MOST_MOMENTS = 10_000_000  # kept in memory at once
+LARGEST_BETA2 = 1 - 1e-7  # upper end of the range searched
+MOST_MOMENTS = 10_000_000  # held in memory at once
 
 
 def drift(
@@ -38,28 +38,28 @@ def drift(
     eps: ArrayLike = 0.0,
     options: Mapping[str, Any] | None = None,
 ) -> Floats:
-    """D over a period of a small constant step size: −D·α is how far x moves in one. NaN where 0/0 occurs.
+    """The drift D: for a small constant step size α, x moves by −α·D per period. NaN if 0/0 occurs.
 
     Args:
         problem: linear and periodic.
         optimizer: a registered name.
-        beta1, beta2, eps: of shapes that broadcast together.
+        beta1, beta2, eps: arrays whose shapes broadcast together.
         options: the optimizer's own settings.
 
     Returns:
         D, float64 of the broadcast shape.
 
     Raises:
-        NoSteadyState: the problem is not linear or periodic or its period too long, or nothing is known of the
-            optimizer.
+        NoSteadyState: the problem is not linear, not periodic or has too long a period, or no closed form is known for
+            the optimizer.
     """
     period = problem.steps_per_period
     if period is None:
         raise NoSteadyState(f"{problem.name} is not periodic, so its moments have no steady state")
     if not isinstance(problem, LinearProblem):
-        raise NoSteadyState(f"the slopes of {problem.name} depend on x, so its moments have no steady state")
+        raise NoSteadyState(f"the gradients of {problem.name} depend on x, so its moments have no steady state")
     if period > LONGEST_PERIOD:
-        raise NoSteadyState(f"a period of {period:,} steps is too long, at most {LONGEST_PERIOD:,}")
+        raise NoSteadyState(f"a period of {period:,} steps is too long: at most {LONGEST_PERIOD:,} are supported")
     known = OPTIMIZERS.get(optimizer)
     chosen = known.options(**(options or {})) if known else None
     rule = known.rule(chosen) if known else None
@@ -81,7 +81,7 @@ def drift(
 
 
 def drift_of(problem: Problem, settings: OptimizerSettings) -> float:
-    """D of one optimizer at its own settings; arguments and errors are `drift`'s."""
+    """D of one optimizer at its own settings; errors as in `drift`."""
     if settings.name not in OPTIMIZERS:
         raise NoSteadyState(f"no steady state is known for {settings.name}")
     beta1, beta2, eps = (value or 0.0 for value in (settings.beta1, settings.beta2, settings.eps))
@@ -89,36 +89,36 @@ def drift_of(problem: Problem, settings: OptimizerSettings) -> float:
 
 
 def destination(problem: Problem, drift: ArrayLike) -> NDArray[np.str_]:
-    """Where a drift takes the iterates: "optimum" or "worst", of the drift's shape."""
+    """Where a drift takes the iterates: an array of "optimum" or "worst", of the drift's shape."""
     end = np.where(np.asarray(drift) > 0, *problem.comparators)
     return np.where(end == problem.optimum, "optimum", "worst")
 
 
 def limit(trial: Trial) -> float:
-    """What R(T)/T tends to by the drift: the mean loss at the end that iterates go to, less that at x*.
+    """The limit of R(T)/T that the drift predicts: the mean loss at the end x goes to, minus the mean loss at x*.
 
-    It is the limit where α_t falls to 0 as α/√t does, and nearly so where a constant step size is small.
+    The prediction is exact if α_t falls to 0 like α/√t, and approximate for a small constant step size.
 
     Raises:
-        NoSteadyState: no drift is known, or it goes nowhere, or x has no ends.
+        NoSteadyState: the drift is unknown or zero, or the interval is unbounded.
     """
     problem, optimizer = trial.problem, trial.optimizer
     known = drift_of(problem, optimizer)
     if not isinstance(problem, LinearProblem) or not math.isfinite(problem.interval[0] - problem.interval[1]):
-        raise NoSteadyState(f"nothing bounds x on {problem.name}, so R(T)/T has no limit")
+        raise NoSteadyState(f"x is unbounded on {problem.name}, so R(T)/T has no limit")
     if not math.isfinite(known) or known == 0:
-        raise NoSteadyState(f"the steady state of {optimizer.name} moves x nowhere on {problem.name}")
+        raise NoSteadyState(f"the steady state of {optimizer.name} does not move x on {problem.name}")
     end = problem.low if known > 0 else problem.high
-    return problem.mean_slope * (end - problem.optimum) + 0.0  # of −0 it makes 0
+    return problem.mean_slope * (end - problem.optimum) + 0.0  # turns −0 into 0
 
 
 def critical_beta2(
     problem: Problem, optimizer: str, beta1: float, eps: float = 0.0, options: Mapping[str, Any] | None = None
 ) -> list[float]:
-    """Every β2 between 0 and `LARGEST_BETA2` at which the drift changes its sign, ascending, to 10⁻¹² or better.
+    """Every β2 in [0, `LARGEST_BETA2`] at which the drift changes sign, ascending, with an error of at most 10⁻¹².
 
     Raises:
-        NoSteadyState: as for `drift`.
+        NoSteadyState: as in `drift`.
     """
     from scipy.optimize import brentq
 
@@ -137,10 +137,10 @@ def regions(
     """Where the iterates go for every β2 from 0 to `LARGEST_BETA2`.
 
     Returns:
-        Ascending and without a gap: between which β2, and to which end, "optimum" or "worst".
+        Adjacent intervals in ascending order: lower β2, upper β2, and "optimum" or "worst".
 
     Raises:
-        NoSteadyState: as for `drift`.
+        NoSteadyState: as in `drift`.
     """
     edges = [0.0, *critical_beta2(problem, optimizer, beta1, eps, options), LARGEST_BETA2]
     middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]

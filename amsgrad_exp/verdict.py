@@ -1,4 +1,4 @@
-"""What can be said of a run: where its iterates are, and whether its average regret vanishes."""
+"""Names the possible outcomes of a run: where its iterates end, and whether its average regret vanishes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """Where the iterates settled; `Problem.verdict` decides."""
+    """Where the iterates settled, as decided by `Problem.verdict`."""
 
     OPTIMUM = "optimum"
     WORST = "worst"
@@ -23,13 +23,13 @@ class Trend(StrEnum):
 
 
 class Evidence(StrEnum):
-    """What a trend follows from: a limit that is exact, or how the average regret has fallen so far."""
+    """What a `Trend` is based on: an exact limit (proof), or the decrease of the average regret so far (trend)."""
 
     PROOF = "proof"
     TREND = "trend"
 
 
-# As people see them: words, and a colour's name.
+# The displayed words, and the name of their colour.
 WORDS: dict[Verdict | Trend, tuple[str, str]] = {
     Verdict.OPTIMUM: ("optimum", "green"),
     Verdict.WORST: ("worst point", "red"),

@@ -188,7 +188,9 @@ def test_version_and_lists(command_line: CommandLine, in_process: CommandLine) -
     assert "theorem1" in in_process("list", "problems").stdout
     listed = command_line("list", "optimizers").stdout
     assert re.search(
-        r"^amsgrad +Adam that divides by the root of the largest v so far +Reddi.* 2018, Algorithm 2 +beta1_decay=none", listed, re.M
+        r"^amsgrad +Adam that divides by the root of the largest v so far +Reddi.* 2018, Algorithm 2 +beta1_decay=none",
+        listed,
+        re.M,
     )
     assert "no runs under logs" in in_process("list", "runs").stderr
 

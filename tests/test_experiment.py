@@ -251,9 +251,13 @@ def test_a_regret_that_falls_at_the_worst_end_is_undecided(mean_x: float, trend:
 @pytest.mark.parametrize(
     ("regret", "mean_x", "reason"),
     [
-        (np.full(15, 0.3), 0.0, "on this problem a slope says nothing before 159 steps"),
-        (np.linspace(-1, 1, 1000), 0.0, "it has no slope over the last decade of steps"),
-        (np.arange(10, 10_001, 10) ** -0.5, 1.0, "it falls, but with x at the worst point it cannot go on falling"),
+        (np.full(15, 0.3), 0.0, "on this problem a trend needs at least 159 steps"),
+        (np.linspace(-1, 1, 1000), 0.0, "the average regret has no slope over the last decade of steps"),
+        (
+            np.arange(10, 10_001, 10) ** -0.5,
+            1.0,
+            "the average regret cannot keep falling with x at the worst point",
+        ),
     ],
 )
 def test_it_is_said_why_a_regret_is_undecided(regret: np.ndarray, mean_x: float, reason: str) -> None:

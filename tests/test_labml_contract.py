@@ -141,5 +141,5 @@ def test_the_objects_that_tracking_reaches_into_have_what_it_reads(
         assert tracker._server.stopped is False
         assert yaml.safe_load((tracker.directory / "run.yaml").read_text())["uuid"] == tracker.run_id
     finally:
-        assert "did not take everything" in str(tracker.close("completed"))
+        assert "did not accept everything" in str(tracker.close("completed"))
     assert (tracker.directory / "log.jsonl").read_text().count("\n") == 1

@@ -121,7 +121,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
     notes: list[str] = []
     resumed = recorder.resume(run, on_note=notes.append)
     wrong = f"{run.directory / 'checkpoint'} is damaged: its checksum is wrong"
-    assert notes == [f"{wrong}; going on from before it"]
+    assert notes == [f"{wrong}; resuming from an earlier checkpoint"]
     assert resumed.trace_bytes() == whole.trace_bytes()
 
 
@@ -134,7 +134,7 @@ def test_a_trace_that_was_changed_is_not_gone_on_from(
     notes: list[str] = []
     resumed = recorder.resume(run, on_note=notes.append)
     changed = run.directory / "trace.csv"
-    assert notes == [f"{changed} is not what it was at the last checkpoint; going on from before"]
+    assert notes == [f"{changed} has changed since the last checkpoint; resuming from an earlier one"]
     assert resumed.trace_bytes() == whole.trace_bytes()
 
 

@@ -185,7 +185,7 @@ def test_a_dead_server_is_mentioned_once_and_the_run_finishes(tmp_path: Path, se
         )
     runs = len(json.loads(done.stdout)["runs"])
     assert runs == (1 if failure == "silent" else 2)
-    assert done.stderr.count("did not take everything") == 1
+    assert done.stderr.count("did not accept everything") == 1
     assert len(done.stderr.splitlines()) == 1
     logs = list(tmp_path.glob("logs/*/*/log.jsonl"))
     assert [len(logged(path.parent)["x"]) for path in logs] == [2000] * runs

@@ -87,7 +87,7 @@ def test_a_shortened_trace_is_found(run: runs.Run) -> None:
     path.write_bytes(b"".join(lines[:-3]))
     assert verifying.verify(run).first_step == 4799
     path.write_bytes(b"".join(lines)[:-5])
-    with pytest.raises(Damaged, match="first or last line is not whole"):
+    with pytest.raises(Damaged, match="first or last line is incomplete"):
         verifying.verify(run)
     path.write_bytes(b"".join(lines[:7]) + b"nonsense\n" + b"".join(lines[7:]))
     with pytest.raises(Damaged, match=r"damaged: .* row 7"):

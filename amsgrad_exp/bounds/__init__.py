@@ -1,4 +1,4 @@
-"""Bounds on the regret: what a run's own trajectory proves, and what papers promise."""
+"""Upper bounds on a run's regret: one computed from its trajectory, and one published for its optimizer."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["Bound", "Bounds", "Published", "bounds_of", "refuse"]
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """What is known of the regret of one trial.
+    """The upper bounds on the regret of one trial.
 
     Attributes:
-        trajectory: the bound of the run itself.
-        published: that of the optimizer's theorem; None where it has none, or its conditions do not hold.
-        reason: why the optimizer's theorem does not apply; None where it does, or there is none.
+        trajectory: the bound computed from the run's own trajectory.
+        published: the bound of the optimizer's theorem; None if it has no theorem or the theorem does not apply.
+        reason: why the optimizer's theorem does not apply; None if it applies or does not exist.
     """
 
     trajectory: Bound
@@ -34,12 +34,12 @@ class Bounds:
     reason: str | None = None
 
     def at(self, steps: NDArray[np.int64]) -> Bounds:
-        """The bounds at some of the steps they are known at."""
+        """The bounds at ``steps``, each of which must be one of ``trajectory.step``."""
         rows = np.searchsorted(self.trajectory.step, steps)
         return Bounds(self.trajectory.rows(rows), self.published and self.published.rows(rows), self.reason)
 
     def document(self) -> dict[str, Any]:
-        """What ``--json`` says: the bounds on R(T), not on R(T)/T."""
+        """The fields that ``--json`` prints: bounds on R(T), not on R(T)/T."""
         terms = {name: float(term[-1]) for name, term in self.trajectory.terms.items()}
         theorem = self.published and {"source": self.published.source, "total": float(self.published.total[-1])}
         total = float(self.trajectory.total[-1])
@@ -49,7 +49,7 @@ class Bounds:
 def bounds_of(
     trial: Trial, steps: int | None = None, on_steps: Callable[[int, int], object] = lambda done, total: None
 ) -> Bounds:
-    """All that is known; arguments and errors are those of `trajectory.bound`."""
+    """Both bounds of a trial; arguments and errors as in `trajectory.bound`."""
     trajectory = bound(trial, steps, on_steps)
     if trial.optimizer.name not in THEOREMS:
         return Bounds(trajectory)

@@ -1,8 +1,8 @@
-"""The bounds on the regret that papers publish, with their corrections, for the optimizers they are of.
+"""Computes the regret bounds that papers publish for AMSGrad and AdamNC, with known misprints corrected.
 
 One dimension, α_t = α/√t, t counted from 1, 0 ≤ β1t ≤ β1 < 1, D the width of the interval and ‖g‖ = √(Σ_{t≤T} g_t²).
-With ε > 0, ψ_t = √v̂_t + ε stands where the papers have √v̂_t: their proofs ask that ψ_t is at least √v_t and that
-ψ_t/α_t does not fall. Both are derived again, from the trajectory's bound, in docs/method.md, *The regret bound*.
+For ε > 0, ψ_t = √v̂_t + ε replaces the √v̂_t of the papers: their proofs require only that ψ_t is at least √v_t and
+that ψ_t/α_t does not decrease. docs/method.md, *The regret bound*, derives both bounds from the trajectory's bound.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Roots = Iterator[tuple[Floats, Floats, Floats]]
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """A published bound on R(T) for T = t + 1 at every logged step t and at the last one.
+    """A published bound on R(T), T = t + 1, at every logged step t and at the last step.
 
     Attributes:
         source: the paper and the theorem.
@@ -42,56 +42,52 @@ class Published:
     total: Floats
 
     def rows(self, rows: NDArray[np.int64]) -> Published:
-        """Some of the points."""
+        """The bound at the given rows."""
         return Published(self.source, self.step[rows], self.total[rows])
 
 
 def published(trial: Trial, steps: int | None = None) -> Published:
-    """The published bound of a trial's optimizer.
-
-    Args:
-        trial: of AMSGrad or AdamNC.
-        steps: how many of its steps; all of them by default.
+    """The published bound for a trial's optimizer, after ``steps`` steps (default: all of the trial's).
 
     Raises:
-        NoBound: there is none for the optimizer, or a condition of the theorem does not hold.
+        NoBound: no theorem is implemented for the optimizer, or a condition of the theorem does not hold.
     """
     steps = trial.steps if steps is None else steps
     refuse(trial, steps)
     known = THEOREMS.get(trial.optimizer.name)
     if known is None:
-        raise NoBound(f"no published bound on the regret of {trial.optimizer.name} is known here")
+        raise NoBound(f"no published regret bound is implemented for {trial.optimizer.name}")
     source, theorem = known
     low, high = trial.problem.interval
     if trial.schedule != "inv-sqrt":
-        raise NoBound(f"{source} is for schedule inv-sqrt, not {trial.schedule}")
+        raise NoBound(f"{source} requires schedule inv-sqrt, not {trial.schedule}")
     if not (isinstance(trial.problem, LinearProblem) and math.isfinite(high - low)):
-        raise NoBound(f"{source} is for a bounded interval, and {trial.problem.name} has none")
+        raise NoBound(f"{source} requires a linear loss on a bounded interval: {trial.problem.name} has none")
     return Published(source, shown_steps(0, steps, trial.log_every, steps), theorem(trial, steps))
 
 
 def amsgrad(trial: Trial, steps: int) -> Floats:
-    """Reddi, Kale and Kumar 2018, Theorem 4, as in the version of the proceedings; γ = β1/√β2 < 1.
+    """Theorem 4 of Reddi, Kale and Kumar 2018, as printed in the proceedings; γ = β1/√β2 < 1.
 
     R(T) ≤ D²·ψ_T/(α_T·(1 − β1)) + D²/(1 − β1)²·Σ_t β1t·ψ_t/α_t + α·√(1 + ln T)/((1 − β1)²(1 − γ)√(1 − β2))·‖g‖.
     """
     beta1, beta2 = hyper_of(trial.optimizer).beta1, hyper_of(trial.optimizer).beta2
     dialect = options_of(trial.optimizer).dialect
     if dialect != "paper":
-        raise NoBound(f"{THEOREMS['amsgrad'][0]} is for dialect paper, not {dialect}")
+        raise NoBound(f"{THEOREMS['amsgrad'][0]} requires dialect paper, not {dialect}")
     if not beta1 < math.sqrt(beta2):
-        raise NoBound(f"{THEOREMS['amsgrad'][0]} is for β1 < √β2, not β1 = {beta1:g} and β2 = {beta2:g}")
+        raise NoBound(f"{THEOREMS['amsgrad'][0]} requires β1 < √β2, not β1 = {beta1:g} and β2 = {beta2:g}")
     third = trial.optimizer.lr / ((1 - beta1) ** 2 * (1 - beta1 / math.sqrt(beta2)) * math.sqrt(1 - beta2))
     return _total(trial, steps, _largest_averages(trial, steps), 1.0, lambda t: third * np.sqrt(1 + np.log(t)))
 
 
 def adamnc(trial: Trial, steps: int) -> Floats:
-    """Reddi, Kale and Kumar 2018, Theorem 5 with β2t = 1 − 1/t, for which its ζ is α.
+    """Theorem 5 of Reddi, Kale and Kumar 2018 with β2t = 1 − 1/t, for which its ζ is α.
 
     R(T) ≤ D²·ψ_T/(2α_T·(1 − β1)) + D²/(1 − β1)²·Σ_t β1t·ψ_t/α_t + 2α/(1 − β1)³·‖g‖.
 
-    ψ_t/α_t = ‖g_{1:t}‖/α where ε = 0. For β1t = β1·λ^{t−1} the sum is at most β1·G/(α(1 − λ)²), G = max |g_t|, which
-    gives Corollary 2, with the 1/α that its print lacks.
+    For ε = 0, ψ_t/α_t = ‖g_{1:t}‖/α. For β1t = β1·λ^{t−1} the sum is at most β1·G/(α(1 − λ)²), G = max |g_t|. This
+    gives Corollary 2, including the factor 1/α that is missing in print.
     """
     third = 2 * trial.optimizer.lr / (1 - hyper_of(trial.optimizer).beta1) ** 3
     return _total(trial, steps, _means(trial, steps), 0.5, lambda t: np.full(len(t), third))
@@ -128,7 +124,7 @@ def _beta1(trial: Trial, t: Floats) -> Any:
 
 
 def _squares(trial: Trial, steps: int) -> Iterator[tuple[Floats, Floats, Floats]]:
-    """In pieces, t counted from 1, g_t² and its sum so far."""
+    """Chunks of t (counted from 1), g_t² and Σ_{s≤t} g_s²."""
     total = 0.0
     for start in range(0, steps, CHUNK):
         stop = min(start + CHUNK, steps)
@@ -139,7 +135,7 @@ def _squares(trial: Trial, steps: int) -> Iterator[tuple[Floats, Floats, Floats]
 
 
 def _largest_averages(trial: Trial, steps: int) -> Roots:
-    """In pieces, t, √v̂_t and Σ g², with v_t = β2·v_{t−1} + (1 − β2)·g_t² and v̂_t = max(v̂_{t−1}, v_t)."""
+    """Chunks of t, √v̂_t and Σ g², with v_t = β2·v_{t−1} + (1 − β2)·g_t² and v̂_t = max(v̂_{t−1}, v_t)."""
     from scipy.signal import lfilter
 
     beta2 = hyper_of(trial.optimizer).beta2
@@ -152,6 +148,6 @@ def _largest_averages(trial: Trial, steps: int) -> Roots:
 
 
 def _means(trial: Trial, steps: int) -> Roots:
-    """In pieces, t, √v_t and Σ g², with v_t the mean of all g² so far."""
+    """Chunks of t, √v_t and Σ g², where v_t is the mean of all g² up to t."""
     for t, _, sums in _squares(trial, steps):
         yield t, np.sqrt(sums / t), sums

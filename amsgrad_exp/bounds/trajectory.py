@@ -1,16 +1,16 @@
-"""The bound on the regret that a run's own trajectory proves.
+"""Computes an upper bound on a run's regret from its own trajectory.
 
-Let every move be along a mean of gradients: x_{t+1} = clamp(x_t − η_t·m_t) with m_t = β1t·m_{t−1} + (1 − β1t)·g_t,
-η_t ≥ 0 whatever it is, and β1t that never grows. Where losses are convex, with ρ_t = β1t/(1 − β1t), t counted from 1,
-w_t = 1 + ρ_t − ρ_{t+1} and ρ_{T+1} = ρ_T,
+Let every update follow a moving average of gradients: x_{t+1} = clamp(x_t − η_t·m_t) with
+m_t = β1t·m_{t−1} + (1 − β1t)·g_t, any η_t ≥ 0, and β1t that never increases. If the losses are convex, then with
+ρ_t = β1t/(1 − β1t), t counted from 1, w_t = 1 + ρ_t − ρ_{t+1} and ρ_{T+1} = ρ_T,
 
     R(T) ≤ end + distance + moves,
     end      = ρ_T·m_T·(x_T − x*) − ρ_1·m_0·(x_1 − x*),
-    distance = Σ_t w_t·[(x_t − x*)² − (x_{t+1} − x*)²]/(2η_t), or w_t·m_t·(x_t − x*) where η_t = 0,
+    distance = Σ_t w_t·[(x_t − x*)² − (x_{t+1} − x*)²]/(2η_t), with the summand w_t·m_t·(x_t − x*) if η_t = 0,
     moves    = Σ_t (w_t/2 + ρ_{t+1})·η_t·m_t².
 
-docs/method.md, *The regret bound*, has the proof, which splits g_t as Alacaoglu et al. 2020 (arXiv 2003.09729) do for
-constant β1. Where β1 is constant, w_t = 1 and the last factor is (1 + β1)/(2(1 − β1)).
+docs/method.md, *The regret bound*, gives the proof. It splits g_t as Alacaoglu et al. 2020 (arXiv 2003.09729) do for
+constant β1. If β1 is constant, then w_t = 1 and the factor of η_t·m_t² is (1 + β1)/(2(1 − β1)).
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 MOST_STEPS = 10**9
-CHUNK = 262_144  # steps taken at once
+CHUNK = 262_144  # steps per call of the loop
 TERMS = ("end", "distance", "moves")
 
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """A bound on R(T) for T = t + 1 at every logged step t and at the last one.
+    """A bound on R(T), T = t + 1, at every logged step t and at the last step.
 
     Attributes:
         step: t, counted from 0; int64 of shape (n,).
-        end, distance, moves: its terms, float64 of shape (n,).
+        end, distance, moves: the terms of the bound; float64 of shape (n,).
     """
 
     step: NDArray[np.int64]
@@ -53,7 +53,7 @@ class Bound:
 
     @property
     def total(self) -> Floats:
-        """The bound on R(T), the sum of its terms; float64 of shape (n,)."""
+        """The bound on R(T): the sum of the terms; float64 of shape (n,)."""
         return self.end + self.distance + self.moves
 
     @property
@@ -62,14 +62,14 @@ class Bound:
         return {name: getattr(self, name) for name in TERMS}
 
     def rows(self, rows: NDArray[np.int64]) -> Bound:
-        """Some of the points."""
+        """The bound at the given rows."""
         return Bound(self.step[rows], self.end[rows], self.distance[rows], self.moves[rows])
 
     def growth(self) -> dict[str, float | None]:
-        """The powers of T that distance and moves grow like over the last decade: 0.5 is √T.
+        """The power of T at which distance and moves grow over the last decade of T; 0.5 means √T.
 
-        Least squares of a term's logarithm on log T; None where there are fewer than two points, or where the term is
-        not positive on all of them. Where slopes are bounded, so is what end can be.
+        Each is the least-squares slope of log(term) against log T, or None if the decade has fewer than two points or
+        the term is not positive at all of them. ``end`` is left out: it stays bounded if the gradients do.
         """
         reached = self.step + 1
         late = reached >= reached[-1] / 10
@@ -82,44 +82,44 @@ class Bound:
 
 
 def refuse(trial: Trial, steps: int | None = None) -> None:
-    """Refuse a trial, or so many steps of it, of which no bound is known.
+    """Reject a trial that has no trajectory bound after ``steps`` steps (default: all of its steps).
 
     Raises:
-        NoBound: its optimizer does not move along a mean of gradients, its losses are not all convex, it is a mean over
-            seeds, or it has more than 10⁹ steps; the message says which.
+        NoBound: the optimizer's update does not follow a mean of gradients, a loss is not convex, the trial averages
+            over seeds, or there are more than 10⁹ steps; the message says which.
     """
     name, steps = trial.optimizer.name, trial.steps if steps is None else steps
     if name not in OPTIMIZERS:
-        raise NoBound(f"no bound on the regret is known for {name}: it has no rule of its own here")
+        raise NoBound(f"no regret bound is known for {name}: it has no update rule in this package")
     mean = rule_of(trial.optimizer).mean
     if mean is None:
-        raise NoBound(f"no bound on the regret is known for {name}: it does not move along a mean of gradients")
+        raise NoBound(f"no regret bound is known for {name}: its update does not follow a mean of gradients")
     if mean.only_without and getattr(hyper_of(trial.optimizer), mean.only_without):
         value = getattr(hyper_of(trial.optimizer), mean.only_without)
-        raise NoBound(f"a bound on the regret of {name} is known for {mean.only_without} = 0 alone, not {value:g}")
+        raise NoBound(f"a regret bound for {name} is known only for {mean.only_without} = 0, not {value:g}")
     if not trial.problem.convex:
-        raise NoBound(f"bounds on the regret are for convex losses, and some of {trial.problem.name} are not")
+        raise NoBound(f"a regret bound requires convex losses, and {trial.problem.name} has losses that are not convex")
     if trial.seeds > 1:
-        raise NoBound("a bound is on the regret of one sequence: take one seed")
+        raise NoBound("a regret bound is for one sequence of gradients: use one seed")
     if steps > MOST_STEPS:
-        raise NoBound(f"a bound takes every step, at most {MOST_STEPS:,} of them, not {steps:,}")
+        raise NoBound(f"a regret bound simulates every step, at most {MOST_STEPS:,}, not {steps:,}")
 
 
 def bound(
     trial: Trial, steps: int | None = None, on_steps: Callable[[int, int], object] = lambda done, total: None
 ) -> Bound:
-    """The bound at every logged step of a trial, worked out in double precision whatever the trial's dtype.
+    """The bound at every logged step of a trial, computed in double precision whatever the trial's dtype.
 
-    Every step is simulated: some 20 ns each.
+    Every step is simulated, at about 20 ns each.
 
     Args:
-        trial: what was, or could be, run.
-        steps: how many of its steps; all of them by default.
-        on_steps: called as steps are done, with how many are and how many there are.
+        trial: the trial; it need not have been run.
+        steps: the number of steps; by default all of the trial's.
+        on_steps: progress callback, called with the steps done and the total.
 
     Raises:
-        NoBound: as `refuse`.
-        RunFailed: the bound is no finite number.
+        NoBound: as in `refuse`.
+        RunFailed: the bound is not finite.
     """
     from amsgrad_exp.engines.terms import make_terms
 
@@ -150,11 +150,11 @@ def bound(
         on_steps(stop, steps)
     terms = np.concatenate(logged)
     if not np.isfinite(terms).all():
-        raise RunFailed(f"the bound on the regret of {trial.optimizer.name} is no finite number: its moves overflow")
+        raise RunFailed(f"the regret bound of {trial.optimizer.name} is not finite: its updates overflow")
     return Bound(shown_steps(0, steps, trial.log_every, steps), *(terms.T + 0.0))  # no −0
 
 
 def shown_steps(start: int, stop: int, log_every: int, steps: int) -> NDArray[np.int64]:
-    """The steps start ≤ t < stop that a bound is known at: those that are logged, and the last of all."""
+    """The steps start ≤ t < stop at which a bound is reported: the logged steps, and the last step of the run."""
     logged = logged_steps(start, stop, log_every)
     return np.append(logged, steps - 1) if stop == steps and steps % log_every else logged

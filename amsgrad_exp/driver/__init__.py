@@ -1,1 +1,1 @@
-"""Engines driven: chunks, fast-forwarding, what came out."""
+"""Runs engines to the end in chunks, fast-forwards periodic runs and computes their results."""

@@ -1,4 +1,4 @@
-"""A stretch of a run."""
+"""Defines a chunk: consecutive steps of a run, and the run's totals after them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from amsgrad_exp.trace import Trace
 
 @dataclass(frozen=True)
 class Cycle:
-    """What a run repeats for ever.
+    """The cycle that a run repeats from some step on.
 
     Attributes:
-        start: a step from which on it does.
-        steps: how many steps it is long.
-        mean_loss: the mean of f_t(x_t) − f_t(x*) over it, the limit of R(T)/T.
+        start: a step from which on the run repeats.
+        steps: the length of the cycle in steps.
+        mean_loss: the mean of f_t(x_t) − f_t(x*) over the cycle, which is the limit of R(T)/T.
     """
 
     start: int
@@ -24,20 +24,20 @@ class Cycle:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A stretch of a run: its logged points, and where the run stands after it.
+    """Consecutive steps of a run: their logged points, and the run's totals after them.
 
     Attributes:
-        trace: the points logged in this stretch.
-        step: the number of steps done, T.
-        x: x_T, the iterate after them.
+        trace: the points logged in this chunk.
+        step: T, the number of steps done.
+        x: x_T, the iterate after these steps.
         total_regret: R(T).
         tail_x_sum: the sum of x_t over the steps done that belong to the last tenth of the run.
-        steps_simulated: how many of the T steps an engine took; the others were derived.
-        reference: the state that the engine's is next compared with, to be handed to `drive` with an engine saved
-            after this chunk; None where there is none.
-        resumable: whether the engine stands after this chunk, so that it may be saved there.
-        halfwidths: of an engine that averages over seeds, `Engine.halfwidths`; else None.
-        cycle: of a run that was found to repeat itself; else None.
+        steps_simulated: how many of the T steps an engine simulated; the others were derived.
+        reference: the earlier state that the engine's state will be compared with next; pass it to `drive` with an
+            engine saved after this chunk. None if there is none.
+        resumable: whether the engine is at the end of this chunk, so that it can be saved there.
+        halfwidths: `Engine.halfwidths` if the engine averages over seeds, else None.
+        cycle: the cycle, if the run was found to repeat itself, else None.
     """
 
     trace: Trace
@@ -53,5 +53,5 @@ class Chunk:
 
 
 def tail_start(steps: int) -> int:
-    """The first step of the last tenth of a run of ``steps`` steps; the tail has at least one step."""
+    """The first step of the last tenth of a run of ``steps`` steps; that tenth has at least one step."""
     return steps - max(1, steps // 10)

@@ -1,4 +1,4 @@
-"""Advances one engine in chunks, and fast-forwards once it repeats itself."""
+"""Advances one engine in chunks, and fast-forwards as soon as it repeats itself."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from amsgrad_exp.errors import RunFailed
 def drive(
     engine: Engine, steps: int, log_every: int, *, fast_forward: bool = True, reference: bytes | None = None
 ) -> Iterator[Chunk]:
-    """Advance ``engine`` to ``steps`` steps, yielding chunks with the points where (t + 1) mod log_every = 0.
+    """Advance ``engine`` to ``steps`` steps and yield chunks with the points where (t + 1) mod log_every = 0.
 
-    Where chunks end, and where states are compared, depends on the engine and the problem alone, so that a run that
-    goes on from a saved engine yields what an uninterrupted one does. With a periodic problem and a constant step size
-    the states after each cycle, a whole number of periods, are compared once the bias corrections have saturated; once
-    two are the same, bit for bit, all that follows repeats, and is derived instead of simulated (docs/method.md).
+    The ends of chunks and the steps at which states are compared depend only on the engine, the problem and the run's
+    length, so a resumed run yields what an uninterrupted one does. If the problem is periodic and the step size
+    constant, states one cycle (a whole number of periods) apart are compared as soon as the bias corrections have
+    saturated. If two are identical bit for bit, the rest repeats, and is derived instead of simulated (docs/method.md).
 
     Args:
-        engine: at its start, or loaded with what was saved after a resumable chunk of a run of the same length.
+        engine: a new engine, or one loaded from what was saved after a resumable chunk of a run of the same length.
         steps: T, at least 1.
         log_every: at least 1.
         fast_forward: False simulates every step.
-        reference: of the chunk after which the engine was saved.
+        reference: `Chunk.reference` of the chunk after which the engine was saved.
 
     Raises:
-        RunFailed: the engine could not go on; every point before the failure has been yielded.
+        RunFailed: the engine failed; every point before the failure has been yielded.
     """
     plan = Plan.of(engine, steps, fast_forward=fast_forward)
     while engine.step < steps:

@@ -1,4 +1,4 @@
-"""Where a run's states are compared, and the rest of a run from one repeated cycle."""
+"""Plans where a run's states are compared, and derives the rest of a run from one repeated cycle."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.trace import Trace, logged_steps
 
 DERIVED_POINTS_PER_CHUNK = 65_536
-LONGEST_PERIOD = 4_194_304  # of a problem worth fast-forwarding: a cycle is kept in memory, 32 bytes a step
+LONGEST_PERIOD = 4_194_304  # longest problem period to fast-forward: one cycle is held in memory, 32 bytes a step
 
 
 @dataclass(frozen=True)
 class Plan:
     """Where the chunks of a run end, and where its states are compared.
 
-    A cycle is a whole number of periods, one with many divisors, so that what repeats after several of them shows; a
-    chunk is a cycle, or a piece of one that is too long to be taken at once. Where the problem has no period, the
-    cycle is as good as one.
+    A cycle is a whole number of periods with many divisors, so that a run that repeats only after several periods is
+    recognized too. A chunk is a cycle, or a part of a cycle that is too long for one chunk. If the problem has no
+    period, ``period`` is the length of the cycle.
     """
 
     steps: int
@@ -44,7 +44,7 @@ class Plan:
         return cls(steps, tail_start(steps), min(cycle, engine.chunk_steps), cycle, period or cycle, repeats)
 
     def compares_at(self, step: int) -> bool:
-        """Whether the state at this step is worth comparing with the one a cycle earlier."""
+        """Whether to compare the state at this step with the state one cycle earlier."""
         return self.repeats and step % self.cycle == 0 and self.steps - step > self.cycle
 
     def stop_after(self, start: int) -> int:
@@ -55,12 +55,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a run stands when it is found to repeat itself.
+    """A run's totals at the step at which it is found to repeat itself.
 
     Attributes:
         step: the number of steps done.
         total_regret: R(step).
-        x_sum: the sum of iterates since it was last reset.
+        x_sum: the sum of the iterates since the sum was last reset.
     """
 
     step: int
@@ -89,7 +89,7 @@ def derive(engine: Engine, plan: Plan, log_every: int) -> Iterator[Chunk]:
 def extrapolate(
     standing: Standing, cycle: Trace, plan: Plan, log_every: int, *, steps_simulated: int
 ) -> Iterator[Chunk]:
-    """The rest of a run that from where it stands on repeats one cycle, of which every step was logged."""
+    """The rest of a run that repeats ``cycle``, a trace with every step of the cycle, from ``standing`` on."""
     start, total_regret, tail_x_sum = standing.step, standing.total_regret, standing.tail_x_sum(plan)
     tail, length = max(start, plan.tail), len(cycle)
     found = Cycle(start - plan.cycle, _shortest(cycle, plan.period), math.fsum(cycle.loss.tolist()) / length)
@@ -119,7 +119,7 @@ def extrapolate(
 
 
 def _shortest(cycle: Trace, period: int) -> int:
-    """After how many steps, whole periods, a cycle's iterates and losses repeat themselves within it already."""
+    """The shortest whole number of periods, in steps, after which the cycle's iterates and losses repeat."""
     length = len(cycle)
     for steps in range(period, length, period):
         columns = (cycle.x, cycle.loss)

@@ -1,4 +1,4 @@
-"""Advances many compiled runs together."""
+"""Advances a batch of runs together, one lane per run."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from amsgrad_exp.engines.lanes import Lanes
     from amsgrad_exp.spec.experiment import Trial
 
-MAX_RECORDED = 1_000_000  # steps of lanes of which every one is logged at once, 24 bytes each
+MAX_RECORDED = 1_000_000  # steps, summed over the batch, that are logged one by one at once: 24 bytes each
 
 
 Finished = tuple[int, Trace, Chunk | RunFailed]
-"""The index of a trial, all of its logged points, and its last chunk or why it failed."""
+"""The index of a trial, all of its logged points, and its last chunk or its failure."""
 
 
 def drive_lanes(trials: Sequence[Trial]) -> Iterator[Finished]:
-    """What `drive` yields for each of many trials of the compiled engine, to the same bits, for much less time.
+    """Run trials of the compiled engine as one batch, with the same bits as `drive` one by one, but much faster.
 
     Args:
-        trials: of one seed each, that are `engines.lanes.alike`.
+        trials: trials of one seed each that are `engines.lanes.alike`.
 
     Yields:
-        Lanes as they finish.
+        Each run as it finishes.
     """
     return (finished for finished in advance_lanes(trials) if finished)
 
 
 def advance_lanes(trials: Sequence[Trial]) -> Iterator[Finished | None]:
-    """As `drive_lanes`, with None after every chunk: whoever has other lanes to advance may do so then."""
+    """As `drive_lanes`, but yields None after every chunk, so that the caller can advance other batches in turn."""
     from amsgrad_exp.engines.compiled import CompiledEngine
     from amsgrad_exp.engines.lanes import Lanes
 
@@ -83,10 +83,10 @@ def advance_lanes(trials: Sequence[Trial]) -> Iterator[Finished | None]:
 
 
 def advance_torch_lanes(trials: Sequence[Trial]) -> Iterator[Finished | None]:
-    """As `advance_lanes`, of the torch engine and of any number of seeds; all trials finish together, at the last step.
+    """As `advance_lanes`, for the torch engine and any number of seeds; all trials finish together at the last step.
 
     Args:
-        trials: of one `engines.torch_runs.lane_key`.
+        trials: trials with the same `engines.torch_runs.lane_key`.
     """
     from amsgrad_exp.engines.seeds import halfwidth, mean, one_each
     from amsgrad_exp.engines.torch_runs import TorchLanes
@@ -127,7 +127,7 @@ def _lost(x: float, total_regret: float, step: int) -> RunFailed:
 
 
 def _one_period(lanes: Lanes, repeating: NDArray[np.int64], plan: Plan, period: int | None) -> dict[int, Trace]:
-    """Every step of the next period of those repeating lanes that are then where they were, all taken together."""
+    """Log every step of one more period of the repeating runs; return the traces of those whose state then recurs."""
     if period is None or period > plan.chunk or not 0 < period * len(repeating) <= MAX_RECORDED:
         return {}
     kept = lanes.keep(repeating)
@@ -138,7 +138,7 @@ def _one_period(lanes: Lanes, repeating: NDArray[np.int64], plan: Plan, period: 
 
 
 def _derived(lanes: Lanes, lane: int, cycle: Trace | None, trial: Trial, plan: Plan) -> Iterator[Chunk]:
-    """The rest of a repeating lane's run, from a cycle that is recorded already, or from one of its own."""
+    """The rest of a repeating run, from the given cycle, or from one simulated for this run alone."""
     from amsgrad_exp.engines.compiled import CompiledEngine
 
     if cycle is None:

@@ -1,4 +1,4 @@
-"""What a run came to."""
+"""Computes the result of a finished run: its final numbers, and what they say about convergence."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.trace import Trace
 from amsgrad_exp.verdict import Evidence, Trend, Verdict
 
-FLAT = -0.25  # a slope: an average regret that falls faster than t^−¼ goes to zero
-# A constant regret r, to which the first steps added δ·r·T, has (r + δ·r·T/t) fall as fast as t^−¼ from T/10 to T where
-# 1 + 10·δ = 10^¼·(1 + δ). Of a run this many times as long as those first steps count for, that is told apart.
+FLAT = -0.25  # an average regret that falls faster than t^−¼ counts as vanishing
+# If the first steps add δ·r·T to a constant regret r, the average r + δ·r·T/t falls as fast as t^−¼ between T/10 and T
+# if 1 + 10·δ = 10^¼·(1 + δ). A run this many times longer than the transient cannot be mistaken in this way.
 LONG_ENOUGH = (10 - 10**-FLAT) / (10**-FLAT - 1)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to.
+    """The result of a finished run.
 
     Attributes:
         x: x_T, the iterate after the last step.
-        mean_x: the mean of x_t over the last tenth of the steps, every one of them.
+        mean_x: the mean of x_t over every step of the last tenth of the run.
         total_regret: R(T).
         regret: R(T)/T.
-        regret_slope: the least-squares slope of log R(t)/t against log t over the points logged in the last decade of
-            t; None with fewer than two such points, or where the average regret is not positive on all of them.
+        regret_slope: the least-squares slope of log(R(t)/t) against log t over the points logged in the last decade of
+            t; None if there are fewer than two such points or the average regret is not positive at all of them.
         iterate: `Problem.verdict` of mean_x.
-        regret_trend: of a run that repeats itself, vanishing where the limit is not positive. Else undecided where the
-            run has fewer than 10.6 times `Problem.unevenness` steps, or no slope; vanishing where the slope is below
-            −0.25 or R(T)/T ≤ 0, since no positive average regret is left then. Undecided, too, where the slope falls
-            and the iterate is at the worst end, where no regret goes to 0.
-        evidence: proof where regret_trend follows from the limit, else trend; None in records of 0.1.0.
-        limit_regret: of a run that repeats itself, the limit of R(T)/T: the mean loss of one cycle; else None.
-        cycle_start, cycle_steps: from which step on it repeats itself, and every how many; else None.
-        limit_predicted: `theory.limit` of the trial; None where it is not known.
-        steps_simulated, steps_derived: how many steps an engine took, and how many followed from a repeated cycle.
-        mean_x_halfwidth, regret_halfwidth: where all the above are of means over seeds, half the width of the 95 %
+        regret_trend: if the run repeats itself, vanishing if the limit is not positive, else not vanishing. Otherwise
+            undecided if the run has fewer than 10.6 times `Problem.unevenness` steps, if R(T)/T is positive but has no
+            slope, or if the slope is below −0.25 but the iterate is at the worst point, where the regret cannot vanish;
+            else vanishing if the slope is below −0.25 or R(T)/T ≤ 0; else not vanishing.
+        evidence: proof if regret_trend follows from the limit, else trend; None in records of 0.1.0.
+        limit_regret: the limit of R(T)/T if the run repeats itself (the mean loss of one cycle), else None.
+        cycle_start, cycle_steps: the step from which on the run repeats itself and the length of its cycle, else None.
+        limit_predicted: `theory.limit` of the trial; None if it is unknown.
+        steps_simulated, steps_derived: how many steps an engine simulated, and how many were derived from a cycle.
+        mean_x_halfwidth, regret_halfwidth: if all the above are means over seeds, half the width of the 95 %
             confidence intervals of mean_x and regret; else None.
     """
 
@@ -61,17 +61,17 @@ class Result:
     limit_predicted: float | None = None
 
     def undecided_because(self, problem: Problem) -> str:
-        """Why `regret_trend` is undecided, of a run on that problem."""
+        """Why `regret_trend` is undecided, for a run on that problem."""
         long_enough = LONG_ENOUGH * problem.unevenness
         if self.steps_simulated + self.steps_derived < long_enough:
-            return f"on this problem a slope says nothing before {math.ceil(long_enough):,} steps"
+            return f"on this problem a trend needs at least {math.ceil(long_enough):,} steps"
         if self.regret_slope is None:
-            return "it has no slope over the last decade of steps"
-        return "it falls, but with x at the worst point it cannot go on falling"
+            return "the average regret has no slope over the last decade of steps"
+        return "the average regret cannot keep falling with x at the worst point"
 
 
 def summarize(problem: Problem, trace: Trace, last: Chunk, limit_predicted: float | None = None) -> Result:
-    """The result of a finished run, from all of its logged points, its last chunk and what theory says of it."""
+    """The result of a finished run, from all its logged points, its last chunk and the limit that theory predicts."""
     tail = last.step - tail_start(last.step)
     mean_x = last.tail_x_sum / tail
     regret = last.total_regret / last.step
@@ -104,7 +104,7 @@ def _proved(cycle: Cycle) -> Trend:
 
 
 def _trend(regret: float, slope: float | None, iterate: Verdict, length: float) -> Trend:
-    """What an average regret, and its slope, say of a run that is so many times as long as its problem is uneven."""
+    """The trend of an average regret; ``length`` is the run's steps divided by the problem's transient steps."""
     if length < LONG_ENOUGH:
         return Trend.UNDECIDED
     if regret > 0 and (slope is None or (slope < FLAT and iterate == Verdict.WORST)):
@@ -113,13 +113,13 @@ def _trend(regret: float, slope: float | None, iterate: Verdict, length: float) 
 
 
 def trend_by_slope(regret: float, slope: float | None) -> Trend:
-    """What an average regret and its slope say by themselves, however short the run."""
+    """The trend by average regret and slope alone, however short the run."""
     falls = regret <= 0 or (slope is not None and slope < FLAT)
     return Trend.VANISHING if falls else Trend.NOT_VANISHING
 
 
 def regret_slope(trace: Trace, steps: int) -> float | None:
-    """The log-log slope of R(t)/t over the logged points with T/10 ≤ t ≤ T; None where it is not defined."""
+    """The log-log slope of R(t)/t over the logged points with T/10 ≤ t ≤ T; None if it is undefined."""
     t = trace.step + 1
     decade = t >= steps / 10
     t, regret = t[decade], trace.regret[decade]

@@ -1,1 +1,1 @@
-"""Runs on disk: recorded, resumed, read back, verified."""
+"""Records runs on disk, and resumes, reads and verifies them."""

@@ -1,4 +1,4 @@
-"""Where a run can go on from."""
+"""Writes and reads the checkpoints from which a run can be resumed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from amsgrad_exp.records.summary import SCHEMA
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a run can go on from.
+    """The state from which a run can be resumed.
 
     Attributes:
         step: the number of steps done.
         seconds: the wall time they took.
-        trace_bytes, trace_sha256: how much of trace.csv belongs to them, and its SHA-256.
-        reference: `Chunk.reference` where the engine was saved.
-        engine: what `Engine.save` returned, at this step or, while steps are being derived, before.
+        trace_bytes, trace_sha256: the size and the SHA-256 of the part of trace.csv that belongs to these steps.
+        reference: `Chunk.reference` at the step at which the engine was saved.
+        engine: what `Engine.save` returned, at this step or, while steps are being derived, at an earlier one.
     """
 
     step: int
@@ -32,11 +32,11 @@ class Checkpoint:
 
     @classmethod
     def start(cls, engine: bytes) -> Checkpoint:
-        """Where a run begins, from what `Engine.save` returns there."""
+        """The checkpoint at step 0, from what `Engine.save` returned there."""
         return cls(step=0, seconds=0.0, trace_bytes=0, trace_sha256=sha256(b""), reference=None, engine=engine)
 
     def write(self, directory: Path) -> None:
-        """Replace the directory's checkpoint, keeping the one before it."""
+        """Replace the directory's checkpoint and keep the previous one."""
         header = {
             "schema": SCHEMA,
             "step": self.step,
@@ -53,11 +53,12 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
-        """Read a checkpoint back.
+        """Read a checkpoint.
 
         Raises:
-            Damaged: the file is not, byte for byte, what was written.
-            FileNotFoundError: there is none.
+            Damaged: the checksum is wrong.
+            NoSuchRun: it was written by a newer version.
+            FileNotFoundError: the file does not exist.
         """
         digest, _, body = path.read_bytes().partition(b"\n")
         if sha256(body).encode() != digest:
@@ -71,10 +72,10 @@ class Checkpoint:
 
 
 def last_checkpoint(directory: Path) -> tuple[Checkpoint | None, bytes, str | None]:
-    """The newest checkpoint that can be believed, the part of trace.csv before it, and what is wrong with newer ones.
+    """Find the newest undamaged checkpoint.
 
     Returns:
-        The checkpoint or None, the bytes, and one line or None.
+        The checkpoint or None, the part of trace.csv before it, and one line on what is wrong with newer checkpoints.
     """
     trouble = None
     trace = (directory / "trace.csv").read_bytes() if (directory / "trace.csv").exists() else b""
@@ -84,10 +85,10 @@ def last_checkpoint(directory: Path) -> tuple[Checkpoint | None, bytes, str | No
         except FileNotFoundError:
             continue
         except Damaged as error:
-            trouble = f"{error}; going on from before it"
+            trouble = f"{error}; resuming from an earlier checkpoint"
             continue
         kept = trace[: checkpoint.trace_bytes]
         if sha256(kept) == checkpoint.trace_sha256:
             return checkpoint, kept, trouble
-        trouble = f"{directory / 'trace.csv'} is not what it was at the last checkpoint; going on from before"
+        trouble = f"{directory / 'trace.csv'} has changed since the last checkpoint; resuming from an earlier one"
     return None, b"", trouble

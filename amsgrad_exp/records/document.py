@@ -1,4 +1,4 @@
-"""JSON documents that carry a checksum of themselves."""
+"""Writes and reads JSON files that contain their own checksum."""
 
 from __future__ import annotations
 
@@ -16,27 +16,19 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def write_document(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a JSON file; its last key is the SHA-256 of the others.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Replace a JSON file; its last key is the SHA-256 of the others."""
     document = json.dumps({**content, "sha256": _checksum(content)}, indent=2)
     write_atomically(path, document.encode() + b"\n")
 
 
 def read_document(path: Path, kind: str) -> tuple[dict[str, Any], bool]:
-    """Read it back.
-
-    Args:
-        path: of the file.
-        kind: what it is, for a message.
+    """Read such a file; ``kind`` says in error messages what it should be.
 
     Returns:
-        What was written, and whether it had a checksum, which is then right.
+        The content, and whether it had a checksum.
 
     Raises:
-        Damaged: it is no JSON object, or not what its checksum is of.
+        Damaged: it is not a JSON object, or its checksum is wrong.
         OSError: it cannot be read.
     """
     try:
@@ -51,11 +43,11 @@ def read_document(path: Path, kind: str) -> tuple[dict[str, Any], bool]:
 
 
 def validated(model: type[Model], content: Mapping[str, Any], path: Path, kind: str, schema: int) -> Model:
-    """What a document says, of a schema that is known.
+    """Parse a document's content, whose schema may be at most ``schema``.
 
     Raises:
         NoSuchRun: it was written by a newer version.
-        Damaged: it is not what the model has.
+        Damaged: it does not fit the model.
     """
     if isinstance(content.get("schema"), int) and content["schema"] > schema:
         raise NoSuchRun(f"{path.parent} was written by a newer version of amsgrad-exp")

@@ -1,4 +1,4 @@
-"""Files whole or not at all, locks, SHA-256."""
+"""Writes files atomically, locks directories and computes SHA-256."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def sha256(content: bytes) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file anew, piece by piece, and replace it as a whole at the end: fsync, rename, fsync the directory.
+    """Write a new file piece by piece and replace the old one at the end: fsync, rename, fsync the directory.
 
     Raises:
-        OSError: something of that failed; the file is then as it was, or as it was to be.
+        OSError: a step failed; the file then has either its old or its new content.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")  # another process may be writing the same file
     try:
@@ -46,23 +46,23 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file as a whole; as `replacing`, with all of its content at hand."""
+    """Replace a file atomically; errors as in `replacing`."""
     with replacing(path) as file:
         file.write(content)
 
 
-# How long `locked` waits for a lock, which readers hold for as long as it takes to close a file.
+# How long `locked` waits for the lock; `in_use` holds it for an instant.
 LOCK_SECONDS = 0.5
 
 
 def in_use(directory: Path) -> bool:
-    """Whether another process may be at what `locked` protects; to find out writes nothing and creates nothing."""
+    """Whether another process may be writing to a `locked` directory; asking writes and creates nothing."""
     try:
-        with (directory / "lock").open("rb") as file:  # a flock, as filelock's: shared, so that readers do not collide
+        with (directory / "lock").open("rb") as file:  # a shared flock, so that readers do not collide
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    except OSError:  # held, or a lock that cannot be asked
+    except OSError:  # the lock is held, or cannot be queried
         return True
     return False
 
@@ -72,7 +72,7 @@ def locked(directory: Path) -> Iterator[None]:
     """Keep other processes from writing to a run or a sweep.
 
     Raises:
-        RunError: another process is at it; the message has its id.
+        RunError: another process is writing; the message has its id.
     """
     pid = directory / "lock.pid"
     try:

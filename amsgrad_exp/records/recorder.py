@@ -1,4 +1,4 @@
-"""Recording a run and going on with one: the driver's chunks on their way to labml and to disk."""
+"""Records a run and resumes one: writes the driver's chunks to disk and to labml."""
 
 from __future__ import annotations
 
@@ -46,17 +46,19 @@ def record(
 
     Args:
         trial: what to run.
-        out: a directory, made where it is missing.
-        on_chunk: called with every chunk once it is recorded.
-        should_stop: asked after every chunk; True ends the run as interrupted, to be resumed.
-        on_note: called with one line on what went wrong and did not stop the run: a labml server that did not answer.
+        out: a directory, created if missing.
+        on_chunk: called with every chunk after it is recorded.
+        should_stop: called after every chunk; True ends the run as interrupted, so that it can be resumed.
+        on_note: called with one line about a problem that does not stop the run, such as a labml server that does not
+            answer.
 
     Returns:
         The run, completed or interrupted.
 
     Raises:
-        ConfigError: the optimizer cannot be built, labml's configuration is wrong, or the trace would not fit.
-        RunFailed: the optimizer failed in the middle; what came before is recorded.
+        ConfigError: the optimizer cannot be built, labml's configuration is wrong, or the disk is too small for the
+            trace.
+        RunFailed: the optimizer failed during the run; the steps before the failure are recorded.
         RunError, OSError: the run could not be recorded.
     """
     engine = engines.build(trial)
@@ -75,22 +77,22 @@ def resume(
     should_stop: ShouldStop = lambda: False,
     on_note: OnNote = lambda note: None,
 ) -> Run:
-    """Go on with a run from its last good checkpoint to its end; the result is that of an uninterrupted run.
+    """Resume a run from its last undamaged checkpoint; the result is that of an uninterrupted run.
 
-    Of a run that is complete that is said, and nothing else done.
+    For a completed run this only calls ``on_note``.
 
     Args:
-        run: as it was read.
-        on_chunk, should_stop: as for `record`.
-        on_note: as for `record`, and called with one line on a checkpoint that is damaged.
+        run: the run as it was read.
+        on_chunk, should_stop: as in `record`.
+        on_note: as in `record`, and called with one line about a damaged checkpoint.
 
     Returns:
         The run, completed or interrupted.
 
     Raises:
         RunError: the run is in use.
-        Damaged: a file of the run is not what was written.
-        Others: as `record`.
+        Damaged: a file of the run is damaged.
+        Others: as in `record`.
     """
     if run.summary.status != "completed":
         with locked(run.directory):
@@ -113,7 +115,7 @@ def _recorder_from_last_checkpoint(run: Run, on_note: OnNote) -> Recorder:
     except ValueError as error:
         raise Damaged(f"{run.directory}: the checkpoint cannot be used: {error}") from error
     if checkpoint.reference is not None:
-        # 0.1.0 ended the state of an optimizer without v_max in a number that was always 0.
+        # In 0.1.0 the state of an optimizer without v_max ended with an extra number that was always 0.
         checkpoint = replace(checkpoint, reference=checkpoint.reference[: len(engine.state)])
     logged = parse_trace(kept)
     place = run.directory.parent
@@ -127,15 +129,15 @@ def _recorder_from_last_checkpoint(run: Run, on_note: OnNote) -> Recorder:
 
 
 class Recorder:
-    """One session of a run: what an engine yields, written to trace.csv, to labml and into checkpoints.
+    """One session of a run: writes what the engine yields to trace.csv, to labml and into checkpoints.
 
     Args:
-        run: with a summary that says "running", and the points logged before ``start``.
-        engine: as it was saved in ``start``.
-        tracker: of the run, which has had those points.
-        start: where the run begins or goes on.
-        kept: what trace.csv held at ``start``.
-        on_note: called with one line on a labml server that did not take everything.
+        run: a run with status "running" and the points logged before ``start``.
+        engine: an engine in the state saved in ``start``.
+        tracker: the run's tracker, which already has those points.
+        start: the checkpoint at which the session starts.
+        kept: the content of trace.csv at ``start``.
+        on_note: called with one line if the labml server did not accept everything.
 
     Raises:
         OSError: trace.csv cannot be written.
@@ -157,7 +159,7 @@ class Recorder:
         self._writer = TraceWriter(run.directory / "trace.csv", kept)
 
     def drive(self, on_chunk: OnChunk, should_stop: ShouldStop) -> Run:
-        """Drive the engine to the run's end, or until ``should_stop``; the arguments and errors are `record`'s."""
+        """Drive the engine to the end of the run or until ``should_stop()``; arguments and errors as in `record`."""
         steps = self.run.trial.steps
         try:
             self.run.summary.write(self.run.directory)
@@ -165,7 +167,7 @@ class Recorder:
                 self.take(chunk)
                 on_chunk(chunk)
                 if chunk.step == steps or self._engine.failure is not None:
-                    continue  # no checkpoint at the end of a run: whoever resumes it has a last chunk to conclude from
+                    continue  # no checkpoint at the end: a resumed run needs a last chunk for its result
                 stopping = should_stop()
                 if stopping or time.monotonic() - self._checkpointed >= CHECKPOINT_SECONDS:
                     self.checkpoint(chunk.step)
@@ -182,7 +184,7 @@ class Recorder:
             self._writer.close()
 
     def _unrecorded(self) -> Iterator[Chunk]:
-        """The engine's chunks beyond `start`, which may have been made where steps were being derived."""
+        """The engine's chunks after ``start``; the engine may have been saved earlier, before derived steps."""
         trial = self.run.trial
         chunks = drive(
             self._engine, trial.steps, trial.log_every, fast_forward=trial.fast_forward, reference=self._reference
@@ -196,7 +198,7 @@ class Recorder:
     def _save(self) -> bytes:
         try:
             saved = self._engine.save()
-            if not self._tried:  # what cannot be loaded is found out now, not when it is needed
+            if not self._tried:  # find out now, not on resuming, if the saved state cannot be loaded
                 self._engine.load(saved)
                 self._tried = True
         except ValueError as error:
@@ -204,22 +206,14 @@ class Recorder:
         return saved
 
     def take(self, chunk: Chunk) -> None:
-        """Write a chunk's points to trace.csv and to labml.
-
-        Raises:
-            OSError: they could not be written.
-        """
+        """Write a chunk's points to trace.csv and to labml."""
         trace = chunk.trace.since(self._start.step)
         self._writer.append(trace)
         self._tracker.save(trace)
         self._traces.append(trace)
 
     def checkpoint(self, step: int) -> None:
-        """Make so many steps, of which all points have been taken, a place to go on from.
-
-        Raises:
-            OSError: it could not be written.
-        """
+        """Write a checkpoint after ``step`` steps, whose points must all have been taken."""
         seconds = time.monotonic() - self._begun
         Checkpoint(step, seconds, *self._writer.sync(), self._reference, self._saved).write(self.run.directory)
         self._checkpointed = time.monotonic()
@@ -231,21 +225,18 @@ class Recorder:
         reason: str | None = None,
         last: Chunk | None = None,
     ) -> Run:
-        """End the session: everything on the disk, and last of all the summary that says so.
+        """End the session: write everything to disk, and the summary last.
 
         Args:
-            status: what the summary is to say.
-            reason: why it failed.
-            last: the last chunk of a completed run, for its result.
-
-        Raises:
-            OSError: something could not be written.
+            status: the status for the summary.
+            reason: why the run failed.
+            last: the last chunk of a completed run, from which its result is computed.
         """
         trace = Trace.concatenate(self._traces)
         trial = self.run.trial
         result = None if last is None else summarize(trial.problem, trace, last, _predicted(trial))
-        # labml's log is closed and the trace is on the disk before the summary vouches for them: a crash in between
-        # leaves a run that is still "running", and so goes on from its checkpoint.
+        # labml's log is closed and the trace is on disk before the summary contains their checksums: after a crash in
+        # between, the run is still "running" and can be resumed from its checkpoint.
         trouble = self._tracker.close(status, reason)
         if trouble is not None:
             self._on_note(trouble)
@@ -258,7 +249,7 @@ class Recorder:
         return replace(self.run, summary=summary, logged=trace)
 
     def _abandon(self, reason: str) -> None:
-        """End a session whose disk does not take what it must, as well as that goes."""
+        """End the session after a disk error: record the failure if possible."""
         with contextlib.suppress(OSError):
             self._tracker.close("failed", reason)
         with contextlib.suppress(OSError):
@@ -291,7 +282,7 @@ def _refuse_too_large(trial: Trial, out: Path) -> None:
     points = trial.steps // trial.log_every
     existing = next(place for place in (out.resolve(), *out.resolve().parents) if place.is_dir())
     needed, free = points * BYTES_PER_POINT, shutil.disk_usage(existing).free
-    if needed > max(free, BYTES_PER_POINT * 1000):  # a few points are for the disk itself to refuse
+    if needed > max(free, BYTES_PER_POINT * 1000):  # for a few points, rely on the write error
         raise ConfigError(
             f"{points:,} points need about {needed / 1e9:,.1f} GB and {out} has {free / 1e9:,.1f} GB: raise log_every"
         )

@@ -1,13 +1,13 @@
-"""A run's directory: what is in it, how it is written and how it is read back.
+"""Reads recorded runs and finds them by name.
 
-``<out>/<name>/<run id>/`` is labml's own directory of the run. Beside labml's files it holds
+The directory of a run is labml's ``<out>/<name>/<run id>/``. Besides labml's files it contains
 
-    experiment.yaml   the complete experiment, with this run's optimizer alone
-    trace.csv         the logged points, in digits that read back to the same bits
-    checkpoint        the engine's whole state at a position in the trace; the one before it is checkpoint.previous
+    experiment.yaml   the complete experiment, with only this run's optimizer
+    trace.csv         the logged points, with enough digits to restore every bit
+    checkpoint        the engine's complete state at a position in the trace; checkpoint.previous is the one before
     summary.json      status, result, SHA-256 of the trace, versions, platform, timings
 
-Nothing in it is ever executed. Files other than the trace are replaced as a whole or not at all.
+None of it is ever executed. All files except the trace are replaced atomically.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from amsgrad_exp.trace import Trace
 
 @dataclass(frozen=True)
 class Run:
-    """A recorded run, as it is on disk: read, never executed.
+    """A recorded run.
 
     Attributes:
-        directory: with the run's files.
+        directory: the directory with the run's files.
         trial: what was run.
-        summary: how far it came and what came out.
-        logged: its points where they are in memory, so that `trace` need not read them; else None.
+        summary: its status and result.
+        logged: the logged points if they are in memory, so that `trace` need not read them; else None.
     """
 
     directory: Path
@@ -51,17 +51,17 @@ class Run:
 
     @property
     def result(self) -> Result:
-        """What the run came to.
+        """The result of the run.
 
         Raises:
-            RunError: it did not come to its end.
+            RunError: the run is not complete.
         """
         if self.summary.result is None:
             raise RunError(f"{self.directory} is {self.status()}: it has no result")
         return self.summary.result
 
     def document(self) -> dict[str, Any]:
-        """What ``--json`` says of the run: its summary without what is about the record itself."""
+        """The fields that ``--json`` prints: the summary without the fields about the record itself."""
         left_out = {"schema_", "status", "reason", "started", "experiment_sha256", "trace_sha256", "sessions"}
         if self.summary.seeds == 1:
             left_out |= {"seeds", "mean_x_halfwidth", "regret_halfwidth"}
@@ -69,17 +69,17 @@ class Run:
         return said | {"directory": str(self.directory)}
 
     def status(self) -> str:
-        """Ask the disk: the summary's status, or "killed" where it says "running" and no process is at it."""
+        """The summary's status, but "killed" if it says "running" and no process is writing to the directory."""
         if self.summary.status == "running" and not in_use(self.directory):
             return "killed"
         return self.summary.status
 
     @functools.cached_property
     def trace(self) -> Trace:
-        """All logged points; of a run that did not end by itself, those that are whole.
+        """All logged points; for a run that was killed, the complete lines of trace.csv.
 
         Raises:
-            Damaged: trace.csv is not what was written.
+            Damaged: trace.csv is damaged.
         """
         if self.logged is not None:
             return self.logged
@@ -89,12 +89,12 @@ class Run:
         return parse_trace(content)
 
     def trusts(self, content: bytes) -> bool:
-        """Whether that is what trace.csv held when the run last ended; of a run under way nothing is known."""
+        """Whether trace.csv had this content when the run last ended; always True while the run is going on."""
         digest = self.summary.trace_sha256
         return self.summary.status == "running" or digest is None or sha256(content) == digest
 
     def trace_bytes(self) -> bytes:
-        """What trace.csv holds, up to the last whole line of a run that was killed or whose disk was full.
+        """The content of trace.csv, up to the last complete line if the run was killed or the disk was full.
 
         Raises:
             Damaged: there is no trace.csv.
@@ -113,7 +113,7 @@ def read_run(directory: Path) -> Run:
 
     Raises:
         NoSuchRun: the directory is not a run, or was written by a newer version.
-        Damaged: a file is not what was written.
+        Damaged: a file is damaged.
     """
     for name in ("experiment.yaml", "summary.json"):
         if not (directory / name).is_file():
@@ -129,7 +129,7 @@ def read_run(directory: Path) -> Run:
 
 
 def list_runs(out: Path, on_unreadable: Callable[[str], object] = lambda reason: None) -> list[Run]:
-    """All runs under ``out``, oldest first; why one cannot be read is handed to ``on_unreadable``."""
+    """All runs under ``out``, oldest first; ``on_unreadable`` is called with the reason if one cannot be read."""
     runs = []
     for path in sorted(out.glob("*/*/summary.json")):
         try:
@@ -140,7 +140,7 @@ def list_runs(out: Path, on_unreadable: Callable[[str], object] = lambda reason:
 
 
 def find_run(reference: str, out: Path) -> Run:
-    """The run named by a directory, by an id or the beginning of one under ``out``, or by ``last``.
+    """Find a run by its directory, by its id under ``out`` or the beginning of the id, or by ``last``.
 
     Raises:
         NoSuchRun: there is no such run, or more than one.
@@ -149,12 +149,12 @@ def find_run(reference: str, out: Path) -> Run:
 
 
 def find_directory(reference: str, out: Path) -> Path:
-    """The directory of a run or a sweep; the arguments are `find_run`'s.
+    """The directory of a run or a sweep; arguments as in `find_run`.
 
     Raises:
         NoSuchRun: there is none, or more than one.
     """
-    with contextlib.suppress(OSError):  # what is too long for a path may still be said to be no run
+    with contextlib.suppress(OSError):  # the reference may be too long for a path
         if (directory := Path(reference)).is_dir():
             return directory.resolve()
     if reference == "last":

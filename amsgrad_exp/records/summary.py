@@ -1,4 +1,4 @@
-"""summary.json: status, result, and what the bits of a run may depend on."""
+"""Writes and reads summary.json: a run's status, its result, and the versions and platform that produced it."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ PACKAGES = ("amsgrad-exp", "labml", "llvmlite", "numba", "numpy", "torch")
 
 
 class Origin(BaseModel):
-    """What the bits of a run may depend on.
+    """The versions, platform and code on which the bits of a run may depend.
 
     Attributes:
-        versions: of Python and of packages, by name.
+        versions: the versions of Python and of packages, by name.
         platform: operating system, processor and C library.
-        git_commit: of the checkout, with "-dirty" after it where tracked files are not as committed; None without one.
-        code: SHA-256 of the package's own source files; None in records of 0.1.0, which did not know it.
+        git_commit: the checkout's commit, followed by "-dirty" if tracked files have changes; None without a checkout.
+        code: SHA-256 of the package's own source files; None in records of 0.1.0.
     """
 
     versions: dict[str, str]
@@ -54,12 +54,12 @@ class Origin(BaseModel):
     code: str | None = None
 
     def facts(self) -> dict[str, str]:
-        """Each fact in a word, by name."""
+        """The facts by name, each as a short string."""
         code = self.code[:12] if self.code else "unknown"
         return {**self.versions, "platform": self.platform, "git commit": self.git_commit or "none", "code": code}
 
     def differences(self, other: Origin) -> list[tuple[str, str, str]]:
-        """The facts that differ: name, here, in the other."""
+        """The facts that differ: name, value here, value in ``other``."""
         ours, theirs = self.facts(), other.facts()
         return [
             (name, ours.get(name, "none"), theirs.get(name, "none"))
@@ -69,7 +69,7 @@ class Origin(BaseModel):
 
     @classmethod
     def here(cls) -> Origin:
-        """The origin of what this process records."""
+        """The origin of this process's records."""
         versions = {"python": platform.python_version()}
         for package in PACKAGES:
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -81,7 +81,7 @@ def _commit() -> str | None:
     checkout = PACKAGE.parent
     if not (checkout / ".git").exists():
         return None
-    # Without optional locks, or asking would write to the checkout's index.
+    # Without --no-optional-locks, git status would write to the checkout's index.
     command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
         answer = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
@@ -95,7 +95,7 @@ def _commit() -> str | None:
 
 @functools.cache
 def _code() -> str:
-    """What was read once stays: a module that is edited later is not the one that runs."""
+    """SHA-256 of the package's source, computed once: later edits do not change the code that is running."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         content = path.read_bytes()
@@ -106,8 +106,8 @@ def _code() -> str:
 class Summary(BaseModel):
     """A run's summary.json.
 
-    ``result`` is None until the run is completed; in the file its fields stand among the others. ``seconds`` is the
-    wall time of the loop with its recording, over all the sessions that a run took.
+    ``result`` is None until the run is completed; the file has its fields at the top level. ``seconds`` is the wall
+    time of simulating and recording, summed over all sessions of the run.
     """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
@@ -147,7 +147,7 @@ class Summary(BaseModel):
 
     @classmethod
     def first(cls, trial: Trial) -> Summary:
-        """That of a run that begins now."""
+        """The summary of a run that starts now."""
         return cls(
             status="running",
             optimizer=trial.optimizer.name,
@@ -163,24 +163,24 @@ class Summary(BaseModel):
         )
 
     def changed(self, **changes: Any) -> Summary:
-        """The same summary but for some fields.
+        """A copy with some fields changed.
 
         Raises:
-            ValidationError: a field cannot have such a value.
+            ValidationError: a value is invalid.
         """
         return Summary.model_validate(dict(self) | changes)
 
     def write(self, directory: Path) -> None:
-        """Replace the directory's summary.json; its last key is the SHA-256 of the others."""
+        """Replace the directory's summary.json."""
         write_document(directory / "summary.json", self.model_dump(mode="json", by_alias=True))
 
     @classmethod
     def read(cls, directory: Path) -> Summary:
-        """Read it back.
+        """Read the directory's summary.json.
 
         Raises:
             NoSuchRun: it was written by a newer version.
-            Damaged: it is not what was written.
+            Damaged: it is damaged.
         """
         path = directory / "summary.json"
         content, has_checksum = read_document(path, KIND)

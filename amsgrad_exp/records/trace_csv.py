@@ -1,4 +1,4 @@
-"""trace.csv: written under way, parsed back."""
+"""Writes trace.csv during a run, and parses it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ COLUMNS = [field.name for field in fields(Trace)]
 
 
 class TraceWriter:
-    """trace.csv under way: appended to, with the SHA-256 of all that it holds."""
+    """Appends to trace.csv and keeps the SHA-256 of its content."""
 
     def __init__(self, path: Path, kept: bytes = b"") -> None:
-        """Open the file anew, or cut it back to what of it is ``kept``."""
+        """Open the file and reduce its content to ``kept``."""
         self._empty = not kept
         self._file = path.open("r+b" if path.exists() else "w+b")
         self._digest = hashlib.sha256(kept)
@@ -29,11 +29,7 @@ class TraceWriter:
         self._file.flush()
 
     def append(self, trace: Trace) -> None:
-        """Hand the rows of ``trace`` to the operating system.
-
-        Raises:
-            OSError: it does not take them.
-        """
+        """Write the rows of ``trace`` without waiting for the disk."""
         if not len(trace):
             return
         rows = format_rows(trace, header=self._empty)
@@ -43,11 +39,7 @@ class TraceWriter:
         self._digest.update(rows)
 
     def sync(self) -> tuple[int, str]:
-        """Wait until all rows are on the disk; return the file's size in bytes and its SHA-256.
-
-        Raises:
-            OSError: the disk does not take them.
-        """
+        """Wait until all rows are on disk; return the file's size in bytes and its SHA-256."""
         os.fsync(self._file.fileno())
         return self._file.tell(), self._digest.hexdigest()
 
@@ -56,7 +48,7 @@ class TraceWriter:
 
 
 def format_rows(trace: Trace, *, header: bool) -> bytes:
-    """The lines of a trace in trace.csv: the shortest digits that read back to the same bits."""
+    """A trace as lines of trace.csv, with the shortest digits that restore every bit."""
     columns = trace.columns
     names = ",".join(columns) + "\n" if header else ""
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
@@ -64,16 +56,16 @@ def format_rows(trace: Trace, *, header: bool) -> bytes:
 
 
 def parse_trace(content: bytes) -> Trace:
-    """The rows of a trace.csv.
+    """Parse the content of trace.csv.
 
     Raises:
-        Damaged: a row is not a whole number and finite ones, or the last one is cut off.
+        Damaged: a row is not an integer followed by finite numbers, or the last row is cut off.
     """
     if not content:
         return Trace.empty()
     names = content[: content.find(b"\n")].decode(errors="replace").split(",")
     if names not in (COLUMNS[:4], COLUMNS) or not content.endswith(b"\n"):
-        raise Damaged("trace.csv is damaged: its first or last line is not whole")
+        raise Damaged("trace.csv is damaged: its first or last line is incomplete")
     dtype = np.dtype([(name, np.int64 if name == "step" else np.float64) for name in names])
     try:
         rows = np.loadtxt(io.BytesIO(content), dtype, delimiter=",", skiprows=1, ndmin=1, comments=None)
@@ -81,5 +73,5 @@ def parse_trace(content: bytes) -> Trace:
         raise Damaged(f"trace.csv is damaged: {error}") from error
     trace = Trace(*(np.ascontiguousarray(rows[name]) for name in names))
     if not all(np.isfinite(column).all() for column in trace.columns.values()):
-        raise Damaged("trace.csv is damaged: it holds a number that is not finite")
+        raise Damaged("trace.csv is damaged: it contains a number that is not finite")
     return trace

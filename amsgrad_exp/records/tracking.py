@@ -1,8 +1,8 @@
-"""Tracking through labml: the only module that imports it.
+"""Tracks runs with labml; no other module imports it.
 
-labml keeps process-wide singletons, prints to the screen, creates ~/.labml, and retries a dead server for ever from a
-thread that keeps the process alive. Here it does none of that: its writers are attached by hand, its messages go
-nowhere, a home that cannot be written is replaced for the process, and sending to a server ends with the run.
+labml keeps process-wide singletons, prints to the screen, creates ~/.labml, and retries a dead server indefinitely from
+a thread that keeps the process alive. This module avoids these effects: it attaches labml's writers itself, discards
+its messages, replaces a home directory that is not writable, and stops sending to a server at the end of the run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-    # On import labml wraps the write methods of sys.stdout and sys.stderr, to copy all that is printed.
+    # On import, labml wraps the write methods of sys.stdout and sys.stderr to copy everything that is printed.
     import labml.internal.app.logs
     import labml.internal.lab
     import labml.internal.logger
@@ -38,7 +38,7 @@ from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.trace import Trace
 
 RETRY_SECONDS = 5.0
-LAST_TRY_SECONDS = 10.0  # how long the end of a run waits for a server that takes its time
+LAST_TRY_SECONDS = 10.0  # how long the end of a run waits for a slow server
 
 
 class _Silent(Logger):  # type: ignore[misc]
@@ -47,7 +47,7 @@ class _Silent(Logger):  # type: ignore[misc]
 
 
 def check_configuration(out: Path) -> None:
-    """Read labml's configuration for what is to be tracked under ``out``, and create nothing.
+    """Read labml's configuration for runs under ``out`` without creating anything.
 
     Raises:
         ConfigError: labml's configuration (.labml.yaml, ~/.labml/configs.yaml, labml_app_url) is wrong.
@@ -55,8 +55,8 @@ def check_configuration(out: Path) -> None:
     labml.internal.logger._internal = _Silent()
     place = str(out.resolve())
     with _configuration_explained():
-        # A new one every time: labml's own reads the .labml.yaml of a folder once, and believes it when it was wrong.
-        configured = Lab(Path.cwd())  # where labml looks for .labml.yaml, upwards
+        # A new Lab every time: labml's own reads a folder's .labml.yaml only once, and keeps it even if it was wrong.
+        configured = Lab(Path.cwd())  # labml looks for .labml.yaml here and in the parents
         configured.set_configurations({"path": place, "experiments_path": place})
         of_the_computer = Path.home() / labml_computer.CONFIGS_FOLDER / "configs.yaml"
         if of_the_computer.is_file():
@@ -68,12 +68,12 @@ def check_configuration(out: Path) -> None:
 def _configuration_explained() -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # whatever reading somebody's configuration raises
+    except Exception as error:  # reading a user's configuration can raise anything
         raise ConfigError(f"labml's configuration: {' '.join(str(error).split())}") from error
 
 
 class _SendingThread(_AppTrackThread):  # type: ignore[misc]
-    """labml's sending thread, which drops what the server has not taken once the run is over."""
+    """labml's sending thread, except that it drops unsent data when the run is over."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, timeout_seconds=int(RETRY_SECONDS), daemon=True)
@@ -87,7 +87,7 @@ class _SendingThread(_AppTrackThread):  # type: ignore[misc]
                 self._send([packet.data for packet in packets])
                 self.trouble = None
                 break
-            except Exception as error:  # whatever a server answers must not end a run
+            except Exception as error:  # no answer of a server may end a run
                 self.trouble = str(getattr(error, "reason", error))
             if self.closing.wait(RETRY_SECONDS):
                 self.lost = True
@@ -96,7 +96,7 @@ class _SendingThread(_AppTrackThread):  # type: ignore[misc]
 
 
 class _Server(AppTracker):  # type: ignore[misc]
-    """labml's connection to a server, over a thread that gives up in the end."""
+    """labml's connection to a server, through a `_SendingThread`."""
 
     def __init__(self, url: str, run_uuid: str) -> None:
         super().__init__(url, {"run_uuid": run_uuid, "rank": 0, "main_rank": 0, "world_size": 0})
@@ -107,23 +107,23 @@ class _Server(AppTracker):  # type: ignore[misc]
         return not self.stopped
 
     def close(self) -> str | None:
-        """Wait for what is on its way; return what went wrong, or None when all was taken."""
+        """Wait for pending data; return what went wrong, or None if the server accepted everything."""
         self.thread.closing.set()
         self.thread.join(LAST_TRY_SECONDS)
         if self.thread.is_alive() or self.thread.lost:
-            return f"the labml server at {self.url} did not take everything: {self.thread.trouble or 'no answer'}"
+            return f"the labml server at {self.url} did not accept everything: {self.thread.trouble or 'no answer'}"
         return None
 
 
 class _WritingThread(file.FileWriterThread):  # type: ignore[misc]
-    """labml's log-writing thread, which keeps an error for the run to raise instead of printing a traceback.
+    """labml's log-writing thread, except that it stores an error, which the run then raises.
 
-    `experiment.create` with ``writers={"file"}`` would start labml's own, which does print it and is no daemon.
+    The thread that `experiment.create` starts with ``writers={"file"}`` prints a traceback instead, and is no daemon.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.daemon = True  # a run that cannot be closed must not keep the process alive
+        self.daemon = True  # a run that could not be closed must not keep the process alive
         self.error: OSError | None = None
 
     def _process(self, data: dict[str, Any]) -> None:
@@ -151,18 +151,18 @@ class Tracker:
         run_id: str | None = None,
         logged: Trace | None = None,
     ) -> None:
-        """Start a run, or go on with one.
+        """Start or resume a run.
 
         Args:
-            out: a directory, made where it is missing.
-            name: of the experiment.
-            comment: a short description, the optimizer.
+            out: a directory, created if missing.
+            name: the experiment's name.
+            comment: a short description, such as the optimizer.
             settings: everything to be recorded as the experiment's configuration.
-            run_id: of a run to go on with; its log is written anew from ``logged``.
-            logged: the points of that run so far. A server has had them, and is not sent them again.
+            run_id: the run to resume; its log is rewritten from ``logged``.
+            logged: the points of that run so far; they are not sent to a server again.
 
         Raises:
-            ConfigError: as `check_configuration`.
+            ConfigError: as in `check_configuration`.
             OSError: the run's directory cannot be written.
         """
         self.run_id = run_id or experiment.generate_uuid()
@@ -218,14 +218,14 @@ class Tracker:
             raise self._file.thread.error
 
     def save_values(self, values: Mapping[str, float]) -> None:
-        """Log numbers that belong to no step."""
+        """Log numbers that do not belong to a step."""
         tracker.save(0, dict(values))
 
     def close(self, status: str, details: str | None = None) -> str | None:
-        """End the run with labml's status ("completed", "interrupted", "failed") and wait until all is written.
+        """End the run with a status ("completed", "interrupted", "failed") and wait until everything is written.
 
         Returns:
-            One line on a server that did not take everything, or None.
+            One line if a server did not accept everything, else None.
 
         Raises:
             OSError: labml's log could not be written.
@@ -244,13 +244,13 @@ def _log_writer(path: Path) -> file.Writer:
     writer.thread = _WritingThread(path)
     singleton = tracker_singleton()
     singleton.add_writer(writer)
-    singleton.indicators = {}  # without those of an earlier run or sweep of this process
+    singleton.indicators = {}  # forget those of an earlier run or sweep in this process
     singleton.is_indicators_updated = True
     return writer
 
 
 def _prepare_home() -> None:
-    """Let labml set up ~/.labml, or, where it cannot, a stand-in that is gone with the process."""
+    """Let labml set up ~/.labml or, if that is not writable, a temporary home that is removed at exit."""
     try:
         labml_computer.computer_singleton().add_project(lab_singleton().path)
     except OSError:

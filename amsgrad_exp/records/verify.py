@@ -1,4 +1,4 @@
-"""Run a recorded experiment again and compare every logged point."""
+"""Runs a recorded experiment again and compares every logged point."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from amsgrad_exp.trace import Trace
 
 @dataclass(frozen=True)
 class Verification:
-    """A recorded trace against the same experiment run again.
+    """The comparison of a recorded trace with the same experiment run again.
 
     Attributes:
-        engine: which engine ran it again.
+        engine: the engine that ran it again.
         points: how many logged points were compared.
-        tolerance: how far apart the numbers may be, as a part of the column's scale; 0 asks for identical bits.
+        tolerance: the largest accepted difference relative to a column's largest number; 0 requires identical bits.
         differences: the largest difference in each of loss, x and regret.
-        first_step: the first logged step at which they are further apart than they may be, or None.
-        changed: what differs between then and now in versions, platform, commit and code: name, then, now.
+        first_step: the first logged step with a larger difference than accepted, or None.
+        changed: the versions, platform, commit and code that differ between then and now: name, then, now.
     """
 
     engine: str
@@ -45,15 +45,15 @@ def verify(run: Run, engine_name: str | None = None, on_chunk: OnChunk = lambda 
     """Run the recorded experiment again and compare every logged point.
 
     Args:
-        run: complete, or as far as it came.
-        engine_name: "compiled" or "torch" instead of the engine that recorded it. Engines round differently until they
-            settle, so across engines each column may differ by `CROSS_ENGINE_TOLERANCE` of its largest number.
-        on_chunk: called with every chunk run again.
+        run: a complete or unfinished run.
+        engine_name: "compiled" or "torch" to use another engine than the one that recorded it. Engines round
+            differently, so between engines a column may differ by `CROSS_ENGINE_TOLERANCE` of its largest number.
+        on_chunk: called with every chunk of the new run.
 
     Raises:
-        Damaged: trace.csv is not a whole trace.
-        ConfigError: the optimizer has no such engine.
-        RunFailed: the optimizer fails, and did not when the run was recorded.
+        Damaged: trace.csv is damaged.
+        ConfigError: the optimizer does not support the engine.
+        RunFailed: the optimizer fails, but did not when the run was recorded.
     """
     content = run.trace_bytes()
     recorded = parse_trace(content)
@@ -72,7 +72,7 @@ def verify(run: Run, engine_name: str | None = None, on_chunk: OnChunk = lambda 
 
 
 def _run_again(trial: Trial, points: int | None, on_chunk: OnChunk) -> Trace:
-    """All points of a trial, or its first so many, or those before it fails."""
+    """All points of a trial, or its first ``points``, which may end at a failure."""
     traces = [Trace.empty()]
     logged = 0
     try:
@@ -89,7 +89,7 @@ def _run_again(trial: Trial, points: int | None, on_chunk: OnChunk) -> Trace:
 
 
 def _first_line_apart(content: bytes, expected: bytes, recorded: Trace) -> int | None:
-    """The step of the first line that holds the same numbers in other characters, or None."""
+    """The step of the first line whose characters differ although its numbers do not, or None."""
     if content == expected or not len(recorded):
         return None
     lines = zip(content.splitlines(), expected.splitlines(), strict=False)
@@ -98,7 +98,7 @@ def _first_line_apart(content: bytes, expected: bytes, recorded: Trace) -> int |
 
 
 def _compare(recorded: Trace, again: Trace, tolerance: float) -> tuple[dict[str, float], int | None]:
-    """The largest difference in each column, and the first step at which one is too large or a point is missing."""
+    """The largest difference in each column, and the first step with a missing point or too large a difference."""
     points = min(len(recorded), len(again))
     wrong = recorded.step[:points] != again.step[:points]
     differences = {}
