@@ -1,27 +1,146 @@
-"""Numbers as people write them, checked: 10_000_000, 1e7."""
+"""Values as people write them, in files and options alike: YAML 1.2's core schema, and numbers such as 10_000_000.
+
+1e-2 and 0e0 are numbers, 010 is 10, 0o10 is 8 and 0x10 is 16; 12:30, yes, no, on, off and None are text.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from decimal import Decimal
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
+import yaml
 from pydantic import AllowInfNan, BeforeValidator
 
+MAX_DEPTH = 50
+MAX_DIGITS = 250  # of an integer, which then fits a double; longer ones are read as doubles
 
-def _not_a_boolean(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("a number is needed")
-    return value
+_WORDS = dict.fromkeys(("", "~", "null", "Null", "NULL")) | {
+    word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")
+}
+_INTEGER = re.compile(r"[-+]?[0-9][0-9_]*|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(
+    r"[-+]?(\.[0-9][0-9_]*|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+)
+_TAG = "tag:yaml.org,2002:"
+_KINDS = {type(None): "null", bool: "bool", int: "int", float: "float", str: "str"}
+
+
+def number(text: str) -> int | float:
+    """The number that a text is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    digits = text.strip().replace("_", "")
+    if _INTEGER.fullmatch(text.strip()) and len(digits) <= MAX_DIGITS:
+        return int(digits, {"0o": 8, "0x": 16}.get(digits[:2], 10))
+    if _FLOAT.fullmatch(text.strip()):
+        return float(digits.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    raise ValueError(f"a number such as 0.01 or 1e-2 is needed, not {text[:60]!r}")
 
 
 def whole_number(value: object) -> object:
-    """Accept 10_000_000, 1e7 and 100.0, as text too, where an integer is meant; hand on anything else."""
-    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d[\d_]*(\.\d*)?([eE][+-]?\d{1,3})?\s*", value):
-        number = Decimal(value.replace("_", "").strip())
-        return int(number) if number == number.to_integral_value() else value
+    """The integer that 10_000_000, 1e7 or 100.0 stands for, as text too; anything else as it is."""
+    if isinstance(value, str):
+        try:
+            value = number(value)
+        except ValueError:
+            return value
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Number = Annotated[float, AllowInfNan(False), BeforeValidator(_not_a_boolean)]
-Integer = Annotated[int, BeforeValidator(_not_a_boolean), BeforeValidator(whole_number)]
+def _read(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed")
+    with contextlib.suppress(ValueError):  # pydantic says what is wrong with a text that is no number
+        return number(value) if isinstance(value, str) else value
+    return value
+
+
+Number = Annotated[float, AllowInfNan(False), BeforeValidator(_read)]
+Integer = Annotated[int, BeforeValidator(whole_number), BeforeValidator(_read)]
+
+
+def load(text: str) -> Any:
+    """The value that a YAML text describes.
+
+    Raises:
+        ValueError: it describes none. The message follows the name of what was read, as in "x.yaml is not YAML: …".
+    """
+    try:
+        events = (
+            event
+            for event in yaml.parse(text, Loader=yaml.SafeLoader)
+            if isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent)
+        )
+        first = next(events, None)
+        value = None if first is None else _value(events, first, MAX_DEPTH)
+        if next(events, None) is not None:
+            raise ValueError("holds more than one YAML document")
+    except yaml.YAMLError as error:
+        raise ValueError(f"is not YAML: {' '.join(str(error).split())}") from error
+    return value
+
+
+def _value(events: Iterator[yaml.Event], event: yaml.Event, depth: int) -> Any:
+    """The value that begins with an event and is nested at most so deep."""
+    if isinstance(event, yaml.AliasEvent):  # a few of them can stand for gigabytes
+        raise ValueError(f"uses a YAML alias, *{event.anchor}: write the value out")
+    if isinstance(event, yaml.ScalarEvent):
+        return _scalar(event)
+    if depth == 0:
+        raise ValueError(f"is nested more than {MAX_DEPTH} deep")
+    is_list = isinstance(event, yaml.SequenceStartEvent)
+    _check_tag(event, "seq" if is_list else "map")
+    values: list[Any] = []
+    mapping: dict[str, Any] = {}
+    while not isinstance(following := next(events), yaml.CollectionEndEvent):
+        value = _value(events, following, depth - 1)
+        if is_list:
+            values.append(value)
+        elif not isinstance(value, str):
+            raise ValueError(f"has a key that is not text, {value!r:.60}, in line {_line(following)}")
+        elif value in mapping:
+            raise ValueError(f"has {value} twice, the second time in line {_line(following)}")
+        else:
+            mapping[value] = _value(events, next(events), depth - 1)
+    return values if is_list else mapping
+
+
+def _scalar(event: yaml.ScalarEvent) -> Any:
+    text: str = event.value
+    if event.tag in ("!", _TAG + "str") or (event.tag is None and not event.implicit[0]):
+        return text
+    value: Any = _WORDS.get(text, text)
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = number(text)
+    if type(value) is int and event.tag == _TAG + "float":
+        value = float(value)
+    _check_tag(event, _KINDS[type(value)])
+    return value
+
+
+def _check_tag(event: Any, kind: str) -> None:
+    if event.tag not in (None, "!", _TAG + kind):
+        raise ValueError(f"has a tag that is not supported, {event.tag}, in line {_line(event)}")
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.1 or 1.2 would not read as the text that it is."""
+
+
+for _kind, _form in (("int", _INTEGER), ("float", _FLOAT)):
+    _Dumper.add_implicit_resolver(_TAG + _kind, re.compile(f"(?:{_form.pattern})\\Z"), None)
+
+
+def dump(data: Mapping[str, Any]) -> str:
+    """A mapping as YAML, its keys in order, that `load` reads back."""
+    text: str = yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text

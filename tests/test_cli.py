@@ -50,7 +50,7 @@ WRONG = [
     (["run", "--steps", "0"], "steps: must be greater than or equal to 1"),
     (["run", "--steps", "ten"], "steps: must be a valid integer"),
     (["run", "--beta1", "1"], "beta1: must be less than 1"),
-    (["run", "--lr", "nan"], "lr: must be a finite number"),
+    (["run", "--lr", "nan"], "a number such as 0.01 or 1e-2 is needed"),
     (["run", "--lr", "fast"], "--lr"),
     (["run", "--optimizer", "amsgrd"], "did you mean amsgrad?"),
     (["run", "--optimizer", ""], "unknown name ''"),

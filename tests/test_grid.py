@@ -78,7 +78,7 @@ def test_a_grid_that_cannot_be(given: dict[str, Any], message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("grid", ["grid: 3", "grid: {5: [1, 2]}", "grid: {lr: {a: 1}}", "grid: {lr: 0:1:3:4:5}"])
+@pytest.mark.parametrize("grid", ["grid: 3", "grid: {lr: {a: 1}}", "grid: {lr: 0:1:3:4:5}"])
 def test_a_file_whose_grid_cannot_be(grid: str, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(grid)
     with pytest.raises(ConfigError, match="grid: ") as caught:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amsgrad_exp.cli.options import ATTACKS, Json, NoFigure, Quiet, with_experiment_options
+from amsgrad_exp.cli.options import ATTACKS, Json, NoFigure, Quiet, number_option, with_experiment_options
 from amsgrad_exp.cli.report import Report, page_of_attack
 from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
 from amsgrad_exp.errors import NotAsExpected, Refusal
@@ -31,14 +31,14 @@ def attack(
     experiment: dict[str, Any],
     optimizer: Annotated[str, typer.Option(help="A name, see 'list optimizers', or an import path.")],
     seconds: Annotated[
-        float, typer.Option(min=0.1, help="How long to search and to shrink; confirming takes its own time.")
+        float, number_option("How long to search and to shrink; confirming takes its own time.", 0.1)
     ] = 30.0,
     problems: Annotated[
-        int | None, typer.Option(min=1, help="At most so many problems: the same ones every time.")
+        int | None, number_option("At most so many problems: the same ones every time.", 1, whole=True)
     ] = None,
-    max_period: Annotated[int, typer.Option(min=2, max=100_000, help="Longest period of a problem.")] = 4096,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random problems.")] = 0,
-    jobs: Annotated[int | None, typer.Option(min=1, max=1024, help="Threads; all cores by default.")] = None,
+    max_period: Annotated[int, number_option("Longest period of a problem.", 2, 100_000, whole=True)] = 4096,
+    seed: Annotated[int, number_option("Seed of the random problems.", 0, whole=True)] = 0,
+    jobs: Annotated[int | None, number_option("Threads; all cores by default.", 1, 1024, whole=True)] = None,
     expect: Annotated[
         str | None,
         typer.Option(

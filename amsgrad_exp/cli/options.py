@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from amsgrad_exp.spec.assignments import assigned
 
 RUNS = Path("logs")
 SWEEPS = Path("sweeps")
@@ -21,13 +24,34 @@ def _csv(export: str | None) -> str | None:
     return export
 
 
+def number_option(help_text: str, low: float = -math.inf, high: float = math.inf, *, whole: bool = False) -> Any:
+    """An option that takes a number between ``low`` and ``high``, written as in YAML."""
+
+    def read(given: Any) -> Any:
+        from amsgrad_exp.numbers import number, whole_number
+
+        try:
+            read_as = number(given) if isinstance(given, str) else given
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        value: Any = whole_number(read_as) if whole else float(read_as)
+        if whole and not isinstance(value, int):
+            raise typer.BadParameter(f"a whole number is needed, not {given!r}")
+        if not low <= value <= high:
+            bounds = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+            raise typer.BadParameter(f"it must be {bounds}, not {given}")
+        return value
+
+    return typer.Option(help=help_text, parser=read, metavar="N" if whole else "NUMBER")
+
+
 Out = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
 OutOfKind = Annotated[Path | None, typer.Option("--out", help="Where runs, or sweeps, are kept: logs, or sweeps.")]
 Reference = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's directory, its id or the beginning of it, or 'last' run.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Jobs = Annotated[int | None, typer.Option(min=1, max=1024, help="Threads of a sweep; all cores by default.")]
+Jobs = Annotated[int | None, number_option("Threads of a sweep; all cores by default.", 1, 1024, whole=True)]
 Dask = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Compute a sweep on this Dask scheduler.")]
 Export = Annotated[
     str | None, typer.Option(metavar="csv", callback=_csv, help="Write a sweep's rows as results.csv, too.")
@@ -43,10 +67,10 @@ def experiment_options(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Constant of the problem.")
     ] = None,
     steps: Annotated[str | None, typer.Option(metavar="N", help="Steps: 10_000_000 or 1e7.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Step size α.")] = None,
-    beta1: Annotated[float | None, typer.Option(help="Decay rate of the first moment.")] = None,
-    beta2: Annotated[float | None, typer.Option(help="Decay rate of the second moment.")] = None,
-    eps: Annotated[float | None, typer.Option(help="Added to the root of the second moment.")] = None,
+    lr: Annotated[float | None, number_option("Step size α.")] = None,
+    beta1: Annotated[float | None, number_option("Decay rate of the first moment.")] = None,
+    beta2: Annotated[float | None, number_option("Decay rate of the second moment.")] = None,
+    eps: Annotated[float | None, number_option("Added to the root of the second moment.")] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An optimizer's own setting, such as n of adashift.")
     ] = None,
@@ -63,8 +87,8 @@ def experiment_options(
     return {
         "path": config,
         "settings": {name: value for name, value in settings.items() if value is not None},
-        "options": _assigned("--option", option or []),
-        "constants": _assigned("--set", set_ or []),
+        "options": assigned(option or [], "--option"),
+        "constants": assigned(set_ or [], "--set"),
         "problem": problem,
         "steps": steps,
         "schedule": schedule,
@@ -75,19 +99,6 @@ def experiment_options(
         "seeds": seeds,
         "fast_forward": False if no_fast_forward else None,
     }
-
-
-def _assigned(option: str, assignments: Sequence[str]) -> dict[str, str]:
-    """Values by name, each given once, as ``NAME=VALUE``."""
-    values: dict[str, str] = {}
-    for assignment in assignments:
-        name, equals, value = assignment.partition("=")
-        if not (name and equals):
-            raise typer.BadParameter(f"{option} takes NAME=VALUE, not {assignment!r}")
-        if name in values:
-            raise typer.BadParameter(f"{option} {name} is given twice")
-        values[name] = value
-    return values
 
 
 def with_experiment_options(*only: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.numbers import number, whole_number
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.explain import nearest
@@ -106,19 +107,23 @@ def axis_values(name: str, written: Any) -> tuple[float, ...]:
 
 
 def _list(written: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.array([float(value) for value in (written.split(",") if isinstance(written, str) else written)])
+    return np.array(list(map(_number, written.split(",") if isinstance(written, str) else written)))
+
+
+def _number(written: Any) -> float:
+    return float(number(written) if isinstance(written, str) else written)
 
 
 def _range(name: str, written: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     *kind, start, stop, count = written.split(":")
-    first, last, number = float(start), float(stop), int(count)
-    if number < 1 or kind not in ([], ["log"], ["log1m"]):
+    first, last, points = number(start), number(stop), whole_number(count)
+    if not isinstance(points, int) or points < 1 or kind not in ([], ["log"], ["log1m"]):
         raise ValueError
-    if number > MAX_CELLS:
-        raise ConfigError(f"grid: {name} takes at most {MAX_CELLS:,} values, not {number:,}")
+    if points > MAX_CELLS:
+        raise ConfigError(f"grid: {name} takes at most {MAX_CELLS:,} values, not {points:,}")
     with np.errstate(all="ignore"):
         if kind == ["log"]:
-            return np.geomspace(first, last, number)
+            return np.geomspace(first, last, points)
         if kind == ["log1m"]:
-            return 1 - np.geomspace(1 - first, 1 - last, number)
-        return np.linspace(first, last, number)
+            return 1 - np.geomspace(1 - first, 1 - last, points)
+        return np.linspace(first, last, points)

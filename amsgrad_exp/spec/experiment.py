@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -21,7 +20,7 @@ from pydantic import (
 
 from amsgrad_exp import engines
 from amsgrad_exp.errors import ConfigError
-from amsgrad_exp.numbers import Integer
+from amsgrad_exp.numbers import Integer, dump
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.spec.complete import complete
 from amsgrad_exp.spec.explain import explain
@@ -163,9 +162,4 @@ class Experiment(Setup):
 
     def to_yaml(self) -> str:
         """The experiment as YAML that `load_experiment` reads back to an equal one."""
-        return to_yaml(self.model_dump(mode="json", exclude_none=True))
-
-
-def to_yaml(data: Mapping[str, Any]) -> str:
-    """A mapping as YAML, its keys in order."""
-    return yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True)
+        return dump(self.model_dump(mode="json", exclude_none=True))

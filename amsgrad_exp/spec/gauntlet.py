@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from amsgrad_exp import engines
 from amsgrad_exp.errors import ConfigError
-from amsgrad_exp.numbers import whole_number
+from amsgrad_exp.numbers import dump, whole_number
 from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import SCHEDULES
+from amsgrad_exp.spec.assignments import after_colon
 from amsgrad_exp.spec.cell_settings import SETTINGS, with_settings
 from amsgrad_exp.spec.complete import build_problem, named
-from amsgrad_exp.spec.experiment import Trial, to_yaml
+from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.explain import nearest
-from amsgrad_exp.spec.read import read_yaml, resolve_trial
+from amsgrad_exp.spec.read import option_value, read_yaml, resolve_trial
 from amsgrad_exp.spec.schedule import kind_of
 
 SHARED = {"steps": 10_000_000, "seeds": 32, "dtype": "float32", "engine": "auto"}
@@ -171,7 +172,7 @@ class Gauntlet:
 
     def to_yaml(self) -> str:
         """The gauntlet as YAML that `spec.kinds.load_cells` reads back."""
-        return to_yaml(self.data)
+        return dump(self.data)
 
     @classmethod
     def of(cls, **given: Any) -> Gauntlet:
@@ -262,7 +263,9 @@ def _labelled(entry: dict[str, Any]) -> dict[str, Any]:
     """An entry that says its options in its label, where it has options and no label."""
     if "label" in entry or not isinstance(options := entry.get("options"), Mapping) or not options:
         return entry
-    said = ",".join(f"{option}={yaml.safe_dump(value).split()[0]}" for option, value in options.items())
+    said = ",".join(
+        f"{option}={value if isinstance(value, str) else json.dumps(value)}" for option, value in options.items()
+    )
     return {"name": entry["name"], "label": f"{entry['name']}:{said}"} | entry
 
 
@@ -272,13 +275,6 @@ def row(written: str) -> dict[str, Any]:
     Raises:
         ConfigError: it is neither.
     """
-    name, colon, text = written.partition(":")
-    options = {}
-    for assignment in text.split(",") if colon else ():
-        option, equals, value = assignment.partition("=")
-        if not (option and equals):
-            raise ConfigError(f"optimizers: {name} takes OPTION=VALUE after its colon, not {assignment!r}")
-        if option in options:
-            raise ConfigError(f"optimizers: {option} of {name} is given twice")
-        options[option] = yaml.safe_load(value)
+    name, texts = after_colon(written, "OPTION=VALUE")
+    options = {option: option_value(option, text) for option, text in texts.items()}
     return {"name": name, "label": written, "options": options} if options else {"name": name}

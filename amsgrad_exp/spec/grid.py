@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from amsgrad_exp import engines
 from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.numbers import dump
 from amsgrad_exp.rules import OPTIMIZERS, rule_of
+from amsgrad_exp.spec.assignments import assigned
 from amsgrad_exp.spec.axis import MAX_CELLS, Target, axis_values, check_target, targets
 from amsgrad_exp.spec.blocks import blocks
 from amsgrad_exp.spec.complete import check_name, named
-from amsgrad_exp.spec.experiment import Experiment, Trial, to_yaml
+from amsgrad_exp.spec.experiment import Experiment, Trial
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.read import read_experiment, resolve, resolve_trial, with_settings
 
@@ -246,7 +248,7 @@ class Sweep:
 
     def to_yaml(self) -> str:
         """The sweep as YAML that `load_sweep` reads back."""
-        return to_yaml(self.settings)
+        return dump(self.settings)
 
 
 def load_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: Any) -> Sweep:
@@ -276,15 +278,7 @@ def read_grid(path: Path | None = None, *, grid: Sequence[str] = (), **given: An
         raise ConfigError(f"grid: a mapping of settings to their values is needed, not {axes!r}")
     if not isinstance(data.get("optimizers", []), list):
         raise ConfigError(f"optimizers must be a list, not {data['optimizers']!r}")
-    given_axes: dict[str, str] = {}
-    for assignment in grid:
-        name, equals, values = assignment.partition("=")
-        if not (name and equals):
-            raise ConfigError(f"--grid takes NAME=VALUES, not {assignment!r}")
-        if name in given_axes:
-            raise ConfigError(f"--grid {name} is given twice")
-        given_axes[name] = values
-    return Sweep(data, axes | given_axes)
+    return Sweep(data, axes | assigned(grid, "--grid", "NAME=VALUES"))
 
 
 def _first_possible(build: Callable[[Values], Built], points: Iterable[Values]) -> Built:

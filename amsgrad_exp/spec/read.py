@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.numbers import load
 from amsgrad_exp.spec.complete import build_problem, complete, named
 from amsgrad_exp.spec.experiment import Experiment, Trial
-from amsgrad_exp.spec.explain import explain
+from amsgrad_exp.spec.explain import explain, short
 
-MAX_DEPTH = 50
 MAX_BYTES = 1_000_000  # of a file that describes an experiment
 
 
@@ -95,7 +94,8 @@ def read_experiment(
                 for entry in [each for each in entries if name in (each["name"], each.get("label"))] or [{"name": name}]
             ]
         if options:
-            settings = {**(settings or {}), "options": {name: _value(name, text) for name, text in options.items()}}
+            read = {name: option_value(name, text) for name, text in options.items()}
+            settings = {**(settings or {}), "options": read}
         data["optimizers"] = [with_settings(entry, settings or {}) for entry in entries]
     return data
 
@@ -108,11 +108,16 @@ def with_settings(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
     return changed
 
 
-def _value(name: str, text: str) -> Any:
+def option_value(name: str, text: str) -> Any:
+    """The value of an optimizer's own option from its text, as YAML writes it.
+
+    Raises:
+        ConfigError: it is none.
+    """
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"option {name}: {text!r} is no value that YAML knows") from error
+        return load(text)
+    except ValueError as error:
+        raise ConfigError(f"option {name}: {short(text)} {error}") from error
 
 
 def load_experiment(path: Path | None = None, **given: Any) -> Experiment:
@@ -140,24 +145,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise ConfigError(f"{path} is no experiment: it is larger than {MAX_BYTES:,} bytes")
-        text = content.decode("utf-8")
+        data = load(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not a text file") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                raise ConfigError(f"{path} is no experiment: it is nested more than {MAX_DEPTH} deep")
-            if isinstance(event, yaml.AliasEvent):  # a few of them can stand for gigabytes
-                raise ConfigError(f"{path} uses a YAML alias, *{event.anchor}: write the value out")
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    except (RecursionError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+    except ValueError as error:
+        raise ConfigError(f"{path} {error}") from error
+    if not isinstance(data, dict):
         raise ConfigError(f"{path} is not an experiment: it must be a mapping such as 'steps: 1000'")
     return data

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from amsgrad_exp.schedules import SCHEDULES, Schedule
+from amsgrad_exp.spec.assignments import after_colon
 from amsgrad_exp.spec.explain import nearest, short
 
 if TYPE_CHECKING:
@@ -51,16 +52,7 @@ def _apart(given: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         if not isinstance(given.get("name"), str):
             raise ValueError(f"a name, or a mapping with a name, is needed, not {short(given)}")
         return given["name"], {str(constant): value for constant, value in given.items() if constant != "name"}
-    name, colon, text = given.partition(":")
-    constants = {}
-    for assignment in text.split(",") if colon else ():
-        constant, equals, value = assignment.partition("=")
-        if not (constant.strip() and equals):
-            raise ValueError(f"{name} takes NAME=VALUE after its colon, not {assignment!r}")
-        if constant.strip() in constants:
-            raise ValueError(f"{name}: {constant.strip()} is given twice")
-        constants[constant.strip()] = value
-    return name, constants
+    return after_colon(given)
 
 
 def _build(name: str, constants: Mapping[str, Any], *, lr: float) -> Schedule:

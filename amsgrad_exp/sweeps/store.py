@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from amsgrad_exp.driver.result import Result, trend_by_slope
 from amsgrad_exp.errors import Damaged, RunError
+from amsgrad_exp.numbers import load
 from amsgrad_exp.records.files import replacing, sha256
 from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.sweeps.points import BLOBS, Points
@@ -92,7 +92,11 @@ class Results:
                     declared = ", ".join(f'"{name}" {kind}' for name, kind in kinds.items())
                     database.execute(f"CREATE TABLE IF NOT EXISTS points ({declared})")
                 database.execute("INSERT INTO sweep VALUES (?)", (sweep.to_yaml(),))
-        if known is not None and yaml.safe_load(known[0]) != yaml.safe_load(sweep.to_yaml()):
+        try:
+            another = known is not None and load(str(known[0])) != load(sweep.to_yaml())
+        except ValueError:
+            another = True
+        if another:
             raise Damaged(f"{path.with_name('sweep.yaml')} is damaged: results.sqlite is of another sweep")
         present = {name for (name,) in database.execute("SELECT name FROM pragma_table_info('cells')")}
         self.checksums, self.older = CHECKSUM in present, not present & SINCE_0_2
