@@ -98,7 +98,7 @@ class Looking(torch.optim.SGD):
 
     def __init__(self, params: ParamsT, lr: float) -> None:
         super().__init__(params, lr)
-        self.register_step_pre_hook(lambda *_: self.param_groups[0]["params"][0].grad.mul_(0.5))
+        self.register_step_pre_hook(lambda *_: (self.param_groups[0]["params"][0].grad.mul_(0.5), None)[1])
 
 
 def twice(step: Callable[..., Any]) -> Callable[..., Any]:

@@ -130,7 +130,7 @@ def test_a_record_says_whether_the_checkout_was_as_committed(tmp_path: Path, mon
 def test_verify_says_what_has_changed_since(run: runs.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     then = run.summary.sessions[0]
     now = then.model_copy(update={"git_commit": "4f2a-dirty", "code": "9" * 64})
-    monkeypatch.setattr(summary.Origin, "here", classmethod(lambda cls: now))
+    monkeypatch.setattr(summary.Origin, "here", classmethod(lambda cls, optimizer: now))
     verification = verifying.verify(run)
     assert verification.changed == [
         ("code", then.facts()["code"], "9" * 12),

@@ -153,7 +153,7 @@ class Attack:
             search_seconds=round(self.search_seconds, 3),
             interrupted=self.interrupted,
             started=self.started,
-            origin=Origin.here(),
+            origin=Origin.here(self.optimizer),
         )
 
     def document(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Target:
     theory: Callable[[Slopes], float | None]
 
 
-def target(name: str, settings: Mapping[str, float] | None = None, options: Mapping[str, str] | None = None) -> Target:
+def target(name: str, settings: Mapping[str, Any] | None = None, options: Mapping[str, str] | None = None) -> Target:
     """The optimizer of that name at its own defaults.
 
     Args:
@@ -70,8 +70,8 @@ def target(name: str, settings: Mapping[str, float] | None = None, options: Mapp
         return Target(complete, make, COMPILED_LANES, first, functools.cache(functools.partial(_theory, complete)))
     from amsgrad_exp.engines.torch_lanes import lanes_of
 
-    arguments: dict[str, Any] = arguments_of(complete) | {"lr": complete.lr}
-    make_lanes, apart = lanes_of(name, arguments)
+    arguments = arguments_of(complete)
+    make_lanes, apart = lanes_of(name, lr=complete.lr, arguments=arguments, shape=complete.shape)
     return Target(complete, make_lanes, LANES_APART if apart else TORCH_LANES, first, lambda slopes: None)
 
 

@@ -26,7 +26,7 @@ def _survives(expect: str | None) -> str | None:
     return expect
 
 
-@with_experiment_options("lr", "beta1", "beta2", "eps", "option")
+@with_experiment_options("lr", "beta1", "beta2", "eps", "option", "shape")
 def attack(
     experiment: dict[str, Any],
     optimizer: Annotated[str, typer.Option(help="A name, see 'list optimizers', or an import path.")],

@@ -74,6 +74,10 @@ def experiment_options(
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An optimizer's own setting, such as n of adashift.")
     ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(metavar="1|1x1", help="Shape of an imported optimizer's parameter; found by trial."),
+    ] = None,
     schedule: Annotated[str | None, typer.Option(help="Step-size schedule, see 'list schedules'.")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, compiled or torch.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
@@ -83,7 +87,7 @@ def experiment_options(
     no_fast_forward: Annotated[bool, typer.Option("--no-fast-forward", help="Simulate every step.")] = False,
 ) -> dict[str, Any]:
     """The options that `run` and `compare` share, as arguments of `load_experiment`."""
-    settings = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps}
+    settings = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps, "shape": shape}
     return {
         "path": config,
         "settings": {name: value for name, value in settings.items() if value is not None},

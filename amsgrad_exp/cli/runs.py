@@ -50,7 +50,8 @@ def run(
     if bound:
         refuse_unbounded(dict(zip(names, loaded.trials(), strict=True)))
     with interruptible() as interruption:
-        runs = {names[0]: api.run(loaded, out, Onlooker(interruption, quiet=quiet, raising=True))}
+        with optimizers_print_to_stderr():
+            runs = {names[0]: api.run(loaded, out, Onlooker(interruption, quiet=quiet, raising=True))}
         bounds = bounds_of(_completed(runs), interruption, quiet=quiet) if bound else {}
         report(runs, interruption, bounds, as_json=as_json, quiet=quiet)
     if bounds:
@@ -92,7 +93,8 @@ def compare(
         refuse_unbounded(trials)
     with interruptible() as interruption:
         watch = Onlooker(interruption, quiet=quiet)
-        runs = api.compare(loaded, out, watch)
+        with optimizers_print_to_stderr():
+            runs = api.compare(loaded, out, watch)
         bounds = bounds_of(_completed(runs), interruption, quiet=quiet) if bound else {}
         report(runs, interruption, bounds, as_json=as_json, quiet=quiet)
     if runs and not no_figure:

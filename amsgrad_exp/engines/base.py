@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.schedules import Schedule
 from amsgrad_exp.trace import Trace
+
+
+@dataclass(frozen=True)
+class Driven:
+    """How an engine drives an optimizer named by an import path, as a record says it.
+
+    Attributes:
+        shape: of its parameter, "1" or "1x1"; None where there is no parameter, on the compiled engine.
+        parameters: what it is built of: tensors, named tensors, a module, or groups with ``use_muon``; None likewise.
+        closure: whether its ``step`` is called with a closure that evaluates the loss.
+        graph: whether it gets gradients that can be differentiated.
+    """
+
+    shape: str | None = None
+    parameters: str | None = None
+    closure: bool = False
+    graph: bool = False
 
 
 class Engine(ABC):
@@ -18,9 +36,11 @@ class Engine(ABC):
         total_regret: R(t), the sum of the losses so far, accumulated in float64.
         x_sum: the sum of the iterates before each step taken since the last `reset_x_sum`, accumulated in float64.
         failure: why no further step can be taken, naming the step; None while all is well.
+        driven: how the optimizer is driven.
     """
 
     chunk_steps: int
+    driven: Driven = Driven()
 
     def __init__(self, problem: Problem, schedule: Schedule, seed: int) -> None:
         self.problem = problem

@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from amsgrad_exp.engines.torch_state import Path, Survey, bits
+from amsgrad_exp.engines.torch_state import Path, Survey, bits, generators_restored
 from amsgrad_exp.engines.torch_step import Step, sees_gradients_alone
+from amsgrad_exp.optimizers.importing import Drive
 from amsgrad_exp.problems.base import Problem
 
 FAR = (10**6, 10**9, 10**12, 10**18)
@@ -74,12 +73,16 @@ class Trials:
     Args:
         problem: whose losses are minimized.
         optimizer: of this one parameter.
-        param: of shape (1,).
+        param: with one element.
+        drive: how the optimizer is driven.
         step: t, the number of steps taken.
     """
 
-    def __init__(self, problem: Problem, optimizer: Optimizer, param: torch.nn.Parameter, step: int) -> None:
+    def __init__(
+        self, problem: Problem, optimizer: Optimizer, param: torch.nn.Parameter, drive: Drive, step: int
+    ) -> None:
         self._problem = problem
+        self._drive = drive
         self._optimizer = optimizer
         self._param = param
         self._step = step
@@ -113,7 +116,7 @@ class Trials:
         optimizer, param = copied(self._optimizer, self._param)
         counters = survey.counters
         tensors = [_set(optimizer, param, path, self._step + ahead + more) for path, more in counters.items()]
-        step = Step(self._problem, optimizer, param)
+        step = Step(self._problem, optimizer, param, self._drive)
         first = not expected
         x = param.item()
         with Operations([tensor for tensor in tensors if tensor is not None]) as operations:
@@ -131,20 +134,16 @@ class Trials:
     @contextlib.contextmanager
     def _undisturbed(self, survey: Survey) -> Iterator[Callable[[], bool]]:
         """Gives a function that tells whether anything outside of copies has changed; what has is put back."""
-        before = _generators()
+        with generators_restored() as untouched:
 
-        def undisturbed() -> bool:
-            now = Survey(self._optimizer, self._param, self._step)
-            return now.outside == survey.outside and _bits_of(_generators()) == _bits_of(before)
+            def undisturbed() -> bool:
+                return Survey(self._optimizer, self._param, self._step).outside == survey.outside and untouched()
 
-        try:
-            yield undisturbed
-        finally:
-            if not undisturbed():
-                survey.restore_outside()
-                torch.set_rng_state(before[0])
-                random.setstate(before[1])
-                np.random.set_state(before[2])
+            try:
+                yield undisturbed
+            finally:
+                if not undisturbed():
+                    survey.restore_outside()
 
 
 def copied(optimizer: Optimizer, param: torch.nn.Parameter) -> tuple[Optimizer, torch.nn.Parameter]:
@@ -170,13 +169,3 @@ def _set(optimizer: Optimizer, param: Tensor, path: Path, count: int) -> Tensor 
     tensor: Tensor = holder[last]
     with torch.no_grad():
         return tensor.fill_(count)
-
-
-def _generators() -> tuple[Tensor, tuple[Any, ...], Any]:
-    """Where the random numbers of torch, Python and NumPy stand."""
-    return torch.get_rng_state(), random.getstate(), np.random.get_state()
-
-
-def _bits_of(generators: tuple[Tensor, tuple[Any, ...], Any]) -> tuple[Any, ...]:
-    of_torch, of_python, (name, key, *rest) = generators
-    return bits(of_torch), of_python, name, key.tobytes(), rest

@@ -6,7 +6,6 @@ Whether it is is tested, never assumed: `lanes_of` and `elementwise` say.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,8 +16,11 @@ from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.engines.held import Floats, HeldLanes, Slopes
 from amsgrad_exp.engines.torch_step import raised, sees_gradients_alone
+from amsgrad_exp.engines.torch_trial import drive_of
 from amsgrad_exp.errors import ConfigError, RunFailed
-from amsgrad_exp.optimizers.importing import import_optimizer
+from amsgrad_exp.optimizers.importing import PLAIN, Drive, import_optimizer
+
+Build = Callable[[Sequence[Sequence[torch.nn.Parameter]]], Optimizer]
 
 NUMBERS_AT_ONCE = 524_288  # slopes and moves laid out at once: they stay in the caches
 AGREEMENT = 1e-9  # of the largest move: a vectorized kernel and its scalar tail may round differently
@@ -29,16 +31,23 @@ class TorchHeldLanes(HeldLanes):
     """`HeldLanes` of an imported optimizer.
 
     Args:
-        build: makes the optimizer of a list of parameters, or of parameter groups.
+        build: makes the optimizer of groups of parameters.
+        shape: of a parameter with one element, (1,) or (1, 1).
         sequences, held: as of `HeldLanes`.
         apart: whether each lane is a parameter of its own, in a group of its own, instead of an element of one.
 
     Raises:
-        ConfigError: the optimizer cannot be built, or takes no step without a closure.
+        ConfigError: the optimizer cannot be built.
     """
 
     def __init__(
-        self, build: Callable[..., Optimizer], sequences: Sequence[Slopes], held: Floats, *, apart: bool = False
+        self,
+        build: Build,
+        shape: tuple[int, ...],
+        sequences: Sequence[Slopes],
+        held: Floats,
+        *,
+        apart: bool = False,
     ) -> None:
         lengths = np.array([len(sequence) for sequence in sequences])
         self._order = order = np.argsort(lengths, kind="stable")
@@ -54,15 +63,13 @@ class TorchHeldLanes(HeldLanes):
         self._x = torch.from_numpy(self._held.copy())
         self._gradient = torch.zeros_like(self._x)
         pieces = range(len(self)) if apart else [slice(None)]
-        self._values = [self._x[piece].reshape(-1) for piece in pieces]
+        self._values = [self._x[piece].reshape(-1, *shape[1:]) for piece in pieces]
         self._parameters = [torch.nn.Parameter(values) for values in self._values]
-        self._gradients = [self._gradient[piece].reshape(-1) for piece in pieces]
+        self._gradients = [self._gradient[piece].reshape(-1, *shape[1:]) for piece in pieces]
         try:
-            self._optimizer = build([{"params": [each]} for each in self._parameters] if apart else self._parameters)
-        except (Exception, SystemExit) as error:  # somebody's constructor may raise anything
-            raise ConfigError(f"the optimizer cannot be built: {' '.join(str(error).split())}") from error
-        if "closure" in _required(self._optimizer.step):
-            raise ConfigError("the optimizer needs a closure, which evaluates losses; here it is given slopes alone")
+            self._optimizer = build([[each] for each in self._parameters])
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
     def advance(self, stop: int, begin: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[Floats, Floats]:
         sums = np.zeros((2, len(self)))
@@ -104,17 +111,8 @@ class TorchHeldLanes(HeldLanes):
         return moves
 
 
-def _required(function: Callable[..., Any]) -> list[str]:
-    """The names of the arguments that a function cannot do without."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    return [each.name for each in parameters if each.default is each.empty and each.kind in (0, 1, 3)]
-
-
 def lanes_of(
-    path: str, arguments: Mapping[str, Any]
+    path: str, *, lr: float, arguments: Mapping[str, Any], shape: str | None = None
 ) -> tuple[Callable[[Sequence[Slopes], Floats], TorchHeldLanes], bool]:
     """How lanes of an imported optimizer are made: as elements of one parameter, if it is elementwise, else apart.
 
@@ -123,56 +121,66 @@ def lanes_of(
 
     Args:
         path: its import path.
-        arguments: keyword arguments of its class.
+        lr, arguments: what it is built with.
+        shape: as of `drive_of`.
 
     Returns:
         What makes lanes of sequences and of where x is held, and whether it does so apart.
 
     Raises:
-        ConfigError: it cannot be imported or built, needs a closure, does not come to the same twice, or its parameters
-            depend on each other.
+        ConfigError: it cannot be imported, built or stepped, needs more than gradients, does not come to the same
+            twice, or its parameters depend on each other.
         RunFailed: it raised, or x was finite in no lane; the message names the step.
     """
-    build = _builder(path, arguments)
+    drive, build = _driven(path, lr, arguments, shape)
+    for needed, what in ((drive.closure, "a closure, which evaluates losses"), (drive.graph, "a second derivative")):
+        if needed:
+            raise ConfigError(
+                f"optimizer {path} cannot be attacked: it needs {what}, and an attack has gradients alone"
+            )
+    make = functools.partial(TorchHeldLanes, build, drive.shape)
     for apart in (False, True):
-        if _independent(path, build, apart=apart):
-            return functools.partial(TorchHeldLanes, build, apart=apart), apart
+        if _independent(path, make, apart=apart):
+            return functools.partial(make, apart=apart), apart
     raise ConfigError(
         f"optimizer {path} cannot be attacked: what it does to a parameter depends on the others, "
         "even where each is in a group of its own"
     )
 
 
-def elementwise(path: str, arguments: Mapping[str, Any]) -> bool:
+def elementwise(path: str, *, lr: float, arguments: Mapping[str, Any], shape: str | None = None) -> bool:
     """Whether an imported optimizer does to an element of a parameter what it does to it alone, given its gradient.
 
-    As `lanes_of` tests it; one that raises, or has a hook that does more, is taken not to be elementwise.
-
-    Args:
-        path: its import path.
-        arguments: keyword arguments of its class.
+    As `lanes_of` tests it; one that raises, has a hook that does more, or needs more than a gradient, is not taken for
+    elementwise. The arguments are those of `lanes_of`.
 
     Raises:
-        ConfigError: it cannot be imported or built, needs a closure, or does not come to the same twice.
+        ConfigError: it cannot be imported, built or stepped, or does not come to the same twice.
     """
-    build = _builder(path, arguments)
-    lanes = TorchHeldLanes(build, [(0,)], np.ones(1))
+    drive, build = _driven(path, lr, arguments, shape)
+    if drive != PLAIN:
+        return False
+    make = functools.partial(TorchHeldLanes, build, drive.shape)
+    lanes = make([(0,)], np.ones(1))
     if not sees_gradients_alone(lanes._optimizer, lanes._parameters[0]):
         return False
     try:
-        return _independent(path, build, apart=False)
+        return _independent(path, make, apart=False)
     except RunFailed:
         return False
 
 
-def _builder(path: str, arguments: Mapping[str, Any]) -> Callable[..., Optimizer]:
+def _driven(path: str, lr: float, arguments: Mapping[str, Any], shape: str | None) -> tuple[Drive, Build]:
+    """How an optimizer is driven, and what builds it of groups of parameters."""
     try:
-        return functools.partial(import_optimizer(path), **arguments)
+        imported = import_optimizer(path)
+        drive = drive_of(imported, lr=lr, arguments=arguments, dtype="float64", shape=shape)
     except ValueError as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+        raise ConfigError(str(error)) from error
+    return drive, lambda groups: imported.make(drive.arrange(groups), lr=lr, arguments=arguments)
 
 
-def _independent(path: str, build: Callable[..., Optimizer], *, apart: bool) -> bool:
+def _independent(path: str, make: Callable[..., TorchHeldLanes], *, apart: bool) -> bool:
     """Whether what each lane does is the same in another place, beside others, and alone.
 
     Raises:
@@ -185,8 +193,7 @@ def _independent(path: str, build: Callable[..., Optimizer], *, apart: bool) -> 
     louder = slopes * np.where(np.arange(TRIED_LANES) % 3, 1.0, 1000.0)
 
     def moves(of: Floats, at: Floats) -> Floats:
-        lanes = TorchHeldLanes(build, [(0,)] * of.shape[1], at, apart=apart)
-        return lanes._moves(of)
+        return make([(0,)] * of.shape[1], at, apart=apart)._moves(of)
 
     first, again = moves(slopes, held), moves(slopes, held)
     if not np.array_equal(first, again, equal_nan=True):

@@ -5,20 +5,21 @@ from __future__ import annotations
 import io
 import math
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.optim.optimizer import Optimizer
 
-from amsgrad_exp.engines.base import Engine
+from amsgrad_exp.engines.base import Driven, Engine
 from amsgrad_exp.engines.seeds import SeedsEngine, one_each
 from amsgrad_exp.engines.torch_cycle import Inputs, Trials
 from amsgrad_exp.engines.torch_state import Survey
 from amsgrad_exp.engines.torch_step import Step, raised
+from amsgrad_exp.engines.torch_trial import drive_of
 from amsgrad_exp.errors import ConfigError
-from amsgrad_exp.optimizers.importing import import_optimizer
+from amsgrad_exp.optimizers.importing import import_optimizer, written
 from amsgrad_exp.problems.base import Floats, Problem
 from amsgrad_exp.rules import OPTIMIZERS, arguments_of
 from amsgrad_exp.schedules import Schedule
@@ -34,14 +35,18 @@ class TorchEngine(Engine):
     """A `torch.optim.Optimizer` on one parameter with one element: gradient, ``step()``, clamp (`torch_step.Step`).
 
     Args:
-        optimizer: an import path.
+        optimizer: the import path of a class, or of a function that makes an optimizer.
         problem, schedule: what to minimize, with which step sizes.
         arguments: keyword arguments of the optimizer other than ``lr``.
         dtype: "float32" or "float64", of the parameter; regret is summed in float64.
         seed: the seed of a random problem and of torch's generator.
+        shape: "1" or "1x1", of the parameter; without, what the optimizer takes is found by trial.
+
+    Attributes:
+        drive: how the optimizer is driven.
 
     Raises:
-        ValueError: the optimizer cannot be imported, or not be built from these arguments.
+        ValueError: the optimizer cannot be imported, or not be built from these arguments, or takes no step.
     """
 
     chunk_steps = 1024
@@ -55,12 +60,18 @@ class TorchEngine(Engine):
         arguments: Mapping[str, Any],
         dtype: str = "float32",
         seed: int = 0,
+        shape: str | None = None,
     ) -> None:
         super().__init__(problem, schedule, seed)
+        imported = import_optimizer(optimizer)
+        self.drive = drive_of(imported, lr=schedule.lr, arguments=arguments, dtype=dtype, shape=shape)
         torch.manual_seed(seed)
         self._number: type[np.floating[Any]] = np.dtype(dtype).type
-        self._param = torch.nn.Parameter(torch.tensor([problem.start], dtype=getattr(torch, dtype)))
-        self._optimizer = make_optimizer(optimizer, [self._param], lr=schedule.lr, arguments=arguments)
+        self.driven = Driven(written(self.drive.shape), self.drive.parameters, self.drive.closure, self.drive.graph)
+        start = torch.full(self.drive.shape, problem.start, dtype=getattr(torch, dtype))
+        self._param = torch.nn.Parameter(start)
+        arranged = self.drive.arrange([[self._param]])
+        self._optimizer = imported.make(arranged, lr=schedule.lr, arguments=arguments)
 
     @property
     def x(self) -> float:
@@ -83,7 +94,7 @@ class TorchEngine(Engine):
         return survey.own + survey.outside
 
     def _trials(self) -> Trials:
-        return Trials(self.problem, self._optimizer, self._param, self.step)
+        return Trials(self.problem, self._optimizer, self._param, self.drive, self.step)
 
     def _inputs(self, start: int, stop: int) -> Inputs:
         coefficients = self.problem.coefficients(start, stop, self.seed).astype(self._number)
@@ -94,7 +105,7 @@ class TorchEngine(Engine):
     def advance(self, stop: int, log_every: int) -> Trace:
         start = self.step
         inputs = self._inputs(start, stop)
-        step = Step(self.problem, self._optimizer, self._param)
+        step = Step(self.problem, self._optimizer, self._param, self.drive)
         xs = []
         x = self.x
         for c, step_size in inputs:
@@ -165,24 +176,9 @@ def loaded(saved: bytes, optimizer: Optimizer, param: torch.nn.Parameter, names:
 
 
 def import_path(settings: OptimizerSettings) -> str:
-    """Of the class that runs an optimizer in torch."""
+    """The import path of what runs an optimizer in torch."""
     known = OPTIMIZERS.get(settings.name)
     return known.path if known else settings.name
-
-
-def make_optimizer(
-    path: str, parameters: Sequence[torch.nn.Parameter], *, lr: float, arguments: Mapping[str, Any]
-) -> Optimizer:
-    """An optimizer of some parameters.
-
-    Raises:
-        ValueError: it cannot be imported, or not be built from these arguments.
-    """
-    build: Callable[..., Optimizer] = import_optimizer(path)
-    try:
-        return build(parameters, lr=lr, **arguments)
-    except (Exception, SystemExit) as error:  # somebody's constructor may raise anything
-        raise ValueError(f"optimizer {path} cannot be built: {error}") from error
 
 
 def build(trial: Trial) -> Engine:
@@ -206,6 +202,7 @@ def build(trial: Trial) -> Engine:
             arguments=arguments_of(settings),
             dtype=trial.dtype,
             seed=trial.seed,
+            shape=settings.shape,
         )
     except ValueError as error:
         raise ConfigError(str(error).splitlines()[0]) from error

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from amsgrad_exp.engines.torch_lanes import elementwise
-from amsgrad_exp.engines.torch_loop import TorchEngine, import_path, loaded, make_optimizer, saved
+from amsgrad_exp.engines.torch_loop import TorchEngine, import_path, loaded, saved
 from amsgrad_exp.engines.torch_step import raised, update_of
 from amsgrad_exp.errors import RunFailed
+from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.rules import arguments_of
 from amsgrad_exp.spec.optimizer import OptimizerSettings
 from amsgrad_exp.spec.schedule import schedule_of
@@ -46,7 +47,8 @@ def lane_key(trial: Trial) -> Hashable | None:
 @functools.lru_cache(REMEMBERED)
 def _elementwise(written: str) -> bool:
     settings = OptimizerSettings.model_validate_json(written)
-    return elementwise(import_path(settings), arguments_of(settings) | {"lr": settings.lr})
+    arguments = arguments_of(settings)
+    return elementwise(import_path(settings), lr=settings.lr, arguments=arguments, shape=settings.shape)
 
 
 class TorchLanes:
@@ -82,8 +84,8 @@ class TorchLanes:
         self._totals = np.zeros((2, len(padded)))
         self._param = torch.nn.Parameter(starts)
         settings = lead.optimizer
-        arguments = arguments_of(settings)
-        self._optimizer = make_optimizer(import_path(settings), [self._param], lr=settings.lr, arguments=arguments)
+        imported = import_optimizer(import_path(settings))
+        self._optimizer = imported.make([self._param], lr=settings.lr, arguments=arguments_of(settings))
         self._update = update_of(self._optimizer)
 
     def __len__(self) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-import sys
+import random
 import types
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -15,8 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
-LIBRARIES = {"torch", "numpy", "amsgrad_exp", *sys.stdlib_module_names}
-"""Packages whose functions, classes and modules are taken to keep nothing themselves."""
+from amsgrad_exp.optimizers.importing import in_library
 
 PRIMITIVES = (type(None), type(...), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.layout)
 
@@ -194,11 +194,6 @@ class Survey:
                 self._globals(vars(value), names)
 
 
-def in_library(module: str | None) -> bool:
-    """Whether a module, by its name, belongs to `LIBRARIES`."""
-    return (module or "").partition(".")[0] in LIBRARIES
-
-
 def bits(tensor: Tensor) -> bytes:
     """The bytes of a dense tensor's numbers, of any dtype."""
     flat = tensor.detach().reshape(-1).contiguous()
@@ -211,3 +206,21 @@ def _names(code: types.CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _names(constant)
+
+
+@contextlib.contextmanager
+def generators_restored() -> Iterator[Callable[[], bool]]:
+    """Put the random generators of torch, Python and NumPy back in the end; gives what says if they stand as before."""
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()
+
+    def untouched() -> bool:
+        of_torch, of_python, of_numpy = before
+        same = torch.equal(torch.get_rng_state(), of_torch) and random.getstate() == of_python
+        return same and all(map(np.array_equal, np.random.get_state(), of_numpy))
+
+    try:
+        yield untouched
+    finally:
+        torch.set_rng_state(before[0])
+        random.setstate(before[1])
+        np.random.set_state(before[2])

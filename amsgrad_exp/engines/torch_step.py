@@ -11,6 +11,7 @@ import torch
 from torch.optim import optimizer as torch_optimizer
 from torch.optim.optimizer import Optimizer
 
+from amsgrad_exp.optimizers.importing import PLAIN, Drive
 from amsgrad_exp.problems.base import LinearProblem, Problem
 
 # A slope no smaller than this has the bits of autograd's, whose halves are then not rounded (tests/test_problems.py).
@@ -29,18 +30,20 @@ class Step:
     Args:
         problem: whose losses are differentiated.
         optimizer: of this one parameter.
-        param: of shape (1,).
+        param: with one element.
+        drive: how the optimizer is driven.
     """
 
-    def __init__(self, problem: Problem, optimizer: Optimizer, param: torch.nn.Parameter) -> None:
+    def __init__(self, problem: Problem, optimizer: Optimizer, param: torch.nn.Parameter, drive: Drive = PLAIN) -> None:
         self._problem = problem
+        self._drive = drive
         self._optimizer = optimizer
         self._param = param
         self._number = np.dtype(str(param.dtype).removeprefix("torch.")).type
         self._interval = problem.interval
         self._smallest = 0.0 if isinstance(problem, LinearProblem) else SMALLEST_SLOPE
         self._update = update_of(optimizer)
-        self._lean = sees_gradients_alone(optimizer, param)
+        self._lean = not (drive.closure or drive.graph) and sees_gradients_alone(optimizer, param)
 
     def take(self, x: float, c: tuple[Any, ...], step_size: float) -> float:
         """Take one step and clamp.
@@ -60,13 +63,13 @@ class Step:
             group["lr"] = step_size
         slope = self._problem.slope(self._number(x), *c) if self._lean else 0.0
         if self._lean and not abs(slope) < self._smallest:
-            self._param.grad = torch.full((1,), float(slope), dtype=self._param.dtype)
+            self._param.grad = torch.full(self._drive.shape, float(slope), dtype=self._param.dtype)
             self._update()
             self._param.grad = None
         else:
-            self._problem.loss(self._param, *map(float, c)).sum().backward()
-            self._optimizer.step()
-            self._optimizer.zero_grad()
+            self._drive.step(
+                self._optimizer, [self._param], lambda: self._problem.loss(self._param, *map(float, c)).sum()
+            )
         x = self._param.item()
         low, high = self._interval
         if not low < x < high:
@@ -91,8 +94,8 @@ def update_of(optimizer: Optimizer) -> Callable[[], Any]:
 def sees_gradients_alone(optimizer: Optimizer, param: torch.nn.Parameter) -> bool:
     """Whether nothing of an optimizer's is called between one update and the next, as by a hook."""
     hooks = (
-        optimizer._optimizer_step_pre_hooks,
-        optimizer._optimizer_step_post_hooks,
+        getattr(optimizer, "_optimizer_step_pre_hooks", None),  # a wrapper may not call torch's constructor
+        getattr(optimizer, "_optimizer_step_post_hooks", None),
         torch_optimizer._global_optimizer_pre_hooks,
         torch_optimizer._global_optimizer_post_hooks,
         param._backward_hooks,

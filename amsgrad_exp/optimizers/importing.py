@@ -1,28 +1,271 @@
-"""Optimizers of other people, by import path."""
+"""Optimizers of other people: an import path resolved once, and the ways in which what it names can be driven."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib
 import inspect
+import itertools
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
+import torch
+from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
+LIBRARIES = {"torch", "numpy", "amsgrad_exp", *sys.stdlib_module_names}
+"""Packages whose functions, classes and modules are taken to keep nothing from one step to the next."""
 
-def import_optimizer(path: str) -> type[Optimizer]:
-    """The optimizer class named by an import path such as ``torch.optim.NAdam``.
+Form = Literal["tensors", "named", "module", "use_muon"]
+
+
+@dataclass(frozen=True)
+class Drive:
+    """How an optimizer is given its parameter, and what it needs to take a step.
+
+    Attributes:
+        shape: of each parameter, (1,) or (1, 1).
+        parameters: what its constructor is given: a list of tensors, a list of names and tensors, a module whose
+            parameters they are, or, as Muon's reference implementation asks for, groups with ``use_muon=True``.
+        closure: whether ``step`` is called with a closure that evaluates the loss and its gradient.
+        graph: whether gradients can be differentiated once more; else they are constants.
+    """
+
+    shape: tuple[int, ...] = (1,)
+    parameters: Form = "tensors"
+    closure: bool = False
+    graph: bool = False
+
+    def arrange(self, groups: Sequence[Sequence[Tensor]]) -> Any:
+        """What the constructor is given, from the parameters of each group.
+
+        Raises:
+            ValueError: there are several groups, and it takes a module, which has none.
+        """
+        if self.parameters == "module":
+            if len(groups) > 1:
+                raise ValueError("it takes a module, and so has a single group of parameters")
+            module = torch.nn.Module()
+            for number, param in enumerate(groups[0]):
+                module.register_parameter(f"x{number}", param)  # type: ignore[arg-type]
+            return module
+        numbers = itertools.count()
+        arranged: list[list[Any]] = [list(each) for each in groups]
+        if self.parameters == "named":
+            arranged = [[(f"x{next(numbers)}", param) for param in each] for each in groups]
+        more = {"use_muon": True} if self.parameters == "use_muon" else {}
+        if len(groups) == 1 and not more:
+            return arranged[0]
+        return [{"params": each, **more} for each in arranged]
+
+    def step(self, optimizer: Optimizer, params: Sequence[Tensor], loss: Callable[[], Tensor]) -> None:
+        """Take a step as any training loop would: gradient, ``step()``, ``zero_grad()``.
+
+        Args:
+            optimizer: of these parameters.
+            params: those that the loss depends on.
+            loss: evaluates it, a tensor without dimensions, at the parameters as they are.
+        """
+
+        def evaluated() -> Tensor:
+            with torch.enable_grad():
+                value = loss()
+                if (
+                    self.graph
+                ):  # a term without value, slope or curvature makes the gradient of a linear loss a function
+                    bent = value + sum(0.0 * param.square().sum() for param in params)
+                    gradients = torch.autograd.grad(bent, params, create_graph=True)
+                    for param, gradient in zip(params, gradients, strict=True):
+                        param.grad = gradient
+                else:
+                    value.backward()  # type: ignore[no-untyped-call]
+            return value.detach()
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            return evaluated()
+
+        if self.closure:
+            optimizer.step(closure)  # type: ignore[arg-type]
+        else:
+            evaluated()
+            optimizer.step()
+        optimizer.zero_grad()
+
+
+PLAIN = Drive()
+"""How most are driven."""
+
+
+def written(shape: Sequence[int]) -> str:
+    """A shape as ``--shape`` takes it, such as 1x1."""
+    return "x".join(map(str, shape))
+
+
+@dataclass(frozen=True, eq=False)
+class Imported:
+    """What an import path names: a `torch.optim.Optimizer` class, or a callable that makes one of parameters and lr.
+
+    Attributes:
+        path: the import path.
+        maker: the class or the callable.
+    """
+
+    path: str
+    maker: Callable[..., Any]
+
+    @functools.cached_property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The arguments that can be set: all but the first, which is for the parameters, and what a partial has set."""
+        try:
+            arguments = list(inspect.signature(self.maker).parameters.items())
+        except (TypeError, ValueError):  # a callable written in C may have no signature
+            return {"options": inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)}
+        bound = self.maker.keywords if isinstance(self.maker, functools.partial) else {}
+        if arguments and arguments[0][1].kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            arguments = arguments[1:]
+        return {name: argument for name, argument in arguments if name == "lr" or name not in bound}
+
+    @property
+    def takes_anything(self) -> bool:
+        """Whether it takes arguments of any name."""
+        return any(argument.kind is argument.VAR_KEYWORD for argument in self.parameters.values())
+
+    def takes(self, argument: str) -> bool:
+        """Whether it takes a keyword argument of that name."""
+        return argument in self.parameters or self.takes_anything
+
+    @functools.cached_property
+    def digest(self) -> str | None:
+        """SHA-256 of the file of its module and of those of the modules that this one uses, outside of `LIBRARIES`.
+
+        None where there is no such file, as for a class that was typed into an interpreter.
+        """
+        files = {Path(file) for module in _reached(self._module) if (file := getattr(module, "__file__", None))}
+        digest = hashlib.sha256()
+        for path in sorted(file for file in files if file.is_file()):
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest() if files else None
+
+    @property
+    def _module(self) -> types.ModuleType | None:
+        defined = self.maker.__module__ if isinstance(self.maker, type | types.FunctionType) else None
+        return sys.modules.get(defined or self.path.rpartition(".")[0])
+
+    def make(self, arranged: Any, *, lr: float, arguments: Mapping[str, Any]) -> Optimizer:
+        """The optimizer of some parameters.
+
+        Args:
+            arranged: what the constructor takes, from `Drive.arrange`.
+            lr: the step size.
+            arguments: keyword arguments other than ``lr``.
+
+        Raises:
+            ValueError: it cannot be built from these, or what was built is no optimizer.
+        """
+        try:
+            made = self.maker(arranged, lr=lr, **arguments)
+        except (Exception, SystemExit) as error:  # somebody's constructor may raise anything
+            raise ValueError(f"optimizer {self.path} cannot be built: {said(error)}{self._hint(arguments)}") from error
+        if not isinstance(made, Optimizer):
+            raise ValueError(
+                f"optimizer {self.path} cannot be built: it returned {_a(made)}, not a torch.optim.Optimizer"
+            )
+        return made
+
+    def _hint(self, arguments: Mapping[str, Any]) -> str:
+        """What would be right, where it is known that something is missing."""
+        function = "name a function of params and lr that"
+        try:
+            first = next(iter(inspect.signature(self.maker).parameters), "")
+        except (TypeError, ValueError):
+            return ""
+        if "optimizer" in first:
+            return f" (it takes an optimizer, not parameters: {function} returns one wrapped in it)"
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        missing = [
+            name
+            for name, it in self.parameters.items()
+            if it.kind in kinds and it.default is it.empty and name != "lr" and name not in arguments
+        ]
+        if not missing:
+            return ""
+        return f" (it needs {', '.join(missing)}: set that with --option, or {function} does)"
+
+
+def import_optimizer(path: str) -> Imported:
+    """What an import path such as ``torch.optim.NAdam`` names, resolved once in a process.
 
     Raises:
-        ValueError: nothing can be imported under the path, or what it names is not an Optimizer class.
+        ValueError: nothing can be imported under the path, or what it names makes no optimizer.
     """
+    try:
+        found = _found(path)
+    except (Exception, SystemExit) as error:  # importing somebody's module may raise anything
+        raise ValueError(f"optimizer {path} cannot be imported: {said(error)}") from error
+    known = _RESOLVED.get(path)
+    if known is None or known.maker is not found:
+        if isinstance(found, type):
+            makes_none = not issubclass(found, Optimizer) or inspect.isabstract(found) or found is Optimizer
+        else:
+            makes_none = not callable(found) or isinstance(found, Optimizer)
+        if makes_none:
+            raise ValueError(f"optimizer {path} is not a torch.optim.Optimizer class, nor a function that makes one")
+        known = _RESOLVED[path] = Imported(path, found)
+    return known
+
+
+_RESOLVED: dict[str, Imported] = {}
+
+
+def _found(path: str) -> Any:
+    """What a module has under a name, or a class of the module, and so on."""
     module_name, _, name = path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module_name), name)
-    except (Exception, SystemExit) as error:  # importing somebody's module may raise anything
-        raise ValueError(f"optimizer {path} cannot be imported: {error}") from error
-    if (
-        not (isinstance(found, type) and issubclass(found, Optimizer))
-        or inspect.isabstract(found)
-        or found is Optimizer
-    ):
-        raise ValueError(f"optimizer {path} is not a torch.optim.Optimizer class")
-    return found
+        return getattr(importlib.import_module(module_name), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name + ".").startswith(error.name + ".") or "." not in module_name:
+            raise
+        try:
+            return getattr(_found(module_name), name)
+        except AttributeError:
+            raise error from None
+
+
+def _reached(module: types.ModuleType | None) -> Iterator[types.ModuleType]:
+    """A module and those whose functions, classes or selves it has among its names, and so on."""
+    seen: set[str] = set()
+    ahead = [module]
+    while ahead:
+        if (module := ahead.pop()) is None or module.__name__ in seen:
+            continue
+        if seen and in_library(module.__name__):
+            continue
+        seen.add(module.__name__)
+        yield module
+        if in_library(module.__name__):
+            return
+        for value in list(vars(module).values()):
+            if isinstance(value, types.ModuleType):
+                ahead.append(value)
+            elif isinstance(value, type | types.FunctionType):
+                ahead.append(sys.modules.get(value.__module__))
+
+
+def in_library(module: str | None) -> bool:
+    """Whether a module, by its name, belongs to `LIBRARIES`."""
+    return (module or "").partition(".")[0] in LIBRARIES
+
+
+def said(error: BaseException) -> str:
+    """What an exception says, in a line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _a(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"

@@ -49,10 +49,23 @@ def run_table(run: Run, label: str | None = None) -> None:
     table.add_row("optimizer", Text(label or run.trial.optimizer.label or summary.optimizer))
     table.add_row("problem", _setting(summary))
     table.add_row("engine", f"{summary.engine}, {summary.dtype}")
+    if driven := _driven(summary):
+        table.add_row("driven with", driven)
     for name, value in _facts(run):
         table.add_row(name, value)
     table.add_row("directory", Text(str(run.directory)))
     out.print(table)
+
+
+FORMS = {"named": "the name and ", "module": "a module with ", "use_muon": "a group with use_muon=True and "}
+
+
+def _driven(summary: Summary) -> str:
+    """How an optimizer is driven that takes more than a tensor of shape (1,) and its gradient; else nothing."""
+    parts = ["a closure"] * summary.closure + ["gradients that can be differentiated"] * summary.graph
+    if summary.shape == "1x1" or summary.parameters in FORMS:
+        parts = [f"{FORMS.get(summary.parameters or '', '')}a parameter of shape {summary.shape}", *parts]
+    return ", ".join(parts)
 
 
 def _facts(run: Run) -> list[tuple[str, Text]]:

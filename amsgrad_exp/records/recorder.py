@@ -67,7 +67,7 @@ def record(
     tracker = _track(trial, out, trial.name)
     with locked(tracker.directory):
         write_atomically(tracker.directory / "experiment.yaml", trial.to_yaml().encode())
-        run = Run(tracker.directory, trial, Summary.first(trial), logged=Trace.empty())
+        run = Run(tracker.directory, trial, Summary.first(trial, engine.driven), logged=Trace.empty())
         return Recorder(run, engine, tracker, start, on_note=on_note).drive(on_chunk, should_stop)
 
 
@@ -120,7 +120,7 @@ def _recorder_from_last_checkpoint(run: Run, on_note: OnNote) -> Recorder:
     logged = parse_trace(kept)
     place = run.directory.parent
     tracker = _track(run.trial, place.parent, place.name, run_id=run.run_id, logged=logged)
-    sessions = [*run.summary.sessions, Origin.here()]
+    sessions = [*run.summary.sessions, Origin.here(run.trial.optimizer.name)]
     summary = run.summary.changed(
         status="running", reason=None, seconds=checkpoint.seconds, trace_sha256=None, sessions=sessions
     )

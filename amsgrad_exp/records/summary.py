@@ -8,7 +8,7 @@ import hashlib
 import importlib.metadata
 import platform
 import subprocess
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,9 +24,11 @@ from pydantic import (
 
 from amsgrad_exp import engines
 from amsgrad_exp.driver.result import Result
+from amsgrad_exp.engines.base import Driven
 from amsgrad_exp.errors import Damaged
 from amsgrad_exp.records.document import read_document, validated, write_document
 from amsgrad_exp.records.files import sha256
+from amsgrad_exp.rules import OPTIMIZERS
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
@@ -46,17 +48,22 @@ class Origin(BaseModel):
         platform: operating system, processor and C library.
         git_commit: the checkout's commit, followed by "-dirty" if tracked files have changes; None without a checkout.
         code: SHA-256 of the package's own source files; None in records of 0.1.0.
+        optimizer: SHA-256 of the source files of an optimizer named by its import path; None where there are none, and
+            in records of 0.2.0.
     """
 
     versions: dict[str, str]
     platform: str
     git_commit: str | None
     code: str | None = None
+    optimizer: str | None = None
 
     def facts(self) -> dict[str, str]:
         """The facts by name, each as a short string."""
         code = self.code[:12] if self.code else "unknown"
-        return {**self.versions, "platform": self.platform, "git commit": self.git_commit or "none", "code": code}
+        optimizer = {"optimizer's code": self.optimizer[:12]} if self.optimizer else {}
+        commit = self.git_commit or "none"
+        return {**self.versions, "platform": self.platform, "git commit": commit, "code": code, **optimizer}
 
     def differences(self, other: Origin) -> list[tuple[str, str, str]]:
         """The facts that differ: name, value here, value in ``other``."""
@@ -68,13 +75,19 @@ class Origin(BaseModel):
         ]
 
     @classmethod
-    def here(cls) -> Origin:
-        """The origin of this process's records."""
+    def here(cls, optimizer: str | None = None) -> Origin:
+        """The origin of what this process records of an optimizer: a registered name, or an import path."""
         versions = {"python": platform.python_version()}
         for package in PACKAGES:
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
                 versions[package] = importlib.metadata.version(package)
-        return cls(versions=versions, platform=platform.platform(), git_commit=_commit(), code=_code())
+        return cls(
+            versions=versions,
+            platform=platform.platform(),
+            git_commit=_commit(),
+            code=_code(),
+            optimizer=_source(optimizer),
+        )
 
 
 def _commit() -> str | None:
@@ -103,9 +116,21 @@ def _code() -> str:
     return digest.hexdigest()
 
 
+def _source(optimizer: str | None) -> str | None:
+    if optimizer is None or optimizer in OPTIMIZERS:
+        return None
+    from amsgrad_exp.optimizers.importing import import_optimizer
+
+    try:
+        return import_optimizer(optimizer).digest
+    except ValueError:
+        return None
+
+
 class Summary(BaseModel):
     """A run's summary.json.
 
+    ``shape``, ``parameters``, ``closure`` and ``graph`` are those of `engines.base.Driven`.
     ``result`` is None until the run is completed; the file has its fields at the top level. ``seconds`` is the wall
     time of simulating and recording, summed over all sessions of the run.
     """
@@ -122,6 +147,10 @@ class Summary(BaseModel):
     dtype: str
     steps: int
     seeds: int
+    shape: str | None = None
+    parameters: str | None = None
+    closure: bool = False
+    graph: bool = False
     result: Result | None = None
     seconds: float = 0.0
     started: datetime
@@ -146,8 +175,8 @@ class Summary(BaseModel):
         return spread
 
     @classmethod
-    def first(cls, trial: Trial) -> Summary:
-        """The summary of a run that starts now."""
+    def first(cls, trial: Trial, driven: Driven) -> Summary:
+        """That of a run that begins now, of an optimizer that is driven so."""
         return cls(
             status="running",
             optimizer=trial.optimizer.name,
@@ -157,9 +186,10 @@ class Summary(BaseModel):
             dtype=trial.dtype,
             steps=trial.steps,
             seeds=trial.seeds,
+            **asdict(driven),
             started=datetime.now(UTC),
             experiment_sha256=sha256(trial.to_yaml().encode()),
-            sessions=[Origin.here()],
+            sessions=[Origin.here(trial.optimizer.name)],
         )
 
     def changed(self, **changes: Any) -> Summary:

@@ -66,7 +66,7 @@ def verify(run: Run, engine_name: str | None = None, on_chunk: OnChunk = lambda 
         first_step = _first_line_apart(content, format_rows(again, header=True), recorded)
     if first_step is None and not run.trusts(content):
         first_step = (int(recorded.step[-1]) if len(recorded) else -1) + trial.log_every
-    now = Origin.here()
+    now = Origin.here(run.trial.optimizer.name)
     changed = dict.fromkeys(change for session in run.summary.sessions for change in session.differences(now))
     return Verification(name, len(recorded), tolerance, differences, first_step, list(changed))
 

@@ -40,6 +40,7 @@ def optimizer_words(optimizer: Mapping[str, Any]) -> list[str]:
     """The words of a command that name an optimizer, as it is written in YAML, and set what it has."""
     words = ["--optimizer", optimizer["name"]]
     words += [f"--{name}={optimizer[name]}" for name in SETTINGS if name in optimizer]
+    words += [f"--shape={optimizer['shape']}"] if optimizer.get("shape") else []
     for name, value in (optimizer.get("options") or {}).items():
         words += ["--option", f"{name}={json.dumps(value)}"]
     return words

@@ -113,6 +113,8 @@ def _registered(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
     forms = options.model_dump(include={"optimized_update"})
     if forms and "optimized_update" in options.model_fields_set:
         raise ConfigError(f"optimizers: optimized_update of {name} is no option: write it beside lr")
+    if "shape" in entry:
+        raise ConfigError(f"optimizers: {name} does the same to every element, so it takes no shape")
     takes = {"lr", *OPTIMIZERS[name].rule(options).settings, *forms}
     for setting in REFERENCE:
         if setting in entry and setting not in takes:

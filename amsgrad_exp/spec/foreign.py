@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amsgrad_exp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from amsgrad_exp.optimizers.importing import Imported
 
 TAKEN_AS = {"beta1": "betas", "beta2": "betas", "eps": "eps", "optimized_update": "optimized_update"}
 
@@ -25,9 +28,9 @@ def complete_foreign(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> d
         ConfigError: it cannot be imported, or does not take a setting that was given.
     """
     name = entry["name"]
-    parameters = parameters_of(name)
-    takes_anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    if "lr" not in parameters and not takes_anything:
+    imported = imported_optimizer(name)
+    parameters, takes_anything = imported.parameters, imported.takes_anything
+    if not imported.takes("lr"):
         raise ConfigError(f"optimizers: {name} takes no lr, which every schedule sets")
     options = entry.get("options")
     options = options if isinstance(options, dict) else {}
@@ -35,7 +38,7 @@ def complete_foreign(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> d
     for setting, argument in TAKEN_AS.items():
         if setting in entry and argument in options:
             raise ConfigError(f"optimizers: {name} is given {setting}, and {argument} in its options: leave one out")
-        if setting in entry and argument not in parameters and not takes_anything:
+        if setting in entry and not imported.takes(argument):
             raise ConfigError(f"optimizers: {name} takes no {argument}, so {setting} cannot be set")
         of_its_kind = REFERENCE_KINDS[argument]
         if argument not in parameters or argument in options or not of_its_kind(parameters[argument].default):
@@ -54,20 +57,20 @@ def number_options(name: str) -> dict[str, type]:
     """
     return {
         option: int if parameter.annotation in (int, "int") else float
-        for option, parameter in parameters_of(name).items()
+        for option, parameter in imported_optimizer(name).parameters.items()
         if type(parameter.default) in (int, float) and option not in ("lr", *TAKEN_AS)
     }
 
 
-def parameters_of(name: str) -> Mapping[str, inspect.Parameter]:
-    """What an imported optimizer's constructor takes. Imports it.
+def imported_optimizer(name: str) -> Imported:
+    """What an import path names.
 
     Raises:
-        ConfigError: it cannot be imported.
+        ConfigError: it cannot be imported, or makes no optimizer.
     """
     from amsgrad_exp.optimizers.importing import import_optimizer
 
     try:
-        return inspect.signature(import_optimizer(name)).parameters
+        return import_optimizer(name)
     except ValueError as error:
-        raise ConfigError(f"optimizers: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"optimizers: {error}") from error

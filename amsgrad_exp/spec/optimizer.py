@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -13,12 +13,14 @@ class OptimizerSettings(BaseModel):
     """One optimizer and its hyper-parameters, complete.
 
     Attributes:
-        name: a name in `OPTIMIZERS`, or the import path of any `torch.optim.Optimizer` class.
+        name: a name in `OPTIMIZERS`, or the import path of a `torch.optim.Optimizer` class or of a function that makes
+            one of parameters and lr.
         label: what legends and tables call it; where there is none, its name and what tells it from others.
         lr: α > 0.
         beta1, beta2: decay rates of the moments, each in [0, 1); None for an optimizer that has no such moment.
         eps: ε ≥ 0; None for an optimizer that has none.
         optimized_update: the form of the bias correction, as in `amsgrad_exp.optimizers.Adam`; None for others.
+        shape: of the parameter of an imported optimizer, "1" or "1x1"; None for the first that it takes.
         options: an optimizer's own settings; of one named by its import path, further keyword arguments.
     """
 
@@ -31,6 +33,7 @@ class OptimizerSettings(BaseModel):
     beta2: Annotated[Number, Field(ge=0, lt=1)] | None = None
     eps: Annotated[Number, Field(ge=0)] | None = None
     optimized_update: bool | None = None
+    shape: Literal["1", "1x1"] | None = None
     options: dict[str, JsonValue] = {}
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from amsgrad_exp.rules import OPTIMIZERS
-from amsgrad_exp.spec.foreign import REFERENCE_KINDS, parameters_of
+from amsgrad_exp.spec.foreign import REFERENCE_KINDS, imported_optimizer
 
 LR = 1e-3  # of a class that has no default
 
@@ -27,7 +27,7 @@ def published(name: str, without: Collection[str] = ()) -> dict[str, Any]:
         return {}  # for whoever completes an experiment to refuse
     own = {
         argument: parameter.default
-        for argument, parameter in parameters_of(name).items()
+        for argument, parameter in imported_optimizer(name).parameters.items()
         if parameter.default is not parameter.empty and argument not in without
     }
     lr = own.get("lr")

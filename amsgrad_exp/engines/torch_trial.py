@@ -1,0 +1,113 @@
+"""How an imported optimizer must be driven: found by taking a few steps in each way."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from amsgrad_exp.engines.torch_state import Survey, generators_restored
+from amsgrad_exp.engines.torch_step import Step
+from amsgrad_exp.optimizers.importing import Drive, Form, Imported, said, written
+from amsgrad_exp.problems.online import Online
+
+SHAPES = ((1,), (1, 1))
+FORMS: tuple[Form, ...] = ("tensors", "named", "module", "use_muon")
+ACCIDENTS = TypeError, AttributeError, RuntimeError  # of a constructor given what it was not written for
+STEPS = 12  # of a trial: some optimizers take their first ten in another way
+
+_found: dict[tuple[Any, ...], Drive] = {}
+_one_at_a_time = threading.Lock()
+
+
+def drive_of(
+    optimizer: Imported, *, lr: float, arguments: Mapping[str, Any], dtype: str = "float32", shape: str | None = None
+) -> Drive:
+    """The simplest way in which an optimizer takes a few steps; of those that raise, the one that gets furthest.
+
+    Args:
+        optimizer: what its import path names.
+        lr, arguments: what it is built with.
+        dtype: of its parameter.
+        shape: "1" or "1x1" to try that shape alone.
+
+    Raises:
+        ValueError: it takes no step in any way; the message says what it needs.
+    """
+    key = (optimizer, lr, repr(sorted(arguments.items())), dtype, shape)
+    with _one_at_a_time:
+        if key not in _found:
+            _found[key] = _find(optimizer, lr, arguments, dtype, shape)
+    return _found[key]
+
+
+def _find(optimizer: Imported, lr: float, arguments: Mapping[str, Any], dtype: str, shape: str | None) -> Drive:
+    shapes = [each for each in SHAPES if shape in (None, written(each))]
+    furthest: tuple[int, bool, Drive, Exception] | None = None
+    unbuilt = set()
+    for graph, closure, form, each in itertools.product((False, True), (False, True), FORMS, shapes):
+        if (form, each) in unbuilt:
+            continue
+        drive = Drive(each, form, closure, graph)
+        steps, error = _tried(optimizer, drive, lr, arguments, dtype)
+        if error is None:
+            return drive
+        if steps < 0:
+            unbuilt.add((form, each))
+        meant = steps < 0 and not isinstance(error.__cause__ or error, ACCIDENTS)
+        if furthest is None or (steps, meant) > furthest[:2] or (steps < 0 and meant and furthest[0] < 0):
+            furthest = steps, meant, drive, error
+    assert furthest is not None
+    steps, _, drive, error = furthest
+    if steps > 0:
+        return drive
+    if isinstance(error, NotImplementedError):
+        raise ValueError(f"optimizer {optimizer.path} has no step(): a method of its own does its work") from error
+    raise ValueError(
+        said(error) if steps < 0 else f"optimizer {optimizer.path} takes no step: {said(error)}"
+    ) from error
+
+
+def _tried(
+    optimizer: Imported, drive: Drive, lr: float, arguments: Mapping[str, Any], dtype: str
+) -> tuple[int, Exception | None]:
+    """How many steps an optimizer takes when it is driven so, -1 where it is not built; and what it raised, if it did.
+
+    Nothing of this is left behind, as far as random generators, and numbers outside of the optimizer, can be put back.
+    """
+    param = torch.nn.Parameter(torch.zeros(drive.shape, dtype=getattr(torch, dtype)))
+    with generators_restored():
+        try:
+            made = optimizer.make(drive.arrange([[param]]), lr=lr, arguments=arguments)
+            if not any(held is param for group in made.param_groups for held in group["params"]):
+                raise ValueError(
+                    f"optimizer {optimizer.path} cannot be built: it keeps other parameters than it is given"
+                )
+        except Exception as error:
+            return -1, error
+        survey = _surveyed(made, param)
+        problem, taken, x = Online(), 0, 0.0
+        try:
+            step = Step(problem, made, param, drive)
+            for slope in problem.coefficients(0, STEPS)[0].astype(np.dtype(dtype)):
+                x = step.take(x, (slope,), lr)
+                taken += 1
+        except (Exception, SystemExit) as error:  # somebody's optimizer may raise anything
+            return taken, error if isinstance(error, Exception) else RuntimeError(said(error))
+        finally:
+            if survey is not None:
+                with contextlib.suppress(Exception):  # somebody's object may not bear to be looked into
+                    if Survey(made, param, 0).outside != survey.outside:
+                        survey.restore_outside()
+    return STEPS, None
+
+
+def _surveyed(made: torch.optim.Optimizer, param: torch.nn.Parameter) -> Survey | None:
+    with contextlib.suppress(Exception):
+        return Survey(made, param, 0)
+    return None
