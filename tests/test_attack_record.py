@@ -60,16 +60,16 @@ def test_a_page_of_an_attack_has_its_problem_and_its_runs(attack: Path) -> None:
     assert "96 once, −1 ninety-five times" in made.text
     assert {point["curve"] for point in made.tables["points"]} == {"1", "2"}
     assert "−250 once, 1 for 200 steps" in made.text
-    assert "The last was not confirmed" not in made.text
+    assert "The last problem was not confirmed" not in made.text
     record.model_copy(update={"shrinking": record.shrinking[:1]}).write(attack)
-    assert "The last was not confirmed" in page(attack).text
+    assert "The last problem was not confirmed" in page(attack).text
     record.model_copy(update={"shrinking": ()}).write(attack)
     assert "How it was shrunk" not in page(attack).text
 
 
 def test_a_page_says_what_was_attacked_and_how_to_repeat_it(attack: Path) -> None:
     made = page(attack)
-    assert "1,000 problems tried, searched and shrunk for 6.0 s; 18.9 s in all" in made.text
+    assert "1,000 problems tried; search and shrinking took 6.0 s of 18.9 s" in made.text
     assert made.facts["limit: max_period"] == ["4,096"]
     assert made.facts["option dialect"] == ['"torch"']
     assert made.facts["attack"] == ["1234abcd"]
@@ -89,9 +89,9 @@ def test_attacks_with_other_settings_have_other_headings(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "proves nothing"),
-        ({"survives": 0, "unsettled": 1000}, "Nothing settled, so nothing can be said."),
-        ({"interrupted": True}, "18.9 s in all, then interrupted"),
+        ({}, "This is not a proof"),
+        ({"survives": 0, "unsettled": 1000}, "No run settled, so the search gives no answer."),
+        ({"interrupted": True}, "of 18.9 s, then interrupted"),
         ({"limits": Limits(problems=1000)}, "--problems=1000"),
     ],
 )
@@ -122,8 +122,8 @@ def test_a_record_from_before_there_were_checksums_is_read(attack: Path) -> None
     older(attack)
     made = page(attack)
     assert "A counterexample, confirmed by 2 runs" in made.text
-    assert "This record is from before attacks kept their settings" in made.text
-    assert "1,000 problems tried; 18.9 s with all that was confirmed" in made.text
+    assert "This record was written before attacks stored their settings" in made.text
+    assert "1,000 problems tried; 18.9 s including the confirming runs" in made.text
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_run_that_is_lost_is_said_to_be(damage: Callable[[Path], object], said
     damage(attack / FOLDER / lost)
     made = page(attack)
     assert f"{said}: {lost[:8]}." in made.text
-    assert "A counterexample, confirmed by 1 run that is left" in made.text
+    assert "A counterexample, confirmed by 1 run that remains" in made.text
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -205,16 +205,16 @@ def test_a_counterexample_without_its_runs_is_not_said_to_be_confirmed(old: bool
     shutil.rmtree(attack / FOLDER)
     made = page(attack)
     assert "A counterexample, confirmed" not in made.text
-    assert "whose evidence is gone" in made.text
-    assert ("None of the runs that confirmed it is here." if old else "Of 2 runs that confirmed it, 2 are missing") in (
-        made.text
-    )
-    assert attacks.page(attack).title.endswith("a problem on which it failed, without its evidence")
+    assert "whose evidence is lost" in made.text
+    assert (
+        "None of the runs that confirmed it were found." if old else "Of 2 runs that confirmed it, 2 are missing"
+    ) in (made.text)
+    assert attacks.page(attack).title.endswith("a problem on which it failed; the evidence is lost")
 
 
 def test_an_experiment_that_no_longer_repeats_it_is_said(attack: Path) -> None:
     assert "counterexample.yaml is" not in page(attack).text
     half(attack / "counterexample.yaml")
-    assert "counterexample.yaml is damaged: it is not what was recorded." in page(attack).text
+    assert "counterexample.yaml is damaged: its checksum is wrong." in page(attack).text
     (attack / "counterexample.yaml").unlink()
     assert "counterexample.yaml, which repeats the first run, is missing." in page(attack).text

@@ -59,7 +59,7 @@ def test_a_page_of_a_gauntlet_without_points_says_so(tmp_path: Path) -> None:
     gauntlet = a_gauntlet(tmp_path)
     change(gauntlet.directory, "DROP TABLE points")
     made = page_of_sweep(gauntlet.directory)
-    assert "No points of its cells were stored" in made.text
+    assert "The points of the cells were not stored" in made.text
     assert made.documents["curves"] == {"steps": [], "cells": {}}
     assert made.documents["data"]["plots"] == {}
     assert len(made.tables["cells"]) == 8

@@ -54,7 +54,7 @@ def test_a_changed_number_is_found_in_whichever_row(copied: Path, column: str) -
     row = next(row for row in rows(copied)[7:] if row[column] is not None)
     least = row[column] + 1 if isinstance(row[column], int) else np.nextafter(row[column], np.inf)
     change(copied, f'UPDATE cells SET "{column}" = {float(least)!r} WHERE cell = {row["cell"]}')
-    found = rf"{column} is .*, and .* in its row" if column != "regret_slope" else "the checksum is not that of the row"
+    found = rf"{column} is .*, and .* in its row" if column != "regret_slope" else "the checksum of the row is wrong"
     with pytest.raises(NotVerified, match=rf"^cell {row['cell']} \(.*lr = .*\): {found}$"):
         verified(copied)
 
@@ -66,8 +66,8 @@ def test_a_changed_number_is_found_in_whichever_row(copied: Path, column: str) -
         ("UPDATE cells SET mean_x = NULL WHERE cell = 9", "cell 9 .*: mean_x is .*, and None in its row"),
         ("UPDATE cells SET lr = 0.5 WHERE cell = 9", r"cell 9 .*: lr is .*, and 0\.5 in its row"),
         ("UPDATE cells SET failure = 'none' WHERE cell = 9", "cell 9 .*: failure is None, and none in its row"),
-        ("DELETE FROM cells WHERE cell = 9", "cell 9 has no row, and had one when the sweep was complete"),
-        ("UPDATE cells SET sha256 = NULL WHERE cell = 9", "cell 9 .*: the checksum is not that of the row"),
+        ("DELETE FROM cells WHERE cell = 9", "cell 9 has no row, but had one when the sweep was complete"),
+        ("UPDATE cells SET sha256 = NULL WHERE cell = 9", "cell 9 .*: the checksum of the row is wrong"),
     ],
 )
 def test_a_changed_row_is_found(copied: Path, statement: str, message: str) -> None:
@@ -78,7 +78,7 @@ def test_a_changed_row_is_found(copied: Path, statement: str, message: str) -> N
 
 def test_a_database_that_does_not_say_whose_cells_it_holds(copied: Path) -> None:
     change(copied, "DELETE FROM sweep")
-    with pytest.raises(Damaged, match="does not say which sweep's cells it holds"):
+    with pytest.raises(Damaged, match="does not name the sweep of its cells"):
         verified(copied)
 
 
@@ -117,7 +117,7 @@ def test_points_are_kept_of_each_cell_that_did_not_fail(gauntlet: Path) -> None:
 )
 def test_damaged_points_are_found(gauntlet: Path, statement: str) -> None:
     change(gauntlet, statement)
-    with pytest.raises(NotVerified, match=r"^cell [01] \(adam.*: the points of its curve are not what was written$"):
+    with pytest.raises(NotVerified, match=r"^cell [01] \(adam.*: the checksum of its curve's points is wrong$"):
         verified(gauntlet)
 
 
@@ -125,7 +125,7 @@ def test_points_that_never_came_out_are_found_though_their_checksum_is_right(gau
     packed = {name: np.zeros(40).tobytes() for name in BLOBS}
     blobs = ", ".join(f"{name} = x'{blob.hex()}'" for name, blob in packed.items())
     change(gauntlet, f"UPDATE points SET {blobs}, sha256 = '{points_checksum(1, packed)}' WHERE cell = 1")
-    with pytest.raises(NotVerified, match=r"^cell 1 \(adam.*: the points of its curve are not what it comes to$"):
+    with pytest.raises(NotVerified, match=r"^cell 1 \(adam.*: computed again, the points of its curve differ$"):
         verified(gauntlet)
 
 

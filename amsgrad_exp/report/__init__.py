@@ -1,5 +1,5 @@
-"""One page to look at, share and teach from: recorded runs or a sweep as one HTML file that fetches nothing.
+"""Turns recorded runs, sweeps, gauntlets and attacks into self-contained HTML pages.
 
-`find.page_of` finds what is meant; each kind of record has one module that builds its page: `runs`, `sweeps`.
-`page` renders it. Plots are Vega-Lite, written by Altair and drawn by the JavaScript that vl-convert carries.
+`find.page_of` finds the records. Each kind of record has a module that builds its page: `runs`, `sweeps`, `gauntlets`,
+`attacks`. `page` renders it. Plots are Vega-Lite, written by Altair and drawn by the JavaScript from vl-convert.
 """

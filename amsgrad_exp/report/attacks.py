@@ -1,4 +1,4 @@
-"""The page of an attack."""
+"""Builds the page of an attack."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from amsgrad_exp.report.page import Page, Plot, as_csv, short
 from amsgrad_exp.report.style import CONFIGURATION
 from amsgrad_exp.verdict import WORDS
 
-LONGEST_PROBLEM = 200  # characters, of a step of shrinking
+LONGEST_PROBLEM = 200  # characters that describe the problem of one shrinking step
 LONGEST_TITLE = 160
-MOST_NAMED = 5  # of runs that are lost
+MOST_NAMED = 5  # missing or damaged runs that are named
 BAR = "#0072B2"
-MARGIN = 0.06  # of the height, above and below the bars
-MOST_LABELLED = 8  # different slopes, 0 included
+MARGIN = 0.06  # above and below the bars, relative to the height
+MOST_LABELLED = 8  # different slopes, including 0
 
 
 def page(directory: Path) -> Page:
-    """A page of an attack: the problem on which the optimizer fails, the iterate on it, and the runs that confirm it.
+    """The page of an attack: the problem on which the optimizer fails, the iterates, and the runs that confirm it.
 
-    Runs that are missing or not what was recorded are not shown, and the page says so.
+    Missing or damaged runs are not shown, and the page says so.
 
     Raises:
-        NoSuchRun: it was written by a newer version.
-        Damaged: attack.json is not what was written.
+        NoSuchRun: the attack was written by a newer version.
+        Damaged: attack.json is damaged.
     """
     record = AttackRecord.read(directory)
     example = record.counterexample
@@ -74,11 +74,11 @@ def page(directory: Path) -> Page:
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What is left of the runs that confirm a counterexample, or were to.
+    """The runs that should confirm a counterexample, as far as they are intact.
 
     Attributes:
-        runs: those that are what was recorded, in the order in which they were made.
-        lost: what is missing or damaged, in sentences.
+        runs: the intact runs, oldest first.
+        lost: sentences that say what is missing or damaged.
     """
 
     runs: Sequence[Run]
@@ -111,16 +111,16 @@ def _evidence(directory: Path, example: CounterexampleRecord) -> Evidence:
         if some
     ]
     if example.runs is None and not ids:
-        lost.append(f"None of the runs that {purpose} is here.")
+        lost.append(f"None of the runs that {purpose} were found.")
     kept.sort(key=lambda run: run.summary.started)
     return Evidence(kept, [*lost, *_config(directory, example)])
 
 
 def _checked(directory: Path) -> Run:
-    """A run whose files, its points included, are what was recorded; `read_run` leaves the points to who wants them."""
+    """Read a run and check all of its files, including the points, which `read_run` does not read."""
     run = read_run(directory)
     if not run.trusts(run.trace_bytes()):
-        raise Damaged(f"{directory / 'trace.csv'} is damaged: it is not what was recorded")
+        raise Damaged(f"{directory / 'trace.csv'} is damaged: its checksum is wrong")
     return run
 
 
@@ -130,17 +130,17 @@ def _named(ids: Sequence[str]) -> str:
 
 
 def _config(directory: Path, example: CounterexampleRecord) -> list[str]:
-    """That counterexample.yaml does not repeat the first run, where that is so."""
+    """A sentence that says what is wrong with counterexample.yaml, if anything."""
     path = directory / "counterexample.yaml"
     if not path.is_file():
         return ["counterexample.yaml, which repeats the first run, is missing."]
     if example.config_sha256 is not None and sha256(path.read_bytes()) != example.config_sha256:
-        return ["counterexample.yaml is damaged: it is not what was recorded."]
+        return ["counterexample.yaml is damaged: its checksum is wrong."]
     return []
 
 
 def _settings(record: AttackRecord) -> dict[str, Any] | None:
-    """Those of the optimizer and how far the search was to go; None where the record does not know."""
+    """The optimizer's settings and the limits of the search; None for records that lack them."""
     if record.settings is None or record.limits is None:
         return None
     own = record.settings.model_dump(mode="json", exclude={"options", "name", "optimized_update"}, exclude_none=True)
@@ -150,7 +150,7 @@ def _settings(record: AttackRecord) -> dict[str, Any] | None:
 
 
 def _attacked(record: AttackRecord) -> str:
-    """The optimizer with all of its settings, which tell one attack from another."""
+    """The optimizer with all its settings, which distinguish one attack from another."""
     name = short(record.optimizer)
     if record.settings is None:
         return name
@@ -161,37 +161,36 @@ def _attacked(record: AttackRecord) -> str:
 
 def _outcome(record: AttackRecord, evidence: Evidence) -> str:
     if not record.found:
-        return "no fall confirmed"
-    return "a problem on which it fails" if evidence.runs else "a problem on which it failed, without its evidence"
+        return "no counterexample confirmed"
+    return "a problem on which it fails" if evidence.runs else "a problem on which it failed; the evidence is lost"
 
 
 def _lead(record: AttackRecord) -> str:
     tried = f"{record.problems:,} problems tried"
     if record.search_seconds is None:
-        return f"{tried}; {record.seconds:.1f} s with all that was confirmed"
+        return f"{tried}; {record.seconds:.1f} s including the confirming runs"
     interrupted = ", then interrupted" if record.interrupted else ""
-    return f"{tried}, searched and shrunk for {record.search_seconds:.1f} s; {record.seconds:.1f} s in all{interrupted}"
+    return f"{tried}; search and shrinking took {record.search_seconds:.1f} s of {record.seconds:.1f} s{interrupted}"
 
 
 def _said(record: AttackRecord, evidence: Evidence) -> str:
-    """What came out, as far as there is evidence."""
+    """The outcome in a sentence, as far as there is evidence for it."""
     example, one = record.counterexample, len(evidence.runs) == 1
     if example is None:
         if not record.falls + record.survives:
-            return "Nothing settled, so nothing can be said."
-        searched = "On none of the problems did the iterates drift to the worst point."
-        return f"{searched} That is what was searched, and proves nothing."
+            return "No run settled, so the search gives no answer."
+        return "No counterexample found: the iterates drifted to the worst point on no problem. This is not a proof."
     if not example.confirmed:
-        return "A suspect that is not confirmed, so no counterexample"
+        return "A suspected counterexample that was not confirmed"
     if not evidence.runs:
-        return "A counterexample when it was found, whose evidence is gone, so that it is to be confirmed anew"
+        return "A counterexample whose evidence is lost, so it has to be confirmed again"
     runs = f"{len(evidence.runs):,} run{'' if one else 's'}"
-    left = f" that {'is' if one else 'are'} left" if evidence.lost else ""
+    left = f" that {'remains' if one else 'remain'}" if evidence.lost else ""
     return f"A counterexample, confirmed by {runs}{left}"
 
 
 def _one_of_each_schedule(recorded: Sequence[Run]) -> list[Run]:
-    """The first completed run with each schedule, which is from x*."""
+    """The first completed run with each schedule, which starts at x*."""
     first: dict[str, Run] = {}
     for run in recorded:
         if run.summary.status == "completed":
@@ -200,7 +199,7 @@ def _one_of_each_schedule(recorded: Sequence[Run]) -> list[Run]:
 
 
 def _confirming(run: Run) -> dict[str, Any]:
-    """A line of the table of runs."""
+    """A row of the table of runs."""
     result, trial = run.summary.result, run.trial
     return {
         "schedule": trial.schedule,
@@ -218,14 +217,14 @@ def _confirming(run: Run) -> dict[str, Any]:
 
 
 def _slopes(slopes: Sequence[int]) -> Plot:
-    """The slopes over one period, as bars whose axis shows 1 and −1000 alike."""
+    """The slopes over one period as bars, on a scale that shows both 1 and −1000."""
     different = {*slopes, 0}
     labelled = different if len(different) <= MOST_LABELLED else {min(different), 0, max(different)}
     data = alt.NamedData("slopes", format=alt.CsvDataFormat(type="csv", parse={"t": "number", "slope": "number"}))
     bars = (
         alt.Chart(data)
         .transform_calculate(end="datum.t + 1")
-        .mark_bar(color=BAR, stroke=BAR, strokeWidth=1, aria=False)  # seen, however narrow
+        .mark_bar(color=BAR, stroke=BAR, strokeWidth=1, aria=False)  # visible however narrow
         .encode(
             x=alt.X(
                 "t:Q",
@@ -238,7 +237,7 @@ def _slopes(slopes: Sequence[int]) -> Plot:
                 "slope:Q",
                 title=None,
                 scale=alt.Scale(type="symlog", domain=_beyond(min(different), max(different)), nice=False),
-                axis=alt.Axis(values=sorted(labelled, key=abs, reverse=True), format=",d"),  # 0 gives way to others
+                axis=alt.Axis(values=sorted(labelled, key=abs, reverse=True), format=",d"),  # 0 yields to the others
             ),
             y2=alt.Y2Datum(0),
             tooltip=["t:N", "slope:N"],
@@ -250,7 +249,7 @@ def _slopes(slopes: Sequence[int]) -> Plot:
 
 
 def _beyond(low: int, high: int) -> list[float]:
-    """A domain with a margin on either side, as the scale sees it: symlog is sign(s)·log(1 + |s|)."""
+    """A domain with a margin on either side on a symlog scale, sign(s)·log(1 + |s|)."""
     ends = np.sign([low, high]) * np.log1p(np.abs([low, high]))
     ends += MARGIN * (ends[1] - ends[0]) * np.array([-1, 1])
     wider: list[float] = (np.sign(ends) * np.expm1(np.abs(ends))).tolist()

@@ -1,4 +1,4 @@
-"""The kept cells of a sweep or a gauntlet, checked, and what is missing of them."""
+"""Opens and checks the stored cells of a sweep or a gauntlet, and says which are missing."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from amsgrad_exp.sweeps.store import Results, open_results
 
 @contextlib.contextmanager
 def checked(directory: Path, cells: Cells) -> Iterator[Results]:
-    """The results of a directory, every row of which is what was written, and so are its points.
+    """Open the results of a directory after checking every row and its points.
 
     Raises:
-        Damaged: one is not, or the files do not belong together.
+        Damaged: a checksum is wrong, or the files do not belong together.
         RunError: no cell has been computed, or the results cannot be read.
     """
     if not (directory / "results.sqlite").is_file():
@@ -31,13 +31,13 @@ def checked(directory: Path, cells: Cells) -> Iterator[Results]:
             ("curves", sum(not results.right_points(row) for row, _ in rows)),
         ):
             if wrong:
-                raise Damaged(f"{directory / 'results.sqlite'} is damaged: {wrong:,} {what} are not what was written")
+                raise Damaged(f"{directory / 'results.sqlite'} is damaged: {wrong:,} {what} have a wrong checksum")
         yield results
 
 
 def missing(directory: Path, cells: Cells, done: int) -> list[str]:
-    """That not all cells are done, and what does the others, where that is so."""
+    """If cells are missing, a sentence that says so and how to compute them."""
     if done == len(cells):
         return []
-    rest = "it is under way" if in_use(directory) else f"amsgrad-exp resume {directory.name} does the others"
+    rest = "the run is going on" if in_use(directory) else f"amsgrad-exp resume {directory.name} computes the others"
     return [f"{done:,} of {len(cells):,} cells are done: {rest}."]

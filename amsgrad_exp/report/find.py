@@ -1,4 +1,4 @@
-"""What a report is asked of, and which page that makes: one entry a kind of record."""
+"""Finds the records that a report is about, and builds their page."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Kind:
     """A kind of record.
 
     Attributes:
-        name: what people call it.
-        mark: the file by which its directory is known.
-        several: whether one page can show several.
-        page: the page of these directories, with bounds on the regret where one is asked for.
+        name: its displayed name.
+        mark: the file that identifies its directory.
+        several: whether one page can show several records.
+        page: builds the page of some directories, with regret bounds on request.
     """
 
     name: str
@@ -41,7 +41,7 @@ def page_of_cells(directory: Path) -> Page:
 
     Raises:
         NoSuchRun: the directory is neither.
-        Damaged, RunError: it cannot be read, or there is nothing in it.
+        Damaged, RunError: it cannot be read, or has no finished cell.
     """
     cells = read_sweep(directory)
     if isinstance(cells, Gauntlet):
@@ -77,17 +77,17 @@ Found = tuple[Kind, Path]
 
 
 def page_of(references: Sequence[str], roots: Mapping[str, Path], bounds_of: BoundsOf | None = None) -> Page:
-    """The page of what is named.
+    """The page of the records with the given names.
 
     Args:
-        references: each a directory, an id or the beginning of one, or ``last``, whatever was recorded last.
-        roots: under which each kind is looked for, by its name.
-        bounds_of: gives the bounds on the regret of runs by their ids, for those to be shown.
+        references: each a directory, an id or the beginning of one, or ``last`` for the newest record of any kind.
+        roots: the directory to search for each kind, by the kind's name.
+        bounds_of: computes the regret bounds to show, by run id.
 
     Raises:
-        NoSuchRun: there is none of that name, or more than one.
-        ConfigError: one page cannot show these together.
-        RunError: what is recorded is damaged, or there is nothing in it.
+        NoSuchRun: there is no such record, or more than one.
+        ConfigError: one page cannot show these records together.
+        RunError: a record is damaged or empty.
     """
     found = list(dict.fromkeys(_find(reference, roots) for reference in references))
     kinds = list(dict.fromkeys(kind for kind, _ in found))
@@ -98,7 +98,7 @@ def page_of(references: Sequence[str], roots: Mapping[str, Path], bounds_of: Bou
 
 
 def _find(reference: str, roots: Mapping[str, Path]) -> Found:
-    with contextlib.suppress(OSError):  # what is too long for a path may still be said to be nothing
+    with contextlib.suppress(OSError):  # the reference may be too long for a path
         if (directory := Path(reference)).is_dir():
             return _kind_of(directory), directory.resolve()
     found = [(kind, path.parent) for kind in KINDS for path in sorted(roots[kind.name].glob(f"*/*/{kind.mark}"))]

@@ -1,4 +1,4 @@
-"""The page of a gauntlet."""
+"""Builds the page of a gauntlet."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from amsgrad_exp.verdict import Evidence
 
 
 def page(directory: Path, gauntlet: Gauntlet) -> Page:
-    """A page of a gauntlet, as far as it has come: its matrix, whose cells unfold.
+    """The page of a complete or unfinished gauntlet: a matrix whose cells unfold.
 
     Raises:
-        Damaged, RunError: as `cells.checked`.
+        Damaged, RunError: as in `cells.checked`.
     """
     with checked(directory, gauntlet) as results:
         matrix = verdicts(gauntlet, results)
@@ -37,7 +37,7 @@ def page(directory: Path, gauntlet: Gauntlet) -> Page:
         notes = missing(directory, gauntlet, len(cells))
         if not results.has_points:
             notes.append(
-                "No points of its cells were stored, so a cell unfolds to numbers alone: its command records them."
+                "The points of the cells were not stored, so cells have no curve here: a cell's command records it."
             )
     problems = gauntlet.problems
     drawn = {cell: known for cell, known in points.items() if known}
@@ -64,9 +64,9 @@ def page(directory: Path, gauntlet: Gauntlet) -> Page:
 
 
 def _curves(points: Mapping[int, Points]) -> dict[str, Any]:
-    """The points of all cells: what steps there are, once each, and by cell which of them, x and regret in base64.
+    """The points of all cells: the distinct step arrays, and for each cell its array's index, x and regret in base64.
 
-    The bits of doubles take less room than digits, and are all there.
+    Base64 is exact and shorter than decimal digits.
     """
     steps = list(dict.fromkeys(known["step"] for known in points.values()))
     return {
@@ -83,9 +83,9 @@ def _steps(packed: bytes) -> NDArray[np.int64]:
 
 
 def _plots(points: Mapping[int, Points]) -> list[Plot]:
-    """The curve of whichever cell is unfolded: one figure, drawn as befits its regret.
+    """The figures from which the page picks one for the unfolded cell.
 
-    That is on a logarithmic axis where it spans a decade and is positive, and beside its exact limit where it has one.
+    The regret has a logarithmic axis or not, depending on its range, and a line for its exact limit or not.
     """
     steps = np.concatenate([_steps(packed) for packed in {known["step"] for known in points.values()}]) + 1
     low, high = float(steps.min()), float(steps.max())
@@ -114,7 +114,7 @@ def _plots(points: Mapping[int, Points]) -> list[Plot]:
 
 
 def _row(gauntlet: Gauntlet, cell: Cell) -> dict[str, Any]:
-    """All that is known of a cell, and the command that runs it where options can say it."""
+    """Everything known about a cell, and the command that runs it if options can express it."""
     trial = gauntlet.trial(cell.row["cell"])
     optimum, command = trial.problem.optimum, run_command(trial)
     return {"cell": cell.row["cell"], **cell.document(), "optimum": optimum, "command": command}
@@ -131,7 +131,7 @@ def _plane(matrix: Matrix, settings: str, schedule: str) -> dict[str, Any]:
 
 
 def _shown(cell: Cell | None, problem: str) -> dict[str, Any] | None:
-    """What a cell of the table says; None where it is not done."""
+    """The content of a table cell; None if the cell is not done."""
     if cell is None:
         return None
     known, proved = mark(cell.row), cell.row["evidence"] == Evidence.PROOF

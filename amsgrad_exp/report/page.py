@@ -1,4 +1,4 @@
-"""A page, and how it becomes one HTML file."""
+"""Describes a page and renders it as one HTML file."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 from amsgrad_exp.errors import RunError
 from amsgrad_exp.records.files import write_atomically
 
-NEEDED = ("altair", "contourpy", "jinja2", "vl_convert")  # of the extra "report"
-TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # Unicode's explicit marks of direction
+NEEDED = ("altair", "contourpy", "jinja2", "vl_convert")  # from the extra "report"
+TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # Unicode's explicit direction marks
 LONGEST = 60  # characters of a name in a heading, a legend or a table
 
 
@@ -24,11 +24,11 @@ class Plot:
     """A figure of the page.
 
     Attributes:
-        name: of the figure, a word, unique on the page.
-        title: above it.
-        specification: Vega-Lite, whose data are named as the page's tables are.
-        alternative: what it shows, in words.
-        columns: how many of its panels stand side by side where there is room.
+        name: one word, unique on the page.
+        title: the text above the figure.
+        specification: Vega-Lite, whose data sets have the names of the page's tables.
+        alternative: a description in words.
+        columns: how many panels to put side by side if there is room.
         legend: an entry for each line that can be hidden.
         zoomed: whether sliders zoom it.
     """
@@ -44,15 +44,15 @@ class Plot:
 
 @dataclass(frozen=True)
 class Page:
-    """What a page says.
+    """The content of a page.
 
     Attributes:
-        template: of `templates`, which the rest is for.
-        title: its heading.
+        template: the name of a file in ``templates``.
+        title: the heading.
         lead: a line below the heading.
-        plots: its figures.
-        tables: CSV by name, of the plots and to be downloaded.
-        content: what else the template shows.
+        plots: the figures.
+        tables: CSV by name, for the plots and for download.
+        content: the template's other variables.
     """
 
     template: str
@@ -64,10 +64,10 @@ class Page:
 
 
 def require() -> None:
-    """Refuse early where what a page is made with is not installed.
+    """Check that the packages that make a page are installed.
 
     Raises:
-        RunError: it is not; the message says what to install.
+        RunError: one is missing; the message says what to install.
     """
     try:
         for module in NEEDED:
@@ -77,18 +77,18 @@ def require() -> None:
 
 
 def write(page: Page, path: Path) -> None:
-    """Write a page as a whole or not at all.
+    """Write a page atomically.
 
     Raises:
-        RunError: what it is made with is not installed.
-        OSError: it cannot be written.
+        RunError: a package that it needs is not installed.
+        OSError: the file cannot be written.
     """
     require()
     write_atomically(path, render(page).encode())
 
 
 def render(page: Page) -> str:
-    """The page as HTML: scripts, styles and data inside, and a policy that forbids fetching anything."""
+    """The page as HTML with its scripts, styles and data inline, and a policy that forbids fetching anything."""
     import importlib.metadata
 
     import jinja2
@@ -117,20 +117,20 @@ def render(page: Page) -> str:
 
 
 def short(text: str, longest: int = LONGEST) -> str:
-    """A name in one line, cut where it is too long for one, without marks that would turn the text after it around."""
+    """A name on one line, shortened if necessary, without marks that change the direction of the text after it."""
     line = " ".join("".join(mark for mark in text if unicodedata.bidirectional(mark) not in TURNING).split())
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def number(value: object) -> str:
-    """A value in all of its digits; whole numbers with their thousands apart."""
+    """A value with all its digits; integers with thousands separators."""
     if value is None:
         return "—"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """A header and rows, numbers in digits that read back to the same bits."""
+    """CSV with a header; numbers have enough digits to restore every bit."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

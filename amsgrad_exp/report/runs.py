@@ -1,4 +1,4 @@
-"""The page of recorded runs."""
+"""Builds the page of one or several recorded runs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.trace import Trace
 from amsgrad_exp.verdict import WORDS, Evidence
 
-MOST_POINTS = 500  # of a line
-ALL_POINTS = 4000  # of all lines of a panel: each is an element of the page
+MOST_POINTS = 500  # per line
+ALL_POINTS = 4000  # per panel: each point is an element of the page
 FEWEST_POINTS = 100
 BOUNDS = {"bound": "bound on R(t)/t", "published_bound": "published bound"}
-BESIDE = "Thin dashes are a bound on R(t)/t, thin dash-dots a published one."
-BANDS = "Bands are 95 % confidence intervals of means over seeds."
-OPTIMA, LIMITS = "The dotted line of the iterate is x*.", "Dotted lines of the regret are its exact limits."
-LINEAR = "The axis of the regret is linear, since the last averages are not all positive."
+BESIDE = "A thin dashed line is a bound on R(t)/t, a thin dash-dotted line a published bound."
+BANDS = "Bands are 95 % confidence intervals of the means over seeds."
+OPTIMA, LIMITS = "The dotted line in the iterate's panel is x*.", "Dotted lines in the regret's panel are exact limits."
+LINEAR = "The axis of the regret is linear, because some of the last averages are not positive."
 
 Beside = dict[str, NDArray[np.float64]]
 
@@ -40,21 +40,21 @@ NOTHING: dict[str, Any] = {"missing": [], "entries": [], "problems": [], "decade
 
 
 def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None, missing: Sequence[str] = ()) -> Page:
-    """A page of one run or of several side by side.
+    """The page of one run, or of several side by side.
 
     Args:
-        runs: from left to right.
-        bounds: on the regret of those that have one, by their ids.
-        missing: what the page lacks, in sentences.
+        runs: the runs in the order in which they are shown.
+        bounds: the regret bounds to show, by run id.
+        missing: sentences that say what the page lacks.
 
     Raises:
-        ConfigError: two runs cannot be told apart.
-        Damaged: a run's points are not what was recorded.
+        ConfigError: two runs cannot be distinguished.
+        Damaged: a run's points are damaged.
     """
     try:
         names = [short(name) for name in labels([run.trial for run in runs], [run.run_id[:8] for run in runs])]
     except ValueError as error:
-        raise ConfigError(f"these runs cannot be told apart: {error}") from error
+        raise ConfigError(f"these runs cannot be distinguished: {error}") from error
     most = min(MOST_POINTS, max(FEWEST_POINTS, ALL_POINTS // len(runs)))
     traces = [run.trace.spread(most) for run in runs]
     drawn = any(map(len, traces))
@@ -88,11 +88,11 @@ def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None, missin
 
 
 def _thinned(runs: Sequence[Run], traces: Sequence[Trace]) -> str:
-    """That not every point is drawn, where that is so."""
+    """A sentence that says how many of the logged points are drawn."""
     logged, drawn = sum(len(run.trace) for run in runs), sum(map(len, traces))
     if logged == drawn:
-        return f"Every logged point is drawn, {logged:,} of them."
-    return f"Of {logged:,} logged points {drawn:,} are drawn, evenly spread over log t; trace.csv has them all."
+        return f"All {logged:,} logged points are drawn."
+    return f"Of {logged:,} logged points {drawn:,} are drawn, evenly spaced in log t; trace.csv has all of them."
 
 
 def _constants(problem: Any) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _entry(number: int, label: str, run: Run, bounds: Bounds | None) -> dict[str, Any]:
-    """What the page says of one run; every number in all of its digits."""
+    """The content of the page about one run, with all digits of every number."""
     result = run.summary.result
     facts = dataclasses.asdict(result) if result else {}
     digests = {"experiment.yaml": run.summary.experiment_sha256, "trace.csv": run.summary.trace_sha256}
@@ -142,7 +142,7 @@ def _entry(number: int, label: str, run: Run, bounds: Bounds | None) -> dict[str
 
 
 def _beside(bounds: Bounds | None, trace: Trace) -> Beside:
-    """What is known to bound R(t)/t at a trace's points, by column."""
+    """The bounds on R(t)/t at a trace's points, by column."""
     if bounds is None or not len(trace):
         return {}
     at = bounds.at(trace.step)
@@ -211,13 +211,13 @@ def _spread(traces: Sequence[Trace]) -> bool:
 
 
 def _log(traces: Sequence[Trace]) -> bool:
-    """Whether an axis for average regrets is logarithmic: where all of those of the last decade are positive."""
+    """Whether the axis of average regrets is logarithmic: if all of the last decade are positive."""
     late = [trace.regret[10 * (trace.step + 1) >= trace.step[-1] + 1] for trace in traces if len(trace)]
     return bool(np.all(np.concatenate(late) > 0))
 
 
 def _key(runs: Sequence[Run], traces: Sequence[Trace], known: Sequence[Beside]) -> Iterator[str]:
-    """What is drawn besides the curves, in words, and what is not."""
+    """Sentences that explain what is drawn besides the curves, and what is omitted."""
     yield OPTIMA
     if _limits([""] * len(runs), runs):
         yield LIMITS
@@ -228,11 +228,11 @@ def _key(runs: Sequence[Run], traces: Sequence[Trace], known: Sequence[Beside]) 
     if not _log(traces):
         yield LINEAR
     elif omitted := sum(int((trace.regret <= 0).sum()) for trace in traces):
-        yield f"{omitted:,} averages that are not positive have no place on the logarithmic axis of the regret."
+        yield f"{omitted:,} averages are omitted from the logarithmic axis of the regret because they are not positive."
 
 
 def _limits(names: Sequence[str], runs: Sequence[Run]) -> list[Level]:
-    """The exact limit of each run that has one, as far as a logarithmic axis can show it."""
+    """The exact limits of the runs, if they are positive."""
     results = [
         (number, name, run.summary.result) for number, (name, run) in enumerate(zip(names, runs, strict=True), 1)
     ]
@@ -248,7 +248,7 @@ def _optima(runs: Sequence[Run]) -> list[Level]:
 
 
 def _ends(runs: Sequence[Run]) -> tuple[float, float] | None:
-    """The whole interval with a margin, where all problems have one."""
+    """The whole interval with a margin, or None if a problem is unbounded."""
     lows, highs = zip(*(run.trial.problem.interval for run in runs), strict=True)
     low, high = min(lows), max(highs)
     margin = 0.05 * (high - low)
@@ -256,7 +256,7 @@ def _ends(runs: Sequence[Run]) -> tuple[float, float] | None:
 
 
 def _said(names: Sequence[str], traces: Sequence[Trace]) -> str:
-    """The figure in words, for who does not see it."""
+    """The figure in words, for readers who cannot see it."""
     ends = [
         f"{name} ends at R(t)/t = {trace.regret[-1]:.4g} and x = {trace.x[-1]:+.4g} at step {trace.step[-1]:,}"
         for name, trace in zip(names, traces, strict=True)
@@ -266,7 +266,7 @@ def _said(names: Sequence[str], traces: Sequence[Trace]) -> str:
 
 
 def _decades(names: Sequence[str], runs: Sequence[Run]) -> dict[str, Any]:
-    """The points logged nearest to powers of ten, and each run's last, as recorded; None where a run has none."""
+    """The recorded points nearest to powers of ten, and each run's last point; None where a run has no such point."""
     traces = [run.trace for run in runs]
     steps = [trace.step for trace in traces if len(trace)]
     shared = functools.reduce(np.intersect1d, steps)
@@ -280,7 +280,7 @@ def _decades(names: Sequence[str], runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _at(trace: Trace, step: int) -> tuple[float, float] | None:
-    """Average regret and iterate logged at a step."""
+    """The average regret and iterate logged at a step, or None."""
     row = int(np.searchsorted(trace.step, step))
     if row == len(trace) or trace.step[row] != step:
         return None

@@ -1,4 +1,4 @@
-"""The page of a sweep."""
+"""Builds the page of a sweep."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from amsgrad_exp.sweeps.plane import boundary
 from amsgrad_exp.sweeps.store import Row
 from amsgrad_exp.verdict import WORDS, Verdict
 
-MOST_CELLS = 20_000  # each is an element of the page
-MOST_ROWS = 500  # of a table
+MOST_CELLS = 20_000  # each cell is an element of the page
+MOST_ROWS = 500  # of the table
 OPTIONS = {"settings": "--{}=", "options": "--option {}=", "problem": "--set {}="}  # that set an axis's target
 
 
 def page(directory: Path, sweep: Sweep) -> Page:
-    """A page of a sweep, as far as it has come.
+    """The page of a complete or unfinished sweep.
 
     Raises:
-        Damaged, RunError: as `cells.checked`.
+        Damaged, RunError: as in `cells.checked`.
     """
     with checked(directory, sweep) as results:
         columns, counts = results.columns, results.counts()
@@ -40,7 +40,7 @@ def page(directory: Path, sweep: Sweep) -> Page:
     kept = [rows[cell] for cell in shown.ravel().tolist() if cell in rows]
     lines = missing(directory, sweep, len(rows))
     if len(kept) < len(rows):
-        lines.append(f"This page has {len(kept):,} of {len(rows):,} cells, evenly chosen along each axis.")
+        lines.append(f"This page shows {len(kept):,} of {len(rows):,} cells, evenly spaced along each axis.")
     return Page(
         template="sweep.html",
         title=short(f"{' and '.join(sweep.optimizers)} on {sweep.example.problem.name}", 120),
@@ -65,12 +65,12 @@ def _axes(sweep: Sweep) -> str:
 
 
 def _columns(sweep: Sweep) -> tuple[str, ...]:
-    """What a cell says of itself at a glance."""
+    """The most important columns of a cell."""
     return ("optimizer", *sweep.axes, "mean_x", "iterate", "regret", "regret_trend", "limit_regret", "failure")
 
 
 def _shown(sweep: Sweep) -> NDArray[np.int64]:
-    """The numbers of the cells that a page has, of shape (optimizers, first axis, …), evenly chosen along each axis."""
+    """The numbers of the cells shown, of shape (optimizers, first axis, …), evenly spaced along each axis."""
     cells = np.arange(len(sweep)).reshape(sweep.shape)
     while cells.size > MOST_CELLS and max(cells.shape[1:]) > 2:
         longest = 1 + int(np.argmax(cells.shape[1:]))
@@ -87,7 +87,7 @@ def _counted(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
 
 
 def _along(sweep: Sweep, shown: NDArray[np.int64]) -> dict[str, list[float]]:
-    """The values of each axis that the page has."""
+    """The values of each axis that are shown."""
     positions = np.unravel_index(shown, sweep.shape)[1:]
     return {
         name: np.asarray(values)[np.unique(at)].tolist()
@@ -96,7 +96,7 @@ def _along(sweep: Sweep, shown: NDArray[np.int64]) -> dict[str, list[float]]:
 
 
 def _chooser(sweep: Sweep, shown: NDArray[np.int64]) -> dict[str, Any]:
-    """What a reader chooses a cell by, and the beginning of the command that runs one, by optimizer."""
+    """The choices that select a cell, and for each optimizer the beginning of the command that runs a cell."""
     commands = {
         optimizer: command({**sweep.data, "optimizers": [entry]})
         for optimizer, entry in zip(sweep.optimizers, sweep.data["optimizers"], strict=True)
@@ -126,7 +126,7 @@ def _plots(sweep: Sweep, shown: NDArray[np.int64], rows: Mapping[int, Row]) -> l
 def _profile(
     sweep: Sweep, along: Mapping[str, Sequence[float]], shown: NDArray[np.int64], rows: Mapping[int, Row]
 ) -> Plot:
-    """Average regret and mean iterate along the one axis, a line for each optimizer."""
+    """Average regret and mean iterate along the only axis, with a line for each optimizer."""
     ((name, values),) = along.items()
     spaced = spacing(values)
     low, high = (float(end) for end in (values[0], values[-1]))
@@ -165,8 +165,8 @@ def _profile(
 
 
 def _said(name: str, cells: Sequence[int], rows: Mapping[int, Row]) -> str:
-    """What the first and the last of a line's cells came to, in words."""
+    """The results of the first and the last cell of a line, in words."""
     done = [rows[cell] for cell in cells if cell in rows and rows[cell]["mean_x"] is not None]
     ends = done[:1] + done[1:][-1:]
     said = [f"mean x {row['mean_x']:+.4g} and R(T)/T {row['regret']:.4g} at {name} = {row[name]:g}" for row in ends]
-    return ", ".join(said) or "no cell came to anything"
+    return ", ".join(said) or "no cell has a result"

@@ -1,1 +1,1 @@
-"""Whole planes: a grid's cells computed, kept and drawn."""
+"""Computes, stores, verifies and draws the cells of sweeps and gauntlets."""

@@ -1,4 +1,4 @@
-"""A block of cells computed together: what a worker does."""
+"""Computes a block of cells; this is the task of a worker."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ Advance = Callable[[Sequence[Trial]], Iterator[Finished | None]]
 
 
 def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
-    """The rows of some cells: cell, optimizer, its columns, `Result`'s fields, and why a cell failed or None; of those
-    that did not fail, where the sweep keeps points, with ``points``.
+    """Compute the rows of some cells.
 
-    Cells of the compiled engine that are alike are lanes of one loop, and those of the torch engine elements of one
-    parameter, where the sweep says so and they can be. Loops advance in turns, chunk by chunk, so that what is drawn of
-    a random problem serves all of them.
+    A row has the cell's number, its optimizer, the sweep's columns, `Result`'s fields and why the cell failed, or None.
+    If the sweep keeps points, the row of a cell that did not fail also has ``points``.
+
+    Similar cells run as one batch: in one loop of the compiled engine, or as the elements of one parameter of the torch
+    engine if the sweep and the optimizer allow it. Batches advance in turns, chunk by chunk, so that all of them share
+    the random numbers drawn for a random problem.
 
     Raises:
         CancelledError: the thread was told to stop.
@@ -72,10 +74,10 @@ def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
 
 
 def _loop_of(trial: Trial, cell: int, *, together: bool) -> tuple[Advance, Hashable]:
-    """What advances a trial, and what it has in common with those that are advanced with it.
+    """The function that advances a trial, and the key that it shares with the other trials of its batch.
 
     Raises:
-        ConfigError: the optimizer cannot be built, or does not come to the same twice.
+        ConfigError: the optimizer cannot be built, or is not deterministic.
     """
     if engines.choose(trial) == "compiled":
         return (advance_lanes, alike(trial)) if trial.seeds == 1 else (_alone, cell)
@@ -88,7 +90,7 @@ def _loop_of(trial: Trial, cell: int, *, together: bool) -> tuple[Advance, Hasha
 
 
 def _alone(trials: Sequence[Trial]) -> Iterator[Finished | None]:
-    """One trial on the engine that it asks for, as `advance_lanes` has lanes."""
+    """Like `advance_lanes`, for a single trial on its own engine."""
     (trial,) = trials
     chunks: list[Chunk] = []
     try:

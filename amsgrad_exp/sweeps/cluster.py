@@ -1,4 +1,4 @@
-"""A Dask cluster as an executor: the only module that imports distributed."""
+"""Provides a Dask cluster as an executor; no other module imports distributed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ WORKERS_SECONDS = 30
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[Executor]:
-    """The workers of a Dask scheduler, those that join later included.
+    """The workers of a Dask scheduler, including those that join later.
 
     Raises:
         ConfigError: no scheduler answers.
-        RunError: the cluster has no workers, or workers without this version of amsgrad-exp, or was lost.
+        RunError: the cluster has no workers, a worker has another version of amsgrad-exp, or the cluster was lost.
     """
     for name in ("distributed", "distributed.client", "distributed.core"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -50,4 +50,4 @@ def _check_workers(client: Client, address: str) -> None:
     for worker, there in client.run(version, "amsgrad-exp", on_error="return").items():
         if there != here:
             known = there if isinstance(there, str) else "none"
-            raise RunError(f"--dask {address}: amsgrad-exp {here} is needed, and {worker} has {known}")
+            raise RunError(f"--dask {address}: amsgrad-exp {here} is needed, but {worker} has {known}")

@@ -1,4 +1,4 @@
-"""Blocks of cells on any executor."""
+"""Computes blocks of cells on an executor."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.sweeps.block import run_block
 from amsgrad_exp.sweeps.store import Row
 
-IN_FLIGHT = 512  # blocks, 10 kB each: more than any cluster has threads, so that those that join late have some to do
-STOP_SECONDS = 0.2  # how often it is asked whether to stop
+IN_FLIGHT = 512  # blocks of 10 kB: more than a cluster has threads, so that workers that join late find work
+STOP_SECONDS = 0.2  # how often should_stop is called
 
 ShouldStop = Callable[[], bool]
 
@@ -20,7 +20,7 @@ ShouldStop = Callable[[], bool]
 def computed(
     sweep: Cells, blocks: Iterator[list[int]], executor: Executor, should_stop: ShouldStop = lambda: False
 ) -> Generator[list[Row]]:
-    """The rows of blocks of cells as they are done, in any order, until ``should_stop``."""
+    """The rows of each block as it is done, in any order, until ``should_stop()``."""
     block = functools.partial(run_block, sweep)
     pending: set[Future[list[Row]]] = set()
     try:

@@ -1,4 +1,4 @@
-"""The sweeps that are there."""
+"""Finds sweeps and gauntlets on disk."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Kept:
     """A sweep on disk.
 
     Attributes:
-        directory: where it is kept; named by its id.
-        sweep: what it computes.
-        optimizers: what its optimizers are called.
-        begun: when, UTC.
+        directory: its directory, named after its id.
+        sweep: the sweep itself.
+        optimizers: the names of its optimizers.
+        begun: when it was started, in UTC.
         done: how many of its cells have a row.
-        status: "completed", "running" while a process is at it, else "interrupted".
+        status: "completed", "running" if a process is writing to it, else "interrupted".
     """
 
     directory: Path
@@ -37,7 +37,7 @@ class Kept:
 
 
 def list_sweeps(out: Path, on_unreadable: Callable[[str], object] = lambda reason: None) -> list[Kept]:
-    """All sweeps under ``out``, oldest first; why one cannot be read is handed to ``on_unreadable``."""
+    """All sweeps under ``out``, oldest first; ``on_unreadable`` is called with the reason if one cannot be read."""
     sweeps = []
     for path in out.glob("*/*/sweep.yaml"):
         try:
@@ -60,12 +60,12 @@ def _kept(directory: Path) -> Kept:
 
 
 def find_sweep(reference: str, out: Path) -> Path | None:
-    """The directory of a sweep, named by itself, or by an id or the beginning of one under ``out``; or None.
+    """The directory of a sweep, given its path, its id under ``out`` or the beginning of the id; None if there is none.
 
     Raises:
         NoSuchRun: several sweeps under ``out`` have such an id.
     """
-    with contextlib.suppress(OSError):  # what is too long for a path is no sweep either
+    with contextlib.suppress(OSError):  # the reference may be too long for a path
         if Path(reference).is_dir():
             return Path(reference).resolve() if (Path(reference) / "sweep.yaml").is_file() else None
     sweeps = [path.parent for path in out.glob("*/*/sweep.yaml") if path.parent.name.startswith(reference)]

@@ -1,4 +1,4 @@
-"""The matrix of a gauntlet: what each cell came to, beside what was claimed."""
+"""Builds a gauntlet's matrix: the result of each cell next to the published claim."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from amsgrad_exp.sweeps.store import Results, Row
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell that is done.
+    """A finished cell.
 
     Attributes:
-        row: as it is kept, all that is known of its result.
-        claim: what was published of its optimizer.
-        covered: whether the claim is about this trial.
+        row: its stored row, with the result.
+        claim: the published claim about its optimizer.
+        covered: whether the claim covers this trial.
         contradicted: whether the result contradicts the claim; see `Claim.contradicted`.
         lr, schedule: α, and the schedule with its constants.
     """
@@ -32,7 +32,7 @@ class Cell:
     schedule: str
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The fields that ``--json`` prints."""
         claim = self.claim
         return {
             **{name: value for name, value in self.row.items() if name != "cell"},
@@ -47,34 +47,34 @@ class Cell:
 
 @dataclass(frozen=True)
 class Matrix:
-    """What a gauntlet came to.
+    """The results of a gauntlet.
 
     Attributes:
         gauntlet: what was run.
-        cells: by optimizer, problem, schedule and settings, in the order of cells.
+        cells: the finished cells by optimizer, problem, schedule and settings, in the order of their numbers.
     """
 
     gauntlet: Gauntlet
     cells: Mapping[tuple[str, str, str, str], Cell]
 
     def planes(self) -> Iterator[tuple[str, str]]:
-        """Settings and schedules, each of which makes a table of optimizers × problems."""
+        """The pairs of settings and schedule; each has a table of optimizers × problems."""
         return ((settings, schedule) for settings in self.data("settings") for schedule in self.data("schedules"))
 
     def data(self, key: str) -> list[str]:
-        """A list of the gauntlet's."""
+        """One of the gauntlet's lists."""
         return list(self.gauntlet.data[key])
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The fields that ``--json`` prints."""
         return {"schema": 1, "cells": [cell.document() for cell in self.cells.values()]}
 
 
 def verdicts(gauntlet: Gauntlet, results: Results) -> Matrix:
-    """The matrix of the cells that are done.
+    """The matrix of the finished cells.
 
     Raises:
-        sqlite3.Error: the results cannot be read; `open_results` makes a RunError of it.
+        sqlite3.Error: the results cannot be read; `open_results` turns it into a RunError.
     """
     claims = {
         label: OPTIMIZERS[entry["name"]].claim if entry["name"] in OPTIMIZERS else NOTHING

@@ -1,4 +1,4 @@
-"""The picture and the table of a sweep or a gauntlet."""
+"""Prints the table and draws the figure of a sweep or a gauntlet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from amsgrad_exp.sweeps.store import Results
 
 
 def show(swept: Swept, results: Results) -> None:
-    """Say where the cells settle."""
+    """Print where the cells settle."""
     if isinstance(swept.sweep, Gauntlet):
         matrix.show(verdicts(swept.sweep, results))
     elif isinstance(swept.sweep, Sweep):
@@ -26,14 +26,14 @@ def show(swept: Swept, results: Results) -> None:
 
 
 def draw(swept: Swept) -> list[Path]:
-    """Draw where the cells settle, PNG and SVG in the directory.
+    """Draw where the cells settle, as PNG and SVG in the directory.
 
     Returns:
-        The files written; none where no cell came to anything, or of a sweep with more than two axes.
+        The files written: none if all cells failed or the sweep has more than two axes.
 
     Raises:
         RunError: the results cannot be read.
-        OSError: the picture cannot be written.
+        OSError: the figure cannot be written.
     """
     if isinstance(swept.sweep, Gauntlet):
         with swept.results() as results:
@@ -61,7 +61,7 @@ def _draw_axes(swept: Swept, sweep: Sweep) -> list[Path]:
 
 
 def interval(sweep: Sweep, mean_x: NDArray[np.float64]) -> tuple[float, float]:
-    """The lowest and the highest end of the cells' intervals; of their means where x is not bounded."""
+    """The lowest and the highest end of the cells' intervals, or of their mean iterates if x is unbounded."""
     lows, highs = zip(*{trial.problem.interval for trial in sweep.representatives()}, strict=True)
     low, high = min(lows), max(highs)
     return (

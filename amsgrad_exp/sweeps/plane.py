@@ -1,4 +1,4 @@
-"""The drift over a plane, whose zero contour is the boundary by theory."""
+"""Computes the drift over a sweep's plane; its zero contour is the theoretical boundary."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from amsgrad_exp.theory import drift
 
 
 def boundary(sweep: Sweep, optimizer: str) -> tuple[NDArray[np.float64], ...] | None:
-    """The drift over a sweep's plane, whose zero contour is the analytic boundary.
+    """The drift over a sweep's plane.
 
     Args:
-        sweep: with two axes.
+        sweep: a sweep with two axes.
         optimizer: the label of one of its optimizers.
 
     Returns:
-        The first axis, the second, and the drift at (second, first), float64 of shapes (points,), (points,) and
-        (points, points), with a mesh of 200 points, or 50 where neither axis is a setting; NaN where there is no
-        such problem or no steady state is known, and None where that is so everywhere.
+        The first axis, the second axis, and the drift at (second, first): float64 of shapes (points,), (points,) and
+        (points, points), where points is 200, or 50 if neither axis is a setting. The drift is NaN where the problem is
+        invalid or no steady state is known. None if it is NaN everywhere.
     """
     points = 200 if set(sweep.axes) & set(SETTINGS) else 50
     (name_x, values_x), (name_y, values_y) = sweep.axes.items()
@@ -43,13 +43,13 @@ def boundary(sweep: Sweep, optimizer: str) -> tuple[NDArray[np.float64], ...] | 
                 for name in ("beta1", "beta2", "eps")
             )
             drifts[where] = drift(trial.problem, trial.optimizer.name, beta1, beta2, eps, trial.optimizer.options)
-        except ConfigError:  # a problem that cannot be, or without a steady state
+        except ConfigError:  # an invalid problem, or no steady state
             continue
     return None if np.isnan(drifts).all() else (mesh_x, mesh_y, drifts)
 
 
 def _refined(values: Sequence[float], points: int, *, whole: bool) -> NDArray[np.float64]:
-    """A finer axis over the same range, spaced as its values are; whole numbers stay whole."""
+    """A finer axis with the same range and spacing; integers stay integers."""
     at = np.linspace(0, len(values) - 1, points)
     refined = np.interp(at, np.arange(len(values)), values)
     return np.round(refined) if whole else refined

@@ -1,4 +1,4 @@
-"""The points of a cell's curve: a few of its trace, in bytes."""
+"""Reduces a cell's trace to a few points and packs them into bytes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from amsgrad_exp.trace import Trace
 
-POINTS = 48  # of a cell, at most
-BLOBS = {"step": "<i8", "x": "<f8", "regret": "<f8"}  # of `Trace`, and how each is kept
+POINTS = 48  # at most, per cell
+BLOBS = {"step": "<i8", "x": "<f8", "regret": "<f8"}  # the stored columns of `Trace` and their dtypes
 
 Points = Mapping[str, bytes]
 
 
 def packed(trace: Trace) -> Points:
-    """Some points of a trace, evenly spread over log t, each of `BLOBS` in bytes."""
+    """Points of a trace, evenly spaced in log t, as bytes for each column of `BLOBS`."""
     spread = trace.spread(POINTS).columns
     return {name: spread[name].astype(kind).tobytes() for name, kind in BLOBS.items()}

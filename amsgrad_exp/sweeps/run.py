@@ -1,9 +1,9 @@
-"""Whole planes: an experiment over a grid of settings, a row a cell, on one machine or a cluster.
+"""Runs and resumes sweeps and gauntlets, on one machine or on a cluster.
 
-``<out>/<name>/<id>/`` holds ``sweep.yaml``, which repeats the sweep, ``results.sqlite``, whose table ``cells`` has a
-row for each cell that is done, and of a gauntlet its table ``points`` those of each cell's curve, labml's files, and
-the picture. Cells are computed in blocks, as lanes of one compiled loop; a block's rows are written in one
-transaction, so a sweep that was killed has whole blocks and lacks the others.
+``<out>/<name>/<id>/`` contains ``sweep.yaml``, with which the sweep can be repeated; ``results.sqlite``, whose table
+``cells`` has a row for each finished cell and whose table ``points``, for a gauntlet, has the points of each cell's
+curve; labml's files; and the figure. Cells are computed in blocks, and the rows of a block are written in one
+transaction, so a sweep that was killed has only complete blocks.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ OnNote = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Swept:
-    """A sweep that was run, up to its end or to where it was interrupted.
+    """A sweep after a run that completed it or was interrupted.
 
     Attributes:
-        directory: where it is kept.
+        directory: the sweep's directory.
         sweep: what was run.
         complete: whether all cells are done.
     """
@@ -52,7 +52,7 @@ class Swept:
         return {name: np.array(values) for name, values in getattr(self.sweep, "axes", {}).items()}
 
     def column(self, name: str) -> NDArray[Any]:
-        """One of `Result`'s fields over the grid, of shape (optimizers, first axis, …); None or NaN where none is.
+        """A field of `Result` over the grid, of shape (optimizers, first axis, …); None or NaN where it is missing.
 
         Raises:
             RunError: it cannot be read.
@@ -61,7 +61,7 @@ class Swept:
             return results.column(name)
 
     def results(self) -> contextlib.AbstractContextManager[Results]:
-        """Its rows; see `open_results`."""
+        """Open its rows; see `open_results`."""
         return open_results(self.directory, self.sweep)
 
 
@@ -74,19 +74,19 @@ def sweep(
     should_stop: ShouldStop = lambda: False,
     on_note: OnNote = lambda note: None,
 ) -> Swept:
-    """Run a sweep, tracked by labml and kept under ``out``; only blocks in flight are kept in memory.
+    """Run a sweep, tracked by labml and stored under ``out``; only the blocks in flight are held in memory.
 
     Args:
         loaded: what to run.
-        out: a directory, made where it is missing.
-        executor: where blocks of cells are computed; `workers` makes one.
-        on_cells: called with how many cells are done, of how many.
-        should_stop: asked several times a second; True leaves the rest, and blocks under way, to `resume`.
-        on_note: called with a line on a labml server that did not take everything.
+        out: a directory, created if missing.
+        executor: computes the blocks of cells; see `workers`.
+        on_cells: progress callback, called with the cells done and the total.
+        should_stop: called several times a second; True discards the unfinished blocks, and `resume` computes the rest.
+        on_note: called with a line if a labml server did not accept everything.
 
     Raises:
         ConfigError: labml's configuration is wrong; nothing was written.
-        RunError, OSError: the sweep could not be kept.
+        RunError, OSError: the sweep could not be stored.
     """
     with _tracked(loaded, out, loaded.name) as tracker:
         directory = tracker.directory
@@ -105,13 +105,13 @@ def resume(
     should_stop: ShouldStop = lambda: False,
     on_note: OnNote = lambda note: None,
 ) -> Swept:
-    """Compute every cell of a sweep that has no row yet; the arguments are `sweep`'s.
+    """Compute every cell of a sweep that has no row yet; arguments as in `sweep`.
 
     Raises:
         ConfigError: labml's configuration is wrong.
         NoSuchRun: the directory is not a sweep.
         Damaged: its files do not belong together.
-        RunError: another process is at it, or it cannot be written.
+        RunError: another process is writing to it, or it cannot be written.
     """
     loaded = read_sweep(directory)
     with locked(directory), open_results(directory, loaded) as results:
@@ -123,11 +123,11 @@ def resume(
 
 
 def read_sweep(directory: Path) -> Cells:
-    """The sweep of a directory.
+    """Read the sweep.yaml of a directory.
 
     Raises:
         NoSuchRun: the directory is not a sweep.
-        Damaged: its sweep.yaml is not one.
+        Damaged: its sweep.yaml is invalid.
     """
     path = directory / "sweep.yaml"
     if not path.is_file():
@@ -140,7 +140,7 @@ def read_sweep(directory: Path) -> Cells:
 
 @contextlib.contextmanager
 def _tracked(sweep: Cells, out: Path, name: str, run_id: str | None = None) -> Iterator[Tracker]:
-    """A sweep as a labml experiment, whose end is for `_conclude` to say."""
+    """Track a sweep as a labml experiment, which `_conclude` ends."""
     from amsgrad_exp.records.tracking import Tracker
 
     tracker = Tracker(out, name, ", ".join(sweep.optimizers), dict(sweep.settings), run_id=run_id)
@@ -153,7 +153,7 @@ def _tracked(sweep: Cells, out: Path, name: str, run_id: str | None = None) -> I
 
 
 def _fill(results: Results, sweep: Cells, executor: Executor, on_cells: OnCells, should_stop: ShouldStop) -> bool:
-    """Compute the cells that have no row; whether all of them were."""
+    """Compute the cells that have no row; return whether all cells are done."""
     done = results.done()
     finished = int(done.sum())
     on_cells(finished, len(sweep))
@@ -166,7 +166,7 @@ def _fill(results: Results, sweep: Cells, executor: Executor, on_cells: OnCells,
 
 
 def _conclude(tracker: Tracker, results: Results, complete: bool, on_note: OnNote) -> None:
-    """End labml's experiment, with how many cells settle where."""
+    """End labml's experiment and record how many cells settle where."""
     if complete:
         results.complete()
         counts = results.counts()

@@ -1,4 +1,4 @@
-"""results.sqlite: a row for each cell that is done, and the points of its curve where these are kept."""
+"""Stores the rows of finished cells, and the points of their curves, in results.sqlite."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from amsgrad_exp.sweeps.points import BLOBS, Points
 
 Row = dict[str, Any]
 
-LEFT_OUT = ("limit_predicted",)  # of `Result`: a prediction for each cell would take longer than running it
-CHECKSUM = "sha256"  # of the other columns; 0.1.0 wrote none
-BUSY_SECONDS = 5.0  # that another process may keep the database to itself
+LEFT_OUT = ("limit_predicted",)  # field of `Result` without a column: predicting takes longer than running the cell
+CHECKSUM = "sha256"  # checksum of the other columns; 0.1.0 wrote none
+BUSY_SECONDS = 5.0  # how long to wait for another process to release the database
 SINCE_0_2 = {"evidence", "limit_regret", "cycle_start", "cycle_steps"}  # columns that older tables lack
-SQL_TYPES = {int: "INTEGER", int | None: "INTEGER", float: "REAL", float | None: "REAL"}  # of all else: TEXT
+SQL_TYPES = {int: "INTEGER", int | None: "INTEGER", float: "REAL", float | None: "REAL"}  # everything else: TEXT
 
 
 def results_of(cells: Cells) -> dict[str, str]:
-    """Those of `Result`'s fields that rows have, and the SQL type of each."""
+    """The fields of `Result` that have a column, and their SQL types."""
     kinds = typing.get_type_hints(Result)
     names = [field.name for field in fields(Result) if field.name not in LEFT_OUT]
     names = [name for name in names if cells.averaged or not name.endswith("_halfwidth")]
@@ -42,7 +42,7 @@ def results_of(cells: Cells) -> dict[str, str]:
 
 
 def as_kept(row: Row) -> Row:
-    """A row as SQLite gives it back: it knows neither NaN nor the sign of a zero."""
+    """A row as SQLite returns it, without NaN and negative zeros."""
     return {
         name: (None if math.isnan(value) else value + 0.0) if isinstance(value, float) else value
         for name, value in row.items()
@@ -50,12 +50,12 @@ def as_kept(row: Row) -> Row:
 
 
 def checksum(row: Row) -> str:
-    """The SHA-256 of a row's values by name."""
+    """The SHA-256 of a row's names and values."""
     return sha256(json.dumps(row, sort_keys=True).encode())
 
 
 def points_checksum(cell: int, blobs: Points) -> str:
-    """The SHA-256 of a cell's points by name, and of its number."""
+    """The SHA-256 of a cell's number and points."""
     return checksum({"cell": cell, **{name: blob.hex() for name, blob in blobs.items()}})
 
 
@@ -63,17 +63,17 @@ class Results:
     """A sweep's results.sqlite; see `open_results`.
 
     Attributes:
-        columns: of a row, but for its checksum.
-        checksums: whether its rows have one.
-        older: whether a version before 0.2 made its table, and its trends follow from slopes alone.
+        columns: the columns of a row, without its checksum.
+        checksums: whether its rows have a checksum.
+        older: whether a version before 0.2 wrote it; its trends then depend only on slopes.
         has_points: whether it has the points of its cells' curves.
     """
 
     def __init__(self, path: Path, sweep: Cells) -> None:
-        """Open it, and make what is missing of its tables.
+        """Open the database and create missing tables.
 
         Raises:
-            Damaged: they hold another sweep's cells.
+            Damaged: it has the cells of another sweep.
         """
         self._database = database = sqlite3.connect(path, timeout=BUSY_SECONDS)
         self._sweep = sweep
@@ -85,7 +85,7 @@ class Results:
             database.execute(f"CREATE TABLE IF NOT EXISTS cells ({declared})")
             known = database.execute("SELECT yaml FROM sweep").fetchone()
             if known is None and len(self):
-                raise Damaged(f"{path} is damaged: it does not say which sweep's cells it holds")
+                raise Damaged(f"{path} is damaged: it does not name the sweep of its cells")
             if known is None:
                 if sweep.keeps_points:
                     kinds = {"cell": "INTEGER PRIMARY KEY", **dict.fromkeys(BLOBS, "BLOB"), CHECKSUM: "TEXT"}
@@ -113,12 +113,12 @@ class Results:
 
     @property
     def was_complete(self) -> bool:
-        """Whether every cell has had a row; sweeps of 0.1.0 do not know."""
+        """Whether every cell has had a row; always False for sweeps of 0.1.0."""
         (mark,) = self._database.execute("PRAGMA user_version").fetchone()
         return bool(mark)
 
     def complete(self) -> None:
-        """Note that every cell has a row."""
+        """Mark every cell as done."""
         self._database.execute("PRAGMA user_version = 1")
 
     def done(self) -> NDArray[np.bool_]:
@@ -129,14 +129,14 @@ class Results:
         return done
 
     def kept(self, row: Row) -> Row:
-        """A row as this table gives it back."""
+        """A row as this table returns it."""
         kept = as_kept({name: row[name] for name in self.columns})
         if self.older and row["regret_trend"] is not None:
             kept["regret_trend"] = trend_by_slope(row["regret"], row["regret_slope"])
         return kept
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Write some cells' rows and their points, all or none."""
+        """Write the rows and points of some cells in one transaction."""
         rows = list(rows)
         kept = [row | ({CHECKSUM: checksum(row)} if self.checksums else {}) for row in map(self.kept, rows)]
         curves = [
@@ -151,7 +151,7 @@ class Results:
     def _insert(self, table: str, rows: Sequence[Row]) -> None:
         names = list(rows[0]) if rows else []
         into, marks = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
-        # Many rows a statement: sqlite3 lets go of the GIL for each, and waits for it while other threads compute.
+        # Many rows per statement: for each statement, sqlite3 releases the GIL and must wait to get it back.
         at_once = self._database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // max(1, len(names))
         for begin in range(0, len(rows), at_once):
             some = rows[begin : begin + at_once]
@@ -160,29 +160,29 @@ class Results:
             self._database.execute(f"INSERT OR REPLACE INTO {table} ({into}) VALUES {tuples}", values)
 
     def rows(self) -> Iterator[Row]:
-        """All rows, in the order of cells."""
+        """All rows, ordered by cell."""
         for values in self._database.execute(f"SELECT {self._selected} FROM cells ORDER BY cell"):
             yield dict(zip(self.columns, values, strict=True))
 
     def row(self, cell: int) -> Row:
-        """The row of a cell that is done."""
+        """The row of a finished cell."""
         values = self._database.execute(f"SELECT {self._selected} FROM cells WHERE cell = ?", (cell,)).fetchone()
         return dict(zip(self.columns, values, strict=True))
 
     def checked_rows(self) -> Iterator[tuple[Row, bool]]:
-        """All rows, in the order of cells, and whether each is what was written, as far as checksums say."""
+        """All rows, ordered by cell, each with whether its checksum, if any, is right."""
         kept = f'"{CHECKSUM}"' if self.checksums else "NULL"
         for *values, written in self._database.execute(f"SELECT {self._selected}, {kept} FROM cells ORDER BY cell"):
             row = dict(zip(self.columns, values, strict=True))
             yield row, not self.checksums or written == checksum(row)
 
     def points(self, cell: int) -> Points | None:
-        """The points of a cell's curve; None where it has none, because it failed, or none are kept, or not yet."""
+        """The points of a cell's curve; None if the cell failed or is not done, or the sweep keeps no points."""
         kept = self._curve(cell)
         return dict(zip(BLOBS, kept[:-1], strict=True)) if kept else None
 
     def right_points(self, row: Row) -> bool:
-        """Whether a row's points are what was written, as far as there are any, and missing only where it failed."""
+        """Whether the points of a row are undamaged, and missing only if the cell failed."""
         if not self.has_points:
             return True
         kept, failed = self._curve(row["cell"]), row["failure"] is not None
@@ -194,7 +194,7 @@ class Results:
         return bool(written == points_checksum(row["cell"], dict(zip(BLOBS, blobs, strict=True))))
 
     def _curve(self, cell: int) -> tuple[Any, ...] | None:
-        """A cell's points and their checksum, as they are kept."""
+        """A cell's stored points and their checksum."""
         if not self.has_points:
             return None
         names = ", ".join(f'"{name}"' for name in (*BLOBS, CHECKSUM))
@@ -203,7 +203,7 @@ class Results:
         return kept
 
     def column(self, name: str) -> NDArray[Any]:
-        """One result over the grid, of the sweep's shape; None or NaN where a cell has none."""
+        """One column over the grid, of the sweep's shape; None or NaN where it is missing."""
         values = self._database.execute(f'SELECT cell, "{name}" FROM cells') if name in self.columns else ()
         text = self._types[name] == "TEXT"
         column = np.full(len(self._sweep), None if text else np.nan, object if text else np.float64)
@@ -212,7 +212,7 @@ class Results:
         return column.reshape(self._sweep.shape)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """For each optimizer, how many cells settle where, or failed."""
+        """For each optimizer, how many cells have each verdict or failed."""
         counted: dict[str, dict[str, int]] = {}
         query = "SELECT optimizer, coalesce(iterate, 'failed'), count(*) FROM cells GROUP BY 1, 2"
         for optimizer, iterate, number in self._database.execute(query):
@@ -220,14 +220,14 @@ class Results:
         return counted
 
     def failures(self) -> dict[str, tuple[int, int, str]]:
-        """For each optimizer of which cells failed: how many of them, of how many, and why the first did."""
+        """For each optimizer with failed cells: how many failed, how many are done, and why the first failed."""
         query = """SELECT optimizer, count(failure), count(*), failure, min(CASE WHEN failure IS NOT NULL THEN cell END)
             FROM cells GROUP BY optimizer HAVING count(failure) > 0"""
         found = self._database.execute(query)
         return {optimizer: (failed, cells, reason) for optimizer, failed, cells, reason, _ in found}
 
     def export_csv(self, path: Path) -> None:
-        """All rows as CSV, with a header."""
+        """Write all rows as CSV with a header."""
         with replacing(path) as file:
             text = io.TextIOWrapper(file, "utf-8", newline="")
             writer = csv.DictWriter(text, self.columns)
@@ -241,10 +241,10 @@ class Results:
 
 @contextlib.contextmanager
 def open_results(directory: Path, sweep: Cells) -> Iterator[Results]:
-    """A sweep's results.sqlite, made where it is missing, closed in the end.
+    """Open a sweep's results.sqlite, which is created if missing.
 
     Raises:
-        Damaged: it holds another sweep's cells, or is no database.
+        Damaged: it has the cells of another sweep, or is not a database.
         RunError: it cannot be read or written.
     """
     path = directory / "results.sqlite"

@@ -1,4 +1,4 @@
-"""Check the rows of a sweep, and compute some of its cells again."""
+"""Checks the rows of a sweep, and computes some of its cells again."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from amsgrad_exp.sweeps.compute import computed
 from amsgrad_exp.sweeps.run import OnCells, read_sweep
 from amsgrad_exp.sweeps.store import Results, Row, open_results
 
-SAMPLE = 32  # cells computed again, unless all are
-ROWS_SAID = 1000  # how often the progress of checking rows is said
-SLOPE_ERROR = 1e-9  # of a fit: its last digits are those of the processor's logarithms and linear algebra
+SAMPLE = 32  # cells that are computed again, unless all are
+ROWS_SAID = 1000  # rows between two progress reports
+SLOPE_ERROR = 1e-9  # the last digits of a fit depend on the processor's logarithms and linear algebra
 
 
 @dataclass(frozen=True)
 class Verification:
-    """A sweep that was found to hold what its cells come to.
+    """The outcome of a successful verification.
 
     Attributes:
         cells: how many cells the sweep has.
-        rows: how many of them are done, each with a row that was checked.
-        recomputed: how many were computed again and had the same bits.
-        checksums: whether the rows have any; those of 0.1.0 have none.
+        rows: how many of them are done and had their row checked.
+        recomputed: how many were computed again, with the same bits.
+        checksums: whether the rows have checksums; those of 0.1.0 have none.
     """
 
     cells: int
@@ -45,20 +45,20 @@ class Verification:
 def verify(
     directory: Path, executor: Executor, *, every_cell: bool = False, on_cells: OnCells = lambda done, total: None
 ) -> Verification:
-    """Check the checksums of every row and of its points, compute some cells again and compare.
+    """Check the checksums of every row and its points, compute some cells again and compare.
 
-    Bit for bit, but for `Result.regret_slope`, which is compared to `SLOPE_ERROR`.
+    Everything is compared bit for bit, except `Result.regret_slope`, which may differ by `SLOPE_ERROR`.
 
     Args:
-        directory: of a sweep, complete or as far as it came.
-        executor: where cells are computed; `workers` makes one.
-        every_cell: compute every cell again that is done, not only `SAMPLE` of them, the same each time; so it is in
-            any case where rows have no checksums.
-        on_cells: called with how many rows have been checked and cells computed again, of how many.
+        directory: the directory of a complete or unfinished sweep.
+        executor: computes the cells; see `workers`.
+        every_cell: compute every finished cell again, not only a fixed sample of `SAMPLE` cells. If the rows have no
+            checksums, every cell is computed in any case.
+        on_cells: progress callback, called with the rows checked plus the cells computed again, and their total.
 
     Raises:
-        NotVerified: a row or its points are not what was written, or not what the cell comes to, or missing; the
-            message names cell and column.
+        NotVerified: a row or its points are damaged, missing, or differ from the cell's result; the message names the
+            cell and the column.
         NoSuchRun: the directory is not a sweep.
         Damaged: its files do not belong together.
         RunError: no cell is done, or results.sqlite cannot be read.
@@ -68,7 +68,7 @@ def verify(
         done = results.done()
         rows = int(done.sum())
         if results.was_complete and not done.all():
-            raise NotVerified(f"cell {int(np.argmin(done))} has no row, and had one when the sweep was complete")
+            raise NotVerified(f"cell {int(np.argmin(done))} has no row, but had one when the sweep was complete")
         if every_cell or not results.checksums:
             again = done
         else:
@@ -78,9 +78,9 @@ def verify(
         for number, (row, trusted) in enumerate(results.checked_rows()):
             if not trusted:
                 _compare(sweep, row, results.kept(*run_block(sweep, [row["cell"]])))
-                raise NotVerified(f"{_named(row, sweep)}: the checksum is not that of the row")
+                raise NotVerified(f"{_named(row, sweep)}: the checksum of the row is wrong")
             if not results.right_points(row):
-                raise NotVerified(f"{_named(row, sweep)}: the points of its curve are not what was written")
+                raise NotVerified(f"{_named(row, sweep)}: the checksum of its curve's points is wrong")
             if number % ROWS_SAID == 0:
                 on_cells(number, total)
         finished = rows
@@ -90,7 +90,7 @@ def verify(
                 for row in block:
                     _compare(sweep, results.row(row["cell"]), results.kept(row))
                     if results.has_points and results.points(row["cell"]) != row.get("points"):
-                        raise NotVerified(f"{_named(row, sweep)}: the points of its curve are not what it comes to")
+                        raise NotVerified(f"{_named(row, sweep)}: computed again, the points of its curve differ")
                 finished += len(block)
                 on_cells(finished, total)
         return Verification(len(sweep), rows, finished - rows, results.checksums)
@@ -98,7 +98,7 @@ def verify(
 
 @contextlib.contextmanager
 def _results(directory: Path, sweep: Cells) -> Iterator[Results]:
-    """The rows of a sweep that has some."""
+    """Open the results of a sweep that has rows."""
     if (directory / "results.sqlite").is_file():
         with open_results(directory, sweep) as results:
             if len(results):
@@ -108,7 +108,7 @@ def _results(directory: Path, sweep: Cells) -> Iterator[Results]:
 
 
 def _compare(sweep: Cells, kept: Row, again: Row) -> None:
-    """Refuse a row that is not what its cell comes to. Why a cell failed may be said in other words."""
+    """Reject a row that differs from its cell computed again; the wording of a failure may differ."""
     for name, value in again.items():
         if not _same(name, kept[name], value):
             raise NotVerified(f"{_named(again, sweep)}: {name} is {_said(value)}, and {_said(kept[name])} in its row")

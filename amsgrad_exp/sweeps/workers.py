@@ -1,4 +1,4 @@
-"""Where a sweep computes: on threads here, or on a Dask cluster."""
+"""Provides the executors that compute a sweep: local threads or a Dask cluster."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _told = threading.local()
 
 
 def told_to_stop() -> bool:
-    """Whether nobody waits any more for what this thread computes; asked by what takes long."""
+    """Whether this thread's result is no longer needed; long computations ask this regularly."""
     stopping: threading.Event | None = getattr(_told, "stopping", None)
     return stopping is not None and stopping.is_set()
 
 
 class Threads(Executor):
-    """Threads that can be told to stop: those of a `ThreadPoolExecutor` would finish their blocks first."""
+    """Threads that can be told to stop, unlike those of a `ThreadPoolExecutor`, which finish their blocks first."""
 
     def __init__(self, number: int) -> None:
         self._stopping = threading.Event()
@@ -62,18 +62,18 @@ class Threads(Executor):
 
 @contextlib.contextmanager
 def workers(jobs: int | None = None, dask: str | None = None) -> Iterator[Executor]:
-    """An executor for `sweep`: threads here, whose loops run without the GIL, or an existing Dask cluster.
+    """An executor for `sweep`: local threads, whose loops run without the GIL, or an existing Dask cluster.
 
-    What is still under way in the end is told to stop; on threads it is waited for, until it asks, for torch does not
-    survive a process that ends while it computes.
+    At the end, unfinished tasks are told to stop. Threads are waited for, because torch crashes if the process ends
+    while it computes.
 
     Args:
-        jobs: how many threads; None for as many as there are cores.
-        dask: the address of a Dask scheduler to compute on instead.
+        jobs: the number of threads; None for one per core.
+        dask: the address of a Dask scheduler to use instead of threads.
 
     Raises:
         ConfigError: no scheduler answers, or distributed is not installed.
-        RunError: the cluster has no workers, or workers without this version of amsgrad-exp, or was lost.
+        RunError: the cluster has no workers, a worker has another version of amsgrad-exp, or the cluster was lost.
     """
     if dask is None:
         threads = Threads(jobs or _cores())
@@ -91,5 +91,5 @@ def workers(jobs: int | None = None, dask: str | None = None) -> Iterator[Execut
 
 
 def _cores() -> int:
-    """Those that this process may use, where the platform says."""
+    """The number of cores that this process may use, or of all cores if the platform does not say."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,7 +2,7 @@
 const { plots, tables } = JSON.parse(document.getElementById("data").textContent);
 const views = {};
 
-// Plots: as many panels side by side as there is room for, each as wide as that leaves it.
+// Plots: as many panels side by side as fit.
 const narrowest = 420, beside = 76;
 
 async function draw(box) {
@@ -23,7 +23,7 @@ async function draw(box) {
   box.dispatchEvent(new CustomEvent("drawn", { detail: views[box.dataset.plot].view }));
 }
 
-// What is dragged, or zoomed with the wheel, moves the sliders, and these the axes.
+// Dragging, or zooming with the wheel, moves the sliders, and the sliders move the axes.
 function slideAlong(view, { min, max }) {
   view.addSignalListener("zoom_at", (name, ends) => {
     if (!ends) return;
@@ -117,7 +117,7 @@ function facts(row) {
   });
 }
 
-// One cell of a sweep: what it came to, and the command that runs it.
+// One cell of a sweep: its result, and the command that runs it.
 const chooser = document.getElementById("cell");
 if (chooser) {
   const commands = JSON.parse(chooser.dataset.commands), options = JSON.parse(chooser.dataset.options);
@@ -149,7 +149,7 @@ if (chooser) {
   });
 }
 
-// One cell of a gauntlet, unfolded below its row: what it came to, and its curve.
+// One cell of a gauntlet, unfolded below its row: its result and its curve.
 const unfolding = document.getElementById("unfolded");
 if (unfolding) {
   const cells = new Map(records(tables.cells).map((row) => [row.cell, row]));
@@ -157,7 +157,7 @@ if (unfolding) {
   const doubles = (packed) => [...new Float64Array(Uint8Array.from(atob(packed), (byte) => byte.charCodeAt(0)).buffer)];
   const rounded = (value) => (value === "" ? "no finite number" : String(Number(value.toPrecision(4))));
 
-  // The points of a cell; what is not finite is left out.
+  // The finite points of a cell.
   const pointsOf = (cell) => {
     const [steps, ...packed] = curves.cells[cell] ?? [];
     const [x, regret] = packed.map((column) => doubles(column).map((value) => (Number.isFinite(value) ? value : "")));
@@ -189,7 +189,7 @@ if (unfolding) {
       const row = button.closest("tr"), unfolded = document.createElement("tr"), box = document.createElement("div");
       box.append(unfolding.content.cloneNode(true));
       box.querySelector("dl").append(...facts(known));
-      box.querySelector("pre").textContent = command || "No options of run say this cell's settings.";
+      box.querySelector("pre").textContent = command || "The options of run cannot express this cell's settings.";
       const cell = unfolded.insertCell();
       [unfolded.className, cell.colSpan] = ["unfolded", row.cells.length];
       cell.append(box);
