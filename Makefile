@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo dist site test agreement gauntlet lint smoke soak bench figures field attacks clean
+.PHONY: demo dist site test agreement goldens gauntlet lint smoke soak bench figures field attacks clean
 
 demo: $(VENV)/installed-run  ## the paper's experiment at full length
 	$(BIN)/amsgrad-exp compare
@@ -13,6 +13,9 @@ test: $(VENV)/browser  ## the test suite
 
 agreement: $(VENV)/installed-dev  ## every optimizer against an independent implementation, as a table
 	$(BIN)/python -m tests.agreement
+
+goldens: $(VENV)/installed-dev  ## what commands write, compared with what version 0.2.0 wrote; minutes
+	$(BIN)/python -m tests.goldens
 
 gauntlet: $(VENV)/installed-run  ## every optimizer over every problem at full length, beside what was claimed
 	$(BIN)/amsgrad-exp gauntlet
