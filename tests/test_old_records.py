@@ -1,4 +1,4 @@
-"""Runs that version 0.1.0 recorded, complete and interrupted: read, listed, shown, resumed and verified."""
+"""What versions 0.1.0 and 0.2.0 recorded, complete and interrupted: read, listed, shown, resumed and verified."""
 
 from __future__ import annotations
 
@@ -10,97 +10,117 @@ from typing import Any
 import pytest
 
 import amsgrad_exp
+from amsgrad_exp.attack.record import AttackRecord
 from amsgrad_exp.cli import records as commands
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records import verify as verifying
 from amsgrad_exp.records.checkpoint import Checkpoint
 from amsgrad_exp.records.files import sha256
+from amsgrad_exp.report import attacks
+from amsgrad_exp.report.page import render
 from amsgrad_exp.spec.read import resolve
-from amsgrad_exp.sweeps.verify import SLOPE_ERROR
+from amsgrad_exp.sweeps.verify import SLOPE_ERROR, Verification, verify
+from amsgrad_exp.sweeps.workers import workers
+from tests.sweeping import curves, resumed, rows, swept
 
-LOGS = Path(__file__).parent / "data" / "0.1.0" / "logs"
-STATUS = {
-    "complete": "completed",
-    "decaying": "interrupted",
-    "literal": "interrupted",  # on the torch engine
-    "referring": "interrupted",  # between two states that are compared, with one of them in its checkpoint
-    "repeating": "interrupted",
-    "seeds": "interrupted",
-}
-INTERRUPTED = [name for name, status in STATUS.items() if status == "interrupted"]
+DATA = Path(__file__).parent / "data"
+COMPLETE = ("0.1.0/complete", "0.2.0/complete", "0.2.0/compared/adam", "0.2.0/compared/amsgrad")
+INTERRUPTED = (
+    "0.1.0/decaying",
+    "0.1.0/literal",  # on the torch engine
+    "0.1.0/referring",  # between two states that are compared, with one of them in its checkpoint
+    "0.1.0/repeating",
+    "0.1.0/seeds",
+    "0.2.0/decaying",
+    "0.2.0/imported",  # on the torch engine
+    "0.2.0/referring",
+    "0.2.0/seeds",
+)
+LOGS = [DATA / version / "logs" for version in ("0.1.0", "0.2.0")]
 
 
-def recorded(name: str) -> runs.Run:
-    (directory,) = (LOGS / name).iterdir()
-    return runs.read_run(directory)
+def recorded(record: str) -> runs.Run:
+    version, name, *optimizers = record.split("/")
+    found = [runs.read_run(directory) for directory in (DATA / version / "logs" / name).iterdir()]
+    (run,) = (run for run in found if run.summary.optimizer in (optimizers or [run.summary.optimizer]))
+    return run
 
 
 @pytest.fixture
 def copy(request: pytest.FixtureRequest, tmp_path: Path) -> runs.Run:
-    """A copy of a record, whose name is the test's parameter, to be gone on with."""
+    """A copy of a record, which the test's parameter names, to be gone on with."""
     original = recorded(request.param)
-    return runs.read_run(shutil.copytree(original.directory, tmp_path / request.param / original.run_id))
+    return runs.read_run(shutil.copytree(original.directory, tmp_path / original.trial.name / original.run_id))
 
 
 def test_every_record_is_listed_and_left_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    before = {path: path.read_bytes() for path in LOGS.rglob("*") if path.is_file()}
-    listed = runs.list_runs(LOGS, on_unreadable=pytest.fail)
-    assert {run.trial.name: run.status() for run in listed} == STATUS
-    commands.list_("runs", out=LOGS)
+    before = {path: path.read_bytes() for path in DATA.rglob("*") if path.is_file()}
+    listed = [run for logs in LOGS for run in runs.list_runs(logs, on_unreadable=pytest.fail)]
+    known = dict.fromkeys(COMPLETE, "completed") | dict.fromkeys(INTERRUPTED, "interrupted")
+    assert {run.directory: run.status() for run in listed} == {recorded(name).directory: known[name] for name in known}
+    for logs in LOGS:
+        commands.list_("runs", out=logs)
     assert capsys.readouterr().out.count("interrupted") == len(INTERRUPTED)
-    assert {path: path.read_bytes() for path in LOGS.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in DATA.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("name", STATUS)
+@pytest.mark.parametrize("name", [*COMPLETE, *INTERRUPTED])
 def test_a_record_is_read_and_shown(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     run = recorded(name)
-    assert (run.summary.result is not None) == (name == "complete")
+    assert (run.summary.result is not None) == (name in COMPLETE)
     assert len(run.trace) == len((run.directory / "trace.csv").read_text().splitlines()) - 1
-    assert run.summary.sessions[0].versions["amsgrad-exp"] == "0.1.0"
-    commands.show(run.run_id, out=LOGS)
+    assert name.startswith(run.summary.sessions[0].versions["amsgrad-exp"])
+    commands.show(run.run_id, out=run.directory.parents[1])
     shown = capsys.readouterr().out
-    assert f"name: {name}" in shown
-    assert ("mean x" if name == "complete" else "interrupted") in shown
+    assert f"name: {run.trial.name}" in shown
+    assert ("mean x" if name in COMPLETE else "interrupted") in shown
 
 
-def test_a_complete_record_verifies() -> None:
-    run = recorded("complete")
+@pytest.mark.parametrize("name", COMPLETE)
+def test_a_complete_record_verifies(name: str) -> None:
+    run = recorded(name)
     verification = verifying.verify(run)
     assert (verification.first_step, verification.points) == (None, 100)
-    code = run.summary.sessions[0].facts()["code"]
-    assert code == "unknown"
-    assert "code" in [name for name, _, _ in verification.changed]
+    if name.startswith("0.1.0"):
+        assert run.summary.sessions[0].facts()["code"] == "unknown"
+        assert "code" in [name for name, _, _ in verification.changed]
 
 
-def test_a_complete_record_is_what_a_fresh_run_comes_to(tmp_path: Path) -> None:
-    run = recorded("complete")
+@pytest.mark.parametrize("name", COMPLETE)
+def test_a_complete_record_is_what_a_fresh_run_comes_to(name: str, tmp_path: Path) -> None:
+    run = recorded(name)
     fresh = recorder.record(run.trial, tmp_path)
     assert fresh.trace_bytes() == run.trace_bytes()
     assert fresh.summary.result is not None
     since: dict[str, Any] = dict.fromkeys(("evidence", "limit_regret", "cycle_start", "cycle_steps", "limit_predicted"))
     old = run.summary.result
     assert old is not None
-    assert fresh.summary.result.regret_slope == pytest.approx(old.regret_slope, abs=SLOPE_ERROR)
-    assert replace(fresh.summary.result, regret_slope=old.regret_slope, **since) == old
+    slope = old.regret_slope if old.regret_slope is None else pytest.approx(old.regret_slope, abs=SLOPE_ERROR)
+    assert fresh.summary.result.regret_slope == slope
+    unknown = since if name.startswith("0.1.0") else {}
+    assert replace(fresh.summary.result, regret_slope=old.regret_slope, **unknown) == old
 
 
 @pytest.mark.parametrize("copy", INTERRUPTED, indirect=True)
-def test_an_interrupted_record_is_resumed_to_what_a_fresh_run_comes_to(copy: runs.Run, tmp_path: Path) -> None:
+def test_an_interrupted_record_is_resumed_to_what_a_fresh_run_comes_to(
+    copy: runs.Run, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     fresh = recorder.record(copy.trial, tmp_path / "fresh")
     kept = copy.trace_bytes()
-    if copy.trial.engine == "torch" and not fresh.trace_bytes().startswith(kept):
+    if copy.summary.engine == "torch" and not fresh.trace_bytes().startswith(kept):
         pytest.skip("torch rounds differently on the processor that this was recorded on")
+    checkpoint = Checkpoint.read(copy.directory / "checkpoint")
     chunks: list[int] = []
     resumed = recorder.resume(copy, lambda chunk: chunks.append(chunk.step), on_note=pytest.fail)
-    assert min(chunks) > Checkpoint.read(LOGS / copy.trial.name / copy.run_id / "checkpoint").step
+    assert min(chunks) > checkpoint.step
     assert resumed.trace_bytes() == fresh.trace_bytes()
     assert resumed.summary.result == fresh.summary.result
     assert len(resumed.summary.sessions) == 2
     assert verifying.verify(resumed).first_step is None
 
 
-@pytest.mark.parametrize("copy", ["referring"], indirect=True)
+@pytest.mark.parametrize("copy", ["0.1.0/referring"], indirect=True)
 def test_a_reference_that_0_1_0_wrote_is_still_compared_with(copy: runs.Run) -> None:
     """With the reference in the checkpoint one cycle more tells that the run repeats itself; without it, two."""
     checkpoint = Checkpoint.read(copy.directory / "checkpoint")
@@ -124,3 +144,43 @@ def test_the_reference_experiment_is_the_bytes_it_was(
     run = amsgrad_exp.run(resolve({"optimizers": [optimizer]}), tmp_path)
     assert run.result.regret == regret
     assert sha256(run.trace_bytes()) == digest
+
+
+def old_cells(name: str, tmp_path: Path) -> Path:
+    """A copy of a sweep that 0.2.0 kept; test_sweep_verify has those of 0.1.0."""
+    (old,) = (DATA / "0.2.0" / "sweeps" / name).iterdir()
+    return Path(shutil.copytree(old, tmp_path / old.name))
+
+
+def test_a_sweep_of_0_2_0_is_verified(tmp_path: Path) -> None:
+    with workers(2) as executor:
+        verified = verify(old_cells("whole", tmp_path), executor, every_cell=True)
+    assert verified == Verification(cells=30, rows=30, recomputed=30, checksums=True)
+
+
+def test_an_interrupted_gauntlet_of_0_2_0_is_resumed_to_what_a_fresh_one_comes_to(tmp_path: Path) -> None:
+    directory = old_cells("parts", tmp_path)
+    assert len(rows(directory)) == len(curves(directory)) == 4
+    whole = resumed(directory)
+    fresh = swept(whole.sweep, tmp_path / "fresh")
+    numbers = [name for name in rows(directory)[0] if name not in ("regret_slope", "sha256")]
+    kept, anew = ([[row[name] for name in numbers] for row in rows(path)] for path in (directory, fresh.directory))
+    assert kept == anew
+    assert curves(directory) == curves(fresh.directory)
+    with workers(2) as executor:
+        assert verify(directory, executor, every_cell=True).recomputed == len(whole.sweep) == 12
+
+
+def test_an_attack_of_0_2_0_is_read_and_its_runs_verify() -> None:
+    """Its record and two of its runs; its page says that the others are lost."""
+    (directory,) = (DATA / "0.2.0" / "attacks" / "adam").iterdir()
+    record = AttackRecord.read(directory)
+    assert record.counterexample
+    assert record.counterexample.slopes == (4, -1, -1, -1)
+    confirming = [runs.read_run(path) for path in (directory / "counterexample").iterdir()]
+    assert {run.run_id for run in confirming} < set(record.counterexample.runs or ())
+    for run in confirming:
+        assert verifying.verify(run).first_step is None
+    page = render(attacks.page(directory))
+    assert "4 once, −1 three times" in page
+    assert "22 are missing" in page
