@@ -1,7 +1,7 @@
-"""Does an optimizer converge where it provably should? The experiment of Reddi, Kale and Kumar (2018).
+"""Tests whether optimizers converge where they provably should, as in Reddi, Kale and Kumar (2018).
 
-``Experiment``, ``Sweep``, ``Gauntlet``, ``run``, ``compare``, ``bound``, ``sweep`` and ``attack`` do what the commands
-do; see `amsgrad_exp.api`.
+``run``, ``compare``, ``bound``, ``sweep`` and ``attack`` do what the commands do; they take an ``Experiment``, a
+``Sweep`` or a ``Gauntlet``. See `amsgrad_exp.api`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Experiment", "Gauntlet", "Sweep", "attack", "bound", "compare", "run
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for only then: the command line minds Ctrl-C before anything heavy is imported."""
+    """Import a name on first use, so that starting the command line stays fast."""
     if name in ("attack", "bound", "compare", "run", "sweep"):
         from amsgrad_exp import api
 

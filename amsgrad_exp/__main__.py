@@ -1,4 +1,4 @@
-"""``python -m amsgrad_exp`` is ``amsgrad-exp``."""
+"""Runs the command line for ``python -m amsgrad_exp``."""
 
 from amsgrad_exp.cli import main
 

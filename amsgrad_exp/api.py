@@ -1,4 +1,4 @@
-"""The Python door: what the commands do, without a command line. `amsgrad_exp` itself offers it."""
+"""Offers the commands as Python functions, which `amsgrad_exp` exports."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ from amsgrad_exp.sweeps.workers import workers
 
 
 class Watch:
-    """Who looks on while runs are under way; this one looks away, and lets an optimizer's failure be raised."""
+    """Progress callbacks; the defaults do nothing, except that an optimizer's failure is raised."""
 
     def running(self, label: str, trial: Trial) -> contextlib.AbstractContextManager[Callable[[Chunk], object]]:
-        """Around one run; what it yields is called with every chunk once it is recorded."""
+        """A context around one run; the function it yields is called with every chunk after it is recorded."""
         return contextlib.nullcontext(lambda chunk: None)
 
     def should_stop(self) -> bool:
-        """Asked after every chunk; True ends a run as interrupted, to be resumed, and starts no other."""
+        """Called after every chunk; True interrupts the run, so that it can be resumed, and starts no other."""
         return False
 
     def note(self, line: str) -> None:
-        """A line on what went wrong and stopped nothing."""
+        """Called with one line about a problem that does not stop the run."""
 
     def failed(self, label: str, failure: RunFailed) -> None:
-        """An optimizer failed in the middle; its run is recorded as far as it came.
+        """Called if an optimizer fails during its run; the steps before the failure are recorded.
 
         Raises:
-            RunFailed: to go no further.
+            RunFailed: to stop here.
         """
         raise failure
 
 
 def run(experiment: Experiment, out: Path | str = "logs", watch: Watch | None = None) -> Run:
-    """Run an experiment of one optimizer, recorded under ``out`` as by ``amsgrad-exp run``.
+    """Run an experiment with one optimizer and record it under ``out``, as ``amsgrad-exp run`` does.
 
     Returns:
-        The run: ``run.trace`` has its logged points as arrays, ``run.result`` what it came to.
+        The run: ``run.trace`` has the logged points as arrays, ``run.result`` the result.
 
     Raises:
-        ConfigError: there are several optimizers, or the run cannot be.
-        RunFailed: the optimizer failed in the middle; what came before is recorded.
-        RunError, OSError: it could not be recorded.
+        ConfigError: there are several optimizers, or the experiment is invalid.
+        RunFailed: the optimizer failed during the run; the steps before the failure are recorded.
+        RunError, OSError: the run could not be recorded.
     """
     if len(experiment.optimizers) > 1:
-        raise ConfigError(f"run takes one optimizer, not {len(experiment.optimizers)}: take compare")
+        raise ConfigError(f"run takes one optimizer, not {len(experiment.optimizers)}: use compare")
     (recorded,) = compare(experiment, out, watch).values()
     return recorded
 
@@ -69,15 +69,15 @@ def compare(experiment: Experiment, out: Path | str = "logs", watch: Watch | Non
     """Run every optimizer of an experiment, as ``amsgrad-exp compare`` does.
 
     Returns:
-        The runs by label, in order, without those that failed or were not started.
+        The runs by label, in order, except those that failed or were not started.
 
     Raises:
-        As `run`.
+        As `run`, but any number of optimizers is allowed.
     """
     watch = watch or Watch()
     trials = experiment.trials()
     for trial in trials:
-        engines.build(trial)  # what cannot be built is refused before anything is run
+        engines.build(trial)  # reject an invalid optimizer before anything is run
     runs: dict[str, Run] = {}
     for label, trial in zip(labels(trials), trials, strict=True):
         if watch.should_stop():
@@ -92,15 +92,15 @@ def compare(experiment: Experiment, out: Path | str = "logs", watch: Watch | Non
 
 
 def bound(run: Run, on_steps: Callable[[int, int], object] = lambda done, total: None) -> Bounds:
-    """The bounds on a run's regret at its logged points, as ``--bound`` shows them.
+    """Upper bounds on a run's regret at its logged points, as ``--bound`` shows them.
 
     Args:
-        run: of an interrupted one, the bounds end with its last logged point.
-        on_steps: called as steps are simulated, which a bound takes all of, with how many are and how many there are.
+        run: the run; if it was interrupted, the bounds end with its last logged point.
+        on_steps: progress callback, called with the steps simulated and the total; every step is simulated.
 
     Raises:
-        NoBound: none is known; the message says why.
-        RunFailed: it is no finite number.
+        NoBound: no bound is known; the message says why.
+        RunFailed: the bound is not finite.
     """
     ended = run.summary.result is not None or not len(run.trace)
     return bounds_of(run.trial, run.trial.steps if ended else int(run.trace.step[-1]) + 1, on_steps)
@@ -120,17 +120,17 @@ def sweep(
     Args:
         plane: what to run, such as ``Sweep.of({"beta2": "0.9:0.999:50"}, optimizers=["adam"])`` or
             ``Gauntlet.of(optimizers=["adam"], steps=1e6)``.
-        out: a directory, made where it is missing.
-        executor: where blocks of cells are computed, such as `sweeps.workers.workers` makes of threads or of
-            a Dask cluster; without one, on threads, as many as there are cores.
-        on_cells, should_stop, on_note: as for `amsgrad_exp.sweeps.run.sweep`.
+        out: a directory, created if missing.
+        executor: computes blocks of cells; `sweeps.workers.workers` makes one from threads or a Dask cluster. The
+            default is one thread per core.
+        on_cells, should_stop, on_note: as in `amsgrad_exp.sweeps.run.sweep`.
 
     Returns:
         The sweep: ``swept.axes`` and ``swept.column("mean_x")`` are arrays.
 
     Raises:
         ConfigError: labml's configuration is wrong.
-        RunError, OSError: it could not be kept.
+        RunError, OSError: the sweep could not be stored.
     """
     with workers() if executor is None else contextlib.nullcontext(executor) as where:
         return sweeps.sweep(plane, Path(out), where, on_cells=on_cells, should_stop=should_stop, on_note=on_note)
@@ -149,21 +149,21 @@ def attack(
     """Search for a problem on which an optimizer goes to the worst point, as ``amsgrad-exp attack`` does.
 
     Args:
-        optimizer: a registered name, or an import path.
-        out: a directory, made where it is missing.
-        settings: lr, beta1, beta2 and eps that are to be others than its own defaults.
-        options: its own settings that are to be others, each as YAML writes it.
-        limits: how far to search; half a minute without.
-        jobs: how many threads; None for as many as there are cores.
-        watch: who looks on.
+        optimizer: a registered name or an import path.
+        out: a directory, created if missing.
+        settings: values of lr, beta1, beta2 and eps that differ from the optimizer's defaults.
+        options: values of its other settings that differ from their defaults, each written as in YAML.
+        limits: limits of the search; the default is 30 seconds.
+        jobs: the number of threads; None for one per core.
+        watch: progress callbacks.
 
     Returns:
-        What was found: ``attack.counterexample`` is a problem, confirmed by recorded runs, or None.
+        The outcome: ``attack.counterexample`` is a problem, confirmed by recorded runs, or None.
 
     Raises:
-        ConfigError: there is no such optimizer, it takes no such setting, or it cannot be attacked.
-        RunFailed: it raised, or x was finite on no problem.
-        RunError, OSError: what was found could not be kept.
+        ConfigError: there is no such optimizer or setting, or the optimizer cannot be attacked.
+        RunFailed: the optimizer raised an exception, or x was finite on no problem.
+        RunError, OSError: the outcome could not be stored.
     """
     attacked = target(optimizer, settings, options)
     with workers(jobs) as executor:

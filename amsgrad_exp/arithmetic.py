@@ -1,8 +1,8 @@
-"""What a rule may do to a number besides + − × ÷ and comparing: in a compiled loop, in Python, or on a torch tensor.
+"""Provides the functions that update rules use besides + − × ÷ and comparisons.
 
-One rule is then the compiled loop's, a test's oracle and, elementwise, a `torch.optim.Optimizer`. A literal in the
-arithmetic of an update, a loss or a slope would turn float32 into float64 in a compiled loop: `number` gives it the
-right dtype.
+They work in a compiled loop, in Python and on torch tensors, so one rule serves the compiled loop, the tests and,
+elementwise, a `torch.optim.Optimizer`. In a compiled loop a literal in the arithmetic of an update, a loss or a
+gradient would turn float32 into float64; `number` gives the literal the right dtype.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# log 2 in two numbers, the first short enough that its products with small integers are exact; and the coefficients of
-# the series of artanh(s)/s in s² and of exp, highest first.
+# log 2 as a sum of two numbers, the first short enough that its products with small integers are exact; then the
+# coefficients of the series of artanh(s)/s in s² and of exp, highest power first.
 LN2_HIGH, LN2_LOW = float.fromhex("0x1.62e42feep-1"), float.fromhex("0x1.a39ef35793c76p-33")
 ARTANH = tuple(1 / k for k in range(23, 0, -2))
 EXP = tuple(1 / math.factorial(k) for k in range(14, -1, -1))
@@ -25,13 +25,13 @@ SCALARS: list[Callable[..., Any]] = []
 
 
 def scalar(function: F) -> F:
-    """Let compiled loops call a function of a module, which may itself call others marked so."""
+    """Let compiled loops call a module's function, which may itself call other functions with this decorator."""
     SCALARS.append(function)
     return function
 
 
 def number(y: float, like: Any) -> Any:
-    """A literal in the dtype of another number."""
+    """A literal in the dtype of the number ``like``."""
     return type(like)(y) if isinstance(like, np.floating) else y
 
 
@@ -46,36 +46,36 @@ def sign(y: Any) -> Any:
 
 
 def maximum(y: Any, z: Any) -> Any:
-    """The larger of y and z, elementwise where y is a tensor."""
+    """The larger of y and z, elementwise if y is a tensor."""
     if hasattr(y, "clamp"):
         return y.clamp(min=z)
     return y if y > z else z
 
 
 def minimum(y: Any, z: Any) -> Any:
-    """The smaller of y and z, elementwise where y is a tensor."""
+    """The smaller of y and z, elementwise if y is a tensor."""
     if hasattr(y, "clamp"):
         return y.clamp(max=z)
     return y if y < z else z
 
 
 def where(condition: Any, y: Any, z: Any) -> Any:
-    """y where the condition holds, else z, elementwise where these are tensors."""
+    """y if the condition holds, else z, elementwise for tensors."""
     if hasattr(y, "where"):
         return y.where(condition, z)
     return y if condition else z
 
 
 def power(y: Any, p: Any) -> Any:
-    """y^p, elementwise where y is a tensor."""
+    """y^p, elementwise if y is a tensor."""
     return y.pow(p) if hasattr(y, "pow") else number(real_power(float(y), float(p)), y)
 
 
 @scalar
 def real_power(y: float, p: float) -> float:
-    """y^p in double precision, 0 ≤ y and y^p < 2^1000, to a few roundings, by +, −, × and ÷ alone.
+    """y^p in double precision for 0 ≤ y and y^p < 2^1000, with an error of a few roundings.
 
-    Unlike pow() of a mathematics library, the same bits everywhere.
+    It uses only +, −, × and ÷, so unlike a mathematics library's pow() it returns the same bits on every platform.
     """
     if not 0.0 < y < math.inf:
         return y

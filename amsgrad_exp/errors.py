@@ -1,4 +1,4 @@
-"""Every refusal that is one line to its reader, each with the command line's exit status."""
+"""Defines the errors that the user sees as one line, with the exit status of each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 
 class Refusal(Exception):
-    """Something that was asked for was not done; the message is one line that says why.
+    """A request was not carried out; the message is one line that says why.
 
     Attributes:
         status: the exit status of the command line.
@@ -16,7 +16,7 @@ class Refusal(Exception):
 
 
 class ConfigError(Refusal, ValueError):
-    """An experiment that cannot be; the message names the field and the value."""
+    """An invalid experiment; the message names the field and the value."""
 
     status = 2
 
@@ -38,22 +38,22 @@ class RunError(Refusal, RuntimeError):
 
 
 class NoSuchRun(RunError):
-    """What was named is no run, or none that can be read here."""
+    """There is no such run, or this version cannot read it."""
 
     status = 2
 
 
 class Damaged(RunError):
-    """A file of a run does not hold what was written."""
+    """A recorded file is not what was written."""
 
 
 class NotAsExpected(Refusal):
-    """An optimizer settled elsewhere than ``--expect`` says."""
+    """An optimizer did not settle where ``--expect`` says."""
 
     status = 3
 
 
 class NotVerified(Refusal):
-    """What is recorded is not what comes out."""
+    """A record differs from the same computation done again."""
 
     status = 4

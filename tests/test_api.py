@@ -39,7 +39,7 @@ def test_run_is_the_commands_run(command_line: Any, tmp_path: Path) -> None:
 
 
 def test_run_takes_one_optimizer(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="one optimizer, not 2: take compare"):
+    with pytest.raises(ConfigError, match="one optimizer, not 2: use compare"):
         amsgrad_exp.run(resolve({"steps": 10}), tmp_path)
     assert list(tmp_path.iterdir()) == []
 

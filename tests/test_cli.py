@@ -73,7 +73,7 @@ WRONG = [
     (["plot", "last", "--figure", "."], "--figure takes a file's name"),
     (["show", "x" * 5000], "no run under logs"),
     (["compare", "--expect", "adam=left"], "--expect takes LABEL=optimum, worst, between or away"),
-    (["compare", "--expect", "sgd=worst"], "'sgd' is not compared"),
+    (["compare", "--expect", "sgd=worst"], "'sgd' is not in this comparison"),
     (["compare", "--optimizer", "adam", "--optimizer", "adam"], "listed twice"),
     (["fly"], "No such command 'fly'"),
     (["list", "planets"], "planets"),

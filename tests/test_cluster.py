@@ -165,7 +165,7 @@ def test_an_interrupted_sweep_does_not_wait_for_the_cluster(shared: Cluster, swe
     directory = wait_for_rows(tmp_path / "sweeps", process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=20)
-    assert (process.returncode, stderr) == (130, f"interrupted: go on with amsgrad-exp resume {directory}\n")
+    assert (process.returncode, stderr) == (130, f"interrupted: continue with amsgrad-exp resume {directory}\n")
     assert len(rows(directory)) % 32 == 0
 
 

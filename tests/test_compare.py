@@ -18,7 +18,7 @@ from tests.recorded import RUN_KEYS
 def test_an_expectation_that_is_not_met(in_process: CommandLine) -> None:
     done = in_process("compare", "--steps", "1e6", "--no-figure", "--expect", "adam=optimum")
     assert done.returncode == 3
-    assert done.stderr == "amsgrad-exp: adam: expected optimum, came to worst\n"
+    assert done.stderr == "amsgrad-exp: adam: expected optimum, got worst\n"
 
 
 TWICE = """
@@ -67,7 +67,7 @@ def test_expectations_are_of_labels_or_of_names_that_stand_once(in_process: Comm
     refused = in_process(*compare, "--expect", "adam=worst")
     assert refused.returncode == 2
     assert refused.stderr == (
-        "amsgrad-exp: Invalid value: --expect adam: 'adam' is compared 3 times: take 'adam, α = 0.01, β2 = 0.99' or "
+        "amsgrad-exp: Invalid value: --expect adam: 'adam' is compared 3 times: use 'adam, α = 0.01, β2 = 0.99' or "
         "'adam, α = 0.01, β2 = 0.999' or 'short memory'\n"
     )
     twice = in_process(*compare, "--expect", "amsgrad=worst", "--expect", "amsgrad, α = 0.5, β2 = 0.99=worst")
@@ -77,7 +77,7 @@ def test_expectations_are_of_labels_or_of_names_that_stand_once(in_process: Comm
     labels = ["amsgrad", "short memory", "adam, α = 0.01, β2 = 0.99"]
     done = in_process(*compare, *(word for label in labels for word in ("--expect", f"{label}=away")))
     assert done.returncode == 3
-    assert sorted(line.split(": expected away, came to ")[0] for line in done.stderr.splitlines()) == [
+    assert sorted(line.split(": expected away, got ")[0] for line in done.stderr.splitlines()) == [
         "amsgrad-exp: adam, α = 0.01, β2 = 0.99",
         "amsgrad-exp: amsgrad, α = 0.5, β2 = 0.99",
         "amsgrad-exp: short memory",

@@ -49,7 +49,7 @@ def test_an_interruption_says_how_to_go_on(number: int, status: int, subcommand:
     assert process.returncode == status
     assert stdout == ""
     *others, last = stderr.splitlines()
-    assert last == f"interrupted: go on with amsgrad-exp resume {directory}"
+    assert last == f"interrupted: continue with amsgrad-exp resume {directory}"
     assert others == ([] if subcommand == "run" else ["not started: amsgrad"])
     assert json.loads((directory / "summary.json").read_text())["status"] == "interrupted"
     assert (directory / "checkpoint").exists()

@@ -216,7 +216,7 @@ def test_a_comparison_names_what_failed_on_its_page(in_process: CommandLine, tmp
     done = in_process(*asked, "--quiet")
     assert done.returncode == 1
     (compared,) = tmp_path.glob("logs/*/compare-*.html")
-    assert f"{failing} is not here, it failed: " in Written(compared.read_text()).text
+    assert f"{failing} is missing because it failed: " in Written(compared.read_text()).text
 
 
 def test_a_table_has_the_points_nearest_to_powers_of_ten(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_interrupted_at_once(tmp_path: Path) -> None:
     directory = wait_for_results(tmp_path)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=20)
-    assert (process.returncode, stderr) == (130, f"interrupted: go on with amsgrad-exp resume {directory}\n")
+    assert (process.returncode, stderr) == (130, f"interrupted: continue with amsgrad-exp resume {directory}\n")
 
 
 def test_threads_hand_on_what_is_raised_and_drop_what_has_not_begun() -> None:
@@ -122,4 +122,4 @@ def test_an_interruption_while_torch_computes_aborts_nothing(arguments: list[str
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     directory = wait_for_results(tmp_path)
-    assert (process.returncode, stderr) == (130, f"interrupted: go on with amsgrad-exp resume {directory}\n")
+    assert (process.returncode, stderr) == (130, f"interrupted: continue with amsgrad-exp resume {directory}\n")

@@ -1,16 +1,16 @@
-"""The command line: parse, call, print. Importing it imports nothing else, so that Ctrl-C is minded from early on."""
+"""The command line; importing this package imports nothing heavy, so that Ctrl-C works from start-up."""
 
 import os
 import sys
 
 
 def main() -> None:
-    """Run the command line and end the process with its status.
+    """Run the command line and end the process with its exit status.
 
-    Ctrl-C ends the process at once, with status 130, until a command minds it: an exception would be raised in the
-    middle of somebody's import, where it may be printed, or turned into another.
+    Until a command handles Ctrl-C itself, it ends the process at once, with status 130. A KeyboardInterrupt could be
+    raised inside an import, which may print it or turn it into another exception.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # work is shared out by --jobs; torch's own threads get in its way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # --jobs distributes the work; torch's own threads would interfere
     try:
         import signal
 

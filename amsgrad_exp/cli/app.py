@@ -1,4 +1,4 @@
-"""The commands, and what becomes of their errors."""
+"""Registers the commands and turns their errors into exit statuses."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from amsgrad_exp.cli import attack, gauntlets, records, report, runs, sweeps
 from amsgrad_exp.errors import Refusal
 
 app = typer.Typer(
-    help="Does an optimizer converge where it provably should? The experiment of Reddi, Kale and Kumar (2018).",
-    epilog="Exit status: 0 done, 1 failed, 2 wrong input, 3 not as expected, 4 not verified, 130 or 143 interrupted.",
+    help="Test whether optimizers converge where they provably should, on the problems of Reddi, Kale and Kumar (2018) "
+    "and others.",
+    epilog="Exit status: 0 success, 1 failure, 2 invalid input, 3 --expect not met, 4 verify found a difference, "
+    "130 or 143 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -53,14 +55,14 @@ def _root(
 
 
 def run() -> int:
-    """Run the command line; every error is one line on stderr and a documented exit status, which is returned."""
+    """Run the command line and return its exit status; every error is printed as one line on stderr."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # it was closed before the process began
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for as long as the process runs
+        if getattr(sys, name) is None:  # it was closed before the process started
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open until the process ends
         getattr(sys, name).reconfigure(errors="replace")
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a home directory that cannot be written
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns if the home directory is not writable
     with contextlib.suppress(OSError):
-        sys.path.append(str(Path.cwd()))  # where a user's own optimizer may be
+        sys.path.append(str(Path.cwd()))  # for the user's own optimizers
     try:
         status: int = app(standalone_mode=False)
     except typer.TyperException as error:

@@ -1,4 +1,4 @@
-"""attack."""
+"""The attack command."""
 
 from __future__ import annotations
 
@@ -29,29 +29,30 @@ def _survives(expect: str | None) -> str | None:
 @with_experiment_options("lr", "beta1", "beta2", "eps", "option", "shape")
 def attack(
     experiment: dict[str, Any],
-    optimizer: Annotated[str, typer.Option(help="A name, see 'list optimizers', or an import path.")],
+    optimizer: Annotated[str, typer.Option(help="Name, see 'list optimizers', or import path.")],
     seconds: Annotated[
-        float, number_option("How long to search and to shrink; confirming takes its own time.", 0.1)
+        float, number_option("Time limit in seconds for search and shrinking; confirming takes extra time.", 0.1)
     ] = 30.0,
     problems: Annotated[
-        int | None, number_option("At most so many problems: the same ones every time.", 1, whole=True)
+        int | None, number_option("Try at most N problems, always the same ones.", 1, whole=True)
     ] = None,
-    max_period: Annotated[int, number_option("Longest period of a problem.", 2, 100_000, whole=True)] = 4096,
+    max_period: Annotated[int, number_option("Largest period of a problem.", 2, 100_000, whole=True)] = 4096,
     seed: Annotated[int, number_option("Seed of the random problems.", 0, whole=True)] = 0,
-    jobs: Annotated[int | None, number_option("Threads; all cores by default.", 1, 1024, whole=True)] = None,
+    jobs: Annotated[int | None, number_option("Number of threads. Default: one per core.", 1, 1024, whole=True)] = None,
     expect: Annotated[
         str | None,
-        typer.Option(
-            metavar=SURVIVES, callback=_survives, help="Exit with 3 where there is a confirmed counterexample."
-        ),
+        typer.Option(metavar=SURVIVES, callback=_survives, help="Exit with status 3 if a counterexample is confirmed."),
     ] = None,
     no_figure: NoFigure = False,
     page: Report = False,
-    out: Annotated[Path, typer.Option("--out", help="Where attacks are kept.")] = ATTACKS,
+    out: Annotated[Path, typer.Option("--out", help="Directory for attacks.")] = ATTACKS,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Search for a problem on which an optimizer goes to the worst point, at its own defaults or as set here."""
+    """Search for a problem on which an optimizer goes to the worst point.
+
+    Settings that are not given have the optimizer's own defaults.
+    """
     from amsgrad_exp import api
     from amsgrad_exp.attack.search import Limits
     from amsgrad_exp.output import attacks, console
@@ -73,16 +74,16 @@ def attack(
         for path in pages:
             console.out.print("report", path, soft_wrap=True)
     if interruption.signal:
-        console.note(f"interrupted: what was found is in {result.directory}")
+        console.note(f"interrupted: the results so far are in {result.directory}")
         raise typer.Exit(128 + interruption.signal)
     if expect and not result.settled:
-        raise Refusal(f"{optimizer}: nothing is known of any problem after {seconds:g} s, give it more --seconds")
+        raise Refusal(f"{optimizer}: no result on any problem after {seconds:g} s: increase --seconds")
     if expect and result.failed and result.counterexample:
-        raise NotAsExpected(f"{optimizer}: expected to survive, and fails on {result.counterexample.words}")
+        raise NotAsExpected(f"{optimizer}: expected to survive, but fails on {result.counterexample.words}")
 
 
 def _figure(result: Attack) -> list[Path]:
-    """Draw the counterexample, where there is one."""
+    """Draw the counterexample, if there is one."""
     if result.counterexample is None or result.counterexample.run("constant") is None:
         return []
     from amsgrad_exp.output.figures import counterexample

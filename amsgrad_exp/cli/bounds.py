@@ -1,4 +1,4 @@
-"""--bound: a bound on the regret beside it."""
+"""The --bound option: computes regret bounds for runs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
 
 Bound = Annotated[
-    bool, typer.Option("--bound", help="Show a bound on the regret beside it, and how each of its terms grows.")
+    bool, typer.Option("--bound", help="Also show an upper bound on the regret and the growth of its terms.")
 ]
 
 
 def bounds_of(runs: Mapping[str, Run], interruption: Interruption, *, quiet: bool) -> dict[str, Bounds]:
-    """The bounds of each run of which one is known, by its label; why none is, or a theorem does not apply, is said.
+    """The bounds of the runs by label; prints why a run has no bound or a theorem does not apply to it.
 
     Raises:
-        NoBound: of none of them one is known.
-        RunFailed: one is no finite number.
+        NoBound: no run has a bound.
+        RunFailed: a bound is not finite.
         typer.Exit: the user asked to stop.
     """
     from amsgrad_exp import api
@@ -52,10 +52,10 @@ def bounds_of(runs: Mapping[str, Run], interruption: Interruption, *, quiet: boo
 
 
 def refuse_unbounded(trials: Mapping[str, Trial]) -> dict[str, NoBound]:
-    """Why no bound is known of some trials, by their labels.
+    """The reasons why trials have no bound, by label.
 
     Raises:
-        NoBound: of none of them one is known.
+        NoBound: no trial has a bound.
     """
     from amsgrad_exp.bounds import refuse
 

@@ -1,4 +1,4 @@
-"""gauntlet."""
+"""The gauntlet command."""
 
 from __future__ import annotations
 
@@ -26,23 +26,24 @@ if TYPE_CHECKING:
 def gauntlet(
     optimizer: Annotated[
         list[str] | None,
-        typer.Option(help="A name, with options as amsgrad:dialect=paper, or an import path; repeatable. Else all."),
+        typer.Option(help="Name, as amsgrad or amsgrad:dialect=paper, or import path; repeatable. Default: all."),
     ] = None,
-    problem: Annotated[list[str] | None, typer.Option(help="A problem; repeatable. Else all.")] = None,
-    schedule: Annotated[list[str] | None, typer.Option(help="constant or inv-sqrt; both by default.")] = None,
+    problem: Annotated[list[str] | None, typer.Option(help="Problem; repeatable. Default: all.")] = None,
+    schedule: Annotated[list[str] | None, typer.Option(help="constant or inv-sqrt; repeatable. Default: both.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option(help="stated (with the problem) or defaults (of the optimizer). Else both.")
+        list[str] | None, typer.Option(help="stated (with the problem) or defaults (of the optimizer). Default: both.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="A gauntlet in YAML; options override it.")] = None,
-    steps: Annotated[str | None, typer.Option(metavar="N", help="Steps of each cell: 10_000_000 or 1e7.")] = None,
-    seeds: Annotated[str | None, typer.Option(metavar="N", help="Seeds of each random problem's cell.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Gauntlet in YAML; options override it.")] = None,
+    steps: Annotated[str | None, typer.Option(metavar="N", help="Steps per cell, such as 10_000_000 or 1e7.")] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="N", help="Seeds per cell of a random problem.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, compiled or torch.")] = None,
     expect: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=PROBLEM:WHERE",
-            help=f"Exit with 3 unless all cells of that optimizer and problem settle at {', '.join(Verdict)}.",
+            help="Exit with status 3 unless all cells of this optimizer and problem settle there; "
+            f"WHERE is {', '.join(Verdict)}. Repeatable.",
         ),
     ] = None,
     jobs: Jobs = None,
@@ -54,7 +55,7 @@ def gauntlet(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run optimizers over all problems, and show where each one converges beside what was claimed."""
+    """Run optimizers on all problems and show where each converges, next to what its paper claims."""
     from amsgrad_exp import api
     from amsgrad_exp.output import console
     from amsgrad_exp.spec.gauntlet import load_gauntlet
@@ -91,21 +92,23 @@ def _expectations(assignments: Sequence[str], loaded: Gauntlet) -> dict[tuple[st
         problem, _, where = what.partition(":")
         if where not in list(Verdict) or not name:
             raise typer.BadParameter(
-                f"--expect takes NAME=PROBLEM:WHERE, where it is {', '.join(Verdict)}, not {assignment!r}"
+                f"--expect takes NAME=PROBLEM:WHERE with WHERE one of {', '.join(Verdict)}, not {assignment!r}"
             )
         for kind, said, known in (("optimizer", name, loaded.optimizers), ("problem", problem, loaded.problems)):
             if said not in known:
-                raise typer.BadParameter(f"--expect {assignment}: {kind} {said!r} is not run, {nearest(said, known)}")
+                raise typer.BadParameter(
+                    f"--expect {assignment}: no {kind} {said!r} in this gauntlet, {nearest(said, known)}"
+                )
         if expected.setdefault((name, problem), where) != where:
             raise typer.BadParameter(f"--expect {name}={problem} is given twice")
     return expected
 
 
 def _unmet(expected: dict[tuple[str, str], str], matrix: Matrix) -> list[str]:
-    """A line for each cell that did not settle where it was expected to."""
+    """A line for each cell that did not settle where expected."""
     return [
         f"{optimizer} on {problem}, {schedule}, {settings}: expected {where}, "
-        + (f"failed because {cell.row['failure']}" if cell.row["failure"] else f"came to {cell.row['iterate']}")
+        + (f"but it failed: {cell.row['failure']}" if cell.row["failure"] else f"got {cell.row['iterate']}")
         for (optimizer, problem, schedule, settings), cell in matrix.cells.items()
         if (where := expected.get((optimizer, problem))) and cell.row["iterate"] != where
     ]

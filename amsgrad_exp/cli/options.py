@@ -1,4 +1,4 @@
-"""Options that commands share."""
+"""Defines the options that several commands share."""
 
 from __future__ import annotations
 
@@ -45,48 +45,49 @@ def number_option(help_text: str, low: float = -math.inf, high: float = math.inf
     return typer.Option(help=help_text, parser=read, metavar="N" if whole else "NUMBER")
 
 
-Out = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
-OutOfKind = Annotated[Path | None, typer.Option("--out", help="Where runs, or sweeps, are kept: logs, or sweeps.")]
+Out = Annotated[Path, typer.Option("--out", help="Directory for the records.")]
+OutOfKind = Annotated[Path | None, typer.Option("--out", help="Directory of the records. Default: logs or sweeps.")]
 Reference = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's directory, its id or the beginning of it, or 'last' run.")
+    str, typer.Argument(metavar="RUN", help="A run's directory, its id or the beginning of the id, or 'last'.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Jobs = Annotated[int | None, number_option("Threads of a sweep; all cores by default.", 1, 1024, whole=True)]
+Jobs = Annotated[int | None, number_option("Number of threads. Default: one per core.", 1, 1024, whole=True)]
 Dask = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Compute a sweep on this Dask scheduler.")]
 Export = Annotated[
-    str | None, typer.Option(metavar="csv", callback=_csv, help="Write a sweep's rows as results.csv, too.")
+    str | None, typer.Option(metavar="csv", callback=_csv, help="Also write a sweep's rows to results.csv.")
 ]
 NoFigure = Annotated[bool, typer.Option("--no-figure", help="Write no figure.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 
 
 def experiment_options(
     config: Annotated[Path | None, typer.Option(help="Experiment in YAML; options override it.")] = None,
     problem: Annotated[str | None, typer.Option(help="Problem, see 'list problems'.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Constant of the problem.")
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Constant of the problem; repeatable.")
     ] = None,
-    steps: Annotated[str | None, typer.Option(metavar="N", help="Steps: 10_000_000 or 1e7.")] = None,
+    steps: Annotated[str | None, typer.Option(metavar="N", help="Number of steps, such as 10_000_000 or 1e7.")] = None,
     lr: Annotated[float | None, number_option("Step size α.")] = None,
     beta1: Annotated[float | None, number_option("Decay rate of the first moment.")] = None,
     beta2: Annotated[float | None, number_option("Decay rate of the second moment.")] = None,
-    eps: Annotated[float | None, number_option("Added to the root of the second moment.")] = None,
+    eps: Annotated[float | None, number_option("ε, added to the root of the second moment.")] = None,
     option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An optimizer's own setting, such as n of adashift.")
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An optimizer's own setting, such as n=10; repeatable."),
     ] = None,
     shape: Annotated[
         str | None,
-        typer.Option(metavar="1|1x1", help="Shape of an imported optimizer's parameter; found by trial."),
+        typer.Option(metavar="1|1x1", help="Shape of an imported optimizer's parameter. Default: whichever works."),
     ] = None,
     schedule: Annotated[str | None, typer.Option(help="Step-size schedule, see 'list schedules'.")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, compiled or torch.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     log_every: Annotated[str | None, typer.Option(metavar="N", help="Log a point every N steps.")] = None,
     seed: Annotated[str | None, typer.Option(metavar="N", help="Seed of a random problem.")] = None,
-    seeds: Annotated[str | None, typer.Option(metavar="N", help="Mean over so many seeds of a random problem.")] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="N", help="Average over N seeds of a random problem.")] = None,
     no_fast_forward: Annotated[bool, typer.Option("--no-fast-forward", help="Simulate every step.")] = False,
 ) -> dict[str, Any]:
-    """The options that `run` and `compare` share, as arguments of `load_experiment`."""
+    """Turn the options that `run`, `compare` and `sweep` share into arguments of `load_experiment`."""
     settings = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps, "shape": shape}
     return {
         "path": config,
@@ -106,9 +107,10 @@ def experiment_options(
 
 
 def with_experiment_options(*only: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A decorator that adds the shared options, or only these, to a command.
+    """A decorator that adds the shared options, or only the named ones, to a command.
 
-    The command gets what they come to as its first argument, and Typer its other parameters followed by theirs.
+    The command receives the result of `experiment_options` as its first argument. Typer sees the command's other
+    parameters, followed by the shared ones.
     """
     known = inspect.signature(experiment_options, eval_str=True).parameters
     shared = [known[name] for name in only or known]

@@ -1,4 +1,4 @@
-"""resume, verify, show, plot and list: what is done with recorded runs."""
+"""The commands for recorded runs: resume, verify, show, plot and list."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def resume(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with an interrupted run or sweep, to the same result as if it had never been interrupted."""
+    """Resume an interrupted run or sweep; the result is the same as without the interruption."""
     from amsgrad_exp.output import console, progress
     from amsgrad_exp.records import recorder
     from amsgrad_exp.records import run as runs
@@ -35,7 +35,7 @@ def resume(
 
     if directory := sweeps.directory_of(reference, out):
         if as_json:
-            raise typer.BadParameter("--json is for runs, and this is a sweep: take --export csv")
+            raise typer.BadParameter("--json is for runs, and this is a sweep: use --export csv")
         sweeps.resume(directory, jobs, dask, export, quiet=quiet)
         return
     if jobs or dask or export:
@@ -53,14 +53,16 @@ def resume(
 
 def verify(
     reference: Reference,
-    engine: Annotated[str | None, typer.Option(help="Run it again on this engine: compiled or torch.")] = None,
-    every_cell: Annotated[bool, typer.Option("--all", help="Compute every cell of a sweep, not some.")] = False,
+    engine: Annotated[str | None, typer.Option(help="Engine for the new run: compiled or torch.")] = None,
+    every_cell: Annotated[
+        bool, typer.Option("--all", help="Compute all cells of a sweep again, not a sample.")
+    ] = False,
     out: OutOfKind = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run a recorded experiment again and compare every logged point; exit with 4 where they differ.
+    """Run a recorded experiment again and compare every logged point; exit with status 4 if one differs.
 
-    Of a sweep, check every row and compute some of the cells again.
+    For a sweep, check every row and compute a sample of the cells again.
     """
     from amsgrad_exp.errors import Damaged
     from amsgrad_exp.output import console, progress
@@ -97,7 +99,7 @@ def verify(
 
 
 def show(reference: Reference, out: Out = Path("logs")) -> None:
-    """Show one run: its settings, its result and its average regret as a plot in the terminal."""
+    """Show the settings and the result of a run, and plot its average regret in the terminal."""
     from amsgrad_exp.output import console
     from amsgrad_exp.records import run as runs
 
@@ -112,11 +114,11 @@ def show(reference: Reference, out: Out = Path("logs")) -> None:
 
 def plot(
     references: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, as for show.")],
-    figure: Annotated[Path, typer.Option(help="Where the figure goes, as PNG and SVG.")] = Path("figure"),
+    figure: Annotated[Path, typer.Option(help="The figure's path, without suffix.")] = Path("figure"),
     bound: Bound = False,
     out: Out = Path("logs"),
 ) -> None:
-    """Draw recorded runs as one figure, PNG and SVG."""
+    """Draw recorded runs in one figure, as PNG and SVG."""
     from amsgrad_exp.errors import ConfigError
     from amsgrad_exp.output import console
     from amsgrad_exp.output.bounds import bounds_table
@@ -130,11 +132,11 @@ def plot(
     drawn = list({run.directory: run for run in (runs.find_run(reference, out) for reference in references)}.values())
     problems = [run.trial.problem for run in drawn]
     if len({(problem.optimum, problem.interval) for problem in problems}) > 1:
-        raise ConfigError("these runs are of problems with different optima or intervals: draw them apart")
+        raise ConfigError("these runs have problems with different optima or intervals: draw them separately")
     try:
         names = labels([run.trial for run in drawn], [run.run_id[:8] for run in drawn])
     except ValueError as error:
-        raise ConfigError(f"these runs cannot be told apart: {error}") from error
+        raise ConfigError(f"these runs cannot be distinguished: {error}") from error
     traces = {name: run.trace for name, run in zip(names, drawn, strict=True)}
     for label, trace in traces.items():
         if not len(trace):
@@ -155,7 +157,7 @@ def list_(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=", ".join(KINDS), autocompletion=lambda: KINDS)],
     out: OutOfKind = None,
 ) -> None:
-    """List problems, optimizers, schedules, or the runs or sweeps that are there."""
+    """List the available problems, optimizers or schedules, or the recorded runs or sweeps."""
     from amsgrad_exp.output import console
     from amsgrad_exp.output.catalogue import choices
     from amsgrad_exp.records import run as runs

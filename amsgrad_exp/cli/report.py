@@ -1,4 +1,4 @@
-"""report, and the pages that other commands write beside their results."""
+"""The report command, and the pages that other commands write next to their results."""
 
 from __future__ import annotations
 
@@ -25,15 +25,13 @@ if TYPE_CHECKING:
 def report(
     references: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN... | SWEEP | ATTACK | last", help="A directory, an id or its beginning."),
+        typer.Argument(metavar="RUN... | SWEEP | ATTACK | last", help="A directory, an id or the beginning of an id."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Where the page goes: a file, or a directory.")] = Path(
-        "report.html"
-    ),
+    out: Annotated[Path, typer.Option("--out", help="The page's path: a file or a directory.")] = Path("report.html"),
     bound: Bound = False,
-    open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Write runs, a sweep, a gauntlet or an attack as one HTML file to share; what was recorded last by default."""
+    """Write one HTML page about runs, a sweep, a gauntlet or an attack; by default about the newest record."""
     from amsgrad_exp.output import console
     from amsgrad_exp.report.page import require, write
 
@@ -54,10 +52,10 @@ def report(
 
 
 def _place(out: Path) -> Path:
-    """The file that a page goes to.
+    """The file to which a page is written.
 
     Raises:
-        ConfigError: none can be written there.
+        ConfigError: no file can be written there.
     """
     path = out / "report.html" if out.is_dir() else out
     if not path.parent.is_dir():
@@ -68,20 +66,20 @@ def _place(out: Path) -> Path:
 
 
 def page_of_runs(runs: Mapping[str, Run], bounds: Mapping[str, Bounds], failures: Mapping[str, RunFailed]) -> Path:
-    """Write the page of a comparison beside its figure, all by label; return where."""
+    """Write the page of a comparison next to its figure and return its path; the arguments are by label."""
     from amsgrad_exp.report import runs as builder
     from amsgrad_exp.report.page import write
 
     first = next(iter(runs.values()))
     path = first.directory.with_name(f"compare-{first.run_id}.html")
     known = {runs[label].run_id: those for label, those in bounds.items()}
-    missing = [f"{label} is not here, it failed: {failure}" for label, failure in failures.items()]
+    missing = [f"{label} is missing because it failed: {failure}" for label, failure in failures.items()]
     write(builder.page(list(runs.values()), known, missing), path)
     return path
 
 
 def page_of_cells(directory: Path) -> Path:
-    """Write the page of a sweep or a gauntlet into its directory; return where."""
+    """Write the page of a sweep or a gauntlet into its directory and return its path."""
     from amsgrad_exp.report import find
     from amsgrad_exp.report.page import write
 
@@ -91,7 +89,7 @@ def page_of_cells(directory: Path) -> Path:
 
 
 def page_of_attack(directory: Path) -> Path:
-    """Write the page of an attack into its directory; return where."""
+    """Write the page of an attack into its directory and return its path."""
     from amsgrad_exp.report import attacks
     from amsgrad_exp.report.page import write
 
@@ -101,7 +99,7 @@ def page_of_attack(directory: Path) -> Path:
 
 
 def require(value: bool) -> bool:
-    """Refuse ``--report`` before anything is computed where no page could be written."""
+    """Reject ``--report`` before anything is computed if the packages for pages are missing."""
     if value:
         from amsgrad_exp.report import page
 
@@ -109,6 +107,4 @@ def require(value: bool) -> bool:
     return value
 
 
-Report = Annotated[
-    bool, typer.Option("--report", callback=require, help="Write a page of the results, one HTML file, too.")
-]
+Report = Annotated[bool, typer.Option("--report", callback=require, help="Also write an HTML page of the results.")]

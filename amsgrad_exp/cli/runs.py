@@ -1,4 +1,4 @@
-"""run and compare."""
+"""The run and compare commands."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 @with_experiment_options()
 def run(
     experiment: dict[str, Any],
-    optimizer: Annotated[str | None, typer.Option(help="A name, see 'list optimizers', or an import path.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="Name, see 'list optimizers', or import path.")] = None,
     bound: Bound = False,
     out: Out = Path("logs"),
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run one optimizer on one problem and say whether it converges."""
+    """Run one optimizer on one problem and report whether it converges."""
     from amsgrad_exp import api
     from amsgrad_exp.cli.watch import Onlooker
     from amsgrad_exp.spec.read import load_experiment
@@ -45,7 +45,7 @@ def run(
         loaded = load_experiment(**experiment, optimizers=[] if optimizer is None else [optimizer])
     names = [settings.label or settings.name for settings in loaded.optimizers]
     if len(names) > 1:
-        how = "pick one with --optimizer" if len(set(names)) == len(names) else "label them to pick one"
+        how = "pick one with --optimizer" if len(set(names)) == len(names) else "give them labels to pick one"
         raise ConfigError(f"{experiment['path']} lists {', '.join(names)}: {how}, or use compare")
     if bound:
         refuse_unbounded(dict(zip(names, loaded.trials(), strict=True)))
@@ -62,13 +62,14 @@ def run(
 def compare(
     experiment: dict[str, Any],
     optimizer: Annotated[
-        list[str] | None, typer.Option(help="A name, see 'list optimizers', or an import path; repeatable.")
+        list[str] | None, typer.Option(help="Name, see 'list optimizers', or import path; repeatable.")
     ] = None,
     expect: Annotated[
         list[str] | None,
         typer.Option(
             metavar="LABEL=WHERE",
-            help=f"Exit with 3 unless that optimizer, by its label or its name, settles at {', '.join(Verdict)}.",
+            help="Exit with status 3 unless the optimizer with this label or name settles there; "
+            f"WHERE is {', '.join(Verdict)}. Repeatable.",
         ),
     ] = None,
     bound: Bound = False,
@@ -78,7 +79,7 @@ def compare(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run several optimizers on one problem, side by side; Adam and AMSGrad by default."""
+    """Run several optimizers on one problem and compare them; by default Adam and AMSGrad."""
     from amsgrad_exp import api
     from amsgrad_exp.cli.watch import Onlooker
     from amsgrad_exp.output import console
@@ -128,25 +129,25 @@ def _expectations(assignments: Sequence[str], trials: Mapping[str, Trial]) -> di
 
 
 def _labelled(name: str, trials: Mapping[str, Trial]) -> str:
-    """The label, of a comparison's, that is this one or is of the only optimizer of this name."""
+    """The label that equals ``name``, or that of the only optimizer with this name."""
     from amsgrad_exp.spec.explain import nearest
 
     if name in trials:
         return name
     matching = [label for label, trial in trials.items() if trial.optimizer.name == name]
     if not matching:
-        raise typer.BadParameter(f"--expect {name}: {name!r} is not compared, {nearest(name, trials)}")
+        raise typer.BadParameter(f"--expect {name}: {name!r} is not in this comparison, {nearest(name, trials)}")
     if len(matching) > 1:
         choices = " or ".join(map(repr, matching))
-        raise typer.BadParameter(f"--expect {name}: {name!r} is compared {len(matching)} times: take {choices}")
+        raise typer.BadParameter(f"--expect {name}: {name!r} is compared {len(matching)} times: use {choices}")
     return matching[0]
 
 
 def _unmet(expected: Mapping[str, str], runs: Mapping[str, Run]) -> list[str]:
-    """A line for each label that did not settle where it was expected to."""
+    """A line for each label that did not settle where expected."""
     results = {label: run.summary.result for label, run in runs.items() if label in expected}
     return [
-        f"{label}: expected {expected[label]}, came to {result.iterate}"
+        f"{label}: expected {expected[label]}, got {result.iterate}"
         for label, result in results.items()
         if result is not None and result.iterate != expected[label]
     ]
@@ -159,7 +160,7 @@ def _completed(runs: Mapping[str, Run]) -> dict[str, Run]:
 def _draw(
     command: str, runs: Mapping[str, Run], problem: Problem, bounds: Mapping[str, Bounds], *, quiet: bool
 ) -> None:
-    """Draw the runs beside the directory of the first, and say where."""
+    """Draw the runs next to the directory of the first, and print the files' paths."""
     from amsgrad_exp.output import console
     from amsgrad_exp.output.figures import regret_and_bounds, regret_and_iterate
 
@@ -179,7 +180,7 @@ def report(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Say what came out; exit where a run was interrupted."""
+    """Print the results; exit if a run was interrupted."""
     from amsgrad_exp.output import console
 
     interrupted = [run.directory for run in runs.values() if run.summary.status == "interrupted"]
@@ -198,12 +199,12 @@ def report(
 
             bounds_table(bounds)
     for directory in interrupted:
-        console.note(f"interrupted: go on with amsgrad-exp resume {shlex.quote(str(directory))}")
+        console.note(f"interrupted: continue with amsgrad-exp resume {shlex.quote(str(directory))}")
     if interruption.signal:
         raise typer.Exit(128 + interruption.signal)
 
 
 def _described(label: str, run: Run, bounds: Bounds | None) -> dict[str, Any]:
-    """A run's document, with its label where that says more than the optimizer's name, and its bounds."""
+    """A run's JSON document with its bounds, and with its label if that differs from the optimizer's name."""
     labelled = {} if label == run.summary.optimizer else {"label": label}
     return labelled | run.document() | ({"bound": bounds.document()} if bounds else {})

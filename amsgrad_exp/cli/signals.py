@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, and what somebody's optimizer prints."""
+"""Handles Ctrl-C and SIGTERM, and redirects what a user's optimizer prints."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from types import FrameType
 
 
 def optimizers_print_to_stderr() -> contextlib.AbstractContextManager[object]:
-    """Keep what somebody's optimizer prints out of our own output."""
+    """Redirect what a user's optimizer prints, so that it does not mix with the command's own output."""
     return contextlib.redirect_stdout(sys.stderr)
 
 
 class Interruption:
-    """Whether, and by which signal, the user asked to stop."""
+    """The signal by which the user asked to stop, or 0."""
 
     signal: int = 0
 

@@ -1,4 +1,4 @@
-"""sweep and boundary."""
+"""The sweep and boundary commands, and what resume, verify and list do with sweeps."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def sweep(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUES",
-            help="An axis: a setting, option or constant, as start:stop:count, log:…, log1m:… or a list; repeatable.",
+            help="Setting, option or constant and its values: start:stop:count, log:…, log1m:… or a list; repeatable.",
         ),
     ] = None,
-    optimizer: Annotated[list[str] | None, typer.Option(help="A name, see 'list optimizers'; repeatable.")] = None,
+    optimizer: Annotated[list[str] | None, typer.Option(help="Name, see 'list optimizers'; repeatable.")] = None,
     jobs: Jobs = None,
     dask: Dask = None,
     export: Export = None,
@@ -38,19 +38,19 @@ def sweep(
     out: Out = SWEEPS,
     quiet: Quiet = False,
 ) -> None:
-    """Run an experiment over a grid of settings, and draw where the iterates settle."""
+    """Run an experiment for every point of a grid of settings and draw where the iterates settle."""
     from amsgrad_exp import api
     from amsgrad_exp.spec.grid import load_sweep
     from amsgrad_exp.sweeps.workers import workers
 
     loaded = load_sweep(**experiment, grid=grid or [], optimizers=optimizer or [])
-    with workers(jobs, dask) as executor:  # not in `complete`: Ctrl-C ends a wait for workers at once
+    with workers(jobs, dask) as executor:  # not in `complete`, so that Ctrl-C ends a wait for workers at once
         compute = functools.partial(api.sweep, loaded, out, executor)
         refuse_failures(complete(compute, export, figure=not no_figure, page=page, quiet=quiet))
 
 
 def directory_of(reference: str, out: Path | None) -> Path | None:
-    """The directory of the sweep that is meant; None where it is a run that is."""
+    """The directory of the sweep with this name; None if it is not a sweep."""
     from amsgrad_exp.errors import NoSuchRun
     from amsgrad_exp.sweeps.find import find_sweep
 
@@ -61,7 +61,7 @@ def directory_of(reference: str, out: Path | None) -> Path | None:
 
 
 def resume(directory: Path, jobs: int | None, dask: str | None, export: str | None, *, quiet: bool) -> None:
-    """Go on with an interrupted sweep."""
+    """Resume an interrupted sweep."""
     from amsgrad_exp.sweeps import run
     from amsgrad_exp.sweeps.workers import workers
 
@@ -72,7 +72,7 @@ def resume(directory: Path, jobs: int | None, dask: str | None, export: str | No
 def complete(
     compute: Callable[..., Swept], export: str | None, *, figure: bool, quiet: bool, page: bool = False
 ) -> Swept:
-    """Compute a sweep or a gauntlet, or what one lacks; say, export and draw what came out, and write its page."""
+    """Compute a sweep or a gauntlet, or its missing cells; print, export and draw the results, and write the page."""
     from amsgrad_exp.output import console, progress
     from amsgrad_exp.sweeps.picture import draw, show
 
@@ -83,7 +83,7 @@ def complete(
     ):
         swept = compute(on_cells=update, should_stop=interruption, on_note=console.note)
     if not swept.complete:
-        console.note(f"interrupted: go on with amsgrad-exp resume {shlex.quote(str(swept.directory))}")
+        console.note(f"interrupted: continue with amsgrad-exp resume {shlex.quote(str(swept.directory))}")
         raise typer.Exit(128 + interruption.signal)
     files = [swept.directory / "results.sqlite"]
     with swept.results() as results:
@@ -104,10 +104,10 @@ def complete(
 
 
 def refuse_failures(swept: Swept) -> None:
-    """Refuse an optimizer of which every cell failed.
+    """Check that not every cell of an optimizer failed.
 
     Raises:
-        RunFailed: there is one.
+        RunFailed: every cell of an optimizer failed.
     """
     with swept.results() as results:
         for optimizer, (failed, cells, reason) in results.failures().items():
@@ -132,7 +132,7 @@ def verify(directory: Path, *, every_cell: bool, quiet: bool) -> None:
 
 
 def list_sweeps(out: Path) -> None:
-    """List the sweeps that are there."""
+    """List the recorded sweeps."""
     from amsgrad_exp.output import console
     from amsgrad_exp.sweeps import find
 
@@ -145,9 +145,9 @@ def list_sweeps(out: Path) -> None:
 @with_experiment_options("config", "problem", "set_", "beta1", "eps", "option")
 def boundary(
     experiment: dict[str, Any],
-    optimizer: Annotated[str, typer.Option(help="A name, see 'list optimizers'.")] = "adam",
+    optimizer: Annotated[str, typer.Option(help="Name, see 'list optimizers'.")] = "adam",
 ) -> None:
-    """Print the β2 at which an optimizer's iterates turn from one end of the interval to the other."""
+    """Print the critical β2 at which an optimizer's iterates switch from one end of the interval to the other."""
     from amsgrad_exp.output import console
     from amsgrad_exp.spec.read import load_experiment
     from amsgrad_exp.theory import regions

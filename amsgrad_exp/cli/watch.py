@@ -1,4 +1,4 @@
-"""Who looks on at runs on behalf of the command line."""
+"""Shows the progress and the problems of runs on the command line."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from amsgrad_exp.spec.experiment import Trial
 
 
 class Onlooker(Watch):
-    """Shows a bar, stops where the user asks, and says what went wrong, each thing once.
+    """Shows a progress bar, stops when the user asks, and prints each problem once.
 
     Args:
         interruption: whether the user asked to stop.
-        quiet: whether to show no bar.
-        raising: whether an optimizer's failure ends everything; else it is said and kept.
+        quiet: whether to hide the bar.
+        raising: whether to raise an optimizer's failure; otherwise it is printed and stored.
     """
 
     def __init__(self, interruption: Interruption, *, quiet: bool, raising: bool = False) -> None:
@@ -39,7 +39,7 @@ class Onlooker(Watch):
         return self._interruption()
 
     def note(self, line: str) -> None:
-        if line not in self._noted:  # a dead labml server is mentioned once, not by each run
+        if line not in self._noted:  # report a dead labml server once, not for each run
             self._noted.add(line)
             console.note(line)
 

@@ -1,1 +1,1 @@
-"""What people see: tables, progress, figures."""
+"""Prints tables and progress, and draws figures."""

@@ -1,4 +1,4 @@
-"""What people see of an attack."""
+"""Prints the progress and the outcome of an attack."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from amsgrad_exp.records.summary import Summary
 
 
 class Onlooker(Watch):
-    """Shows a bar, and stops where the user asks."""
+    """Shows a progress bar, and stops when the user asks."""
 
     def __init__(self, should_stop: Callable[[], bool], update: Callable[[str, int, int], None]) -> None:
         self._should_stop = should_stop
@@ -44,13 +44,13 @@ class Onlooker(Watch):
 
 @contextlib.contextmanager
 def progress(label: str, should_stop: Callable[[], bool], *, shown: bool) -> Iterator[Watch]:
-    """Who looks on at an attack, on a terminal with a bar."""
+    """The progress callbacks of an attack, with a bar on a terminal."""
     with problem_progress(label, shown=shown) as update:
         yield Onlooker(should_stop, update)
 
 
 def describe(attack: Attack, files: Sequence[Path] = ()) -> None:
-    """What an attack came to, a line a fact."""
+    """Print the outcome of an attack, one fact per line."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
@@ -58,34 +58,34 @@ def describe(attack: Attack, files: Sequence[Path] = ()) -> None:
     found, counterexample = attack.found, attack.counterexample
     for name, value in _facts(attack, counterexample) if counterexample else [("verdict", _survived(attack))]:
         table.add_row(name, value)
-    smallest = f"; the smallest period of a fall is {attack.smallest_period}" if found.falls else ""
+    smallest = f"; the smallest period on which it falls is {attack.smallest_period}" if found.falls else ""
     table.add_row(
         "searched",
         f"{found.problems:,} problems: {found.falls:,} fall, {found.survives:,} survive, "
         f"{found.unsettled:,} unsettled{smallest}",
     )
-    table.add_row("time", f"{attack.seconds:.1f} s, {attack.search_seconds:.1f} s of them to search and to shrink")
+    table.add_row("time", f"{attack.seconds:.1f} s, including {attack.search_seconds:.1f} s of search and shrinking")
     console.out.print(table)
     if counterexample:
         console.out.print("repeat amsgrad-exp run --config", shlex.quote(str(counterexample.config)), soft_wrap=True)
     else:
-        console.out.print("kept in", attack.directory, soft_wrap=True)
+        console.out.print("stored in", attack.directory, soft_wrap=True)
     if files:
         console.out.print("figure", *files, soft_wrap=True)
 
 
 def _survived(attack: Attack) -> Text:
     if not attack.found.problems:
-        return Text("nothing was tried to its end: give it more --seconds", "yellow")
+        return Text("no problem was completed: increase --seconds", "yellow")
     if not attack.settled:
-        return Text("nothing settled, so nothing can be said", "yellow")
-    return Text.assemble(("survives", "green"), " all that was tried, which proves nothing about what was not")
+        return Text("no run settled, so the search gives no answer", "yellow")
+    return Text.assemble(("survives", "green"), ": no counterexample found (this is not a proof)")
 
 
 def _facts(attack: Attack, counterexample: Counterexample) -> list[tuple[str, Text]]:
     worst = f"x = {-counterexample.optimum:+g}"
     if not counterexample.confirmed:
-        why = "confirming it was interrupted" if attack.interrupted else "that is not confirmed"
+        why = "the confirmation was interrupted" if attack.interrupted else "not confirmed"
         return [
             ("suspect", Text(counterexample.words)),
             ("verdict", Text(f"goes to the worst point, {worst}, in the search; {why}", "yellow")),

@@ -1,4 +1,4 @@
-"""Bounds on the regret, as a table."""
+"""Prints the regret bounds as a table."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rich.text import Text
 from amsgrad_exp.bounds import Bounds
 from amsgrad_exp.output.console import out
 
-FASTEST = 0.75  # power of T of a term whose part of R(T)/T still vanishes: the verdict's, √T with a margin
+FASTEST = 0.75  # a larger power of T is shown in red: 0.5, √T, plus the verdict's margin of 0.25
 
 
 def bounds_table(bounds: Mapping[str, Bounds]) -> None:
-    """The bound on R(T)/T of each optimizer and its terms, with the power of T that those of R(T) grow like."""
-    out.print("bound on R(T)/T = end + distance + moves, and how its terms times T grow")
+    """Print each optimizer's bound on R(T)/T and its terms, with the powers of T at which the terms of R(T) grow."""
+    out.print("bound on R(T)/T = end + distance + moves; ~T^p: the term times T grows like T^p")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("optimizer", overflow="fold")
     for title in ("bound", "end", "distance", "moves", "published"):
@@ -32,7 +32,7 @@ def bounds_table(bounds: Mapping[str, Bounds]) -> None:
 
 
 def _term(average: float, growth: float | None) -> Text:
-    """A term's part of R(T)/T, and its growth: in red where it is of a higher order than √T."""
+    """A term divided by T, and the growth of the term: red if it is of a higher order than √T."""
     if growth is None:
         return Text(f"{average:.2g}")
     return Text.assemble(f"{average:.2g} ", (f"~T^{growth:.2f}", "red" if growth > FASTEST else "green"))

@@ -1,4 +1,4 @@
-"""What there is to choose from, a row of text each: optimizers, problems, schedules."""
+"""Lists the available optimizers, problems and schedules as rows of text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMPORTED = ("import.path", "any torch.optim.Optimizer class, on the torch engine
 
 
 def choices(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The columns' names and the rows, each led by its name, of "optimizers", "problems" or "schedules"."""
+    """The column titles and the rows for "optimizers", "problems" or "schedules"; a row begins with a name."""
     rows: list[tuple[str, ...]]
     if kind == "optimizers":
         rows = [(name, known.summary, known.source, defaults(known.options)) for name, known in OPTIMIZERS.items()]
@@ -29,7 +29,7 @@ def choices(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 
 def defaults(model: type[BaseModel]) -> str:
-    """The options or constants of a model that can be set by name, with their defaults, and what else a word may be."""
+    """A model's options or constants with their defaults, and the alternatives of those that are words."""
     fields = {name: field for name, field in model.model_fields.items() if name not in ("name", "optimized_update")}
     return " ".join(f"{name}={_default(field)}" for name, field in fields.items())
 

@@ -1,4 +1,4 @@
-"""What people see: tables, plots and lines."""
+"""Prints results to the terminal as tables, plots and lines."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ err = Console(highlight=False, markup=False, emoji=False, stderr=True)
 
 
 def error(message: str) -> None:
-    """One line on stderr."""
+    """Print an error as one line on stderr."""
     err.print(Text(f"amsgrad-exp: {' '.join(message.split())}"), soft_wrap=True)
 
 
 def note(message: str) -> None:
-    """One line on stderr that is no error."""
+    """Print a line on stderr that is not an error."""
     err.print(Text(message), soft_wrap=True)
 
 
 def run_table(run: Run, label: str | None = None) -> None:
-    """What one run came to, a line a fact; its optimizer is called by a label where there is one."""
+    """Print the result of one run, one fact per line; a label replaces the optimizer's name."""
     summary = run.summary
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
@@ -76,7 +76,7 @@ def _facts(run: Run) -> list[tuple[str, Text]]:
         f"{result.mean_x:+.6f}{_interval(result.mean_x_halfwidth)}",
         f"{result.regret:.6g}{_interval(result.regret_halfwidth)}",
     )
-    explained = " (not positive: no worse than x* on this sequence)" if result.regret <= 0 else ""
+    explained = " (not positive: no larger total loss than x*)" if result.regret <= 0 else ""
     undecided = result.regret_trend is Trend.UNDECIDED
     because = f", {result.undecided_because(run.trial.problem)}" if undecided else ""
     steps = f"{result.steps_simulated:,} simulated, {result.steps_derived:,} derived from a repeated cycle"
@@ -106,24 +106,24 @@ def _said(said: Verdict | Trend) -> Text:
 
 
 def _trend(result: Result) -> tuple[Text, str]:
-    """Whether the average regret vanishes, and where that is proved, so."""
+    """Whether the average regret vanishes, and whether that is proved."""
     return _said(result.regret_trend), ", proof" if result.evidence is Evidence.PROOF else ""
 
 
 def _limit(result: Result) -> str:
     if result.limit_regret is None:
-        return "of R(T)/T: not known, the run was not seen to repeat itself"
+        return "unknown: the run was not found to repeat itself"
     every = "step" if result.cycle_steps == 1 else f"{result.cycle_steps:,} steps"
     repeats = f"the run repeats every {every} from step {result.cycle_start:,} on"
-    return f"of R(T)/T {result.limit_regret:.6g} (exact: {repeats})"
+    return f"R(T)/T tends to {result.limit_regret:.6g} (exact: {repeats})"
 
 
 def _predicted(trial: Trial) -> str:
-    """What the drift says of a small step size, or why it says nothing."""
+    """The limit that the drift predicts, or why it predicts none."""
     try:
-        return f"limit {limit(trial):.6g} for α/√t, and for a small constant step size"
+        return f"R(T)/T tends to {limit(trial):.6g} for α/√t, and for a small constant step size"
     except NoSteadyState as error:
-        return f"not known: {error}"
+        return f"unknown: {error}"
 
 
 def _slope(result: Result) -> str:
@@ -131,7 +131,7 @@ def _slope(result: Result) -> str:
 
 
 def comparison(runs: Mapping[str, Run]) -> None:
-    """Completed runs by label, side by side, or, where that has no room, one below the other."""
+    """Print completed runs by label as rows of one table, or one below the other if the terminal is narrow."""
     if out.width < 66:
         for label, run in runs.items():
             run_table(run, label)
@@ -144,7 +144,7 @@ def comparison(runs: Mapping[str, Run]) -> None:
 
 
 def _side_by_side(runs: Mapping[str, Run], separator: str) -> Table:
-    """A row for each run, and between the facts of its label a separator."""
+    """A table with a row for each run; ``separator`` replaces the commas of the labels."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("optimizer", overflow="fold")
     table.add_column("mean x", justify="right", no_wrap=True)
@@ -171,7 +171,7 @@ STACKED_BELOW = 120  # columns of a terminal
 
 
 def listing(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows led by a name: a line each, or, in a terminal without room, the rest of a row below its first words."""
+    """Print rows that begin with a name; a narrow terminal shows the other columns below each other."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     if out.is_terminal and out.width < STACKED_BELOW:
         columns = columns[0], ", ".join(columns[1:])
@@ -186,7 +186,7 @@ def listing(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def run_listing(runs: Sequence[Run]) -> None:
-    """Runs, a line each."""
+    """Print one line for each run."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for title in ("run", "started", "experiment", "optimizer", "status", "iterate", "regret"):
         table.add_column(title, no_wrap=title in ("run", "status", "iterate", "regret"), overflow="ellipsis")
@@ -205,7 +205,7 @@ def run_listing(runs: Sequence[Run]) -> None:
 
 
 def describe(verification: Verification) -> str:
-    """One line on how a run and its repetition compare."""
+    """One line that compares a run with its repetition."""
     largest = ", ".join(f"{column} {difference:.3g}" for column, difference in verification.differences.items())
     changed = "; ".join(f"{what} was {then}, is {now}" for what, then, now in verification.changed)
     changed = f"; {changed}" if changed else ""
@@ -216,17 +216,17 @@ def describe(verification: Verification) -> str:
         return f"identical: {points} run again on the {verification.engine} engine{changed}"
     return (
         f"in agreement: {points} run again on the {verification.engine} engine, largest differences {largest}; "
-        f"allowed are {verification.tolerance:g} of each column's largest number{changed}"
+        f"the tolerance is {verification.tolerance:g} of each column's largest number{changed}"
     )
 
 
 def plot(trace: Trace) -> None:
-    """The average regret against t, as text."""
+    """Print the average regret against t as a text plot."""
     if len(trace) < 2:
         return
     import plotille
 
-    shown = trace.since(int(trace.step[-1]) // 1000).spread(1000)  # three decades: what comes before is start-up
+    shown = trace.since(int(trace.step[-1]) // 1000).spread(1000)  # the last three decades, without the start
     figure = plotille.Figure()
     figure.with_colors = False
     figure.width, figure.height = max(20, min(out.width, 100) - 30), 12
@@ -244,7 +244,7 @@ ROWS_SHOWN = 100
 
 
 def sweep_table(sweep: Sweep, results: Results, counts: Mapping[str, Mapping[str, int]]) -> None:
-    """Where the cells settle, by optimizer; and, with more than two axes, the cells themselves."""
+    """Print how many cells settle where for each optimizer, and the cells if there are more than two axes."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("optimizer")
     verdicts = [verdict for verdict in (*Verdict, "failed") if any(verdict in by for by in counts.values())]
@@ -266,11 +266,11 @@ def sweep_table(sweep: Sweep, results: Results, counts: Mapping[str, Mapping[str
     out.print()
     out.print(cells)
     if len(sweep) > ROWS_SHOWN:
-        out.print(f"… and {len(sweep) - ROWS_SHOWN:,} more: --export csv writes them all")
+        out.print(f"… and {len(sweep) - ROWS_SHOWN:,} more: --export csv writes all of them")
 
 
 def sweep_listing(sweeps: Sequence[Kept]) -> None:
-    """Sweeps, a line each."""
+    """Print one line for each sweep."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for title in ("sweep", "started", "experiment", "optimizers", "axes", "cells", "status"):
         table.add_column(title, no_wrap=title in ("sweep", "started", "cells", "status"), overflow="fold")
@@ -288,14 +288,14 @@ def sweep_listing(sweeps: Sequence[Kept]) -> None:
 
 
 def describe_sweep(verification: Verified) -> str:
-    """One line on a sweep that holds what its cells come to."""
-    checked = "every row has its checksum" if verification.checksums else "rows of 0.1.0, without checksums"
-    again = f"{verification.recomputed:,} computed again to the same bits"
+    """One line about a successful verification of a sweep."""
+    checked = "every checksum is right" if verification.checksums else "rows of 0.1.0 have no checksums"
+    again = f"{verification.recomputed:,} computed again with the same bits"
     return f"identical: {verification.rows:,} of {verification.cells:,} cells done, {checked}, {again}"
 
 
 def boundary(problem: str, optimizer: str, beta1: float, regions: Sequence[tuple[float, float, str]]) -> None:
-    """Between which β2 the iterates go where."""
+    """Print the intervals of β2 and where the iterates go in each."""
     out.print(f"{optimizer} on {problem}, beta1 = {beta1:g}, small constant step size:")
     for low, high, end in regions:
         out.print(Text.assemble(f"  {low:.8g} < beta2 < {high:.8g}  to the ", _said(Verdict(end))))

@@ -1,4 +1,4 @@
-"""One letter for what a cell of a gauntlet came to: for tables and figures, told apart without colours."""
+"""Assigns a letter to each result of a gauntlet's cell, so that tables and figures can be read without colours."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from amsgrad_exp.verdict import Trend, Verdict
 
 @dataclass(frozen=True)
 class Mark:
-    """What a cell came to.
+    """The mark of a result.
 
     Attributes:
-        letter: in tables and figures.
-        words: what it means.
-        style: in a terminal.
-        colour: in a figure, of Okabe and Ito's, or lighter.
+        letter: the letter in tables and figures.
+        words: the meaning.
+        style: the style in a terminal.
+        colour: the colour in a figure, from the palette of Okabe and Ito, or lighter.
     """
 
     letter: str
@@ -28,10 +28,10 @@ class Mark:
 
 CONVERGES = Mark("O", "the iterates settle at the optimum, and the average regret vanishes", "green", "#009E73")
 CIRCLES = Mark("o", "the iterates settle at the optimum, the average regret does not vanish (yet)", "cyan", "#56B4E9")
-BETWEEN = Mark("-", "the iterates are between, or on their way", "yellow", "#F0E442")
+BETWEEN = Mark("-", "the iterates are between these points, or still on their way", "yellow", "#F0E442")
 FAILS = Mark("X", "the iterates settle at the worst point, or move away", "red", "#D55E00")
-FAILED = Mark("?", "the run failed, as where x overflows", "magenta", "#BBBBBB")
-PROVED = "underlined: proved, the run repeats itself and its limit is exact"
+FAILED = Mark("?", "the run failed, for example because x overflows", "magenta", "#BBBBBB")
+PROVED = "underlined: proved, because the run repeats itself, so its limit is exact"
 MARKS = (CONVERGES, CIRCLES, BETWEEN, FAILS, FAILED)
 
 PLANES = {

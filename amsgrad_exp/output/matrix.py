@@ -1,4 +1,4 @@
-"""A gauntlet's matrix in the terminal."""
+"""Prints a gauntlet's matrix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNDERLINE = "\N{COMBINING LOW LINE}"
 
 
 def show(matrix: Matrix) -> None:
-    """How long it was, the tables of settings and schedules, what marks mean, and what contradicts a claim."""
+    """Print the gauntlet's extent, its tables, the meaning of the marks, and the cells that contradict a claim."""
     problems = matrix.gauntlet.problems
     out.print(matrix.gauntlet.extent)
     for settings, schedule in matrix.planes():
@@ -41,7 +41,7 @@ def show(matrix: Matrix) -> None:
         out.print(Text.assemble((f"{known.letter}  ", known.style), known.words))
     out.print(f"X{UNDERLINE}  {PROVED}")
     out.print(f"{COVERED}  a published claim of convergence covers the cell")
-    out.print(f"{CONTRADICTED}  and the cell contradicts it: the worst point, and regret that does not vanish")
+    out.print(f"{CONTRADICTED}  the cell contradicts the claim: x is at the worst point and the regret does not vanish")
     _contradictions(matrix)
 
 
@@ -55,7 +55,7 @@ def _written(cell: Cell | None) -> Text:
 
 
 def _contradictions(matrix: Matrix) -> None:
-    """A line for each cell that contradicts a claim."""
+    """Print a line for each cell that contradicts a claim."""
     contradicting = [cell for cell in matrix.cells.values() if cell.contradicted]
     for cell in contradicting:
         row, claim = cell.row, cell.claim

@@ -1,4 +1,4 @@
-"""A progress bar, of a run or of a sweep."""
+"""Shows progress bars of runs, sweeps and attacks."""
 
 from __future__ import annotations
 
@@ -19,15 +19,10 @@ UNITS = ("", "k", "M", "G")
 
 @contextlib.contextmanager
 def progress(label: str, steps: int, *, shown: bool) -> Iterator[Callable[[Chunk], None]]:
-    """A progress bar for one run, on a terminal and once the run has taken half a second.
-
-    Args:
-        label: what is running.
-        steps: T.
-        shown: False never shows it.
+    """A progress bar for one run, shown only on a terminal and after half a second; ``shown=False`` hides it.
 
     Yields:
-        What to call with each chunk.
+        A function to call with each chunk.
     """
     with _bar("steps", after=RUN_SHOWN_AFTER, shown=shown) as update:
         yield lambda chunk: update(
@@ -37,28 +32,28 @@ def progress(label: str, steps: int, *, shown: bool) -> Iterator[Callable[[Chunk
 
 @contextlib.contextmanager
 def step_progress(label: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """The same for steps of which no more is known; yields what to call with the steps done and their number."""
+    """The same for steps without chunks; yields a function to call with the steps done and the total."""
     with _bar("steps", after=RUN_SHOWN_AFTER, shown=shown) as update:
         yield lambda done, total: update(label, done, total, "")
 
 
 @contextlib.contextmanager
 def cell_progress(*, shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for a sweep, on a terminal; yields what to call with the cells done and their number."""
+    """A progress bar for a sweep, on a terminal; yields a function to call with the cells done and the total."""
     with _bar("cells", after=0.0, shown=shown) as update:
         yield lambda done, total: update(f"{done:,}/{total:,} cells", done, total, "")
 
 
 @contextlib.contextmanager
 def problem_progress(label: str, *, shown: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """The same for an attack; yields what to call with what is being done, how much of it is, and of how much."""
+    """The same for an attack; yields a function to call with the stage, the amount done and the total."""
     with _bar("", after=RUN_SHOWN_AFTER, shown=shown) as update:
         yield lambda stage, done, total: update(f"{label}, {stage}", done, total, "")
 
 
 @contextlib.contextmanager
 def _bar(unit: str, *, after: float, shown: bool) -> Iterator[Callable[[str, int, int, str], None]]:
-    """A bar that appears some seconds after its first update: a description, how much of what is done, and a remark."""
+    """A bar that appears ``after`` seconds; yields its update with description, amount done, total and remark."""
     bar = Progress(
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         BarColumn(bar_width=None),
