@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import enum
 import functools
 import random
 from collections.abc import Callable
@@ -69,6 +71,52 @@ class Unsaveable(torch.optim.SGD):
     def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
         self.param_groups[0]["how"] = lambda: None
         super().step()
+
+
+class Forgetful(torch.optim.SGD):
+    """Keeps a tensor beside its state."""
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        for param in self.param_groups[0]["params"]:
+            self.sum = getattr(self, "sum", torch.zeros(1)) + param.grad.abs()
+            param.sub_(self.param_groups[0]["lr"] * param.grad / self.sum)
+
+
+class How(enum.Enum):
+    """Which way round."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+class Hoarding(torch.optim.SGD):
+    """Keeps gradients in containers of all kinds, each of which its step depends on, and a count in an attribute."""
+
+    count = 0
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        group = self.param_groups[0]
+        self.count += 1
+        for param in group["params"]:
+            state = self.state[param]
+            if not state:
+                state["queue"] = collections.deque(maxlen=3)
+                state["sums"] = collections.defaultdict(float)
+                state["nested"] = {"ordered": collections.OrderedDict(), 1: [(np.zeros(1),)]}
+                state["peak"], state["how"], state["seen"] = np.float64(0), How.UP, {0}
+            state["queue"].append(param.grad.clone())
+            state["sums"][self.count % 3] += param.grad.item()
+            state["peak"] = max(state["peak"], np.float64(abs(param.grad.item())))
+            state["how"] = How.DOWN if state["how"] is How.UP else How.UP
+            state["seen"].add(self.count % 5)
+            state["nested"]["ordered"][self.count % 2] = np.float32(self.count)
+            state["nested"][1][0][0][0] += param.grad.item()
+            size = sum(state["queue"]) + sum(state["sums"].values()) + state["nested"][1][0][0][0]
+            sign = 1 if state["how"] is How.UP else 0.5
+            scale = state["peak"] * len(state["seen"]) + float(sum(state["nested"]["ordered"].values()))
+            param.sub_(group["lr"] * sign * size / float(scale))
 
 
 class Clearing(torch.optim.SGD):

@@ -210,6 +210,17 @@ def test_verify_says_that_an_optimizers_code_has_changed(tmp_path: Path, monkeyp
     assert [what for what, _, _ in verify(run).changed] == ["optimizer's code"]
 
 
+def test_options_of_a_function_are_set_by_name(in_process: CommandLine) -> None:
+    done = in_process(
+        "run", "--optimizer", "tests.factories.lookahead", "--option", "k=2", "--option", "part=1.0", "--steps", "99",
+        "--lr", "0.01", "--json",
+    )  # fmt: skip
+    plain = in_process("run", "--optimizer", "tests.factories.adam", "--beta2", "0.999", "--eps", "1e-8", "--steps",
+        "99", "--lr", "0.01", "--json")  # fmt: skip
+    regrets = [json.loads(each.stdout)["runs"][0]["total_regret"] for each in (done, plain)]
+    assert regrets[0] == regrets[1]
+
+
 def test_what_a_function_prints_is_kept_out_of_the_output(in_process: CommandLine) -> None:
     done = in_process("run", "--optimizer", "tests.factories.loud", "--steps", "20", "--json")
     assert json.loads(done.stdout)["runs"][0]["optimizer"] == "tests.factories.loud"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from amsgrad_exp.driver.chunk import Chunk
-from amsgrad_exp.errors import ConfigError, RunFailed
+from amsgrad_exp.errors import ConfigError, RunError, RunFailed
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records import verify as verifying
@@ -49,10 +49,37 @@ def test_every_chunk_is_handed_on_once_its_points_are_recorded(tmp_path: Path) -
     assert ends[-1] == 400_000
 
 
-def test_an_optimizer_whose_state_cannot_be_saved_fails_early(tmp_path: Path) -> None:
-    with pytest.raises(RunFailed, match="the optimizer's state cannot be saved"):
-        recorder.record(trial("tests.optimizers.Unsaveable", steps=10**6), tmp_path)
-    assert runs.list_runs(tmp_path)[0].summary.status == "failed"
+@pytest.mark.parametrize(
+    ("optimizer", "reason"),
+    [
+        ("tests.optimizers.Unsaveable", "it keeps a function in param_groups[0]['how'], which cannot be saved"),
+        ("tests.factories.lookahead", "its state_dict cannot be saved: 'Lookahead' object has no attribute"),
+        ("tests.optimizers.Forgetful", "it keeps something outside its state_dict"),
+    ],
+)
+def test_a_state_that_cannot_be_saved_stops_no_run(
+    optimizer: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
+    notes: list[str] = []
+    recorder.record(trial(optimizer, steps=4000), tmp_path, on_note=notes.append)
+    assert runs.list_runs(tmp_path)[0].summary.status == "completed"
+    (note,) = notes
+    assert note.startswith(f"{optimizer} cannot be saved: {reason}")
+    assert note.endswith("; the run goes on without checkpoints, and cannot be resumed")
+    interrupted = recorder.record(trial(optimizer, steps=4000), tmp_path, should_stop=lambda: True)
+    assert interrupted.summary.status == "interrupted"
+    assert not (interrupted.directory / "checkpoint").exists()
+    with pytest.raises(RunError, match=r"cannot be resumed, since .* cannot be saved: .*: run it again$"):
+        recorder.resume(interrupted)
+
+
+def test_all_kinds_of_values_in_a_state_are_saved(tmp_path: Path) -> None:
+    whole = recorder.record(trial("tests.optimizers.Hoarding", steps=4000), tmp_path / "whole")
+    part = recorder.record(trial("tests.optimizers.Hoarding", steps=4000), tmp_path / "part", should_stop=lambda: True)
+    assert part.summary.unsaved is None
+    resumed = recorder.resume(part)
+    assert (resumed.directory / "trace.csv").read_bytes() == (whole.directory / "trace.csv").read_bytes()
 
 
 def test_a_failing_optimizer_keeps_the_trace_so_far(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def report(
     """Print the results; exit if a run was interrupted."""
     from amsgrad_exp.output import console
 
-    interrupted = [run.directory for run in runs.values() if run.summary.status == "interrupted"]
+    interrupted = [run for run in runs.values() if run.summary.status == "interrupted"]
     completed = _completed(runs)
     if as_json and not interrupted:
         described = [_described(label, run, (bounds or {}).get(label)) for label, run in completed.items()]
@@ -198,8 +198,11 @@ def report(
             from amsgrad_exp.output.bounds import bounds_table
 
             bounds_table(bounds)
-    for directory in interrupted:
-        console.note(f"interrupted: continue with amsgrad-exp resume {shlex.quote(str(directory))}")
+    for run in interrupted:
+        if run.summary.unsaved is None:
+            console.note(f"interrupted: continue with amsgrad-exp resume {shlex.quote(str(run.directory))}")
+        else:
+            console.note(f"interrupted: {run.directory} cannot be resumed")
     if interruption.signal:
         raise typer.Exit(128 + interruption.signal)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import math
-import pickle
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ from torch.optim.optimizer import Optimizer
 from amsgrad_exp.engines.base import Driven, Engine
 from amsgrad_exp.engines.seeds import SeedsEngine, one_each
 from amsgrad_exp.engines.torch_cycle import Inputs, Trials
+from amsgrad_exp.engines.torch_saved import Saving
 from amsgrad_exp.engines.torch_state import Survey
 from amsgrad_exp.engines.torch_step import Step, raised
 from amsgrad_exp.engines.torch_trial import drive_of
@@ -68,10 +67,13 @@ class TorchEngine(Engine):
         torch.manual_seed(seed)
         self._number: type[np.floating[Any]] = np.dtype(dtype).type
         self.driven = Driven(written(self.drive.shape), self.drive.parameters, self.drive.closure, self.drive.graph)
-        start = torch.full(self.drive.shape, problem.start, dtype=getattr(torch, dtype))
-        self._param = torch.nn.Parameter(start)
-        arranged = self.drive.arrange([[self._param]])
-        self._optimizer = imported.make(arranged, lr=schedule.lr, arguments=arguments)
+
+        def new() -> tuple[Optimizer, torch.nn.Parameter]:
+            param = torch.nn.Parameter(torch.full(self.drive.shape, problem.start, dtype=getattr(torch, dtype)))
+            return imported.make(self.drive.arrange([[param]]), lr=schedule.lr, arguments=arguments), param
+
+        self._saving = Saving(new)
+        self._optimizer, self._param = self._saving.optimizer, self._saving.param
 
     @property
     def x(self) -> float:
@@ -134,45 +136,15 @@ class TorchEngine(Engine):
 
     def save(self) -> bytes:
         sums = {"total_regret": self.total_regret, "x_sum": self.x_sum, "generator": torch.get_rng_state()}
-        return saved(self._optimizer, self._param, {"step": self.step, **sums})
+        return self._saving.save(self.step, sums)
 
     def load(self, saved: bytes) -> None:
-        fields = loaded(saved, self._optimizer, self._param, {"step", "total_regret", "x_sum", "generator"})
-        torch.set_rng_state(fields["generator"])
-        self.step, self.total_regret, self.x_sum = fields["step"], fields["total_regret"], fields["x_sum"]
-
-
-def saved(optimizer: Optimizer, param: torch.nn.Parameter, fields: Mapping[str, Any]) -> bytes:
-    """An optimizer's state, its parameter and whatever else, for `loaded`.
-
-    Raises:
-        ValueError: the optimizer keeps something that cannot be saved so.
-    """
-    buffer = io.BytesIO()
-    try:
-        torch.save({**fields, "param": param.detach(), "optimizer": optimizer.state_dict()}, buffer)
-    except Exception as error:  # somebody's optimizer may keep anything in its state
-        raise ValueError(f"the optimizer's state cannot be saved: {error}") from error
-    return buffer.getvalue()
-
-
-def loaded(saved: bytes, optimizer: Optimizer, param: torch.nn.Parameter, names: set[str]) -> dict[str, Any]:
-    """Put an optimizer and its parameter where they were `saved`; what was saved with them, of these names.
-
-    Raises:
-        ValueError: it is not what was saved of such an optimizer.
-    """
-    try:
-        fields = torch.load(io.BytesIO(saved), weights_only=True)
-        optimizer.load_state_dict(fields["optimizer"])
-        if 0 in fields["optimizer"]["state"]:  # as it was: load_state_dict casts it to the parameter's dtype
-            optimizer.state[param] = fields["optimizer"]["state"][0]
-        with torch.no_grad():
-            param.copy_(fields["param"])
-        return {name: fields[name] for name in names}
-    except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        problem = "not a state that a torch engine can read without running code in it"
-        raise ValueError(f"{problem} ({type(error).__name__})") from error
+        fields = self._saving.load(saved)
+        try:
+            torch.set_rng_state(fields["generator"])
+            self.step, self.total_regret, self.x_sum = fields["step"], fields["total_regret"], fields["x_sum"]
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(f"it is not the state of such an engine ({type(error).__name__})") from error
 
 
 def import_path(settings: OptimizerSettings) -> str:

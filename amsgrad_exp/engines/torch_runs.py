@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.engines.torch_lanes import elementwise
-from amsgrad_exp.engines.torch_loop import TorchEngine, import_path, loaded, saved
+from amsgrad_exp.engines.torch_loop import TorchEngine, import_path
+from amsgrad_exp.engines.torch_saved import Saving
 from amsgrad_exp.engines.torch_step import raised, update_of
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.optimizers.importing import import_optimizer
@@ -82,10 +84,15 @@ class TorchLanes:
         constants = [(trial.problem.start, trial.problem.optimum, *trial.problem.interval) for trial in padded]
         starts, self._optima, self._low, self._high = map(torch.from_numpy, np.array(constants, self._dtype).T.copy())
         self._totals = np.zeros((2, len(padded)))
-        self._param = torch.nn.Parameter(starts)
         settings = lead.optimizer
         imported = import_optimizer(import_path(settings))
-        self._optimizer = imported.make([self._param], lr=settings.lr, arguments=arguments_of(settings))
+
+        def new() -> tuple[Optimizer, torch.nn.Parameter]:
+            param = torch.nn.Parameter(starts.clone())
+            return imported.make([param], lr=settings.lr, arguments=arguments_of(settings)), param
+
+        self._saving = Saving(new)
+        self._optimizer, self._param = self._saving.optimizer, self._saving.param
         self._update = update_of(self._optimizer)
 
     def __len__(self) -> int:
@@ -111,7 +118,7 @@ class TorchLanes:
         Raises:
             ValueError: the optimizer keeps something that cannot be saved.
         """
-        return saved(self._optimizer, self._param, {"step": self.step, "totals": torch.from_numpy(self._totals)})
+        return self._saving.save(self.step, {"totals": torch.from_numpy(self._totals)})
 
     def load_all(self, saved: bytes) -> None:
         """Go on from what `save_all` of such lanes returned.
@@ -119,7 +126,7 @@ class TorchLanes:
         Raises:
             ValueError: it is not that.
         """
-        fields = loaded(saved, self._optimizer, self._param, {"step", "totals"})
+        fields = self._saving.load(saved)
         self.step, self._totals = fields["step"], fields["totals"].numpy()
 
     @np.errstate(over="ignore", invalid="ignore")

@@ -15,7 +15,7 @@ from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.engines.base import Engine
-from amsgrad_exp.errors import ConfigError, Damaged, NoSteadyState, RunFailed
+from amsgrad_exp.errors import ConfigError, Damaged, NoSteadyState, RunError, RunFailed
 from amsgrad_exp.records.checkpoint import Checkpoint, last_checkpoint
 from amsgrad_exp.records.files import locked, write_atomically
 from amsgrad_exp.records.run import Run, read_run
@@ -62,13 +62,12 @@ def record(
         RunError, OSError: the run could not be recorded.
     """
     engine = engines.build(trial)
-    start = _start(engine, trial)
     _refuse_too_large(trial, out)
     tracker = _track(trial, out, trial.name)
     with locked(tracker.directory):
         write_atomically(tracker.directory / "experiment.yaml", trial.to_yaml().encode())
         run = Run(tracker.directory, trial, Summary.first(trial, engine.driven), logged=Trace.empty())
-        return Recorder(run, engine, tracker, start, on_note=on_note).drive(on_chunk, should_stop)
+        return Recorder(run, engine, tracker, Checkpoint.start(b""), on_note=on_note).drive(on_chunk, should_stop)
 
 
 def resume(
@@ -109,11 +108,14 @@ def _recorder_from_last_checkpoint(run: Run, on_note: OnNote) -> Recorder:
     if trouble is not None:
         on_note(trouble)
     if checkpoint is None:
-        checkpoint = Checkpoint.start(engine.save())
-    try:
-        engine.load(checkpoint.engine)
-    except ValueError as error:
-        raise Damaged(f"{run.directory}: the checkpoint cannot be used: {error}") from error
+        if run.summary.unsaved is not None:
+            raise RunError(f"{run.directory} cannot be resumed, since {run.summary.unsaved}: run it again")
+        checkpoint = Checkpoint.start(b"")
+    else:
+        try:
+            engine.load(checkpoint.engine)
+        except ValueError as error:
+            raise Damaged(f"{run.directory}: the checkpoint cannot be used: {error}") from error
     if checkpoint.reference is not None:
         # In 0.1.0 the state of an optimizer without v_max ended with an extra number that was always 0.
         checkpoint = replace(checkpoint, reference=checkpoint.reference[: len(engine.state)])
@@ -153,7 +155,6 @@ class Recorder:
         self._traces = [run.trace]
         self._start = start
         self._saved, self._reference = start.engine, start.reference
-        self._tried = False
         self._begun = time.monotonic() - start.seconds
         self._checkpointed = time.monotonic()
         self._writer = TraceWriter(run.directory / "trace.csv", kept)
@@ -163,6 +164,8 @@ class Recorder:
         steps = self.run.trial.steps
         try:
             self.run.summary.write(self.run.directory)
+            if not self._saved:
+                self._save()
             for chunk in self._unrecorded():
                 self.take(chunk)
                 on_chunk(chunk)
@@ -191,19 +194,22 @@ class Recorder:
         )
         for chunk in chunks:
             if chunk.resumable:
-                self._saved, self._reference = self._save(), chunk.reference
+                self._reference = chunk.reference
+                self._save()
             if chunk.step > self._start.step:
                 yield chunk
 
-    def _save(self) -> bytes:
+    def _save(self) -> None:
+        """Save the engine for the next checkpoint; where that cannot be, say so once and go on without."""
+        if self.run.summary.unsaved is not None:
+            return
         try:
-            saved = self._engine.save()
-            if not self._tried:  # find out now, not on resuming, if the saved state cannot be loaded
-                self._engine.load(saved)
-                self._tried = True
+            self._saved = self._engine.save()
         except ValueError as error:
-            raise RunFailed(str(error)) from error
-        return saved
+            self._saved, reason = b"", f"{self.run.trial.optimizer.name} cannot be saved: {error}"
+            self.run = replace(self.run, summary=self.run.summary.changed(unsaved=reason))
+            self.run.summary.write(self.run.directory)
+            self._on_note(f"{reason}; the run goes on without checkpoints, and cannot be resumed")
 
     def take(self, chunk: Chunk) -> None:
         """Write a chunk's points to trace.csv and to labml."""
@@ -213,7 +219,9 @@ class Recorder:
         self._traces.append(trace)
 
     def checkpoint(self, step: int) -> None:
-        """Write a checkpoint after ``step`` steps, whose points must all have been taken."""
+        """Write a checkpoint after ``step`` steps, whose points must all have been taken, unless none can be made."""
+        if not self._saved:
+            return
         seconds = time.monotonic() - self._begun
         Checkpoint(step, seconds, *self._writer.sync(), self._reference, self._saved).write(self.run.directory)
         self._checkpointed = time.monotonic()
@@ -261,15 +269,6 @@ def _predicted(trial: Trial) -> float | None:
         return limit(trial)
     except NoSteadyState:
         return None
-
-
-def _start(engine: Engine, trial: Trial) -> Checkpoint:
-    try:
-        saved = engine.save()
-        engine.load(saved)
-    except ValueError as error:
-        raise ConfigError(f"optimizer {trial.optimizer.name}: {' '.join(str(error).split())}") from error
-    return Checkpoint.start(saved)
 
 
 def _track(trial: Trial, out: Path, name: str, **resumed: Any) -> Tracker:

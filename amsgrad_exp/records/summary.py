@@ -130,9 +130,9 @@ def _source(optimizer: str | None) -> str | None:
 class Summary(BaseModel):
     """A run's summary.json.
 
-    ``shape``, ``parameters``, ``closure`` and ``graph`` are those of `engines.base.Driven`.
-    ``result`` is None until the run is completed; the file has its fields at the top level. ``seconds`` is the wall
-    time of simulating and recording, summed over all sessions of the run.
+    ``unsaved`` says why the run has no checkpoints, or is None. ``shape``, ``parameters``, ``closure`` and ``graph``:
+    see `engines.base.Driven`. ``result`` is None until the run is completed; the file has its fields at the
+    top level. ``seconds`` is the wall time of simulating and recording, summed over all sessions of the run.
     """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
@@ -140,6 +140,7 @@ class Summary(BaseModel):
     schema_: Literal[1] = Field(default=1, alias="schema")
     status: Literal["running", "interrupted", "completed", "failed"]
     reason: str | None = None
+    unsaved: str | None = None
     optimizer: str
     problem: str
     schedule: str
