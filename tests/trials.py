@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from amsgrad_exp.engines import build
@@ -12,6 +11,7 @@ from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import SCHEDULES, Schedule
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import resolve
+from amsgrad_exp.spec.schedule import constants_of
 
 SEVERAL = ("adabound", "adam", "adamw", "adashift", "amsgrad", "signsgd")
 """Optimizers one of each kind: one never settles, one sees x, one keeps much, one nothing; test_rules has all."""
@@ -31,7 +31,7 @@ def make_trial(optimizer: str, problem: Problem, schedule: Schedule, **changed: 
         common = {name: value for name, value in common.items() if name in takes}
     entry: dict[str, Any] = {"name": optimizer, "lr": schedule.lr, **common, **own}
     (kind,) = (name for name, kind in SCHEDULES.items() if isinstance(schedule, kind))
-    written = {"name": kind} | {field.name: getattr(schedule, field.name) for field in fields(schedule)[1:]}
+    written = {"name": kind} | {field.name: getattr(schedule, field.name) for field in constants_of(kind)}
     (trial,) = resolve({"problem": problem, "schedule": written, "optimizers": [entry], **changed}).trials()
     return trial
 

@@ -29,7 +29,9 @@ def gauntlet(
         typer.Option(help="Name, as amsgrad or amsgrad:dialect=paper, or import path; repeatable. Default: all."),
     ] = None,
     problem: Annotated[list[str] | None, typer.Option(help="Problem; repeatable. Default: all.")] = None,
-    schedule: Annotated[list[str] | None, typer.Option(help="constant or inv-sqrt; repeatable. Default: both.")] = None,
+    schedule: Annotated[
+        list[str] | None, typer.Option(help="Schedule; repeatable. Default: constant and inv-sqrt.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option(help="stated (with the problem) or defaults (of the optimizer). Default: both.")
     ] = None,

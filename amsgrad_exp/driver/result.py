@@ -9,6 +9,7 @@ import numpy as np
 
 from amsgrad_exp.driver.chunk import Chunk, Cycle, tail_start
 from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.schedules import Schedule
 from amsgrad_exp.trace import Trace
 from amsgrad_exp.verdict import Evidence, Trend, Verdict
 
@@ -31,9 +32,10 @@ class Result:
             t; None if there are fewer than two such points or the average regret is not positive at all of them.
         iterate: `Problem.verdict` of mean_x.
         regret_trend: if the run repeats itself, vanishing if the limit is not positive, else not vanishing. Otherwise
-            undecided if the run has fewer than 10.6 times `Problem.unevenness` steps, if R(T)/T is positive but has no
-            slope, or if the slope is below −0.25 but the iterate is at the worst point, where the regret cannot vanish;
-            else vanishing if the slope is below −0.25 or R(T)/T ≤ 0; else not vanishing.
+            undecided if the schedule depends on T, if the run has fewer than 10.6 times `Problem.unevenness` steps, if
+            R(T)/T is positive but has no slope, or if the slope is below −0.25 but the iterate is at the worst point,
+            where the regret cannot vanish; else vanishing if the slope is below −0.25 or R(T)/T ≤ 0; else not
+            vanishing.
         evidence: proof if regret_trend follows from the limit, else trend; None in records of 0.1.0.
         limit_regret: the limit of R(T)/T if the run repeats itself (the mean loss of one cycle), else None.
         cycle_start, cycle_steps: the step from which on the run repeats itself and the length of its cycle, else None.
@@ -60,8 +62,10 @@ class Result:
     cycle_steps: int | None = None
     limit_predicted: float | None = None
 
-    def undecided_because(self, problem: Problem) -> str:
-        """Why `regret_trend` is undecided, for a run on that problem."""
+    def undecided_because(self, problem: Problem, schedule: Schedule | None = None) -> str:
+        """Why `regret_trend` is undecided, for a run on that problem with that schedule."""
+        if schedule is not None and schedule.needs_length:
+            return "the schedule depends on T, so one run does not show what happens to R(T)/T as T grows"
         long_enough = LONG_ENOUGH * problem.unevenness
         if self.steps_simulated + self.steps_derived < long_enough:
             return f"on this problem a trend needs at least {math.ceil(long_enough):,} steps"
@@ -70,8 +74,17 @@ class Result:
         return "the average regret cannot keep falling with x at the worst point"
 
 
-def summarize(problem: Problem, trace: Trace, last: Chunk, limit_predicted: float | None = None) -> Result:
-    """The result of a finished run, from all its logged points, its last chunk and the limit that theory predicts."""
+def summarize(
+    problem: Problem,
+    trace: Trace,
+    last: Chunk,
+    limit_predicted: float | None = None,
+    schedule: Schedule | None = None,
+) -> Result:
+    """The result of a finished run, from all its logged points, its last chunk and the limit that theory predicts.
+
+    With a schedule that depends on T, the trend is undecided: a longer run is another one from its first step on.
+    """
     tail = last.step - tail_start(last.step)
     mean_x = last.tail_x_sum / tail
     regret = last.total_regret / last.step
@@ -86,6 +99,8 @@ def summarize(problem: Problem, trace: Trace, last: Chunk, limit_predicted: floa
         iterate=problem.verdict(mean_x),
         regret_trend=_proved(cycle)
         if cycle
+        else Trend.UNDECIDED
+        if schedule is not None and schedule.needs_length
         else _trend(regret, slope, problem.verdict(mean_x), last.step / problem.unevenness),
         evidence=Evidence.TREND if cycle is None else Evidence.PROOF,
         limit_regret=cycle.mean_loss if cycle else None,

@@ -15,8 +15,7 @@ from amsgrad_exp.engines.loops import make_coefficients, make_loop
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.problems.base import LinearProblem
 from amsgrad_exp.rules import hyper_of, rule_of
-from amsgrad_exp.schedules import SCHEDULES
-from amsgrad_exp.spec.schedule import kind_of, schedule_of
+from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import Trace, logged_steps
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def alike(trial: Trial) -> tuple[Any, ...]:
     The period only where they may come to repeat themselves.
     """
     problem, rule = trial.problem, rule_of(trial.optimizer)
-    repeats = trial.fast_forward and SCHEDULES[kind_of(trial.schedule)].constant and rule.settles
+    repeats = trial.fast_forward and schedule_of(trial).constant and rule.settles
     kind = (problem.loss, problem.slope, (problem.steps_per_period or 0) if repeats else -1)
     shared = trial.dtype, trial.schedule, trial.steps, trial.log_every, trial.fast_forward
     return rule, kind, _flushed(trial), *shared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
+from dataclasses import MISSING, Field
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -12,8 +13,11 @@ from pydantic.fields import FieldInfo
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import SCHEDULES
+from amsgrad_exp.spec.schedule import constants_of
 
 IMPORTED = ("import.path", "any torch.optim.Optimizer class, on the torch engine", "such as torch.optim.Rprop", "")
+
+WARMUP = ("…:warmup=W", "before any of them, α_t rises along a straight line from α/W to α at step W", "warmup=0")
 
 
 def choices(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -25,7 +29,11 @@ def choices(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     if kind == "problems":
         rows = [(name, first_line(known), known.source, defaults(known)) for name, known in PROBLEMS.items()]
         return ("problem", "losses", "source", "constants"), rows
-    return ("schedule", "step sizes"), [(name, first_line(known)) for name, known in SCHEDULES.items()]
+    rows = [
+        (name, first_line(known), " ".join(map(_constant, constants_of(name)[:-1])))
+        for name, known in SCHEDULES.items()
+    ]
+    return ("schedule", "step sizes", "constants"), [*rows, WARMUP]
 
 
 def defaults(model: type[BaseModel]) -> str:
@@ -42,6 +50,10 @@ def _default(field: FieldInfo) -> str:
         others = [other for other in typing.get_args(field.annotation) if other != value]
         return f"{value} (or {', '.join(others)})"
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _constant(field: Field[Any]) -> str:
+    return f"{field.name}={'…' if field.default is MISSING else f'{field.default:g}'}"
 
 
 def first_line(known: object) -> str:

@@ -19,6 +19,7 @@ from amsgrad_exp.records.summary import Summary
 from amsgrad_exp.records.verify import Verification
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.sweeps.find import Kept
 from amsgrad_exp.sweeps.store import Results
 from amsgrad_exp.sweeps.verify import Verification as Verified
@@ -78,7 +79,7 @@ def _facts(run: Run) -> list[tuple[str, Text]]:
     )
     explained = " (not positive: no larger total loss than x*)" if result.regret <= 0 else ""
     undecided = result.regret_trend is Trend.UNDECIDED
-    because = f", {result.undecided_because(run.trial.problem)}" if undecided else ""
+    because = f", {result.undecided_because(run.trial.problem, schedule_of(run.trial))}" if undecided else ""
     steps = f"{result.steps_simulated:,} simulated, {result.steps_derived:,} derived from a repeated cycle"
     return [
         ("x", Text(f"{result.x:+.6f} after the last step")),

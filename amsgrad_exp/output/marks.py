@@ -34,12 +34,13 @@ FAILED = Mark("?", "the run failed, for example because x overflows", "magenta",
 PROVED = "underlined: proved, because the run repeats itself, so its limit is exact"
 MARKS = (CONVERGES, CIRCLES, BETWEEN, FAILS, FAILED)
 
-PLANES = {
-    ("stated", "constant"): "settings stated with the problem, constant step size",
-    ("stated", "inv-sqrt"): "settings stated with the problem, step sizes α/√t",
-    ("defaults", "constant"): "the optimizer's default settings, constant step size",
-    ("defaults", "inv-sqrt"): "the optimizer's default settings, step sizes α/√t",
-}
+SETTINGS = {"stated": "settings stated with the problem", "defaults": "the optimizer's default settings"}
+STEP_SIZES = {"constant": "constant step size", "inv-sqrt": "step sizes α/√t", "inv": "step sizes α/t"}
+
+
+def plane_title(settings: str, schedule: str) -> str:
+    """What a table of a gauntlet is of: a choice of settings and a schedule."""
+    return f"{SETTINGS[settings]}, {STEP_SIZES.get(schedule, f'schedule {schedule}')}"
 
 
 def mark(row: Mapping[str, Any]) -> Mark:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from amsgrad_exp.output.console import out
-from amsgrad_exp.output.marks import MARKS, PLANES, PROVED, mark
+from amsgrad_exp.output.marks import MARKS, PROVED, mark, plane_title
 from amsgrad_exp.verdict import Evidence
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def show(matrix: Matrix) -> None:
     problems = matrix.gauntlet.problems
     out.print(matrix.gauntlet.extent)
     for settings, schedule in matrix.planes():
-        out.print(Text(PLANES[settings, schedule], "bold"))
+        out.print(Text(plane_title(settings, schedule), "bold"))
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column("", no_wrap=True)
         for number in range(len(problems)):

@@ -22,6 +22,7 @@ from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.records.summary import Origin, Summary
 from amsgrad_exp.records.trace_csv import TraceWriter, parse_trace
 from amsgrad_exp.spec.experiment import BYTES_PER_POINT, Trial
+from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.theory import limit
 from amsgrad_exp.trace import Trace
 
@@ -242,7 +243,7 @@ class Recorder:
         """
         trace = Trace.concatenate(self._traces)
         trial = self.run.trial
-        result = None if last is None else summarize(trial.problem, trace, last, _predicted(trial))
+        result = None if last is None else summarize(trial.problem, trace, last, _predicted(trial), schedule_of(trial))
         # labml's log is closed and the trace is on disk before the summary contains their checksums: after a crash in
         # between, the run is still "running" and can be resumed from its checkpoint.
         trouble = self._tracker.close(status, reason)

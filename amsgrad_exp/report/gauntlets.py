@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import itertools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.output.marks import MARKS, PLANES, PROVED, mark
+from amsgrad_exp.output.marks import MARKS, PROVED, mark, plane_title
 from amsgrad_exp.report.cells import checked, missing
 from amsgrad_exp.report.curves import Axis, Panel, curves
 from amsgrad_exp.report.page import Page, Plot, as_csv
@@ -127,7 +128,11 @@ def _plane(matrix: Matrix, settings: str, schedule: str) -> dict[str, Any]:
         optimizer: [_shown(matrix.cells.get((optimizer, problem, schedule, settings)), problem) for problem in problems]
         for optimizer in matrix.gauntlet.optimizers
     }
-    return {"name": f"{settings}-{schedule}", "title": PLANES[settings, schedule], "rows": rows}
+    return {
+        "name": re.sub(r"\W+", "-", f"{settings}-{schedule}"),
+        "title": plane_title(settings, schedule),
+        "rows": rows,
+    }
 
 
 def _shown(cell: Cell | None, problem: str) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from amsgrad_exp.driver.result import FLAT, Result
 from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.report.page import short
+from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.theory import limit
 from amsgrad_exp.verdict import WORDS, Evidence, Trend, Verdict
 
@@ -58,7 +59,7 @@ def _evidence(run: Run, result: Result) -> str:
             f"R(T)/T tends to the mean loss of one cycle, {result.limit_regret:.6g}, and {ends}."
         )
     if result.regret_trend is Trend.UNDECIDED:
-        return f"Nothing is concluded: {result.undecided_because(run.trial.problem)}."
+        return f"Nothing is concluded: {result.undecided_because(run.trial.problem, schedule_of(run.trial))}."
     slope = "none" if result.regret_slope is None else f"{result.regret_slope:+.3f}"
     return (
         f"This is evidence, not a proof: over the last decade of T the slope of log R(T)/T against log T is {slope}; "

@@ -50,7 +50,8 @@ class Claim:
 
     def covers(self, trial: Trial) -> bool:
         """Whether the claim is about such a trial."""
-        if self.kind is Kind.NONE or trial.schedule.partition(":")[0] != self.schedule:
+        name, _, constants = trial.schedule.partition(":")
+        if self.kind is Kind.NONE or name != self.schedule or "warmup=" in constants:
             return False
         return self._of_such_losses(trial) and self.holds(trial.optimizer)
 

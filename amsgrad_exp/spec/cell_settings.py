@@ -29,7 +29,7 @@ def with_settings(entry: Mapping[str, Any], problem: Problem, schedule: str, set
     Args:
         entry: an optimizer as in YAML; what it says goes before all else.
         problem: of the cell.
-        schedule: the name of one.
+        schedule: one as it is written.
         settings: one of `SETTINGS`.
     """
     name, options = entry["name"], entry.get("options", {})
@@ -49,18 +49,24 @@ def with_settings(entry: Mapping[str, Any], problem: Problem, schedule: str, set
             (chosen if setting == "lr" else own)[setting] = chosen["lr"] / problem.largest_slope**power
     if settings == "defaults":
         defaults = defaults if known else published(name, options)
-        chosen, own = (dict(defaults) if schedule == "constant" else {**defaults, **chosen}), {}
+        chosen, own = ({**defaults, **chosen} if _slows(schedule) else dict(defaults)), {}
     return {**chosen, **entry, "options": own | options} if own or options else {**chosen, **entry}
 
 
 def step_size(problem: Problem, schedule: str) -> float:
-    """α: what the problem's source states with this schedule; else D/√t, D/200 where it is constant.
+    """α: what the problem's source states with this schedule; else D if step sizes fall as α/√t or α/t, else D/200.
 
     D is what is far from x*: the width of the interval, or where there is none the problem's `distance`.
     """
     natural = problem.natural_settings
-    if kind_of(str(natural.get("schedule", "constant"))) == schedule and (schedule != "constant" or "lr" in natural):
+    kind = kind_of(schedule)
+    if kind_of(str(natural.get("schedule", "constant"))) == kind and (kind != "constant" or "lr" in natural):
         return float(natural.get("lr", REFERENCE["lr"]))
     low, high = problem.comparators
     far = high - low if math.isfinite(high - low) else problem.distance
-    return far * CONSTANT_PART if schedule == "constant" else far
+    return far if _slows(schedule) else far * CONSTANT_PART
+
+
+def _slows(schedule: str) -> bool:
+    """Whether step sizes fall as α/√t or α/t do, from an α that is far too large to be kept."""
+    return kind_of(schedule) in ("inv-sqrt", "inv")

@@ -22,13 +22,13 @@ from amsgrad_exp import engines
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.numbers import Integer, dump
 from amsgrad_exp.problems import Problem
+from amsgrad_exp.schedules import MAX_STEPS
 from amsgrad_exp.spec.complete import complete
 from amsgrad_exp.spec.explain import explain
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.optimizer import OptimizerSettings
-from amsgrad_exp.spec.schedule import written
+from amsgrad_exp.spec.schedule import check_length, written
 
-MAX_STEPS = 10**18
 MAX_POINTS = 10_000_000
 BYTES_PER_POINT = 200  # of trace.csv and labml's log together, at most
 
@@ -74,6 +74,11 @@ class Setup(BaseModel):
         reach = max(1.0, largest, *(abs(end) for end in self.problem.interval if np.isfinite(end)))
         if not largest * reach < float(np.finfo(self.dtype).max) / 4:
             raise ValueError(f"the problem's constants are too large for {self.dtype}: their products overflow")
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_is_shorter_than_the_run(self) -> Self:
+        check_length(self.schedule, self.steps)
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Optimizers over all problems, both step-size schedules, and two choices of settings: the cells of a matrix."""
+"""Optimizers over all problems, some step-size schedules, and two choices of settings: the cells of a matrix."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.numbers import dump, whole_number
 from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.rules import OPTIMIZERS
-from amsgrad_exp.schedules import SCHEDULES
 from amsgrad_exp.spec.assignments import after_colon
 from amsgrad_exp.spec.cell_settings import SETTINGS, with_settings
 from amsgrad_exp.spec.complete import build_problem, named
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.explain import nearest
 from amsgrad_exp.spec.read import option_value, read_yaml, resolve_trial
-from amsgrad_exp.spec.schedule import kind_of
+from amsgrad_exp.spec.schedule import kind_of, schedule_of, written
 
 SHARED = {"steps": 10_000_000, "seeds": 32, "dtype": "float32", "engine": "auto"}
 POINTS = 1000  # logged in a cell
@@ -64,7 +63,7 @@ class Gauntlet:
 
     def together(self, trial: Trial) -> bool:
         """Whether a cell cannot be fast-forwarded."""
-        return not (trial.problem.deterministic and SCHEDULES[kind_of(trial.schedule)].constant)
+        return not (trial.problem.deterministic and schedule_of(trial).constant)
 
     @property
     def keeps_points(self) -> bool:
@@ -195,7 +194,7 @@ class Gauntlet:
             "name": "gauntlet",
             "optimizers": rows(),
             "problems": [name for name in PROBLEMS if name != "cycle"],  # whose slopes are for the user to say
-            "schedules": list(SCHEDULES),
+            "schedules": ["constant", "inv-sqrt"],
             "settings": list(SETTINGS),
             **SHARED,
         }
@@ -215,10 +214,15 @@ class Gauntlet:
             if not isinstance(data[key], int) or data[key] < 1:
                 raise ConfigError(f"{key} must be a whole number, at least 1, not {data[key]!r}")
         gauntlet = Gauntlet(data)
-        for key, known in (("schedules", tuple(SCHEDULES)), ("settings", SETTINGS)):
-            for name in data[key]:
-                if name not in known:
-                    raise ConfigError(f"{key}: unknown name {name!r}, {nearest(str(name), known)}")
+        for name in data["settings"]:
+            if name not in SETTINGS:
+                raise ConfigError(f"settings: unknown name {name!r}, {nearest(str(name), SETTINGS)}")
+        try:
+            data["schedules"] = [
+                written(given if isinstance(given, str) else named(given, "schedules")) for given in data["schedules"]
+            ]
+        except ValueError as error:
+            raise ConfigError(f"schedules: {error}") from error
         problems = [named(entry, "problems")["name"] for entry in data["problems"]]
         for names in (list(gauntlet.optimizers), problems, data["schedules"], data["settings"]):
             for name in names:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from amsgrad_exp.schedules import SCHEDULES, Schedule
+from amsgrad_exp.schedules import MAX_STEPS, SCHEDULES, Schedule
 from amsgrad_exp.spec.assignments import after_colon
 from amsgrad_exp.spec.explain import nearest, short
 
@@ -28,11 +28,11 @@ def written(given: Any) -> Any:
     if not isinstance(given, str | Mapping):
         return given
     name, constants = _apart(given)
-    schedule = _build(name, constants, lr=1.0)
+    schedule = _build(name, constants, lr=1.0, steps=MAX_STEPS)
     said = [
         f"{field.name}={getattr(schedule, field.name)!r}"
-        for field in fields(schedule)
-        if field.name != "lr" and getattr(schedule, field.name) != field.default
+        for field in constants_of(name)
+        if getattr(schedule, field.name) != field.default
     ]
     return ":".join([name, ",".join(said)]) if said else name
 
@@ -42,9 +42,26 @@ def kind_of(schedule: str) -> str:
     return schedule.partition(":")[0]
 
 
+def constants_of(name: str) -> list[Field[Any]]:
+    """What can be set of a schedule, its own constants first."""
+    own = [field for field in fields(SCHEDULES[name]) if field.name not in ("lr", "steps")]
+    return sorted(own, key=lambda field: field.name == "warmup")
+
+
+def check_length(schedule: str, steps: int) -> None:
+    """Reject a schedule whose warm-up is no shorter than the run.
+
+    Raises:
+        ValueError: it is.
+    """
+    warmup = _build(*_apart(schedule), lr=1.0, steps=steps).warmup
+    if warmup >= steps:
+        raise ValueError(f"warmup of {kind_of(schedule)} must be less than steps ({steps}), not {warmup}")
+
+
 def schedule_of(trial: Trial) -> Schedule:
     """The step sizes of a trial."""
-    return _build(*_apart(trial.schedule), lr=trial.optimizer.lr)
+    return _build(*_apart(trial.schedule), lr=trial.optimizer.lr, steps=trial.steps)
 
 
 def _apart(given: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -55,16 +72,18 @@ def _apart(given: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return after_colon(given)
 
 
-def _build(name: str, constants: Mapping[str, Any], *, lr: float) -> Schedule:
+def _build(name: str, constants: Mapping[str, Any], *, lr: float, steps: int) -> Schedule:
     if name not in SCHEDULES:
         raise ValueError(f"unknown name {name!r}, {nearest(name, SCHEDULES)}")
-    known = [field.name for field in fields(SCHEDULES[name]) if field.name != "lr"]
+    known = {field.name: field for field in constants_of(name)}
     for constant in constants:
         if constant not in known:
-            said = f"no {constant}, {nearest(constant, known)}" if known else f"no constants, so no {constant}"
-            raise ValueError(f"{name} takes {said}")
+            raise ValueError(f"{name} takes no {constant}, {nearest(constant, known)}")
+    for constant, field in known.items():
+        if field.default is MISSING and constant not in constants:
+            raise ValueError(f"{name} needs {constant}, such as {name}:{constant}=1000")
     try:
-        return SCHEDULES[name](lr=lr, **constants)
+        return SCHEDULES[name](lr=lr, steps=steps, **constants)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

@@ -14,6 +14,7 @@ from amsgrad_exp.engines.lanes import alike
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.spec.experiment import Trial
+from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.sweeps.points import packed
 from amsgrad_exp.sweeps.store import Row, results_of
 from amsgrad_exp.sweeps.workers import told_to_stop
@@ -65,7 +66,8 @@ def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
                 if isinstance(last, RunFailed):
                     row(cell, None, str(last))
                 else:
-                    row(cell, summarize(trials[cell].problem, trace, last), None)
+                    result = summarize(trials[cell].problem, trace, last, schedule=schedule_of(trials[cell]))
+                    row(cell, result, None)
                     if sweep.keeps_points:
                         rows[cell]["points"] = packed(trace)
             else:

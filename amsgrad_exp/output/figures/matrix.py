@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from amsgrad_exp.output.figures.style import STYLE, save
-from amsgrad_exp.output.marks import MARKS, PLANES, mark
+from amsgrad_exp.output.marks import MARKS, mark, plane_title
 from amsgrad_exp.verdict import Evidence
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _draw(panel: Axes, matrix: Matrix, settings: str, schedule: str) -> None:
     """One panel."""
     optimizers, problems = matrix.gauntlet.optimizers, matrix.gauntlet.problems
     panel.set(xlim=(0, len(problems)), ylim=(len(optimizers), 0), aspect="equal")
-    panel.set_title(PLANES[settings, schedule], fontsize=8, parse_math=False)
+    panel.set_title(plane_title(settings, schedule), fontsize=8, parse_math=False)
     panel.set_xticks([at + 0.5 for at in range(len(problems))], problems, rotation=90)
     panel.set_yticks([at + 0.5 for at in range(len(optimizers))], optimizers)
     panel.tick_params(length=0)
