@@ -1,7 +1,7 @@
 """Tests whether optimizers converge where they provably should, as in Reddi, Kale and Kumar (2018).
 
-``run``, ``compare``, ``bound``, ``sweep`` and ``attack`` do what the commands do; they take an ``Experiment``, a
-``Sweep`` or a ``Gauntlet``. See `amsgrad_exp.api`.
+``run``, ``compare``, ``bound``, ``sweep``, ``attack`` and ``identify`` do what the commands do. Most of them take an
+``Experiment``, a ``Sweep`` or a ``Gauntlet``. See `amsgrad_exp.api`.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amsgrad_exp.api import attack, bound, compare, run, sweep
+    from amsgrad_exp.api import attack, bound, compare, identify, run, sweep
     from amsgrad_exp.spec.experiment import Experiment
     from amsgrad_exp.spec.gauntlet import Gauntlet
     from amsgrad_exp.spec.grid import Sweep
 
-__all__ = ["Experiment", "Gauntlet", "Sweep", "attack", "bound", "compare", "run", "sweep"]
+__all__ = ["Experiment", "Gauntlet", "Sweep", "attack", "bound", "compare", "identify", "run", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
     """Import a name on first use, so that starting the command line stays fast."""
-    if name in ("attack", "bound", "compare", "run", "sweep"):
+    if name in ("attack", "bound", "compare", "identify", "run", "sweep"):
         from amsgrad_exp import api
 
         return getattr(api, name)

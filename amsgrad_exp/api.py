@@ -15,6 +15,7 @@ from amsgrad_exp.attack.target import target
 from amsgrad_exp.bounds import Bounds, bounds_of
 from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.errors import ConfigError, RunFailed
+from amsgrad_exp.identification.answer import Answer
 from amsgrad_exp.records.recorder import record
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.spec.cells import Cells
@@ -168,3 +169,31 @@ def attack(
     attacked = target(optimizer, settings, options)
     with workers(jobs) as executor:
         return attacks.attack(attacked, limits or Limits(), Path(out), executor, watch)
+
+
+def identify(
+    optimizer: str,
+    *,
+    settings: Mapping[str, float] | None = None,
+    options: Mapping[str, str] | None = None,
+    like: str | None = None,
+) -> Answer:
+    """Name the published rule that an optimizer follows, as ``amsgrad-exp identify`` does.
+
+    Args:
+        optimizer: a registered name, or an import path.
+        settings: lr, beta1, beta2 and eps, where all probes are to have others than their own.
+        options: its own settings, each as YAML writes it.
+        like: the rule to compare with, ``NAME`` in any form or ``NAME:OPTION=VALUE,…``; any rule without.
+
+    Returns:
+        What was found: ``answer.matches``, ``answer.closest`` and ``answer.departures``, a tuple of codes.
+
+    Raises:
+        ConfigError: there is no such optimizer or rule, it takes no such setting, or it does not repeat itself.
+        RunFailed: it raised, or x was never a finite number.
+    """
+    from amsgrad_exp.identification.like import rule_named
+    from amsgrad_exp.identification.run import of_optimizer
+
+    return of_optimizer(optimizer, settings or {}, options or {}, None if like is None else rule_named(like))

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from amsgrad_exp.cli import attack, gauntlets, records, report, runs, sweeps
+from amsgrad_exp.cli import attack, gauntlets, identify, records, report, runs, sweeps
 from amsgrad_exp.errors import Refusal
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "sweep": sweeps.sweep,
     "gauntlet": gauntlets.gauntlet,
     "attack": attack.attack,
+    "identify": identify.identify,
     "boundary": sweeps.boundary,
     "resume": records.resume,
     "verify": records.verify,

@@ -1,0 +1,44 @@
+"""identify, probes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from amsgrad_exp.cli.options import Json, Quiet, with_experiment_options
+from amsgrad_exp.cli.signals import optimizers_print_to_stderr
+from amsgrad_exp.errors import NotAsExpected
+
+Rule = "NAME[:OPTION=VALUE,…]"
+
+
+@with_experiment_options("lr", "beta1", "beta2", "eps", "option")
+def identify(
+    experiment: dict[str, Any],
+    optimizer: Annotated[str, typer.Option(help="A name, see 'list optimizers', or an import path.")],
+    like: Annotated[
+        str | None, typer.Option(metavar=Rule, help="Compare with this rule alone, in any form or in one.")
+    ] = None,
+    expect: Annotated[str | None, typer.Option(metavar=Rule, help="Exit with 3 where it does not match this.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Name the published rule that an optimizer follows, and where it departs from it."""
+    from amsgrad_exp import api
+    from amsgrad_exp.output import identified
+
+    chosen = {name: experiment[name] for name in ("settings", "options")}
+    with optimizers_print_to_stderr():
+        found = api.identify(optimizer, like=like, **chosen)
+        expected = found if expect in (None, like) else api.identify(optimizer, like=expect, **chosen)
+    if as_json:
+        sys.stdout.write(json.dumps(found.document(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    elif not quiet:
+        identified.describe(found)
+    if expect and not expected.matches:
+        raise NotAsExpected(
+            f"{optimizer}: expected to match {expect}, and departs from it: {identified.departs(expected)}"
+        )

@@ -1,0 +1,1 @@
+"""Which published rule an implementation follows, and where it departs from it."""

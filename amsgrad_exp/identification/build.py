@@ -1,0 +1,125 @@
+"""An optimizer by its name, ready to be run on the probes, and what is known of its settings."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch.nn import Parameter
+from torch.optim.optimizer import Optimizer
+
+from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.identification.observe import Make
+from amsgrad_exp.identification.probes import Probe
+from amsgrad_exp.optimizers.importing import PLAIN
+from amsgrad_exp.rules import OPTIMIZERS, arguments_of
+from amsgrad_exp.spec.complete import check_name, complete
+from amsgrad_exp.spec.foreign import imported_optimizer
+from amsgrad_exp.spec.optimizer import OptimizerSettings
+from amsgrad_exp.spec.read import option_value
+
+PUBLISHED = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+"""What is assumed of a constructor that takes no such setting."""
+
+ARGUMENTS = {
+    "beta1": ("beta1", "b1"),
+    "beta2": ("beta2", "b2", "alpha", "rho", "decay"),
+    "eps": ("eps", "epsilon"),
+}
+"""What constructors call the settings, beside ``betas``."""
+
+OPTIONS = {"partial": "p", "keep_num": "n"}
+"""What constructors call options of rules that have other names here."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """An optimizer to be identified.
+
+    Attributes:
+        make: makes it of parameters, with a probe's settings.
+        settings: those that all probes are to have.
+        known: options of rules that it is known to have.
+        assumed: the settings that its constructor does not take and nobody has said.
+    """
+
+    make: Make
+    settings: Mapping[str, float]
+    known: Mapping[str, Any]
+    assumed: Mapping[str, float] = field(default_factory=dict)
+
+
+def built(name: str, settings: Mapping[str, float], options: Mapping[str, str]) -> Target:
+    """An optimizer by its name: a registered one, or an import path.
+
+    Raises:
+        ConfigError: there is no such optimizer, or it takes no such setting or option.
+    """
+    check_name(name)
+    return _registered(name, settings, options) if name in OPTIMIZERS else _imported(name, settings, options)
+
+
+def _registered(name: str, settings: Mapping[str, float], options: Mapping[str, str]) -> Target:
+    given = {key: option_value(key, text) for key, text in options.items()}
+    form = given.pop("optimized_update", None)
+    entry = {"name": name, **settings, "options": given, "optimized_update": form}
+    known = OptimizerSettings.model_validate(complete({"optimizers": [entry]})["optimizers"][0])
+    kind = imported_optimizer(OPTIMIZERS[name].path)
+
+    def make(params: list[Parameter], probe: Probe) -> Optimizer:
+        own = {"beta1": float(probe.beta1[0]), "beta2": probe.beta2, "eps": probe.eps}
+        taken = {key: value for key, value in own.items() if getattr(known, key) is not None}
+        arguments = arguments_of(known.model_copy(update=taken))
+        return kind.make(PLAIN.arrange([params]), lr=float(probe.lr[0]), arguments=arguments)
+
+    numbers = {key: value for key, value in known.options.items() if _is_number(value)}
+    decay: dict[str, Any] = {"weight_decay": numbers["weight_decay"]} if "weight_decay" in numbers else {}
+    return Target(make, {**settings, **decay}, numbers)
+
+
+def _imported(name: str, settings: Mapping[str, float], options: Mapping[str, str]) -> Target:
+    kind = imported_optimizer(name)
+    parameters = kind.parameters
+    if not kind.takes("lr"):
+        raise ConfigError(f"optimizers: {name} takes no lr, which the probes set")
+    given = {key: option_value(key, text) for key, text in options.items()}
+    defaults = {key: parameter.default for key, parameter in parameters.items()} | given
+    betas = defaults.get("betas")
+    names = [(setting, argument) for setting, arguments in ARGUMENTS.items() for argument in arguments]
+    taken = {setting: argument for setting, argument in names if argument not in given and _takes(defaults, argument)}
+    several = "betas" in parameters and "betas" not in given
+    if several:
+        taken |= {"beta1": "betas", "beta2": "betas"}
+    rest = tuple(betas[2:]) if isinstance(betas, tuple | list) else ()
+
+    def make(params: list[Parameter], probe: Probe) -> Optimizer:
+        own = {"beta1": float(probe.beta1[0]), "beta2": probe.beta2, "eps": probe.eps}
+        arguments: dict[str, Any] = {
+            argument: own[setting] for setting, argument in taken.items() if argument != "betas"
+        }
+        if several:
+            arguments["betas"] = (own["beta1"], own["beta2"], *rest)
+        try:
+            return kind.make(PLAIN.arrange([params]), lr=float(probe.lr[0]), arguments={**arguments, **given})
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+    assumed = {key: value for key, value in PUBLISHED.items() if key not in taken and key not in settings}
+    own = {**assumed, **settings}
+    known = {OPTIONS.get(key, key): value for key, value in defaults.items() if _is_number(value)}
+    if rest:
+        known["beta3"] = rest[0]
+    if "weight_decay" in known:
+        own["weight_decay"] = known["weight_decay"]
+    return Target(make, own, known, assumed)
+
+
+def _takes(defaults: Mapping[str, Any], argument: str) -> bool:
+    """Whether a constructor takes a number of that name, or anything."""
+    return defaults.get(argument) is inspect.Parameter.empty or _is_number(defaults.get(argument))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,65 @@
+"""What people see of an optimizer that was identified."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from amsgrad_exp.identification.answer import Answer
+from amsgrad_exp.identification.departures import sentence
+from amsgrad_exp.output import console
+from amsgrad_exp.spec.labels import SYMBOLS
+
+UNKNOWN = "in a way that is not known here"
+
+
+def describe(answer: Answer) -> None:
+    """What an optimizer was found to be, a line a fact."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    table.add_row("optimizer", Text(answer.optimizer))
+    for name, value in _facts(answer):
+        table.add_row(name, value)
+    console.out.print(table)
+
+
+def departs(answer: Answer) -> str:
+    """The departures in words."""
+    return "; ".join(map(sentence, answer.departures)) or UNKNOWN
+
+
+def closest(answer: Answer) -> str:
+    """The closest rule, with the options that are not its default ones."""
+    name, _, options = answer.closest.partition(":")
+    options = options.replace("optimized_update=false", "ε on the root of the corrected v").replace(",", ", ")
+    return f"{name} with {options}" if options else name
+
+
+def _facts(answer: Answer) -> list[tuple[str, Text]]:
+    steps = sum(answer.steps[name] for name in answer.run)
+    over = f"{len(answer.run)} probes, {steps:,} steps"
+    facts = []
+    if answer.matches:
+        precision = " (as far as float32 can tell)" if answer.single else ""
+        facts.append(("matches", Text.assemble((closest(answer), "green"), precision)))
+        facts.append(("agreement", Text(f"largest relative difference {answer.largest:.0e} over {over}")))
+    else:
+        facts.append(("closest to", Text(closest(answer))))
+        facts.append(("departs", Text(departs(answer), "yellow")))
+    if answer.first:
+        where = f'step {answer.first["step"]:,} of probe "{answer.first["probe"]}"'
+        moved, expected = (_number(answer.first[key]) for key in ("moved", "expected"))
+        facts.append(("first seen", Text(f"{where}: moved {moved}, {answer.form.name} moves {expected}")))
+    if answer.explained and not answer.matches:
+        facts.append(("agreement", Text(f"with that, largest relative difference {answer.rest:.0e} over {over}")))
+    if missing := [name for name in answer.steps if name not in answer.run]:
+        facts.append(("not run", Text(", ".join(missing))))
+    if answer.assumed:
+        said = ", ".join(f"{SYMBOLS.get(name, name)} = {value:g}" for name, value in answer.assumed.items())
+        facts.append(("assumed", Text(f"{said}, which its constructor does not take")))
+    return facts
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−", 1) if value < 0 else f"{value:.3g}"
