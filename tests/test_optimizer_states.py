@@ -1,83 +1,121 @@
-"""What Adam and AMSGrad keep: saved, copied, and handed on to and from torch.optim's."""
+"""States of the optimizer classes: to and from torch.optim's, from older versions, and those that do not fit."""
 
 from __future__ import annotations
 
 import copy
-import io
-import pickle
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from amsgrad_exp.optimizers import Adam, AMSGrad, WeightDecay
+from amsgrad_exp import optimizers
+from amsgrad_exp.optimizers import Adam, AdaptiveOptimizer, AMSGrad, WeightDecay
+from amsgrad_exp.rules import OPTIMIZERS
 from tests.training import make_params, train
 
-OPTIMIZERS = [Adam, AMSGrad]
+ADABOUND: Any = vars(optimizers)["AdaBound"]
+ADOPT: Any = vars(optimizers)["ADOPT"]
+NADAM: Any = vars(optimizers)["NAdam"]
+Make = Callable[..., Any]
+
+SHARED: dict[str, tuple[Make, Make]] = {
+    "Adam": (
+        lambda params, **more: Adam(params, lr=0.01, eps=1e-8, optimized_update=False, weight_decay=0.1),
+        lambda params, **more: torch.optim.Adam(params, lr=0.01, weight_decay=0.1, **more),
+    ),
+    "AMSGrad": (
+        lambda params, **more: AMSGrad(params, lr=0.01, eps=1e-8, optimized_update=False),
+        lambda params, **more: torch.optim.Adam(params, lr=0.01, amsgrad=True, **more),
+    ),
+    "AdamW": (
+        lambda params, **more: Adam(
+            params, lr=0.01, eps=1e-8, optimized_update=False, weight_decay=0.1, decoupled_weight_decay=True
+        ),
+        lambda params, **more: torch.optim.AdamW(params, lr=0.01, weight_decay=0.1, **more),
+    ),
+    "NAdam": (
+        lambda params, **more: NADAM(params, lr=0.01, weight_decay=0.1),
+        lambda params, **more: torch.optim.NAdam(params, lr=0.01, weight_decay=0.1, **more),
+    ),
+}
+"""Ours and torch.optim's, for those that are not torch.optim's own class."""
 
 
-def test_a_state_saved_before_there_were_dialects_is_gone_on_with() -> None:
-    param = torch.nn.Parameter(torch.ones(1))
-    optimizer = Adam([param])
-    saved = optimizer.state_dict()
-    del saved["param_groups"][0]["dialect"]
-    optimizer.load_state_dict(saved)
-    assert optimizer.param_groups[0]["dialect"] == "torch"
+def test_the_other_optimizers_of_torch_are_torchs_own_classes() -> None:
+    torchs = {known.title for known in OPTIMIZERS.values() if hasattr(torch.optim, known.title)}
+    for title in torchs - SHARED.keys() | {"AdamW"}:
+        assert vars(optimizers)[title] is getattr(torch.optim, title)
 
 
-@pytest.mark.parametrize("kind", OPTIMIZERS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_goes_on_from_a_saved_state(kind: type[Adam], dtype: torch.dtype) -> None:
-    params = make_params([(2, 3), (4,)], dtype=dtype)
-    optimizer = kind(params, lr=0.01, weight_decay=WeightDecay(0.1))
-    train(optimizer, params, seed=1)
-    saved = io.BytesIO()
-    torch.save(optimizer.state_dict(), saved)
-    saved.seek(0)
-    restored_params = [nn.Parameter(param.detach().clone()) for param in params]
-    restored = kind(restored_params)
-    restored.load_state_dict(torch.load(saved, weights_only=True))
-    copied_params, copied = copy.deepcopy((params, optimizer))
-    pickled_params, pickled = pickle.loads(pickle.dumps((params, optimizer)))
-    expected = train(optimizer, params, seed=2)
-    for other, other_params in [(restored, restored_params), (copied, copied_params), (pickled, pickled_params)]:
-        assert other.param_groups[0]["weight_decay"] == WeightDecay(0.1)
-        assert all(torch.equal(a, b) for a, b in zip(train(other, other_params, seed=2), expected, strict=True))
-    assert all(param.dtype == dtype for param in params)
+def hand_over(make_one: Make, make_other: Make, steps: int, *, compiled: bool = False) -> None:
+    """Train one, load its state into the other, and train both for 100 steps more."""
+    params, others = (make_params([(3, 2), (4,)]) for _ in range(2))
+    one = make_one(params)
+    if compiled:
+        one.step = torch.compile(one.step, backend="eager")
+    train(one, params, seed=1, steps=steps)
+    other = make_other(others)
+    other.load_state_dict(copy.deepcopy(one.state_dict()))
+    for param, trained in zip(others, params, strict=True):
+        param.data.copy_(trained.data)
+    # torch.optim.NAdam keeps a product in float32, and compiled steps compute corrections in it.
+    later, expected = (train(*pair, seed=2, steps=100) for pair in ((other, others), (one, params)))
+    torch.testing.assert_close(later, expected, rtol=2e-6, atol=1e-6 if compiled else 1e-9)
 
 
-def test_state_goes_to_torch_and_back() -> None:
-    ours, theirs, back = (make_params([(3,)]) for _ in range(3))
-    optimizer = AMSGrad(ours, lr=0.01, eps=1e-8, optimized_update=False)
-    train(optimizer, ours, seed=1)
-    assert set(optimizer.state[ours[0]]) == {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
-    reference = torch.optim.Adam(theirs, lr=0.01, amsgrad=True)
-    saved = reference.state_dict()
-    saved["state"] = copy.deepcopy(optimizer.state_dict()["state"])
-    reference.load_state_dict(saved)
-    theirs[0].data.copy_(ours[0].data)
-    returned = AMSGrad(back, lr=0.01, eps=1e-8, optimized_update=False)
-    saved = returned.state_dict()
-    saved["state"] = copy.deepcopy(reference.state_dict()["state"])
-    returned.load_state_dict(saved)
-    back[0].data.copy_(ours[0].data)
-    expected = train(optimizer, ours, seed=2)
-    torch.testing.assert_close(train(reference, theirs, seed=2), expected, rtol=1e-11, atol=1e-13)
-    torch.testing.assert_close(train(returned, back, seed=2), expected, rtol=0, atol=0)
+@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("steps", [0, 1, 1000])
+def test_a_state_goes_to_torch_and_comes_from_there(name: str, steps: int) -> None:
+    ours, theirs = SHARED[name]
+    hand_over(ours, theirs, steps)
+    hand_over(theirs, ours, steps)
 
 
-def test_torchs_saved_state_is_taken_over_whole() -> None:
-    theirs, ours = make_params([(3,)]), make_params([(3,)])
-    reference = torch.optim.AdamW(theirs, lr=0.01, weight_decay=0.1, amsgrad=True)
-    train(reference, theirs, seed=1)
-    optimizer = AMSGrad(ours, optimized_update=False)
-    optimizer.load_state_dict(copy.deepcopy(reference.state_dict()))
-    assert optimizer.param_groups[0]["weight_decay"] == WeightDecay(0.1)
-    ours[0].data.copy_(theirs[0].data)
-    torch.testing.assert_close(train(optimizer, ours, seed=2), train(reference, theirs, seed=2), rtol=1e-11, atol=1e-13)
+@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("option", ["foreach", "fused", "maximize"])
+def test_states_of_torchs_other_implementations_are_loaded(name: str, option: str) -> None:
+    ours, theirs = SHARED[name]
+    if name == "NAdam" and option == "fused":
+        pytest.skip("torch has no fused NAdam")
+    for steps in (0, 1, 1000):
+        hand_over(lambda params: theirs(params, **{option: True}), ours, steps)
 
 
-def test_amsgrad_goes_on_from_adam() -> None:
+@pytest.mark.parametrize("name", ["AMSGrad", "NAdam"])
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_states_of_capturable_optimizers_are_loaded(name: str) -> None:
+    """On a CPU such an optimizer runs compiled only."""
+    ours, theirs = SHARED[name]
+    hand_over(lambda params: theirs(params, capturable=True), ours, 3, compiled=True)
+    torch._dynamo.reset()
+
+
+def test_a_group_of_torch_adds_eps_where_torch_does() -> None:
+    (theirs,) = make_params([(3,)])
+    optimizer = Adam(make_params([(3,)]))
+    assert optimizer.param_groups[0]["optimized_update"] is True
+    optimizer.load_state_dict(torch.optim.Adam([theirs]).state_dict())
+    assert optimizer.param_groups[0]["optimized_update"] is False
+
+
+def test_amsgrad_says_that_it_goes_on_as_adam() -> None:
+    params = make_params([(3,)])
+    saved = torch.optim.Adam(params).state_dict()
+    with pytest.warns(UserWarning, match="amsgrad=False"):
+        AMSGrad(params).load_state_dict(saved)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        AMSGrad(params, amsgrad=False).load_state_dict(saved)
+        AMSGrad(params).load_state_dict(torch.optim.Adam(params, amsgrad=True).state_dict())
+
+
+def test_amsgrad_goes_on_from_our_adam() -> None:
     params = make_params([(3,)])
     adam = Adam(params, lr=0.01)
     train(adam, params, seed=1)
@@ -85,3 +123,122 @@ def test_amsgrad_goes_on_from_adam() -> None:
     amsgrad.load_state_dict(adam.state_dict())
     train(amsgrad, params, seed=2)
     assert torch.all(amsgrad.state[params[0]]["max_exp_avg_sq"] >= amsgrad.state[params[0]]["exp_avg_sq"])
+
+
+OLD = Path(__file__).parent / "data" / "0.2.0" / "optimizers.pt"
+"""Of each class: a state_dict, the parameters then, and where they were 12 steps later, as 0.2.0 computed them."""
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        title
+        for title, kind in vars(optimizers).items()
+        if isinstance(kind, type)
+        and issubclass(kind, AdaptiveOptimizer)
+        and title in {known.title for known in OPTIMIZERS.values()}
+    ],
+)
+def test_states_of_0_2_0_are_gone_on_with_to_the_same_bits(title: str) -> None:
+    old = torch.load(OLD, weights_only=True)[title]
+    params = [nn.Parameter(value) for value in old["params"]]
+    optimizer = vars(optimizers)[title]([{"params": params[:1]}, {"params": params[1:]}])
+    optimizer.load_state_dict(old["optimizer"])
+    assert all(torch.equal(a, b) for a, b in zip(train(optimizer, params, seed=2), old["later"], strict=True))
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.1]
+    assert [group["decoupled_weight_decay"] for group in optimizer.param_groups] == [False, True]
+
+
+def test_states_of_0_1_0_are_loaded() -> None:
+    """Its groups had no options of dialects."""
+    params = make_params([(2,)])
+    moments = {"exp_avg": torch.ones(2), "exp_avg_sq": torch.ones(2), "max_exp_avg_sq": torch.ones(2)}
+    group = {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-16, "weight_decay": WeightDecay(), "optimized_update": True}
+    optimizer = AMSGrad(params)
+    optimizer.load_state_dict(
+        {"state": {0: {"step": 7, **moments}}, "param_groups": [group | {"amsgrad": True, "params": [0]}]}
+    )
+    (loaded,) = optimizer.param_groups
+    assert (loaded["optimized_update"], loaded["dialect"], loaded["weight_decay"]) == (True, "torch", 0.0)
+    train(optimizer, params, seed=1, steps=1)
+    assert optimizer.state[params[0]]["step"] == 8
+
+
+def saved_by(kind: Make, shape: tuple[int, ...] = (3,), **arguments: Any) -> dict[str, Any]:
+    params = make_params([shape])
+    optimizer = kind(params, lr=0.01, **arguments)
+    train(optimizer, params, seed=1, steps=3)
+    saved: dict[str, Any] = copy.deepcopy(optimizer.state_dict())
+    return saved
+
+
+def changed(saved: dict[str, Any], **state: Any) -> dict[str, Any]:
+    saved["state"][0] |= state
+    return saved
+
+
+SGD, ADAMAX, RMSPROP = torch.optim.SGD, torch.optim.Adamax, torch.optim.RMSprop
+UNFIT: list[tuple[Make, Callable[[], Any], str]] = [
+    (AMSGrad, lambda: saved_by(SGD, momentum=0.9), "AMSGrad cannot load a parameter group without betas"),
+    (ADOPT, lambda: saved_by(ADAMAX), "ADOPT cannot load the state of parameter 0: it has no clipping, exp_avg_sq"),
+    (AMSGrad, lambda: saved_by(ADAMAX), "AMSGrad cannot load the state of parameter 0: it has no exp_avg_sq"),
+    (Adam, lambda: saved_by(torch.optim.NAdam), "parameter 0: it has an unknown mu_product"),
+    (Adam, lambda: saved_by(torch.optim.Adam, amsgrad=True), "with amsgrad=True; AMSGrad can"),
+    (NADAM, lambda: saved_by(torch.optim.Adam), "it has no mu_product"),
+    (ADABOUND, lambda: saved_by(torch.optim.Adam), "it has no power1, power2"),
+    (Adam, lambda: saved_by(RMSPROP), "Adam cannot load a parameter group without betas"),
+    (AMSGrad, lambda: saved_by(AMSGrad, (2, 3)), r"its exp_avg is no tensor of shape \(3,\): \(2, 3\)"),
+    (AMSGrad, lambda: changed(saved_by(AMSGrad), step="three"), "its step is no number of at least 0: 'three'"),
+    (AMSGrad, lambda: changed(saved_by(AMSGrad), exp_avg=0.5), "its exp_avg is no tensor of shape"),
+    (ADOPT, lambda: changed(saved_by(ADOPT), clipping=torch.ones(2)), "its clipping is no number"),
+    (AMSGrad, lambda: {"model": 1}, "an optimizer's state_dict has state and param_groups, not model"),
+]
+
+
+@pytest.mark.parametrize(("kind", "saved", "message"), UNFIT)
+def test_a_state_that_does_not_fit_is_rejected_and_nothing_changes(kind: Make, saved: Any, message: str) -> None:
+    params = make_params([(3,)])
+    optimizer = kind(params, lr=0.5)
+    train(optimizer, params, seed=4, steps=2)
+    before, values = copy.deepcopy(optimizer.state_dict()), [param.detach().clone() for param in params]
+    with pytest.raises(ValueError, match=message) as caught:
+        optimizer.load_state_dict(saved())
+    assert "\n" not in str(caught.value)
+    now = optimizer.state_dict()
+    torch.testing.assert_close((now["state"], params), (before["state"], values), rtol=0, atol=0)
+    assert now["param_groups"] == before["param_groups"]
+    train(optimizer, params, seed=5, steps=2)
+
+
+READ = """
+import importlib.abc, sys
+class Without(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "amsgrad_exp":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Without())
+import torch
+for saved in torch.load(sys.argv[1])["optimizers"]:
+    assert saved["state"][0]["step"] == 3
+    assert saved["param_groups"][0]["weight_decay"] == 0.01
+torch.optim.Adam([torch.nn.Parameter(torch.zeros(3))]).load_state_dict(torch.load(sys.argv[1])["optimizers"][0])
+"""
+
+
+def test_a_checkpoint_is_read_without_this_package(tmp_path: Path) -> None:
+    kinds = [AMSGrad, *(vars(optimizers)[known.title] for known in OPTIMIZERS.values())]
+    own = [kind for kind in kinds if issubclass(kind, AdaptiveOptimizer)]
+    states = [saved_by(kind, weight_decay=WeightDecay(0.01)) for kind in own]
+    torch.save({"model": nn.Linear(2, 2).state_dict(), "optimizers": states}, tmp_path / "checkpoint.pt")
+    subprocess.run([sys.executable, "-I", "-c", READ, tmp_path / "checkpoint.pt"], check=True)
+
+
+def test_the_base_lr_is_a_number_of_our_own() -> None:
+    """AdaBound's final_lr falls with lr; torch's schedulers own initial_lr, and lr may be a tensor."""
+    for lr in (1e-3, torch.tensor(1e-3)):
+        params = make_params([(2,)])
+        optimizer = ADABOUND(params, lr=lr)
+        torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=10)
+        assert optimizer.param_groups[0]["base_lr"] == pytest.approx(1e-3)
+        assert float(optimizer.param_groups[0]["lr"]) == pytest.approx(4e-5)
+        assert isinstance(optimizer.param_groups[0]["base_lr"], float)

@@ -12,8 +12,8 @@ def train(optimizer: torch.optim.Optimizer, params: list[nn.Parameter], seed: in
     for step in range(steps):
         for number, param in enumerate(params):
             scale = 10.0 ** torch.randint(-3, 3, (), generator=generator)
-            grad = torch.randn(param.shape, generator=generator, dtype=torch.float64).to(param.dtype) * scale
-            param.grad = None if (step + number) % 5 == 4 else grad
+            grad = torch.randn(param.shape, generator=generator, dtype=torch.float64) * scale
+            param.grad = None if (step + number) % 5 == 4 else grad.to(param.dtype)
         optimizer.step()
     return [param.detach().clone() for param in params]
 

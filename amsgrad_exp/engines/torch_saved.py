@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.engines.torch_state import Survey, generators_restored
+from amsgrad_exp.optimizers import AdaptiveOptimizer
 from amsgrad_exp.optimizers.importing import said
 
 KIND = "amsgrad_exp.kind"
@@ -86,7 +87,7 @@ class Saving:
             if of_param is not None and type(self.optimizer).load_state_dict is Optimizer.load_state_dict:
                 state["state"][0] = of_param  # load_state_dict casts what it finds, and can cast plain containers only
             self.optimizer.load_state_dict(state)
-            if of_param is not None:
+            if of_param is not None and not isinstance(self.optimizer, AdaptiveOptimizer):  # which casts nothing
                 self.optimizer.state[self.param] = decoded(of_param)
             vars(self.optimizer).update(fields.get("attributes", {}))
             with torch.no_grad():

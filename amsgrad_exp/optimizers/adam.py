@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from amsgrad_exp.optimizers.base import AdaptiveOptimizer, Group, State, WeightDecay
+from amsgrad_exp.optimizers.base import AdaptiveOptimizer, Group, State, WeightDecay, count_step, new_step
 from amsgrad_exp.rules.adam import AdamOptions
 from amsgrad_exp.rules.base import Options
 
@@ -28,18 +28,21 @@ class Adam(AdaptiveOptimizer):
         lr: step size α (default 1e-3, as in the paper).
         betas: (β1, β2) (default (0.9, 0.999), as in the paper).
         eps: ε (default 1e-16, small enough not to matter in this project's experiments; the paper's is 1e-8).
-        weight_decay: a `WeightDecay`; none by default.
+        weight_decay: λ of an L2 penalty, or a `WeightDecay`; 0 by default.
         optimized_update: fold both corrections into the step size, α·√(1 − β2^t)/(1 − β1^t) (end of the
-            paper's Section 2), so that ε is added to the uncorrected √v; False computes the formula above.
+            paper's Section 2), so that ε is added to the uncorrected √v; False computes the formula above, as
+            torch.optim does. A group loaded from torch.optim has it False.
         defaults: further per-group options and their defaults; read, never modified.
+        decoupled_weight_decay, foreach, maximize: as in torch.optim.Adam; on a CPU, too, foreach=None updates many
+            small parameters together.
         options: ``dialect``: torch, or paper for no bias correction at all (Reddi, Kale and Kumar 2018);
             ``optimized_update`` is of torch's.
 
     Raises:
         ValueError: an argument is out of range; the message names it and its value.
 
-    State of a parameter, under torch.optim's names: ``step`` (int), ``exp_avg`` m and ``exp_avg_sq`` v
-    (tensors of the parameter's shape and dtype).
+    State of a parameter, under torch.optim's names: ``step`` (a tensor with one number), ``exp_avg`` m and
+    ``exp_avg_sq`` v (tensors of the parameter's shape and dtype; float32 for parameters of half precision).
     """
 
     options: ClassVar[type[Options]] = AdamOptions
@@ -47,58 +50,73 @@ class Adam(AdaptiveOptimizer):
     def __init__(
         self,
         params: ParamsT,
-        lr: float = 1e-3,
+        lr: float | Tensor = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-16,
-        weight_decay: WeightDecay = WeightDecay(),
+        weight_decay: float | WeightDecay = 0.0,
         optimized_update: bool = True,
         defaults: Mapping[str, Any] | None = None,
+        *,
+        decoupled_weight_decay: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
         **options: Any,
     ) -> None:
-        chosen = self.options.model_validate(options).model_dump() | {"optimized_update": optimized_update}
-        super().__init__(params, lr, betas, eps, weight_decay, {**(defaults or {}), **chosen})
+        chosen = self.checked_options(options | {"optimized_update": optimized_update})
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            {**(defaults or {}), **chosen},
+            decoupled_weight_decay=decoupled_weight_decay,
+            foreach=foreach,
+            maximize=maximize,
+        )
+
+    def complete_group(self, group: Group, present: Group) -> None:
+        group.setdefault("optimized_update", False)  # as in torch.optim, which has no such option
+        if group.get("amsgrad") and "amsgrad" not in self.defaults:
+            raise ValueError(f"{type(self).__name__} cannot load a parameter group with amsgrad=True; AMSGrad can")
+        super().complete_group(group, present)
 
     def init_state(self, state: State, group: Group, param: Tensor) -> None:
         """Start from t = 0 with both moments at zero."""
-        state["step"] = 0
+        state["step"] = new_step(exact=group["dialect"] != "torch")
         state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
         state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format)
 
-    def calc_mv(self, state: State, group: Group, grad: Tensor) -> tuple[Tensor, Tensor]:
+    def calc_mv(self, state: State, group: Group, grad: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Update both moments in place and return (m_t, v_t), before bias correction."""
-        beta1, beta2 = self.get_betas(state, group)
+        beta1, beta2 = self.get_betas(group, step)
         m: Tensor = state["exp_avg"].mul_(beta1).add_(grad, alpha=1 - beta1)
         v: Tensor = state["exp_avg_sq"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         return m, v
 
-    def get_betas(self, state: State, group: Group) -> tuple[float, float]:
-        """Return the decay rates of this step."""
-        beta1, beta2 = group["betas"]
+    def get_betas(self, group: Group, step: int) -> tuple[float, float]:
+        """Return the decay rates of step t, counted from 1."""
+        beta1, beta2 = map(float, group["betas"])
         return beta1, beta2
 
-    def get_lr(self, state: State, group: Group) -> float:
-        """Return the step size α_t of this step, before bias correction."""
-        return float(group["lr"])
-
-    def adam_update(self, state: State, group: Group, param: Tensor, m: Tensor, v: Tensor) -> None:
+    def adam_update(self, group: Group, param: Tensor, m: Tensor, v: Tensor, step: int) -> None:
         """Move ``param`` in place by m over the root of v, both bias-corrected, or neither in the paper's dialect."""
+        lr, eps = float(group["lr"]), group["eps"]
         if group["dialect"] == "paper":
-            param.addcdiv_(m, v.sqrt().add_(group["eps"]), value=-self.get_lr(state, group))
+            param.addcdiv_(m, v.sqrt().add_(eps), value=-lr)
             return
-        beta1, beta2 = group["betas"]
-        bias_correction1 = 1 - beta1 ** state["step"]
-        bias_correction2_sqrt = math.sqrt(1 - beta2 ** state["step"])
-        step_size = self.get_lr(state, group) / bias_correction1
+        beta1, beta2 = map(float, group["betas"])
+        bias_correction2_sqrt = math.sqrt(1 - beta2**step)
+        step_size = lr / (1 - beta1**step)
+        denominator = v.sqrt()
         if group["optimized_update"]:
-            denominator = v.sqrt().add_(group["eps"])
             step_size *= bias_correction2_sqrt
         else:
-            denominator = v.sqrt().div_(bias_correction2_sqrt).add_(group["eps"])
-        param.addcdiv_(m, denominator, value=-step_size)
+            denominator.div_(bias_correction2_sqrt)
+        param.addcdiv_(m, denominator.add_(eps), value=-step_size)
 
     def step_param(self, state: State, group: Group, grad: Tensor, param: Tensor) -> None:
-        """Take step t = ``state["step"]`` + 1."""
-        grad = group["weight_decay"](param, grad, group)
-        state["step"] = int(state["step"]) + 1
-        m, v = self.calc_mv(state, group, grad)
-        self.adam_update(state, group, param, m, v)
+        """Take step t, counted from 1."""
+        step = count_step(state)
+        m, v = self.calc_mv(state, group, grad, step)
+        self.adam_update(group, param, m, v, step)

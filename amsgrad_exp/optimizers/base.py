@@ -1,34 +1,49 @@
-"""What every adaptive optimizer shares: validation, the walk over parameters, weight decay."""
+"""What every adaptive optimizer shares: checked parameter groups, weight decay, the step over parameters, loading."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from numbers import Real
+from typing import Any, ClassVar, cast, overload
 
+import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import Optimizer, ParamsT, _default_to_fused_or_foreach
+
+from amsgrad_exp.optimizers.tensors import Tensors
+from amsgrad_exp.rules.base import Options
 
 Group = dict[str, Any]
 State = dict[str, Any]
 
+HALF_PRECISION = (torch.float16, torch.bfloat16)
+
+ONE = torch.ones(())  # a number would be made a tensor again for each parameter
+SMALL = 2**11
+"""Parameters of at most so many elements on average are stepped together on a CPU: larger ones no longer fit in its
+caches together, and the time that Python takes no longer matters."""
+
 
 @dataclass(frozen=True)
 class WeightDecay:
-    """Weight decay as an immutable value, called as ``weight_decay(param, grad, group)``.
+    """Weight decay in one value, which can be passed for ``weight_decay``; a parameter group stores its three fields.
 
     Args:
-        weight_decay: the coefficient λ ≥ 0.
+        weight_decay: the coefficient λ ≥ 0, ``weight_decay`` of a group.
         weight_decouple: shrink the parameter itself, θ ← θ − lr·λ·θ (Loshchilov and Hutter 2019,
             *Decoupled Weight Decay Regularization*, arXiv 1711.05101, Algorithm 2); otherwise the L2
-            penalty of the same algorithm, g ← g + λ·θ.
-        absolute: decoupled only: shrink by λ alone, θ ← θ − λ·θ, whatever the learning rate.
+            penalty of the same algorithm, g ← g + λ·θ. ``decoupled_weight_decay`` of a group.
+        absolute: decoupled only: shrink by λ alone, θ ← θ − λ·θ, whatever the learning rate is, unless it is 0.
+            ``absolute_weight_decay`` of a group.
 
     Raises:
-        ValueError: λ is negative or not finite, or ``absolute`` is asked of the L2 form.
+        ValueError: λ is negative or not finite, or ``absolute`` is given with the L2 form.
     """
 
     weight_decay: float = 0.0
@@ -36,75 +51,87 @@ class WeightDecay:
     absolute: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must be a finite number of at least 0, not {self.weight_decay}")
+        if not _is_between(self.weight_decay, 0, math.inf):
+            raise ValueError(f"weight_decay must be a finite number of at least 0, not {self.weight_decay!r}")
         if self.absolute and not self.weight_decouple:
             raise ValueError("absolute=True goes with weight_decouple=True only")
 
-    def __call__(self, param: Tensor, grad: Tensor, group: Mapping[str, Any]) -> Tensor:
-        """Decay ``param`` in place (decoupled), or return the gradient with the penalty's added (L2)."""
-        if self.weight_decay == 0:
-            return grad
-        if not self.weight_decouple:
-            return grad.add(param, alpha=self.weight_decay)
-        param.mul_(1 - (1 if self.absolute else group["lr"]) * self.weight_decay)
-        return grad
 
-
-# A saved state_dict holds a WeightDecay, which torch.load(weights_only=True) would otherwise refuse.
+# state_dicts of versions 0.1.0 and 0.2.0 hold one, which torch.load(weights_only=True) would otherwise refuse.
 torch.serialization.add_safe_globals([WeightDecay])
+
+
+@dataclass(frozen=True)
+class _AsSaved:
+    """Hides a value from `torch.optim.Optimizer.load_state_dict`, which casts tensors to the parameter's dtype."""
+
+    value: Any
 
 
 class AdaptiveOptimizer(Optimizer, ABC):
     """Base of optimizers that scale the step by moments of the gradient.
 
-    A subclass says what it keeps for a parameter (`init_state`) and how one parameter moves
-    (`step_param`); this class does the rest.
+    A subclass says what it keeps for a parameter (`init_state`) and how one parameter is updated (`step_param`). This
+    class checks parameter groups and loaded states, decays weights and walks over the parameters. Parameters of half
+    precision are updated in float32, and their state is float32.
 
     Args:
         params: parameters, named parameters or parameter groups, as for every `torch.optim.Optimizer`.
-        lr: step size α ≥ 0.
+        lr: step size α ≥ 0, a number or a tensor with one element.
         betas: decay rates (β1, β2) of the first and second moments, each in [0, 1); None for an optimizer without.
         eps: ε ≥ 0, added to the root of the second moment; None for an optimizer without.
-        weight_decay: how parameters are decayed.
-        defaults: further per-group options and their defaults; read, never modified, and the arguments above win.
+        weight_decay: λ ≥ 0, or a `WeightDecay`, which also says what ``decoupled_weight_decay`` would.
+        defaults: further per-group options and their defaults; read, never modified. The other arguments win.
+        decoupled_weight_decay: decay as in AdamW instead of adding an L2 penalty to the gradient.
+        foreach: update many parameters in one call of torch's foreach functions. None decides by their device and
+            size. `step_param` then gets `Tensors`, so a subclass that needs more than these has to leave it False.
+        maximize: maximize the objective instead of minimizing it.
 
     Raises:
-        ValueError: lr, betas, eps or weight_decay is out of range; the message names it and its value.
+        ValueError: an argument is out of range; the message names it and its value.
     """
+
+    options: ClassVar[type[Options]] = Options
+    """The type of the group's further options, which are checked by it."""
 
     def __init__(
         self,
         params: ParamsT,
-        lr: float,
+        lr: float | Tensor,
         betas: tuple[float, float] | None,
         eps: float | None,
-        weight_decay: WeightDecay,
+        weight_decay: float | WeightDecay = 0.0,
         defaults: Mapping[str, Any] | None = None,
+        *,
+        decoupled_weight_decay: bool = False,
+        foreach: bool | None = False,
+        maximize: bool = False,
     ) -> None:
-        own = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        taken = {name: value for name, value in own.items() if value is not None or name == "lr"}
-        super().__init__(params, {**(defaults or {}), **taken})
+        own: Group = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "absolute_weight_decay": False,
+            "foreach": foreach,
+            "maximize": maximize,
+        }
+        taken = {name: value for name, value in own.items() if value is not None or name not in ("betas", "eps")}
+        super().__init__(params, _plain({**(defaults or {}), **taken}))
 
     def add_param_group(self, param_group: Group) -> None:
-        """Add a group, as in torch.optim; a bad option is refused before anything is added."""
-        _validate({**self.defaults, **param_group})
-        super().add_param_group(param_group)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a saved state, one of a torch.optim optimizer too: what its groups lack gets its default."""
-        super().__setstate__(state)
-        for group in self.param_groups:
-            for name, default in self.defaults.items():
-                if name != "differentiable":  # which torch adds here, and nothing reads
-                    group.setdefault(name, default)
-            if not isinstance(group["weight_decay"], WeightDecay):
-                decoupled = group.get("decoupled_weight_decay", False)
-                group["weight_decay"] = WeightDecay(group["weight_decay"], weight_decouple=decoupled)
+        """Add a group, as in torch.optim; a bad option is rejected before anything is added."""
+        group = _plain({**self.defaults, **param_group})
+        self._validate(group)
+        super().add_param_group(group)
 
     @abstractmethod
     def init_state(self, state: State, group: Group, param: Tensor) -> None:
-        """Fill the empty ``state`` of ``param``; called once, before its first step."""
+        """Fill the empty ``state`` of ``param`` with all that it will ever hold: tensors and numbers.
+
+        ``step``, the number of steps taken, is a tensor of `new_step`.
+        """
 
     @abstractmethod
     def step_param(self, state: State, group: Group, grad: Tensor, param: Tensor) -> None:
@@ -120,6 +147,8 @@ class AdaptiveOptimizer(Optimizer, ABC):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Take one step on every parameter that has a gradient.
 
+        ``torch.compile`` leaves it uncompiled.
+
         Args:
             closure: re-evaluates the model and returns the loss, with gradients enabled.
 
@@ -127,41 +156,256 @@ class AdaptiveOptimizer(Optimizer, ABC):
             What the closure returned, or None without one.
 
         Raises:
-            RuntimeError: a gradient is sparse or a parameter complex; no parameter has moved then.
+            RuntimeError: a gradient is sparse or a parameter complex; no parameter has changed then.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        with_grad = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
-        for _, param in with_grad:
-            if param.grad.is_sparse:
-                raise RuntimeError(
-                    f"{type(self).__name__} needs dense gradients; torch.optim.SparseAdam takes sparse ones"
-                )
-            if param.is_complex():
-                raise RuntimeError(f"{type(self).__name__} needs real parameters; torch.view_as_real makes them so")
-        for group, param in with_grad:
-            state = self.state[param]
-            if not state:
-                self.init_state(state, group, param)
-            self.step_param(state, group, param.grad, param)
+        (_step_uncompiled if torch.compiler.is_compiling() else AdaptiveOptimizer._step)(self)
         return loss
 
+    def _step(self) -> None:
+        with_grad = [
+            (group, [param for param in group["params"] if param.grad is not None]) for group in self.param_groups
+        ]
+        for _, params in with_grad:
+            for param in params:
+                if param.grad.is_sparse:
+                    raise RuntimeError(
+                        f"{type(self).__name__} needs dense gradients; torch.optim.SparseAdam takes sparse ones"
+                    )
+                if param.is_complex():
+                    raise RuntimeError(f"{type(self).__name__} needs real parameters; torch.view_as_real makes them so")
+        for group, params in with_grad:
+            if isinstance(group["weight_decay"], WeightDecay):
+                _plain(group)
+            if _together(group["foreach"], params):
+                self._step_together(group, params)
+                continue
+            for param in params:
+                work, grad = _working(param)
+                self.step_param(self._state_of(param, group, work), group, self._decayed(group, grad, work), work)
+                if work is not param:
+                    param.copy_(work)
 
-def _validate(group: Mapping[str, Any]) -> None:
-    for name in ("lr", "eps"):
-        if not _is_between(group.get(name, 0), 0, math.inf):
-            raise ValueError(f"{name} must be a finite number of at least 0, not {group[name]!r}")
-    for name in ("beta1", "beta2"):
-        if not _is_between(group.get(name, 0), 0, 1):
-            raise ValueError(f"{name} must be a number in [0, 1), not {group[name]!r}")
-    betas = group.get("betas", (0, 0))
-    if not (isinstance(betas, Sequence) and len(betas) == 2 and all(_is_between(beta, 0, 1) for beta in betas)):
-        raise ValueError(f"betas must be two numbers in [0, 1), not {betas!r}")
-    if not isinstance(group["weight_decay"], WeightDecay):
-        raise ValueError(f"weight_decay must be a WeightDecay, not {group['weight_decay']!r}")
+    def _step_together(self, group: Group, params: Sequence[Tensor]) -> None:
+        """Step those parameters in one whose numbers, such as the count of steps, are the same."""
+        alike: defaultdict[Hashable, list[tuple[Tensor, Tensor, Tensor, State]]] = defaultdict(list)
+        for param in params:
+            work, grad = _working(param)
+            state = self._state_of(param, group, work)
+            numbers = [
+                value if not isinstance(value, Tensor) else value.item() if name == "step" else None
+                for name, value in state.items()
+            ]
+            alike[tuple(numbers)].append((param, work, grad, state))
+        for batch in alike.values():
+            together, works, grads, states = zip(*batch, strict=True)
+            joint = {
+                name: Tensors(state[name] for state in states) if isinstance(value, Tensor) else value
+                for name, value in states[0].items()
+            }
+            before = dict(joint)
+            moved = Tensors(works)
+            grad = self._decayed(group, Tensors(grads), moved)
+            self.step_param(joint, group, grad, cast(Tensor, moved))  # which has the methods of one that updates use
+            for name, value in joint.items():
+                if value is not before.get(name):
+                    each = value.each if isinstance(value, Tensors) else [value] * len(states)
+                    for state, new in zip(states, each, strict=True):
+                        state[name] = new
+            for param, work in zip(together, works, strict=True):
+                if work is not param:
+                    param.copy_(work)
+
+    def _state_of(self, param: Tensor, group: Group, work: Tensor) -> State:
+        state: State = self.state[param]
+        if not state:
+            self.init_state(state, group, work)
+        return state
+
+    def _decayed(self, group: Group, grad: Any, param: Any) -> Any:
+        """Decay ``param`` in place (decoupled); return the gradient to be minimized, with the L2 penalty's added."""
+        grad = -grad if group["maximize"] else grad
+        if group["weight_decay"] == 0:
+            return grad
+        if not group["decoupled_weight_decay"]:
+            return grad.add(param, alpha=group["weight_decay"])
+        lr = float(group["lr"])
+        if lr:
+            param.mul_(1 - (1 if group["absolute_weight_decay"] else lr) * group["weight_decay"])
+        return grad
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a ``state_dict`` of this class, or of the class of torch.optim that keeps the same state.
+
+        Those written by versions 0.1.0 and 0.2.0 load too. Settings that a saved group does not have stay as they are.
+
+        Raises:
+            ValueError: it does not fit the parameters or the class; nothing has changed then.
+        """
+        hook = self.register_load_state_dict_pre_hook(_hide_values)
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            hook.remove()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what was copied, unpickled or loaded; what was loaded is checked before anything changes."""
+        if "defaults" not in state:
+            self._check_loaded(state["param_groups"], state["state"])
+        super().__setstate__(state)
+
+    def _check_loaded(self, groups: list[Group], states: dict[Tensor, State]) -> None:
+        number = 0
+        for group, present in zip(groups, self.param_groups, strict=True):
+            self.complete_group(group, present)
+            self._validate(_plain(group))
+            for param in group["params"]:
+                if states.get(param):
+                    try:
+                        states[param] = self._fitted(states[param], group, param)
+                    except ValueError as error:
+                        name = f"{type(self).__name__} cannot load the state of parameter {number}"
+                        raise ValueError(f"{name}: {error}") from error
+                number += 1
+
+    def complete_group(self, group: Group, present: Group) -> None:
+        """Add to a loaded ``group`` what it lacks, from the group whose place it takes.
+
+        Raises:
+            ValueError: it lacks what such an optimizer's group always has.
+        """
+        for name in ("lr", "betas", "beta1", "eps"):
+            if name in present and name not in group:
+                raise ValueError(f"{type(self).__name__} cannot load a parameter group without {name}")
+        group.setdefault("absolute_weight_decay", False)
+        for name in present.keys() & self.defaults.keys():
+            group.setdefault(name, present[name])
+
+    def complete_state(self, state: State, group: Group) -> None:
+        """Bring a loaded ``state`` of a parameter into the form of `init_state`, where its form is another one."""
+
+    def _fitted(self, saved: State, group: Group, param: Tensor) -> State:
+        """A saved state of ``param``, in the dtypes and on the devices that it has here.
+
+        Raises:
+            ValueError: it is not such a state.
+        """
+        state = {name: hidden.value for name, hidden in saved.items()}
+        self.complete_state(state, group)
+        fresh: State = {}
+        self.init_state(fresh, group, param.detach().float() if param.dtype in HALF_PRECISION else param.detach())
+        for one, other, what in ((fresh, state, "has no"), (state, fresh, "has an unknown")):
+            if one.keys() - other.keys():
+                raise ValueError(f"it {what} {', '.join(sorted(map(str, one.keys() - other.keys())))}")
+        return {name: _like(name, state[name], value) for name, value in fresh.items()}
+
+    def _validate(self, group: Mapping[str, Any]) -> None:
+        for name in ("lr", "eps"):
+            if not _is_between(group.get(name, 0), 0, math.inf):
+                raise ValueError(f"{name} must be a finite number of at least 0, not {group[name]!r}")
+        for name in ("beta1", "beta2"):
+            if not _is_between(group.get(name, 0), 0, 1):
+                raise ValueError(f"{name} must be a number in [0, 1), not {group[name]!r}")
+        betas = group.get("betas", (0, 0))
+        if not (isinstance(betas, Sequence) and len(betas) == 2 and all(_is_between(beta, 0, 1) for beta in betas)):
+            raise ValueError(f"betas must be two numbers in [0, 1), not {betas!r}")
+        for name, values in (("foreach", (None, True, False)), ("maximize", (True, False))):
+            if not any(group[name] is value for value in values):
+                raise ValueError(f"{name} must be one of {', '.join(map(str, values))}, not {group[name]!r}")
+        WeightDecay(group["weight_decay"], group["decoupled_weight_decay"], group["absolute_weight_decay"])
+        self.checked_options({name: group[name] for name in self.options.model_fields if name in group})
+
+    @classmethod
+    def checked_options(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All further options by name, from those that are given.
+
+        Raises:
+            ValueError: there is no such option, or it does not take this value.
+        """
+        try:
+            return cls.options.model_validate(given).model_dump()
+        except ValidationError as error:
+            first = error.errors()[0]
+            name, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+            if first["type"] == "extra_forbidden":
+                message = f"{cls.__name__} takes no {name}"
+            elif name:
+                message = f"{name}: {message}, not {first['input']!r}"
+            raise ValueError(message) from error
+
+
+_step_uncompiled = torch._disable_dynamo(AdaptiveOptimizer._step)  # type: ignore[attr-defined]
+
+
+def new_step(*, exact: bool) -> Tensor:
+    """A count of no steps yet: as torch.optim has it, or exact, in double precision, beyond 2^24 steps too."""
+    return torch.zeros(
+        (), dtype=torch.float64 if exact or torch.get_default_dtype() == torch.float64 else torch.float32
+    )
+
+
+def count_step(state: State) -> int:
+    """Add 1 to the ``step`` of a state; return what it is then."""
+    return int(state["step"].add_(ONE).item())
+
+
+def _together(foreach: bool | None, params: Sequence[Tensor]) -> bool:
+    """Whether to step parameters together, by a group's ``foreach``."""
+    if foreach is not None or len(params) < 2:
+        return bool(foreach)
+    if all(param.is_cpu for param in params):
+        return sum(param.numel() for param in params) <= SMALL * len(params)
+    return _default_to_fused_or_foreach(list(params), differentiable=False)[1]
+
+
+def _working(param: Tensor) -> tuple[Tensor, Tensor]:
+    """A parameter and its gradient, or float32 copies of both where they are of half precision."""
+    grad = cast(Tensor, param.grad)
+    return (param.float(), grad.float()) if param.dtype in HALF_PRECISION else (param, grad)
+
+
+def _plain(group: Group) -> Group:
+    """Store a `WeightDecay` of a group as its fields, and NumPy's numbers as Python's."""
+    decay = group["weight_decay"]
+    if isinstance(decay, WeightDecay):
+        group["weight_decay"] = decay.weight_decay
+        group["decoupled_weight_decay"] = decay.weight_decouple
+        group["absolute_weight_decay"] = decay.absolute
+    for name, value in group.items():
+        if isinstance(value, np.generic):
+            group[name] = value.item()
+        elif name == "betas" and isinstance(value, Iterable):
+            group[name] = tuple(beta.item() if isinstance(beta, np.generic) else beta for beta in value)
+    return group
+
+
+def _hide_values(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    if not {"state", "param_groups"} <= state_dict.keys():
+        raise ValueError(f"an optimizer's state_dict has state and param_groups, not {', '.join(map(str, state_dict))}")
+    states = dict(state_dict["state"])
+    for group in state_dict["param_groups"]:
+        for key in group["params"]:
+            if key in states:
+                states[key] = {name: _AsSaved(value) for name, value in states[key].items()}
+    return {**state_dict, "state": states}
+
+
+def _like(name: str, value: Any, fresh: Any) -> Any:
+    """A loaded number or tensor as a fresh state has it."""
+    if isinstance(fresh, Tensor) and name != "step":
+        if not isinstance(value, Tensor) or value.shape != fresh.shape:
+            found = tuple(value.shape) if isinstance(value, Tensor) else value
+            raise ValueError(f"its {name} is no tensor of shape {tuple(fresh.shape)}: {found}")
+        return value.to(fresh.device, fresh.dtype)
+    if not _is_between(value, 0, math.inf):
+        raise ValueError(f"its {name} is no number of at least 0: {value!r}")
+    return torch.full_like(fresh, float(value)) if isinstance(fresh, Tensor) else float(value)
 
 
 def _is_between(value: object, low: float, high: float) -> bool:
-    return isinstance(value, int | float | Tensor) and bool(low <= value < high)
+    if isinstance(value, Tensor):
+        value = value.item() if value.numel() == 1 else None
+    return isinstance(value, Real) and low <= float(value) < high

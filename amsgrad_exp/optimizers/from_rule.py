@@ -2,94 +2,137 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from amsgrad_exp.optimizers.base import AdaptiveOptimizer, Group, State, WeightDecay
+from amsgrad_exp.optimizers.base import AdaptiveOptimizer, Group, State, WeightDecay, count_step, new_step
 from amsgrad_exp.rules.base import Optimizer, Rule
 
 
 class RuleOptimizer(AdaptiveOptimizer):
-    """An optimizer of the project whose class is made of its rule.
+    """An optimizer of the project whose class is made from its rule.
 
     Args:
         params: parameters, named parameters or parameter groups.
         lr: step size α; the default of this and of what follows is what the optimizer's authors publish.
         betas: (β1, β2), of an optimizer that has both.
         eps: ε, of an optimizer that has one.
-        weight_decay: a `WeightDecay`; none by default.
+        weight_decay: λ of an L2 penalty, or a `WeightDecay`; 0 by default.
+        decoupled_weight_decay, foreach, maximize: as in torch.optim.Adam; on a CPU, too, foreach=None updates many
+            small parameters together.
         settings: ``beta1`` or ``beta2`` of an optimizer that has only one of them, and its own options, by name.
 
     Raises:
         ValueError: an argument is out of range, or the optimizer takes no such argument; the message names it.
 
-    State of a parameter: ``step`` (int), ``carry`` (what the coefficients carry from step to step) and the rule's
-    own, by its names, tensors of the parameter's shape and dtype. A group's ``initial_lr`` is the lr it began with,
-    as torch's schedulers call it.
+    State of a parameter: ``step`` (a tensor with one number), the numbers that the rule's coefficients carry from step
+    to step, and tensors of the parameter's shape and dtype (float32 for parameters of half precision), by the rule's
+    names for them. A group's ``base_lr`` is the lr that it was made with.
     """
 
     optimizer: Optimizer
 
+    def __init_subclass__(cls) -> None:
+        cls.options = cls.optimizer.options
+
     def __init__(
         self,
         params: ParamsT,
-        lr: float | None = None,
+        lr: float | Tensor | None = None,
         betas: tuple[float, float] | None = None,
         eps: float | None = None,
-        weight_decay: WeightDecay = WeightDecay(),
+        weight_decay: float | WeightDecay = 0.0,
+        *,
+        decoupled_weight_decay: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
         **settings: Any,
     ) -> None:
         given: dict[str, Any] = {name: settings.pop(name) for name in ("beta1", "beta2") if name in settings}
         given |= {name: value for name, value in (("betas", betas), ("eps", eps)) if value is not None}
-        try:
-            options = self.optimizer.options.model_validate(settings)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise ValueError(f"{first['loc'][-1]}: {first['msg']}, not {first['input']!r}") from error
-        takes = self.optimizer.rule(options).settings
+        options = self.checked_options(settings)
+        takes = _rule(type(self), tuple(options.values())).settings
         published: dict[str, Any] = {name: value for name, value in self.optimizer.defaults.items() if name in takes}
         if {"beta1", "beta2"} <= published.keys():
             published["betas"] = (published.pop("beta1"), published.pop("beta2"))
         for name in given:
             if name not in published:
                 raise ValueError(f"{self.optimizer.title} takes no {name}")
-        own = published | given
-        lr = own.pop("lr") if lr is None else lr
+        own = published | given | ({} if lr is None else {"lr": lr})
         super().__init__(
-            params, lr, own.pop("betas", None), own.pop("eps", None), weight_decay, options.model_dump() | own
+            params,
+            own.pop("lr"),
+            own.pop("betas", None),
+            own.pop("eps", None),
+            weight_decay,
+            options | own,
+            decoupled_weight_decay=decoupled_weight_decay,
+            foreach=foreach,
+            maximize=maximize,
         )
 
     def add_param_group(self, param_group: Group) -> None:
-        """Add a group, as in torch.optim; a bad option is refused before anything is added."""
-        super().add_param_group({"initial_lr": param_group.get("lr", self.defaults["lr"]), **param_group})
+        super().add_param_group(param_group)
+        self.param_groups[-1].setdefault("base_lr", float(self.param_groups[-1]["lr"]))
 
-    def _rule(self, group: Group) -> Rule:
-        names = self.optimizer.options.model_fields
-        return self.optimizer.rule(self.optimizer.options(**{name: group[name] for name in names}))
+    def complete_group(self, group: Group, present: Group) -> None:
+        super().complete_group(group, present)
+        # Version 0.2.0 kept it under the name that torch's schedulers use.
+        group.setdefault("base_lr", float(group["initial_lr"] if "initial_lr" in group else group["lr"]))
+
+    def complete_state(self, state: State, group: Group) -> None:
+        """Name the numbers that version 0.2.0 kept in one tuple; work out those that torch.optim does not keep."""
+        rule = self._rule(group)
+        if "carry" in state:
+            state |= dict(zip(rule.carry_names, state.pop("carry"), strict=True))
+        missing = set(rule.carry_names) - state.keys()
+        known = self.optimizer.kept_by_torch
+        if known and missing and missing.isdisjoint(known) and "step" in state:
+            h, carry = self._hyper(rule, group), rule.carry
+            for t in range(int(state["step"])):
+                before, carry = carry, rule.coefficients(t, 1.0, h, *carry)[2]
+                if carry == before:
+                    break
+            state |= {name: value for name, value in zip(rule.carry_names, carry, strict=True) if name in missing}
 
     def init_state(self, state: State, group: Group, param: Tensor) -> None:
         """Start from t = 0."""
         rule = self._rule(group)
-        state["step"] = 0
-        state["carry"] = rule.carry
+        state["step"] = new_step(exact=not self.optimizer.kept_by_torch)
+        state.update(zip(rule.carry_names, rule.carry, strict=True))
         for name, start in rule.state.items():
             state[name] = torch.full_like(param, start, memory_format=torch.preserve_format)
 
     def step_param(self, state: State, group: Group, grad: Tensor, param: Tensor) -> None:
-        """Take step t = ``state["step"]``, counted from 0."""
+        """Take step t, counted from 0 as rules count."""
+        t = count_step(state) - 1
         rule = self._rule(group)
-        grad = group["weight_decay"](param, grad, group)
-        lr = float(group["lr"])
-        first = float(group["initial_lr"]) or lr
-        decays = dict(zip(("beta1", "beta2"), group.get("betas", ()), strict=False))
-        h = rule.hyper_from({**group, **decays, "lr": first})
-        scale, c, state["carry"] = rule.coefficients(state["step"], lr / first if first else 1.0, h, *state["carry"])
+        h = self._hyper(rule, group)
+        scale = float(group["lr"]) / h.lr if h.lr else 0.0
+        scale, c, carry = rule.coefficients(t, scale, h, *(state[name] for name in rule.carry_names))
+        # NumPy's numbers would try to make arrays of tensors.
+        state.update(zip(rule.carry_names, map(float, carry), strict=True))
         seen = (param,) if rule.sees_x else ()
-        move, kept = rule.update(grad, h.lr * scale, c, h, *seen, *(state[name] for name in rule.state))
+        kept_before = (state[name] for name in rule.state)
+        move, kept = rule.update(grad, h.lr * float(scale), tuple(map(float, c)), h, *seen, *kept_before)
         param.sub_(move)
-        state["step"] += 1
-        state.update(zip(rule.state, kept, strict=True))
+        # A gradient that is kept may be overwritten by the next one.
+        state.update(zip(rule.state, (each.clone() if each is grad else each for each in kept), strict=True))
+
+    def _rule(self, group: Group) -> Rule:
+        return _rule(type(self), tuple(group[name] for name in self.options.model_fields))
+
+    def _hyper(self, rule: Rule, group: Group) -> Any:
+        """The rule's hyper-parameters; lr is the base that α_t is divided by."""
+        betas = {name: float(beta) for name, beta in zip(("beta1", "beta2"), group.get("betas", ()), strict=False)}
+        return rule.hyper_from({**group, **betas, "lr": group["base_lr"] or float(group["lr"])})
+
+
+@functools.lru_cache
+def _rule(kind: type[RuleOptimizer], values: tuple[Any, ...]) -> Rule:
+    """The rule of a class under its options, which are given in their order."""
+    return kind.optimizer.rule(kind.options(**dict(zip(kind.options.model_fields, values, strict=True))))

@@ -86,6 +86,12 @@ class Rule:
         ones = self.hyper(*([0.5] * len(self.hyper._fields)))
         return len(self.coefficients(0, 1.0, ones, *self.carry)[1])
 
+    @functools.cached_property
+    def carry_names(self) -> tuple[str, ...]:
+        """The names of what is carried: those of the arguments of `coefficients` after (t, scale, h)."""
+        code = self.coefficients.__code__
+        return code.co_varnames[3 : code.co_argcount]
+
     @property
     def settings(self) -> tuple[str, ...]:
         """The names of the settings and options that the hyper-parameters come from."""
@@ -120,6 +126,8 @@ class Optimizer:
         grows: from its options, those of lr and its options that its moves are proportional to together with a power
             of the gradients' size, and that power; of one that divides by that size, none.
         torch: the import path of its class; without one, `amsgrad_exp.optimizers` makes a class of the rule.
+        kept_by_torch: of a rule whose class and torch.optim's class of the same title load each other's states, those
+            numbers carried from step to step that torch.optim's keeps too.
         arguments: keyword arguments of the class other than lr, from settings, where its names for them are others.
     """
 
@@ -135,6 +143,7 @@ class Optimizer:
     variants: tuple[Mapping[str, Any], ...] = ()
     grows: Callable[[Any], Mapping[str, float]] = lambda options: {}
     torch: str | None = None
+    kept_by_torch: tuple[str, ...] = ()
     arguments: Callable[[OptimizerSettings], dict[str, Any]] | None = None
 
     @property

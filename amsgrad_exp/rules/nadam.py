@@ -39,7 +39,7 @@ def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any
     return a * (c[0] * g + c[1] * m) / (sqrt(v) / c[2] + h.eps), (m, v)
 
 
-def momenta(t: Any, scale: Any, h: Any, product: Any, unsettled: Any, power2: Any) -> Any:
+def momenta(t: Any, scale: Any, h: Any, mu_product: Any, unsettled: Any, power2: Any) -> Any:
     """(1 − μ_t)/(1 − Π_{i≤t} μ_i) and μ_{t+1}/(1 − Π_{i≤t+1} μ_i), μ_t = β1·(1 − 0.96^{tψ}/2), t counted from 1.
 
     ``unsettled`` is 0.96^{tψ}, until 1 − 0.96^{tψ}/2 is exactly 1; then it is 0.
@@ -50,9 +50,9 @@ def momenta(t: Any, scale: Any, h: Any, product: Any, unsettled: Any, power2: An
         unsettled = power(0.96, (t + 2) * h.momentum_decay)
         following = h.beta1 * (1.0 - 0.5 * unsettled)
         unsettled = unsettled if 1.0 - 0.5 * unsettled != 1.0 else 0.0
-    product, power2 = decayed(product, mu), decayed(power2, h.beta2)
-    of_gradient, of_mean = (1.0 - mu) / (1.0 - product), following / (1.0 - product * following)
-    return scale, (of_gradient, of_mean, sqrt(1.0 - power2)), (product, unsettled, power2)
+    mu_product, power2 = decayed(mu_product, mu), decayed(power2, h.beta2)
+    of_gradient, of_mean = (1.0 - mu) / (1.0 - mu_product), following / (1.0 - mu_product * following)
+    return scale, (of_gradient, of_mean, sqrt(1.0 - power2)), (mu_product, unsettled, power2)
 
 
 def drift(slopes: Floats, h: NAdamHyper) -> Floats:
@@ -65,7 +65,7 @@ def drift(slopes: Floats, h: NAdamHyper) -> Floats:
 
 RULE = Rule(update, MOMENTS, momenta, (1.0, 1.0, 1.0), hyper=NAdamHyper, drift=drift, mean=GRADIENT_WITHOUT_BETA1)
 
-# Its class is made of the rule: torch.optim's keeps Π μ_i in the default dtype, float32, whatever the parameter's.
+# Its class is made from the rule: torch.optim's keeps Π μ_i, mu_product, in float32 even for parameters in float64.
 OPTIMIZER = Optimizer(
     title="NAdam",
     summary="Adam with Nesterov's momentum",
@@ -83,4 +83,5 @@ OPTIMIZER = Optimizer(
     defaults={"lr": 2e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=lambda options: RULE,
     options=NAdamOptions,
+    kept_by_torch=("mu_product",),
 )
