@@ -10,16 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.engines.held import Floats, HeldLanes, Slopes
-from amsgrad_exp.engines.intrinsics import stack_tile
+from amsgrad_exp.engines.intrinsics import at_step, column, put_column, stack_tile
 from amsgrad_exp.engines.lanes import TILES
-from amsgrad_exp.engines.loops import (
-    compile_loop,
-    getter,
-    jitable,
-    make_coefficients,
-    reader,
-    setter,
-)
+from amsgrad_exp.engines.loops import compile_loop, jitable, make_coefficients
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.rules import hyper_of, rule_of
 from amsgrad_exp.rules.base import Rule
@@ -94,9 +87,8 @@ def make_held_loop(rule: Rule) -> Callable[..., None]:
     """
     update, hyper, slots = jitable(rule.update), rule.hyper, len(rule.state)
     count = len(hyper._fields)
-    get_state = getter(0, 1 + slots) if rule.sees_x else getter(1, slots)
-    put_state, get_hyper = setter(1, slots), getter(0, count)
-    read, rows = reader(1 + rule.number_of_coefficients), 3 + slots
+    seen, passed = (0, 1 + slots) if rule.sees_x else (1, slots)
+    rows, of_step = 3 + slots, 1 + rule.number_of_coefficients
     slope_row, width = 1 + slots, TILE
 
     def loop(
@@ -111,31 +103,28 @@ def make_held_loop(rule: Rule) -> Callable[..., None]:
         sums: Any,
     ) -> None:
         local, total = stack_tile(state, rows, width), stack_tile(sums, 2, width)
-        h = hyper(*get_hyper(hypers, 0))
+        h = hyper(*column(hypers, 0, count, 0))
         for number in range(state.shape[1] // width):
             first = number * width  # as in `make_loop`
             for lane in range(width):
                 local[0, lane] = x[first + lane]
-                for row in range(slots):
-                    local[1 + row, lane] = state[row, first + lane]
-                for row in range(2):
-                    total[row, lane] = sums[row, first + lane]
+                put_column(local, 1, lane, column(state, 0, slots, first + lane))
+                put_column(total, 0, lane, column(sums, 0, 2, first + lane))
             for i in range(coefficients.shape[1]):
-                both = read(coefficients, i, 0)
+                both = at_step(coefficients, of_step, i, 0)
                 for lane in range(width):
                     place = places[first + lane]
                     local[slope_row, lane] = slopes[place]
                     places[first + lane] = following[place]
                 for lane in range(width):
-                    move, new = update(local[slope_row, lane], h.lr * both[0], both[1:], h, *get_state(local, lane))
-                    put_state(local, lane, new)
+                    before = column(local, seen, passed, lane)
+                    move, new = update(local[slope_row, lane], h.lr * both[0], both[1:], h, *before)
+                    put_column(local, 1, lane, new)
                     move = move if counted[0, first + lane] <= i < counted[1, first + lane] else 0.0
                     total[0, lane] += move
                     total[1, lane] += abs(move)
             for lane in range(width):
-                for row in range(slots):
-                    state[row, first + lane] = local[1 + row, lane]
-                for row in range(2):
-                    sums[row, first + lane] = total[row, lane]
+                put_column(state, 0, first + lane, column(local, 1, slots, lane))
+                put_column(sums, 0, first + lane, column(total, 0, 2, lane))
 
     return compile_loop(loop)

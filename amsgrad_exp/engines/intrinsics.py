@@ -1,13 +1,19 @@
-"""What compiled loops need that Numba has no word for: small arrays on the stack, and subnormal numbers taken as 0."""
+"""What compiled loops need that Numba has no word for: tiles of numbers on the stack, and subnormal numbers as 0.
+
+Rows of a tile or a sequence are read and written as tuples by one instruction each. With Python's loops or recursion
+over a tuple's elements Numba types and compiles a function per element, which took most of the time of a compilation.
+"""
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba import carray, types
-from numba.extending import intrinsic, register_jitable
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 
 class Control(NamedTuple):
@@ -32,30 +38,105 @@ BYTES, WORD = ir.IntType(8).as_pointer(), ir.IntType(64)
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def _on_stack(typing_context: Any, like: Any, rows: Any, width: Any) -> Any:
-    """A pointer to rows × width numbers of like's dtype in the stack frame, aligned to a cache line."""
-    if not isinstance(rows, types.IntegerLiteral) or not isinstance(width, types.IntegerLiteral):
-        return None
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = ir.ArrayType(context.get_data_type(like.dtype), rows.literal_value * width.literal_value)
-        with builder.goto_entry_block():
-            pointer = builder.alloca(array)
-            pointer.align = 64
-        return builder.bitcast(pointer, context.get_value_type(signature.return_type))
-
-    return types.CPointer(like.dtype)(like, rows, width), generate
-
-
-@register_jitable  # type: ignore[untyped-decorator]
-def stack_tile(like: Any, rows: int, width: int) -> Any:
-    """An uninitialized (rows, width) array of like's dtype that lives until the loop returns.
+def stack_tile(typing_context: Any, like: Any, rows: Any, width: Any) -> Any:
+    """An array of rows × width numbers of like's dtype that lives until the loop returns, aligned to a cache line.
 
     On the stack the compiler knows its width and alignment, and that nothing else points to it: with np.empty's the
-    loop takes one and a half times as long. A function of the module, since a closure over an intrinsic would never be
-    found in the cache.
+    loop takes one and a half times as long.
     """
-    return carray(_on_stack(like, rows, width), (rows, width))
+    if not isinstance(rows, types.IntegerLiteral) or not isinstance(width, types.IntegerLiteral):
+        return None
+    shape, tile = (rows.literal_value, width.literal_value), types.Array(like.dtype, 2, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number = context.get_data_type(like.dtype)
+        size = context.get_abi_sizeof(number)
+        with builder.goto_entry_block():
+            pointer = builder.alloca(ir.ArrayType(number, shape[0] * shape[1]))
+            pointer.align = 64
+        array = context.make_array(tile)(context, builder)
+        word = context.get_value_type(types.intp)
+        context.populate_array(
+            array,
+            data=builder.bitcast(pointer, number.as_pointer()),
+            shape=cgutils.pack_array(builder, [word(each) for each in shape]),
+            strides=cgutils.pack_array(builder, [word(shape[1] * size), word(size)]),
+            itemsize=word(size),
+            meminfo=None,
+        )
+        return array._getvalue()
+
+    return tile(like, rows, width), generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def column(typing_context: Any, array: Any, first: Any, count: Any, lane: Any) -> Any:
+    """(array[first, lane], …, array[first + count − 1, lane]); no index may be negative or too large."""
+    if not isinstance(first, types.IntegerLiteral) or not isinstance(count, types.IntegerLiteral):
+        return None
+    rows = range(first.literal_value, first.literal_value + count.literal_value)
+    result = types.UniTuple(array.dtype, len(rows))
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        numbers = _pointers(context, builder, array, arguments[0], rows, [arguments[3]])
+        return context.make_tuple(builder, result, [builder.load(number) for number in numbers])
+
+    return result(array, first, count, types.int64), generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def put_column(typing_context: Any, array: Any, first: Any, lane: Any, values: Any) -> Any:
+    """Put a tuple into array[first, lane] and the rows after it, each number in the array's dtype."""
+    if not isinstance(first, types.IntegerLiteral) or not isinstance(values, types.BaseTuple):
+        return None
+    rows = range(first.literal_value, first.literal_value + len(values))
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointers = _pointers(context, builder, array, arguments[0], rows, [arguments[2]])
+        _store(context, builder, array.dtype, values, arguments[3], pointers)
+        return context.get_dummy_value()
+
+    return types.void(array, first, types.int64, values), generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def at_step(typing_context: Any, array: Any, count: Any, step: Any, lane: Any) -> Any:
+    """What each of ``count`` sequences has at a step: for all lanes (2 axes), or for one (3); none may be outside."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    result = types.UniTuple(array.dtype, count.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        indices = arguments[2 : array.ndim + 1]
+        numbers = _pointers(context, builder, array, arguments[0], range(count.literal_value), indices)
+        return context.make_tuple(builder, result, [builder.load(number) for number in numbers])
+
+    return result(array, count, types.int64, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def put_at_step(typing_context: Any, array: Any, step: Any, lane: Any, values: Any) -> Any:
+    """Put a tuple into as many sequences, (sequences, steps, lanes), at a step of a lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointers = _pointers(context, builder, array, arguments[0], range(len(values)), arguments[1:3])
+        _store(context, builder, array.dtype, values, arguments[3], pointers)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64, values), generate
+
+
+def _pointers(context: Any, builder: Any, kind: Any, value: Any, rows: range, indices: Sequence[Any]) -> list[Any]:
+    """To array[row, *indices] of each row."""
+    array = context.make_array(kind)(context, builder, value)
+    word = context.get_value_type(types.intp)
+    return [cgutils.get_item_pointer(context, builder, kind, array, [word(row), *indices]) for row in rows]
+
+
+def _store(context: Any, builder: Any, dtype: Any, kinds: Any, values: Any, pointers: Sequence[Any]) -> None:
+    for number, pointer in enumerate(pointers):
+        value = builder.extract_value(values, number)
+        builder.store(context.cast(builder, value, kinds[number], dtype), pointer)
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -71,7 +71,7 @@ class Lanes:
         self._dtype = np.dtype(lead.dtype)
         self._rule = rule_of(lead.optimizer)
         self._schedule = schedule_of(lead)
-        self._settled = False
+        self._settled: Floats | None = None
         self._repeated: tuple[tuple[int, int], tuple[Floats, Floats]] | None = None
         self._few = FEW if isinstance(lead.problem, LinearProblem) else 1
         padded = [*trials, *[trials[-1]] * (-len(trials) % self._width)]
@@ -80,8 +80,7 @@ class Lanes:
         self._hypers = np.array(hypers, np.float64).T.copy()
         self._tell_apart()
         ends = [(*trial.problem.interval, trial.problem.optimum) for trial in padded]
-        constants = [*self._hypers, *np.array(ends).T, *np.zeros((self._rule.number_of_coefficients, len(padded)))]
-        self._constants = np.array(constants, self._dtype)
+        self._constants = np.array([*self._hypers, *np.array(ends).T], self._dtype)
         starts = [[trial.problem.start, *self._rule.state.values()] for trial in padded]
         self._state = np.array(starts, self._dtype).T.copy()
         self._totals = np.zeros((2, len(padded)))
@@ -154,6 +153,7 @@ class Lanes:
         for name in ("_state", "_totals", "_carry", "_hypers", "_constants"):
             setattr(kept, name, getattr(self, name).take(padded, axis=1))
         kept._tell_apart()
+        kept._settled = None
         return kept
 
     def snapshot(self) -> tuple[int, Floats, NDArray[np.float64], NDArray[np.float64]]:
@@ -164,7 +164,7 @@ class Lanes:
         """Go back to a snapshot."""
         self.step, state, totals, carry = snapshot
         self._state, self._totals, self._carry = state.copy(), totals.copy(), carry.copy()
-        self._settled = False
+        self._settled = None
 
     def save(self, lane: int) -> dict[str, Any]:
         """One lane's step, sums and state, in JSON's types."""
@@ -187,7 +187,7 @@ class Lanes:
         except (KeyError, TypeError) as error:
             raise ValueError(f"not the state of a compiled engine: {error}") from error
         padding = slice(lane, lane + 1 if lane < len(self) - 1 else None)
-        self.step, self._settled = step, False
+        self.step, self._settled = step, None
         self._state[:, padding], self._carry[:, padding] = state[:, None], carry[:, None]
         self._totals[:, padding] = np.array(totals)[:, None]
 
@@ -224,7 +224,7 @@ class Lanes:
 
     def _take(self, stop: int, log_every: int, own: Floats | None, *, varying: bool) -> Trace:
         """Take steps in one call of the loop; ``own`` are the problems' coefficients where lanes do not share them."""
-        sequence, scales, varied = self._inputs(stop, own, varying=varying)
+        sequence, scales, coefficients = self._inputs(stop, own, varying=varying)
         problem, width = self._trials[0].problem, self._constants.shape[1]
         steps = logged_steps(self.step, stop, log_every)
         losses, xs = np.empty((2, len(steps), width), self._dtype)
@@ -236,14 +236,14 @@ class Lanes:
             problem.slope,
             per_step=len(sequence),
             width=self._width,
-            varying=varying,
         )
         loop(
             self._state,
             self._totals,
             sequence,
             scales,
-            varied,
+            coefficients,
+            int(coefficients.shape[1] > 1),
             self._constants,
             first,
             log_every,
@@ -258,25 +258,27 @@ class Lanes:
         return Trace(steps, losses[:, :n].astype(np.float64), xs[:, :n].astype(np.float64), regrets)
 
     def _inputs(self, stop: int, own: Floats | None, *, varying: bool) -> tuple[Floats, Floats, Floats]:
-        """The problem's coefficients, α_t/α and, where they vary, the rule's coefficients of steps step ≤ t < stop."""
+        """The problem's coefficients, α_t/α and the rule's coefficients at steps step ≤ t < stop.
+
+        The rule's have a single step where they no longer vary.
+        """
         lead = self._trials[0]
         period = lead.problem.steps_per_period
         key = (self.step % period if period else 0, stop - self.step)
         repeating = period is not None and self._schedule.constant and not varying and own is None
-        nothing = np.empty((0, 1, 1), self._dtype)
-        if repeating and self._repeated is not None and self._repeated[0] == key:
-            return *self._repeated[1], nothing
+        if repeating and self._settled is not None and self._repeated is not None and self._repeated[0] == key:
+            return *self._repeated[1], self._settled
         if own is None:
             own = lead.problem.coefficients(self.step, stop, lead.seed).astype(self._dtype)
         schedule = self._schedule.scales(self.step, stop)
         if varying:
             return own, *self._corrected(schedule)
-        if not self._settled:
-            self._settle()
+        if self._settled is None:
+            self._settled = self._settle()
         scales = schedule[None].astype(self._dtype)
         if repeating:
             self._repeated = (key, (own, scales))
-        return own, scales, nothing
+        return own, scales, self._settled
 
     def _corrected(self, schedule: NDArray[np.float64]) -> tuple[Floats, Floats]:
         """α_t/α with its corrections and the rule's coefficients, while they vary; advances what is carried.
@@ -296,10 +298,11 @@ class Lanes:
             return scales, varied
         return scales.take(self._kind_of, axis=2), varied.take(self._kind_of, axis=2)
 
-    def _settle(self) -> None:
-        """Keep the rule's coefficients, which no longer change, among the constants."""
-        first = len(self._constants) - self._rule.number_of_coefficients
-        for lane, hypers in enumerate(self._hypers.T):
-            h = self._rule.hyper(*hypers.tolist())
-            self._constants[first:, lane] = self._rule.coefficients(self.step, 1.0, h, *self._carry[:, lane])[1]
-        self._settled = True
+    def _settle(self) -> Floats:
+        """The rule's coefficients, which no longer change, in the shape that `_corrected` has them, of one step."""
+        kinds = self._kinds if self._rule.number_of_coefficients else self._kinds[:1]
+        settled = np.empty((self._rule.number_of_coefficients, 1, len(kinds)), self._dtype)
+        for at, kind in enumerate(kinds.tolist()):
+            h = self._rule.hyper(*self._hypers[:, kind].tolist())
+            settled[:, 0, at] = self._rule.coefficients(self.step, 1.0, h, *self._carry[:, kind])[1]
+        return settled[..., 0] if len(kinds) == 1 else settled.take(self._kind_of, axis=2)

@@ -18,7 +18,11 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 from amsgrad_exp.code import digest
 
-OF_ALL = ("intrinsics.py", "loops.py")  # files whose code every loop may reach in ways that `digest` does not see
+OF_ALL = (
+    "intrinsics.py",
+    "loops.py",
+    "scalars.py",
+)  # files whose code every loop may reach in ways that `digest` does not see
 
 
 class LoopCache(FunctionCache):  # type: ignore[misc]

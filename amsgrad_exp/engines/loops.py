@@ -12,89 +12,42 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numba import njit
-from numba.extending import overload, register_jitable
+from numba.extending import register_jitable
 
-from amsgrad_exp import arithmetic
-from amsgrad_exp.engines.intrinsics import flush_subnormals, restore_subnormals, stack_tile
+from amsgrad_exp.engines.intrinsics import (
+    at_step,
+    column,
+    flush_subnormals,
+    put_at_step,
+    put_column,
+    restore_subnormals,
+    stack_tile,
+)
 from amsgrad_exp.engines.loop_cache import LoopCache
+from amsgrad_exp.engines.scalars import INNER
 from amsgrad_exp.rules.base import Rule
 
 
 @functools.cache
 def jitable(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let compiled loops call a plain function; as it is, for closed over as a dispatcher it would never be cached."""
-    plain: Callable[..., Any] = register_jitable(function)
+    plain: Callable[..., Any] = register_jitable(**INNER)(function)
     return plain
-
-
-for _function in arithmetic.SCALARS:
-    jitable(_function)
-overload(arithmetic.sqrt)(lambda y: lambda y: np.sqrt(y))
-overload(arithmetic.sign)(lambda y: lambda y: np.sign(y))
-overload(arithmetic.where)(lambda condition, y, z: lambda condition, y, z: y if condition else z)
-overload(arithmetic.maximum)(lambda y, z: lambda y, z: y if y > z else z)
-overload(arithmetic.minimum)(lambda y, z: lambda y, z: y if y < z else z)
-overload(arithmetic.power)(lambda y, p: lambda y, p: arithmetic.number(arithmetic.real_power(y, p), y))
-overload(arithmetic.number)(lambda y, like: _converter(like))
-
-
-def _converter(dtype: Any) -> Callable[..., Any]:
-    return lambda y, like: dtype(y)
 
 
 def compile_loop(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a loop for use without the GIL, cached on disk wherever a cache can be kept."""
-    compiled: Callable[..., Any] = njit(nogil=True, error_model="numpy")(function)
+    options = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
+    compiled: Callable[..., Any] = njit(**options)(function)
     with contextlib.suppress(RuntimeError):  # there is no writable place for a cache: compile in every process
         compiled._cache = LoopCache(function)  # type: ignore[attr-defined]
     return compiled
 
 
-# Tuples of any length are built one element at a time, so that every index is a constant: with a loop over rows, or a
-# slice of them, lanes are not vectorized and take five times as long.
-
-
-@functools.cache
-def getter(first: int, count: int) -> Callable[..., Any]:
-    """(array, lane) → the tuple of so many rows from ``first`` on."""
-    if count == 0:
-        return jitable(lambda array, lane: ())
-    before, last = getter(first, count - 1), first + count - 1
-    return jitable(lambda array, lane: before(array, lane) + (array[last, lane],))
-
-
-@functools.cache
-def setter(first: int, count: int) -> Callable[..., Any]:
-    """(array, lane, values): put a tuple into so many rows from ``first`` on."""
-    if count == 0:
-        return jitable(lambda array, lane, values: None)
-    before, last = setter(first, count - 1), count - 1
-
-    def put(array: Any, lane: int, values: Any) -> None:
-        before(array, lane, values)
-        array[first + last, lane] = values[last]
-
-    return jitable(put)
-
-
-@functools.cache
-def reader(count: int) -> Callable[..., Any]:
-    """(array, i, lane) → the tuple of what each of ``count`` sequences has at step i, for a lane or for all."""
-    if count == 0:
-        return jitable(lambda array, i, lane: ())
-    before, last = reader(count - 1), count - 1
-
-    def read(array: Any, i: int, lane: int) -> Any:
-        return before(array, i, lane) + (array[last, i] if array.ndim == 2 else array[last, i, lane],)
-
-    return jitable(read)
-
-
 @functools.cache
 def make_loop(
-    rule: Rule, loss: Callable[..., Any], slope: Callable[..., Any], *, per_step: int, width: int, varying: bool
+    rule: Rule, loss: Callable[..., Any], slope: Callable[..., Any], *, per_step: int, width: int
 ) -> Callable[..., None]:
     """Compile the loop of one rule on one kind of problem over tiles of lanes, steps, and the lanes of a tile.
 
@@ -102,34 +55,32 @@ def make_loop(
     place, and logs loss, x and R at position ``first`` and every ``log_every`` steps after it, (points, lanes) each.
     All but totals are of the run's dtype; lanes are a multiple of ``width``. With ``flush`` subnormal numbers are 0.
 
+    What it reads: ``constants``, (hyper-parameters, low, high and x*; lanes); ``sequence``, the problem's coefficients;
+    ``scales``, α_t/α; ``coefficients``, the rule's. The last three are (numbers, steps) where lanes share them, else
+    (numbers, steps, lanes). The rule's may have a single step, for all: ``stride`` is then 0, else 1.
+
     Args:
         rule: its update and how many numbers it keeps.
         loss, slope: `Problem.loss` and `Problem.slope`.
-        per_step: how many coefficients the problem has: ``sequence`` is (per_step, steps) where lanes share them, else
-            (per_step, steps, lanes).
+        per_step: how many coefficients the problem has.
         width: lanes of a tile.
-        varying: whether the rule's coefficients change with the step: they are then ``varied``, (coefficients, steps),
-            and ``scales`` is (1, steps), both with a last axis of lanes where these do not share them. Else ``scales``
-            is (1, steps), and the coefficients are the last of ``constants``: hyper-parameters, low, high, x*,
-            coefficients; a column a lane.
     """
     update, hyper, slots = jitable(rule.update), rule.hyper, len(rule.state)
     count = len(hyper._fields)
     low, high, optimum = count, count + 1, count + 2
     kept, loss_row, before_row = 1 + slots, 1 + slots, 2 + slots
+    seen, passed = (0, kept) if rule.sees_x else (1, slots)
     of_rule = rule.number_of_coefficients
-    rows, constant_rows = 3 + slots, 3 + count + of_rule
-    get_state = getter(0, kept) if rule.sees_x else getter(1, slots)
-    put_state, get_hyper = setter(1, slots), getter(0, count)
-    get_coefficients, read, read_coefficients = getter(3 + count, of_rule), reader(per_step), reader(of_rule)
-    read_scale, loss, slope = reader(1), jitable(loss), jitable(slope)
+    rows, constant_rows = 3 + slots, 3 + count
+    loss, slope = jitable(loss), jitable(slope)
 
     def loop(
         state: Any,
         totals: Any,
         sequence: Any,
         scales: Any,
-        varied: Any,
+        coefficients: Any,
+        stride: int,
         constants: Any,
         first: int,
         log_every: int,
@@ -149,12 +100,9 @@ def make_loop(
         for number in range(state.shape[1] // width):
             tile = number * width  # so the compiler knows that no index is negative, and loads whole vectors
             for lane in range(width):
-                for row in range(kept):
-                    local[row, lane] = state[row, tile + lane]
-                for row in range(constant_rows):
-                    k[row, lane] = constants[row, tile + lane]
-                for row in range(2):
-                    total[row, lane] = totals[row, tile + lane]
+                put_column(local, 0, lane, column(state, 0, kept, tile + lane))
+                put_column(k, 0, lane, column(constants, 0, constant_rows, tile + lane))
+                put_column(total, 0, lane, column(totals, 0, 2, tile + lane))
             begin = 0
             for point in range(len(losses) + 1):
                 logging = point < len(losses)
@@ -162,15 +110,15 @@ def make_loop(
                 for i in range(begin, end):
                     # One width of number a loop: a vector takes as many lanes as the widest of its numbers allows.
                     for lane in range(width):
-                        p = read(sequence, i, tile + lane)
-                        h = hyper(*get_hyper(k, lane))
-                        c = read_coefficients(varied, i, tile + lane) if varying else get_coefficients(k, lane)
+                        p = at_step(sequence, per_step, i, tile + lane)
+                        h = hyper(*column(k, 0, count, lane))
+                        c = at_step(coefficients, of_rule, i * stride, tile + lane)
                         x = local[0, lane]
                         local[loss_row, lane] = loss(x, *p) - loss(k[optimum, lane], *p)
                         local[before_row, lane] = x
-                        step_size = h.lr * read_scale(scales, i, tile + lane)[0]
-                        move, new = update(slope(x, *p), step_size, c, h, *get_state(local, lane))
-                        put_state(local, lane, new)
+                        step_size = h.lr * at_step(scales, 1, i, tile + lane)[0]
+                        move, new = update(slope(x, *p), step_size, c, h, *column(local, seen, passed, lane))
+                        put_column(local, 1, lane, new)
                         x = x - move
                         x = k[high, lane] if x > k[high, lane] else x
                         x = k[low, lane] if x < k[low, lane] else x
@@ -185,27 +133,11 @@ def make_loop(
                         xs[point, tile + lane] = local[before_row, lane]
                         total_regrets[point, tile + lane] = total[0, lane]
             for lane in range(width):
-                for row in range(kept):
-                    state[row, tile + lane] = local[row, lane]
-                for row in range(2):
-                    totals[row, tile + lane] = total[row, lane]
+                put_column(state, 0, tile + lane, column(local, 0, kept, lane))
+                put_column(totals, 0, tile + lane, column(total, 0, 2, lane))
         restore_subnormals(control)
 
     return compile_loop(loop)
-
-
-@functools.cache
-def _writer(count: int) -> Callable[..., Any]:
-    """(array, i, lane, values): put a tuple into ``count`` sequences at step i of a lane."""
-    if count == 0:
-        return jitable(lambda array, i, lane, values: None)
-    before, last = _writer(count - 1), count - 1
-
-    def write(array: Any, i: int, lane: int, values: Any) -> None:
-        before(array, i, lane, values)
-        array[last, i, lane] = values[last]
-
-    return jitable(write)
 
 
 @functools.cache
@@ -218,27 +150,22 @@ def make_coefficients(rule: Rule, *, width: int) -> Callable[..., None]:
     """
     coefficients, hyper, carried = jitable(rule.coefficients), rule.hyper, len(rule.carry)
     count = len(hyper._fields)
-    get_hyper, get_carry, put_carry = getter(0, count), getter(0, carried), setter(0, carried)
-    write = _writer(rule.number_of_coefficients)
 
     def fill(carry: Any, hypers: Any, schedule: Any, start: int, scales: Any, varied: Any) -> None:
         k, local = stack_tile(hypers, count, width), stack_tile(carry, carried, width)
         for number in range(carry.shape[1] // width):
             tile = number * width  # as in `make_loop`
             for kind in range(width):
-                for row in range(count):
-                    k[row, kind] = hypers[row, tile + kind]
-                for row in range(carried):
-                    local[row, kind] = carry[row, tile + kind]
+                put_column(k, 0, kind, column(hypers, 0, count, tile + kind))
+                put_column(local, 0, kind, column(carry, 0, carried, tile + kind))
             for i in range(len(schedule)):
                 for kind in range(width):
-                    h = hyper(*get_hyper(k, kind))
-                    scale, c, new = coefficients(start + i, schedule[i], h, *get_carry(local, kind))
-                    put_carry(local, kind, new)
+                    h = hyper(*column(k, 0, count, kind))
+                    scale, c, new = coefficients(start + i, schedule[i], h, *column(local, 0, carried, kind))
+                    put_column(local, 0, kind, new)
                     scales[0, i, tile + kind] = scale
-                    write(varied, i, tile + kind, c)
+                    put_at_step(varied, i, tile + kind, c)
             for kind in range(width):
-                for row in range(carried):
-                    carry[row, tile + kind] = local[row, kind]
+                put_column(carry, 0, tile + kind, column(local, 0, carried, kind))
 
     return compile_loop(fill)

@@ -6,7 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from amsgrad_exp.engines.loops import compile_loop, jitable, reader
+from amsgrad_exp.engines.intrinsics import at_step
+from amsgrad_exp.engines.loops import compile_loop, jitable
 from amsgrad_exp.rules.base import Rule
 
 
@@ -26,7 +27,7 @@ def make_terms(rule: Rule, slope: Callable[..., Any], *, per_step: int) -> Calla
     if rule.mean is None:
         raise ValueError("a rule without a mean has no such terms")
     update, coefficients, mean = jitable(rule.update), jitable(rule.coefficients), jitable(rule.mean.of)
-    slope, read, sees_x = jitable(slope), reader(per_step), rule.sees_x
+    slope, sees_x = jitable(slope), rule.sees_x
 
     def loop(
         t: int,
@@ -46,7 +47,7 @@ def make_terms(rule: Rule, slope: Callable[..., Any], *, per_step: int) -> Calla
         row = 0
         for i in range(len(schedule)):
             scale, c, carry = coefficients(t + i, schedule[i], h, *carry)
-            g = slope(x, *read(sequence, i, 0))
+            g = slope(x, *at_step(sequence, per_step, i, 0))
             before = mean(0.0, c, h, *state)[0]
             if sees_x:
                 move, state = update(g, h.lr * scale, c, h, x, *state)
