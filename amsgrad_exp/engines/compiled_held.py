@@ -127,4 +127,4 @@ def make_held_loop(rule: Rule) -> Callable[..., None]:
                 put_column(state, 0, first + lane, column(local, 1, slots, lane))
                 put_column(sums, 0, first + lane, column(total, 0, 2, lane))
 
-    return compile_loop(loop)
+    return compile_loop(loop, width=width)

@@ -26,7 +26,10 @@ from amsgrad_exp.engines.intrinsics import (
 )
 from amsgrad_exp.engines.loop_cache import LoopCache
 from amsgrad_exp.engines.scalars import INNER
+from amsgrad_exp.engines.short_loops import ShortLoopsCompiler
 from amsgrad_exp.rules.base import Rule
+
+SHORT = 16  # turns of an inner loop: LLVM unrolls longer ones only after it has made vectors of them
 
 
 @functools.cache
@@ -36,10 +39,16 @@ def jitable(function: Callable[..., Any]) -> Callable[..., Any]:
     return plain
 
 
-def compile_loop(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop for use without the GIL, cached on disk wherever a cache can be kept."""
+def compile_loop(function: Callable[..., Any], *, width: int = 1) -> Callable[..., Any]:
+    """Compile a loop for use without the GIL, cached on disk wherever a cache can be kept.
+
+    Args:
+        function: the loop.
+        width: over how many lanes its inner loops are, which become vectors.
+    """
+    compiler = {"pipeline_class": ShortLoopsCompiler} if 1 < width <= SHORT else {}
     options = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
-    compiled: Callable[..., Any] = njit(**options)(function)
+    compiled: Callable[..., Any] = njit(**options, **compiler)(function)
     with contextlib.suppress(RuntimeError):  # there is no writable place for a cache: compile in every process
         compiled._cache = LoopCache(function)  # type: ignore[attr-defined]
     return compiled
@@ -137,7 +146,7 @@ def make_loop(
                 put_column(totals, 0, tile + lane, column(total, 0, 2, lane))
         restore_subnormals(control)
 
-    return compile_loop(loop)
+    return compile_loop(loop, width=width)
 
 
 @functools.cache
@@ -168,4 +177,4 @@ def make_coefficients(rule: Rule, *, width: int) -> Callable[..., None]:
             for kind in range(width):
                 put_column(carry, 0, tile + kind, column(local, 0, carried, kind))
 
-    return compile_loop(fill)
+    return compile_loop(fill, width=width)
