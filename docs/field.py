@@ -26,18 +26,18 @@ CONFIGS = HERE.parent / "configs"
 INTRODUCTION = """\
 # The field
 
-Every optimizer and problem of `amsgrad-exp`, and what came out when they met. Written by `make field`: no number here
-is typed by hand, but for those that others published.
+Every optimizer and problem of `amsgrad-exp`, and the result of each optimizer on each problem. `make field` writes this
+document: no number here is typed by hand, except those that others published.
 
-Notation: t = 1, 2, …; g_t is the slope at x_t, α_t the step size, m_0 = v_0 = 0 unless said otherwise; after every step
-x is clamped to the problem's interval. Each rule agrees with an independent implementation, step by step, to 10⁻¹² in
-double precision (`make agreement`)."""
+Notation: t = 1, 2, …; g_t is the gradient at x_t, α_t the step size; m_0 = v_0 = 0 unless stated otherwise; after every
+step x is clamped to the problem's interval. Each rule agrees with an independent implementation, step by step, to
+10⁻¹² in double precision (`make agreement`)."""
 
 FOUND = """\
-*Claim* is what was published of convergence. *Found* is what the gauntlet came to, `amsgrad-exp gauntlet`: where the
-mean iterate of the last tenth of 10⁷ steps is, with a constant step size or α/√t, at the settings of each problem's
-source (*stated*) or the optimizer's own (*defaults*; [method.md](method.md#the-gauntlet)). An asterisk marks a proof:
-the run repeats itself bit for bit, and goes on so for ever."""
+*Claim* is what was published about convergence. *Found* is the result of `amsgrad-exp gauntlet`: where the mean iterate
+over the last tenth of 10⁷ steps is, with a constant step size or α/√t, with the settings of each problem's source
+(*stated*) or the optimizer's own (*defaults*; [method.md](method.md#the-gauntlet)). An asterisk marks a proof: the run
+repeats itself bit for bit, so its limit is known exactly."""
 
 STEP_SIZES = {"constant": "constant step size", "inv-sqrt": "α/√t"}
 
@@ -67,7 +67,7 @@ def gauntlet() -> bytes:
 
 
 def optimizer(name: str, known: Optimizer, cells: Cells) -> str:
-    """One optimizer: source, settings, rule, claim, remarks, and what was found."""
+    """One optimizer: source, settings, rule, claim, remarks and results."""
     settings = ", ".join(f"{SYMBOLS[setting]} = {value:g}" for setting, value in known.defaults.items())
     options = defaults(known.options)
     lines = [f"### {known.title}", "", f"`{name}`: {known.summary}. {known.source}. Published settings: {settings}"]
@@ -80,7 +80,7 @@ def optimizer(name: str, known: Optimizer, cells: Cells) -> str:
 
 
 def claimed(claim: Claim) -> str:
-    """A claim in a line."""
+    """A claim in one line."""
     if claim.kind is Kind.NONE:
         return "None made."
     refuted = f" Refuted: {claim.refuted}." if claim.refuted else ""
@@ -88,7 +88,7 @@ def claimed(claim: Claim) -> str:
 
 
 def found(cells: Cells) -> Iterator[tuple[str, str]]:
-    """For each settings and schedule, the problems by where the iterates settle."""
+    """For each choice of settings and schedule, the problems grouped by where the iterates settle."""
     settled: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
         mark = "\\*" if cell["evidence"] == "proof" else ""
@@ -100,7 +100,7 @@ def found(cells: Cells) -> Iterator[tuple[str, str]]:
 
 
 def problem(name: str, kind: type[Problem]) -> str:
-    """One problem: source, formula, and the configurations that are of it."""
+    """One problem: source, formula and shipped configurations."""
     first, *rest = [" ".join(part.split()) for part in (inspect.getdoc(kind) or "").split("\n\n")]
     formula = [part for part in rest if not part.startswith("Attributes:")]
     figures = [
@@ -112,7 +112,7 @@ def problem(name: str, kind: type[Problem]) -> str:
 
 
 def configs(name: str) -> Iterator[tuple[Path, str, str]]:
-    """The shipped configurations of a problem: file, what its comment says, and the command that takes it."""
+    """The shipped configurations of a problem: file, comment, and the command that runs it."""
     for path in sorted(CONFIGS.glob("*.yaml")):
         text = path.read_text(encoding="utf-8")
         data = yaml.safe_load(text)
@@ -123,7 +123,7 @@ def configs(name: str) -> Iterator[tuple[Path, str, str]]:
 
 
 def escaped(text: str) -> str:
-    """Text whose x* is no emphasis to Markdown."""
+    """Text whose x* Markdown does not read as emphasis."""
     return text.replace("x*", "x\\*")
 
 

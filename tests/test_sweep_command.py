@@ -80,7 +80,7 @@ def test_a_plane_whose_first_cell_cannot_be(in_process: CommandLine, tmp_path: P
     """With period = 3, steep = 20 and shallow = −10 no point is better than another."""
     grid = "--optimizer adam --set period=3 --grid steep=20,21 --grid shallow=-10,-9 --steps 1000".split()
     done = in_process("sweep", *grid)
-    reason = "problem: the mean slope is 0, so no point is better than another: change a slope"
+    reason = "problem: the mean slope is 0, so all points are equally good: change a slope"
     assert (done.returncode, done.stderr) == (0, f"adam: 1 of 4 cells failed, the first because {reason}\n")
     assert done.stdout.split("\n")[2].split() == ["adam", "3", "1"]
     (directory,) = tmp_path.glob("sweeps/*/*")

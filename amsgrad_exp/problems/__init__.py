@@ -1,8 +1,8 @@
-"""Problems, one a file, and their registry: a new one is its file and its name here.
+"""Registers the problems, one per file: to add one, write its file and add its name here.
 
-A problem is a value: its constants, checked. What it is asked for is the coefficients of a range of steps' losses, with
-t counted from 0, as a pure function of t (and, for a random problem, of a seed), so that any engine, any chunking and
-any resumed run sees the same sequence.
+A problem is a value: its validated constants. It returns the coefficients of the losses of a range of steps, with t
+counted from 0, as a pure function of t (and of a seed, for a random problem). So every engine, every division into
+chunks and every resumed run sees the same sequence.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The problem of AdaBound's Theorem 1 (Luo et al. 2019, arXiv 1902.09843, Appendix A)."""
+"""Defines the problem of AdaBound's Theorem 1 (Luo et al. 2019, arXiv 1902.09843, Appendix A)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from amsgrad_exp.problems.online import steep_once
 
 
 class AdaboundTheorem1(LinearProblem):
-    """The problem of AdaBound's Theorem 1: two slopes in every C, the second the larger.
+    """The problem of AdaBound's Theorem 1: in every C steps, two gradients are not 0, and the second is larger.
 
-    f_t(x) = −x if t mod C = 0, 2·x if t mod C = 1 (the paper's t, which counts from 1, mod C = 1 and 2), 0 otherwise,
-    on [−2, 2]; x* = −2. The theorem has β1 = 0 and 5·β2^(C−2) ≤ (1 − β2)/(4 − β2): by the time of a new −1, v has
-    forgotten the 2, and Adam steps further up than down. C = 730 meets that for β2 = 0.99.
+    f_t(x) = −x if t mod C = 0, 2·x if t mod C = 1 (1 and 2 in the paper, which counts t from 1), 0 otherwise, on
+    [−2, 2]; x* = −2. The theorem requires β1 = 0 and 5·β2^(C−2) ≤ (1 − β2)/(4 − β2): then v has forgotten the gradient
+    2 before the next −1, and Adam moves further up than down. For β2 = 0.99, C = 730 satisfies this.
     """
 
     source: ClassVar[str] = "Luo et al. 2019, Theorem 1"

@@ -1,4 +1,4 @@
-"""The sequential problem of AdaShift's authors (Zhou et al. 2019, arXiv 1810.00143, Section 3)."""
+"""Defines the sequential problem of AdaShift's authors (Zhou et al. 2019, arXiv 1810.00143, Section 3)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from amsgrad_exp.problems.unconstrained import UnconstrainedLinear
 
 
 class AdashiftSequential(UnconstrainedLinear):
-    """The sequential problem of AdaShift: one steep slope in every d, unconstrained.
+    """The sequential problem of AdaShift: one steep loss in every d steps, unconstrained.
 
-    f_t(x) = C·x if t mod d = 0 (the paper's t, which counts from 1, mod d = 1), −x otherwise, on all of ℝ. For
-    C > d − 1 the mean loss falls towards −∞; regret is against x = −1, the best point of [low, high].
+    f_t(x) = C·x if t mod d = 0 (t mod d = 1 in the paper, which counts t from 1), −x otherwise, on all of ℝ. For
+    C > d − 1 the mean loss decreases towards x = −∞, so the regret compares with x = −1, the best point of [low, high].
     """
 
     source: ClassVar[str] = "Zhou et al. 2019, Section 3"

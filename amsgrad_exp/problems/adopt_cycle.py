@@ -1,4 +1,4 @@
-"""The cycle on which a reviewer of ADOPT showed that it fails online (ICLR 2024 submissions, OpenReview)."""
+"""Defines the cycle with which a reviewer showed that ADOPT can fail online (ICLR 2024 submissions, OpenReview)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from amsgrad_exp.problems.online import steep_once
 
 
 class AdoptCycle(LinearProblem):
-    """A cycle of slopes, 1.9, −1, −1, on which ADOPT at β1 = β2 = 0 goes to the worst point.
+    """The gradients 1.9, −1, −1, repeated: ADOPT with β1 = β2 = 0 goes to the worst point.
 
-    f_t(x) = steep·x if t mod 3 = 0, −x otherwise, on [−1, 1]; x* = +1 for steep < 2. ADOPT divides a slope by the one
-    before, so that x moves by −α·(steep − 1/steep − 1) in a cycle, down for steep > (1 + √5)/2.
+    f_t(x) = steep·x if t mod 3 = 0, −x otherwise, on [−1, 1]; x* = +1 for steep < 2. With these settings ADOPT divides
+    each gradient by the size of the previous one, so x moves by −α·(steep − 1/steep − 1) per cycle: down for
+    steep > (1 + √5)/2.
     """
 
     source: ClassVar[str] = "a review of ADOPT on OpenReview"

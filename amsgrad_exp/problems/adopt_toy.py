@@ -1,4 +1,4 @@
-"""The toy problem of ADOPT's authors (Taniguchi et al. 2024, arXiv 2411.02853, Section 5)."""
+"""Defines the toy problem of ADOPT's authors (Taniguchi et al. 2024, arXiv 2411.02853, Section 5)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from amsgrad_exp.problems.stochastic import steep_at_random
 
 
 class AdoptToy(LinearProblem):
-    """The toy problem of ADOPT: slopes whose noise grows with k.
+    """The toy problem of ADOPT: random gradients whose noise grows with k.
 
-    f_t(x) = k²·x with probability 1/k, −k·x otherwise, on [−1, 1]; E f_t(x) = x, so x* = −1. The paper has k = 10 and
-    50, and β2 from 0.1 to 0.999, at α_t = 0.01/√(1 + 0.01·t) over 2·10⁶ steps from x = 0.
+    f_t(x) = k²·x with probability 1/k, −k·x otherwise, on [−1, 1]; E f_t(x) = x, so x* = −1. The paper uses k = 10 and
+    50, β2 from 0.1 to 0.999, α_t = 0.01/√(1 + 0.01·t) and 2·10⁶ steps from x = 0.
     """
 
     source: ClassVar[str] = "Taniguchi et al. 2024, Section 5"

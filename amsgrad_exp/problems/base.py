@@ -1,4 +1,4 @@
-"""What every problem has, and what the linear ones on an interval share."""
+"""Defines the base classes of problems, in general and with linear losses on an interval."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from amsgrad_exp.verdict import Verdict
 
 Floats = NDArray[np.float64]
 
-LONGEST = 10_000  # steps of a period that are looked at one by one
+LONGEST = 10_000  # steps of a period whose gradients are summed one by one
 
 
 class Problem(BaseModel):
     """A sequence of losses f_t(x), each a function of x and of the step's coefficients.
 
     Attributes:
-        source: the paper, and where in it.
+        source: the paper and the place in it.
         deterministic: whether the losses are the same for every seed.
-        convex: whether every one of the losses is convex.
-        steps_per_period: after how many steps the losses repeat; None when they never do.
+        convex: whether every loss is convex.
+        steps_per_period: after how many steps the losses repeat; None if they never do.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,26 +39,26 @@ class Problem(BaseModel):
     @staticmethod
     @abstractmethod
     def loss(x: Any, *coefficients: Any) -> Any:
-        """f_t(x): a plain function of numbers, compiled as it is, and differentiated by torch."""
+        """f_t(x): a plain function of numbers, which is compiled, and differentiated by torch."""
 
     @staticmethod
     @abstractmethod
     def slope(x: Any, *coefficients: Any) -> Any:
-        """The derivative of `loss`, compiled as it is."""
+        """The derivative of `loss` with respect to x, which is compiled."""
 
     @abstractmethod
     def coefficients(self, start: int, stop: int, seed: int = 0) -> Floats:
-        """The losses' coefficients at steps start ≤ t < stop, float64 of shape (coefficients, stop - start)."""
+        """The coefficients of the losses of steps start ≤ t < stop, float64 of shape (coefficients, stop - start)."""
 
     @property
     @abstractmethod
     def steps_per_period(self) -> int | None:
-        """After how many steps the losses repeat; None when they never do."""
+        """After how many steps the losses repeat; None if they never do."""
 
     @property
     @abstractmethod
     def largest_slope(self) -> float:
-        """The largest magnitude of a slope, or of a coefficient where slopes have no bound."""
+        """The largest magnitude of a gradient, or of a coefficient if gradients are unbounded."""
 
     @property
     @abstractmethod
@@ -67,31 +67,31 @@ class Problem(BaseModel):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The ends to which x is clamped after every step; infinite where it is not."""
+        """The interval to which x is clamped after every step; infinite ends do not clamp it."""
         return -math.inf, math.inf
 
     @property
     def comparators(self) -> tuple[float, float]:
-        """The ends of the interval whose best point regret is measured against: that of x."""
+        """The interval whose best point the regret compares with; by default the interval of x."""
         return self.interval
 
     @property
     def start(self) -> float:
-        """x before the first step: 0, or the point of the interval nearest to it."""
+        """x before the first step: the point of the interval nearest to 0."""
         low, high = self.interval
         return min(max(0.0, low), high)
 
     @property
     def natural_settings(self) -> dict[str, float | str]:
-        """Defaults of the optimizer's settings and the schedule, as the problem's source states them."""
+        """The optimizer's settings and the schedule that the problem's source states; used as defaults."""
         return {}
 
     @property
     def unevenness(self) -> float:
-        """How many steps the ups and downs of one period count for.
+        """The length of the transient in steps: after it, the mean loss dominates the variation within a period.
 
-        Σ_t |f_t(x) − f_t(x*)| over a period, as a multiple of |mean f_t(x) − f_t(x*)|, at x = x* + `distance`: after
-        that many steps there the regret is as large as what one period can add to it or take from it.
+        It is Σ_t |f_t(x) − f_t(x*)| over a period, divided by |mean of f_t(x) − f_t(x*)|, at x = x* + `distance`: after
+        this many steps at x, the regret is as large as the most that one period can add to or subtract from it.
         """
         coefficients = self.coefficients(0, self.steps_per_period or 1)
         losses = self.loss(self.optimum + self.distance, *coefficients) - self.loss(self.optimum, *coefficients)
@@ -99,13 +99,13 @@ class Problem(BaseModel):
 
     @property
     def distance(self) -> float:
-        """What is far from x*, where x has no ends: as far as where a run begins."""
+        """The distance that counts as far from x* if x is unbounded: that of the starting point."""
         return abs(self.start - self.optimum)
 
     def verdict(self, x: float) -> Verdict:
-        """Where an iterate, or the mean of many, is, on a problem without ends.
+        """Classify an iterate or a mean of iterates on an unbounded problem.
 
-        At the optimum within 5 % of `distance` from x*; away beyond that distance.
+        It is at the optimum if it is within 5 % of `distance` from x*, and away if it is farther than `distance`.
         """
         off = abs(x - self.optimum)
         if off <= 0.05 * self.distance:
@@ -114,7 +114,7 @@ class Problem(BaseModel):
 
 
 class LinearProblem(Problem):
-    """Linear losses f_t(x) = slope_t·x on an interval [low, high]; their one coefficient is the slope.
+    """Linear losses f_t(x) = slope_t·x on an interval [low, high]; the only coefficient is the slope.
 
     Attributes:
         low, high: the interval to which x is clamped after every step.
@@ -138,7 +138,7 @@ class LinearProblem(Problem):
     @property
     @abstractmethod
     def mean_slope(self) -> float:
-        """The slope averaged over a period, or its expectation; it decides the optimum."""
+        """The mean slope over a period, or its expectation; its sign decides which end is the optimum."""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -146,17 +146,17 @@ class LinearProblem(Problem):
 
     @property
     def optimum(self) -> float:
-        """x*, the minimizer over the interval of the mean loss: the end that the mean slope points away from."""
+        """x*, the minimizer of the mean loss over the interval: low if the mean slope is positive, else high."""
         return self.low if self.mean_slope > 0 else self.high
 
     @property
     def worst(self) -> float:
-        """The other end of the interval, where the mean loss is largest."""
+        """The end of the interval at which the mean loss is largest."""
         return self.high if self.mean_slope > 0 else self.low
 
     @property
     def unevenness(self) -> float:
-        """As `Problem.unevenness`: Σ_t |s_t| over |mean s|; of a random problem, as if steep slopes came one by one."""
+        """As `Problem.unevenness`: Σ_t |s_t|/|mean s|; a random problem counts as if its steep slopes were periodic."""
         period = self.steps_per_period
         if period is None:
             return 2 * self.largest_slope / abs(self.mean_slope)
@@ -165,7 +165,7 @@ class LinearProblem(Problem):
         return float(np.sum(np.abs(slopes)) + of_largest) / abs(self.mean_slope)
 
     def verdict(self, x: float) -> Verdict:
-        """Where an iterate, or the mean of many, is: within 5 % of the interval's width of x*, or of the worst end."""
+        """Classify an iterate or a mean of iterates: within 5 % of the interval's width of an end, or between."""
         margin = 0.05 * (self.high - self.low)
         if abs(x - self.optimum) <= margin:
             return Verdict.OPTIMUM
@@ -176,5 +176,5 @@ class LinearProblem(Problem):
         if not self.low < self.high:
             raise ValueError(f"the interval [{self.low:g}, {self.high:g}] is empty: low must be less than high")
         if self.mean_slope == 0:
-            raise ValueError("the mean slope is 0, so no point is better than another: change a slope")
+            raise ValueError("the mean slope is 0, so all points are equally good: change a slope")
         return self

@@ -1,4 +1,4 @@
-"""The quadratic of Bock and Weiß 2019 (IJCNN and KI 2019; arXiv 2210.02070)."""
+"""Defines the quadratic of Bock and Weiß 2019 (IJCNN and KI 2019; arXiv 2210.02070)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from amsgrad_exp.problems.quadratic import Quadratic
 
 
 class BockWeiss(Quadratic):
-    """The quadratic around whose minimum Adam has a 2-cycle, ±α(1 − β1)/(2(1 + β1)).
+    """A quadratic around whose minimum Adam has the 2-cycle ±α(1 − β1)/(2(1 + β1)).
 
-    f_t(x) = c·x²/2 on all of ℝ, the same at every step; x* = 0. The cycle exists for all α, β1, β2 and c, but not for
-    all is it what iterates come to: they do for β1 = 0.1 and β2 = 0.5, while for β1 = 0.9 and β2 = 0.999 they oscillate
-    irregularly and farther out. The papers' own settings are not known; α is constant and ε = 0.
+    f_t(x) = c·x²/2 on all of ℝ, the same at every step; x* = 0. The cycle exists for all α, β1, β2 and c, but the
+    iterates do not always converge to it: they do for β1 = 0.1 and β2 = 0.5, while for β1 = 0.9 and β2 = 0.999 they
+    oscillate irregularly and farther from x*. The papers' own settings are unknown; here α is constant and ε = 0.
     """
 
     source: ClassVar[str] = "Bock and Weiß 2019"
@@ -31,7 +31,7 @@ class BockWeiss(Quadratic):
     @model_validator(mode="after")
     def _does_not_start_at_the_optimum(self) -> BockWeiss:
         if self.start_at == self.optimum:
-            raise ValueError("start_at: nothing ever moves x from its optimum, 0")
+            raise ValueError("start_at must not be the optimum, 0, from which x never moves")
         return self
 
     @property

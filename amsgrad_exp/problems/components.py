@@ -1,4 +1,4 @@
-"""The n-component function of Zhang et al. 2022 (arXiv 2208.09632, Section 3; a of the later arXiv 2603.02092)."""
+"""Defines the n-component function of Zhang et al. 2022 (arXiv 2208.09632, Section 3; a is from arXiv 2603.02092)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from amsgrad_exp.problems.random import words
 
 
 class Components(Problem):
-    """A random one of n components at each step, one steep and n − 1 shallow the other way.
+    """A random one of n components at each step: one is steep, the other n − 1 are shallow and of the opposite sign.
 
     f_t(x) = s·x for x ≥ −1 and s·((x + 2)²/2 − 3/2) below, with s = 1 + (n − 1)·a for one component and −a for the
-    others, on all of ℝ; their mean is x/n for x ≥ −1, and x* = −2. The component at t depends on (seed, t) alone, as a
-    slope of `stochastic` does.
+    others, on all of ℝ; their mean is x/n for x ≥ −1, and x* = −2. The component at step t depends only on (seed, t),
+    as in `stochastic`.
     """
 
     source: ClassVar[str] = "Zhang et al. 2022, Section 3"
@@ -44,7 +44,7 @@ class Components(Problem):
 
     @property
     def natural_settings(self) -> dict[str, float | str]:
-        """The step sizes of the paper's plots; its betas are what it varies."""
+        """The step sizes of the paper's plots, which vary the betas."""
         return {"lr": 0.1, "schedule": "inv-sqrt"}
 
     @property
@@ -53,7 +53,7 @@ class Components(Problem):
 
     @property
     def unevenness(self) -> float:
-        """Of the linear part, as if steep slopes came one by one."""
+        """As `Problem.unevenness`, for the linear part, and as if the steep component came periodically."""
         return 2 * self.largest_slope * self.n
 
     def coefficients(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Any periodic sequence of slopes."""
+"""Defines linear losses with any periodic sequence of slopes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST = 100_000
 
 
 def _spelled_out(given: Any) -> Any:
-    """A list of slopes from its text, in which -1x73 stands for −1 seventy-three times."""
+    """Parse a list of slopes in which -1x73 means −1, 73 times."""
     if not isinstance(given, str | list | tuple):
         return given
     numbers: list[Any] = []
@@ -32,12 +32,12 @@ def _spelled_out(given: Any) -> Any:
 
 
 class Cycle(LinearProblem):
-    """Slopes of your own, repeated for ever: --set slopes=74,-1x73 is 74 once and −1 seventy-three times.
+    """Your own slopes, repeated: --set slopes=74,-1x73 means 74 once and then −1, 73 times.
 
-    f_t(x) = slopes[t mod P]·x on [−1, 1], where P is how many slopes there are.
+    f_t(x) = slopes[t mod P]·x on [−1, 1], where P is the number of slopes.
 
     Attributes:
-        start_at: x before the first step; None for 0, or the point of the interval nearest to it.
+        start_at: x before the first step; None for the point of the interval nearest to 0.
     """
 
     source: ClassVar[str] = "yours"
@@ -54,7 +54,7 @@ class Cycle(LinearProblem):
     @model_validator(mode="after")
     def _starts_in_the_interval(self) -> Cycle:
         if not self.low <= self.start <= self.high:
-            raise ValueError(f"start_at is to be in the interval [{self.low:g}, {self.high:g}], not {self.start_at:g}")
+            raise ValueError(f"start_at must be in the interval [{self.low:g}, {self.high:g}], not {self.start_at:g}")
         return self
 
     @property
@@ -63,7 +63,7 @@ class Cycle(LinearProblem):
 
     @property
     def mean_slope(self) -> float:
-        # In units of 2¹⁷, which is exact, no sum of at most `LONGEST` numbers overflows.
+        # Scaling by 2⁻¹⁷ is exact and keeps a sum of at most `LONGEST` numbers from overflowing.
         return math.fsum(slope * 2.0**-17 for slope in self.slopes) / len(self.slopes) * 2.0**17
 
     @property

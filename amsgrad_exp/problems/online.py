@@ -1,4 +1,4 @@
-"""The paper's online experiment."""
+"""Defines the online problem of the AMSGrad paper's experiment."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from amsgrad_exp.problems.base import LinearProblem
 
 
 def steep_once(start: int, stop: int, period: int, phase: int, steep: float, shallow: float) -> NDArray[np.float64]:
-    """Slopes of steps start ≤ t < stop: steep where t mod period = phase, else shallow; of shape (1, stop - start)."""
+    """Slopes of steps start ≤ t < stop: steep if t mod period = phase, else shallow; shape (1, stop - start)."""
     slopes = np.full((1, stop - start), shallow)
     slopes[0, (phase - start) % period :: period] = steep
     return slopes
 
 
 class Online(LinearProblem):
-    """The paper's online experiment: steep where t mod period = phase, else shallow.
+    """The paper's online experiment: steep if t mod period = phase, else shallow.
 
     f_t(x) = 1010·x if t mod 101 = 1, −10·x otherwise, on [−1, 1]; x* = −1.
     """

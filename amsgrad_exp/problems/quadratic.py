@@ -1,4 +1,4 @@
-"""What quadratic losses on all of ℝ share."""
+"""Defines the base class of problems with quadratic losses on all of ℝ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from amsgrad_exp.problems.base import Problem
 
 
 class Quadratic(Problem):
-    """Losses f_t(x) = c·(x − b)²/2 on all of ℝ; their coefficients are c and b.
+    """Losses f_t(x) = c·(x − b)²/2 on all of ℝ with the coefficients c and b.
 
     Attributes:
         start_at: x before the first step.

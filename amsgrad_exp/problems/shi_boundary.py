@@ -1,4 +1,4 @@
-"""The problem on which Shi et al. 2021 map where RMSprop converges (ICLR 2021, Figure 1)."""
+"""Defines the problem on which Shi et al. 2021 map where RMSprop converges (ICLR 2021, Figure 1)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from amsgrad_exp.problems.theorem2 import SteepEveryC
 
 
 class ShiBoundary(SteepEveryC):
-    """The problem over whose (C, β2) plane Shi et al. map where RMSprop converges.
+    """The problem for which Shi et al. map over the (C, β2) plane where RMSprop converges.
 
-    f_t(x) = C·x if t mod C = 0 (the paper's t, which counts from 1, mod C = 1), −x otherwise, on [−1, 1]; x* = −1.
-    α_t = 1/√t and β1 = 0, from x = 1. The authors' program starts from v = 100·C, which no optimizer here does: it only
-    makes the first steps, some 1/(1 − β2) of them, small.
+    f_t(x) = C·x if t mod C = 0 (t mod C = 1 in the paper, which counts t from 1), −x otherwise, on [−1, 1]; x* = −1.
+    α_t = 1/√t and β1 = 0, from x = 1. The authors' program starts with v = 100·C, the optimizers here with v = 0. The
+    large v only makes the first steps, about 1/(1 − β2) of them, small.
     """
 
     source: ClassVar[str] = "Shi et al. 2021, Figure 1"

@@ -1,4 +1,4 @@
-"""The non-realizable problem of Shi et al. 2021 (ICLR 2021, Appendix A.3)."""
+"""Defines the non-realizable problem of Shi et al. 2021 (ICLR 2021, Appendix A.3)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from amsgrad_exp.problems.quadratic import Quadratic
 
 
 class ShiNonrealizable(Quadratic):
-    """The non-realizable problem of Shi et al.: n quadratics pull at x* = 0 against each other.
+    """The non-realizable problem of Shi et al.: n quadratics whose gradients are not 0 at x* = 0 but cancel out.
 
-    f_t(x) = n·(x − b)²/2 if t mod n = n − 1 (the paper's t, which counts from 1, mod n = 0), −(x − b·n/(n − 1))²/2
-    otherwise, on all of ℝ; their mean is x²/(2n) and a constant. α_t = 0.1/√(10·⌈t/10⌉), β1 = 0 and β2 = 0.999, from
-    x = 0. What is far from x* is b. The authors' program starts from v = 100·b² + 10·(10b/9)², where optimizers here
-    start from 0.
+    f_t(x) = n·(x − b)²/2 if t mod n = n − 1 (t mod n = 0 in the paper, which counts t from 1), −(x − b·n/(n − 1))²/2
+    otherwise, on all of ℝ; their mean is x²/(2n) plus a constant. α_t = 0.1/√(10·⌈t/10⌉), β1 = 0 and β2 = 0.999, from
+    x = 0. A distance of b from x* counts as far. The authors' program starts with v = 100·b² + 10·(10b/9)², the
+    optimizers here with v = 0.
     """
 
     source: ClassVar[str] = "Shi et al. 2021, Appendix A.3"

@@ -1,4 +1,4 @@
-"""The realizable problem of Shi et al. 2021 (ICLR 2021, Appendix A.2)."""
+"""Defines the realizable problem of Shi et al. 2021 (ICLR 2021, Appendix A.2)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from amsgrad_exp.problems.quadratic import Quadratic
 
 
 class ShiRealizable(Quadratic):
-    """The realizable problem of Shi et al.: all of n quadratics are flat at x* = 0.
+    """The realizable problem of Shi et al.: all n quadratics have gradient 0 at x* = 0.
 
-    f_t(x) = n·x²/2 if t mod n = n − 1 (the paper's t, which counts from 1, mod n = 0), −x²/2 otherwise, on all of ℝ;
+    f_t(x) = n·x²/2 if t mod n = n − 1 (t mod n = 0 in the paper, which counts t from 1), −x²/2 otherwise, on all of ℝ;
     their mean is x²/(2n). α_t = 0.1/√t, β1 = 0 and β2 = 0.999, from x = 0.01.
     """
 
@@ -29,7 +29,7 @@ class ShiRealizable(Quadratic):
     @model_validator(mode="after")
     def _does_not_start_at_the_optimum(self) -> ShiRealizable:
         if self.start_at == self.optimum:
-            raise ValueError("start_at: nothing ever moves x from its optimum, 0")
+            raise ValueError("start_at must not be the optimum, 0, from which x never moves")
         return self
 
     @property

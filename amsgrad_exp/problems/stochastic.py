@@ -1,4 +1,4 @@
-"""The paper's stochastic experiment."""
+"""Defines the stochastic problem of the AMSGrad paper's experiment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from amsgrad_exp.problems.random import words
 def steep_at_random(
     start: int, stop: int, seed: int, probability: float, steep: float, shallow: float
 ) -> NDArray[np.float64]:
-    """Slopes of steps start ≤ t < stop, of shape (1, stop - start): steep where word t is below the probability."""
+    """Slopes of steps start ≤ t < stop, of shape (1, stop - start): steep with the given probability, else shallow."""
     lucky = words(start, stop, seed) < np.uint64(probability * 2.0**64)
     return np.where(lucky, steep, shallow)[None]
 
@@ -24,8 +24,8 @@ def steep_at_random(
 class Stochastic(LinearProblem):
     """The paper's stochastic experiment: steep with a small probability, else shallow.
 
-    f_t(x) = 1010·x with probability 0.01, −10·x otherwise, on [−1, 1]; E f_t(x) = 0.2·x, so x* = −1. The slope at t
-    depends on (seed, t) alone: it is steep where word t of `random.words` is below the probability.
+    f_t(x) = 1010·x with probability 0.01, −10·x otherwise, on [−1, 1]; E f_t(x) = 0.2·x, so x* = −1. The gradient at
+    step t depends only on (seed, t): it is steep if word t of `random.words`, divided by 2⁶⁴, is below the probability.
     """
 
     source: ClassVar[str] = "Reddi, Kale and Kumar 2018, Section 5"

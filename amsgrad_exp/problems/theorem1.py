@@ -1,4 +1,4 @@
-"""The problem of the paper's Theorem 1."""
+"""Defines the problem of Theorem 1 of the AMSGrad paper."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from amsgrad_exp.problems.online import steep_once
 
 
 class Theorem1(LinearProblem):
-    """The problem of the paper's Theorem 1, on which Adam's average regret tends to (2C − 4)/3.
+    """The problem of the paper's Theorem 1: Adam's average regret tends to (2C − 4)/3.
 
     f_t(x) = C·x if t mod 3 = 1, −x otherwise, on [−1, 1], C > 2; x* = −1. The theorem's settings are β1 = 0,
     β2 = 1/(1 + C²) and α_t = α/√t with α < √(1 − β2); α = 0.5 satisfies it for every C > 2.

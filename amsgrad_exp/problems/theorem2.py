@@ -1,4 +1,4 @@
-"""The problem of the paper's Theorem 2, and what it shares with others: one steep slope in every C."""
+"""Defines the problem of Theorem 2 of the AMSGrad paper, and its base class: one steep loss in every C steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from amsgrad_exp.problems.online import steep_once
 
 
 class SteepEveryC(LinearProblem):
-    """f_t(x) = C·x if t mod C = 0 (t mod C = 1 where t counts from 1), −x otherwise, on [−1, 1]; x* = −1."""
+    """f_t(x) = C·x if t mod C = 0 (t mod C = 1 if t counts from 1), −x otherwise, on [−1, 1]; x* = −1."""
 
     C: Annotated[Integer, Field(ge=2, le=10**6)]
 
@@ -35,13 +35,13 @@ class SteepEveryC(LinearProblem):
 
 
 class Theorem2(SteepEveryC):
-    """The problem of the paper's Theorem 2: whatever β1 < √β2 are, there is a C for which Adam's regret is linear.
+    """The problem of the paper's Theorem 2: for all β1 < √β2 there is a C for which Adam's regret is linear.
 
-    f_t(x) = C·x if t mod C = 0 (the paper's t, which counts from 1, mod C = 1), −x otherwise, on [−1, 1]; x* = −1, and
-    at the other end the average regret is 2/C. For β1 = β2 = 0.5, C = 20 is the first even number to meet the paper's
-    conditions, for β1 = 0.9 and β2 = 0.99 it is 3218: (1 − β1)·β1^(C−1)·C ≤ 1 − β1^(C−1), β2^((C−2)/2)·C² ≤ 1 and, with
-    γ = β1/√β2, 3(1 − β1)/(2√(1 − β2))·(1 + γ(1 − γ^(C−1))/(1 − γ)) + β1^(C/2−1)/(1 − β1) < C/3. α is any, and α_t =
-    α/√t.
+    f_t(x) = C·x if t mod C = 0 (t mod C = 1 in the paper, which counts t from 1), −x otherwise, on [−1, 1]; x* = −1,
+    and at the other end the average regret is 2/C. The paper's conditions on C are (1 − β1)·β1^(C−1)·C ≤ 1 − β1^(C−1),
+    β2^((C−2)/2)·C² ≤ 1 and, with γ = β1/√β2, 3(1 − β1)/(2√(1 − β2))·(1 + γ(1 − γ^(C−1))/(1 − γ)) +
+    β1^(C/2−1)/(1 − β1) < C/3. The smallest even C that satisfies them is 20 for β1 = β2 = 0.5, and 3218 for β1 = 0.9
+    and β2 = 0.99. α is arbitrary, and α_t = α/√t.
     """
 
     source: ClassVar[str] = "Reddi, Kale and Kumar 2018, Theorem 2"

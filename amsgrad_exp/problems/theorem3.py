@@ -1,4 +1,4 @@
-"""The problem of the paper's Theorem 3."""
+"""Defines the problem of Theorem 3 of the AMSGrad paper."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class RarelyC(LinearProblem):
 
 
 class Theorem3(RarelyC):
-    """The problem of the paper's Theorem 3: on random slopes, too, Adam fails for every β1 < √β2 and some C.
+    """The problem of the paper's Theorem 3: Adam also fails on random losses, for every β1 < √β2 and some C.
 
     f_t(x) = C·x with probability (1 + δ)/(C + 1), −x otherwise, on [−1, 1]; E f_t(x) = δ·x, so x* = −1. The theorem
-    says of a C large enough for β1, β2 and δ, and of any α, that Adam moves up on average. C = 101 and δ = 0.02, where
-    the paper names none, are those of its Section 5: `stochastic`, divided by ten.
+    says that Adam moves up on average for any α, if C is large enough for β1, β2 and δ. It gives no values; C = 101 and
+    δ = 0.02 are those of the paper's Section 5 (`stochastic`), divided by ten.
     """
 
     source: ClassVar[str] = "Reddi, Kale and Kumar 2018, Theorem 3"

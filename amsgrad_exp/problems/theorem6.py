@@ -1,4 +1,4 @@
-"""The problem of the paper's Theorem 6."""
+"""Defines the problem of Theorem 6 of the AMSGrad paper."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from amsgrad_exp.problems.online import steep_once
 
 
 class Theorem6(LinearProblem):
-    """The problem of the paper's Theorem 6: an ε in Adam's denominator does not help, for slopes may be scaled.
+    """The problem of the paper's Theorem 6: an ε in Adam's denominator does not help, because losses can be scaled.
 
-    f_t(x) = 10√ε·C·x if t mod 3 = 0 (the paper's t, which counts from 1, mod 3 = 1), −10√ε·x otherwise, on [−1, 1];
-    x* = −1. The theorem's denominator is √(v + ε), with β1 = 0, β2 = 2/((1 + C²)·C²) and α_t = α/√t. Optimizers here
-    add their own eps to √v: as √v + √ε is never less than √(v + ε), eps = √ε helps no less.
+    f_t(x) = 10√ε·C·x if t mod 3 = 0 (t mod 3 = 1 in the paper, which counts t from 1), −10√ε·x otherwise, on [−1, 1];
+    x* = −1. The theorem's denominator is √(v + ε), with β1 = 0, β2 = 2/((1 + C²)·C²) and α_t = α/√t. The optimizers
+    here add eps to √v instead: since √v + √ε ≥ √(v + ε), eps = √ε helps at least as much.
     """
 
     source: ClassVar[str] = "Reddi, Kale and Kumar 2018, Theorem 6"

@@ -1,4 +1,4 @@
-"""What linear losses on all of ℝ share: nothing bounds x, and the mean loss has no minimum."""
+"""Defines the base class of problems with linear losses on all of ℝ, whose mean loss has no minimum."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from amsgrad_exp.verdict import Verdict
 
 
 class UnconstrainedLinear(LinearProblem):
-    """Linear losses on all of ℝ, whose regret is against the best point of [low, high].
+    """Linear losses on all of ℝ, whose regret compares with the best point of [low, high].
 
-    The mean loss falls for ever, so that no x* is best. Against an end of the interval, as far from the start as where
-    the paper clamps x, an iterate that goes on past it has a negative regret.
+    The mean loss is unbounded below, so there is no best x*. The regret therefore compares with an end of the interval,
+    which is as far from the start as the interval of the AMSGrad paper; iterates beyond that end have negative regret.
 
     Attributes:
         low, high: the ends of the interval of comparators; x itself is not clamped.
@@ -27,8 +27,9 @@ class UnconstrainedLinear(LinearProblem):
         return self.low, self.high
 
     def verdict(self, x: float) -> Verdict:
-        """Where an iterate, or the mean of many, is: at x*, or as far the other way, within 5 % of the interval's width
-        or beyond.
+        """Classify an iterate or a mean of iterates: optimum at x* or beyond, away at the other end or beyond.
+
+        Both have a tolerance of 5 % of the interval's width.
         """
         part = (x - self.optimum) / (self.worst - self.optimum)
         if part <= 0.05:
