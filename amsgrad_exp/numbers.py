@@ -1,4 +1,4 @@
-"""Values as people write them, in files and options alike: YAML 1.2's core schema, and numbers such as 10_000_000.
+"""Reads and writes values in files and options: YAML 1.2's core schema, and numbers such as 10_000_000.
 
 1e-2 and 0e0 are numbers, 010 is 10, 0o10 is 8 and 0x10 is 16; 12:30, yes, no, on, off and None are text.
 """
@@ -14,7 +14,7 @@ import yaml
 from pydantic import AllowInfNan, BeforeValidator
 
 MAX_DEPTH = 50
-MAX_DIGITS = 250  # of an integer, which then fits a double; longer ones are read as doubles
+MAX_DIGITS = 250  # an integer of this length fits a double; longer ones are read as doubles
 
 _WORDS = dict.fromkeys(("", "~", "null", "Null", "NULL")) | {
     word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")
@@ -28,10 +28,10 @@ _KINDS = {type(None): "null", bool: "bool", int: "int", float: "float", str: "st
 
 
 def number(text: str) -> int | float:
-    """The number that a text is.
+    """Parse a number.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a number.
     """
     digits = text.strip().replace("_", "")
     if _INTEGER.fullmatch(text.strip()) and len(digits) <= MAX_DIGITS:
@@ -42,7 +42,7 @@ def number(text: str) -> int | float:
 
 
 def whole_number(value: object) -> object:
-    """The integer that 10_000_000, 1e7 or 100.0 stands for, as text too; anything else as it is."""
+    """Turn 10_000_000, 1e7 or 100.0, also as text, into an integer; return anything else unchanged."""
     if isinstance(value, str):
         try:
             value = number(value)
@@ -54,7 +54,7 @@ def whole_number(value: object) -> object:
 def _read(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("a number is needed")
-    with contextlib.suppress(ValueError):  # pydantic says what is wrong with a text that is no number
+    with contextlib.suppress(ValueError):  # pydantic explains a text that is not a number
         return number(value) if isinstance(value, str) else value
     return value
 
@@ -64,10 +64,10 @@ Integer = Annotated[int, BeforeValidator(whole_number), BeforeValidator(_read)]
 
 
 def load(text: str) -> Any:
-    """The value that a YAML text describes.
+    """Parse YAML.
 
     Raises:
-        ValueError: it describes none. The message follows the name of what was read, as in "x.yaml is not YAML: …".
+        ValueError: the text is invalid. The message continues the name of what was read, as in "x.yaml is not YAML: …".
     """
     try:
         events = (
@@ -78,15 +78,15 @@ def load(text: str) -> Any:
         first = next(events, None)
         value = None if first is None else _value(events, first, MAX_DEPTH)
         if next(events, None) is not None:
-            raise ValueError("holds more than one YAML document")
+            raise ValueError("contains more than one YAML document")
     except yaml.YAMLError as error:
         raise ValueError(f"is not YAML: {' '.join(str(error).split())}") from error
     return value
 
 
 def _value(events: Iterator[yaml.Event], event: yaml.Event, depth: int) -> Any:
-    """The value that begins with an event and is nested at most so deep."""
-    if isinstance(event, yaml.AliasEvent):  # a few of them can stand for gigabytes
+    """The value that starts with an event; it may be nested at most ``depth`` levels deep."""
+    if isinstance(event, yaml.AliasEvent):  # a few aliases can expand to gigabytes
         raise ValueError(f"uses a YAML alias, *{event.anchor}: write the value out")
     if isinstance(event, yaml.ScalarEvent):
         return _scalar(event)
@@ -133,7 +133,7 @@ def _line(event: Any) -> int:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what YAML 1.1 or 1.2 would not read as the text that it is."""
+    """Quotes texts that YAML 1.1 or 1.2 would not read as text."""
 
 
 for _kind, _form in (("int", _INTEGER), ("float", _FLOAT)):
@@ -141,6 +141,6 @@ for _kind, _form in (("int", _INTEGER), ("float", _FLOAT)):
 
 
 def dump(data: Mapping[str, Any]) -> str:
-    """A mapping as YAML, its keys in order, that `load` reads back."""
+    """A mapping as YAML that `load` reads, with its keys in order."""
     text: str = yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return text

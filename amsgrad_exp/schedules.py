@@ -1,4 +1,4 @@
-"""Step-size schedules α_t, with t counted from 0, and the warm-up that may precede any of them."""
+"""Defines the step-size schedules α_t, with t counted from 0, and the warm-up that may precede any of them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ MAX_STEPS = 10**18
 class Schedule(ABC):
     """Step sizes derived from one learning rate.
 
-    With ``warmup`` W > 0, α_t rises in a straight line from α/W at t = 0 to α at t = W. From there on the schedule
-    takes its course, with t counted from the end of the warm-up and T shortened by W.
+    With ``warmup`` W > 0, α_t rises linearly from α/W at t = 0 to α at t = W. Then the schedule follows, with t counted
+    from the end of the warm-up and T reduced by W.
 
     Attributes:
         lr: α > 0.
         steps: T, the number of steps of the run.
         warmup: W ≥ 0, less than T.
-        needs_length: whether α_t depends on T, so that a longer run is another experiment from its first step on.
+        needs_length: whether α_t depends on T, so that a longer run differs from its first step on.
     """
 
     needs_length: ClassVar[bool] = False
@@ -117,7 +117,7 @@ class Step(Schedule):
 
     Attributes:
         every: how many steps in a row have the same size.
-        gamma: what the step size is multiplied by after them.
+        gamma: the factor applied after every such group of steps.
     """
 
     every: Annotated[Integer, Field(ge=1, le=MAX_STEPS)]
@@ -133,7 +133,7 @@ class _ToTheEnd(Schedule):
     """Step sizes that fall from α at the start of the run to final·α after its last step.
 
     Attributes:
-        final: the part of α that is left at the end.
+        final: the fraction of α that is left at the end.
     """
 
     needs_length: ClassVar[bool] = True
@@ -141,7 +141,7 @@ class _ToTheEnd(Schedule):
     final: Annotated[Number, Field(ge=0, le=1)] = 0.0
 
     def _left(self, t: Integers) -> Floats:
-        """The part of the run that is left, from 1 down."""
+        """The fraction of the run that is left, 1 at the start."""
         left: Floats = (self.length - t) / self.length
         return left
 

@@ -118,7 +118,7 @@ def test_an_optimizers_own_settings_come_from_its_options(tmp_path: Path) -> Non
     ):
         with pytest.raises(ConfigError, match=message):
             load_experiment(optimizers=["adashift"], options=options)
-    with pytest.raises(ConfigError, match="optimized_update of adam is no option"):
+    with pytest.raises(ConfigError, match="optimized_update of adam is not an option"):
         load_experiment(optimizers=["adam"], options={"optimized_update": "false"})
 
 
@@ -169,7 +169,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"optimizers": [{"name": "adam", "lr": 1e300}]}, "^lr is too large for float32"),
     ({"optimizers": ["torch.optim.LBFGS.nothing"]}, "cannot be imported"),
     ({"log_every": "0"}, "^log_every: must be greater"),
-    ({"steps": "1e12", "log_every": 1}, r"1,000,000,000,000 points, about 200,000.0 GB: take at least 100000$"),
+    ({"steps": "1e12", "log_every": 1}, r"1,000,000,000,000 points, about 200,000.0 GB: use at least 100000$"),
     ({"seed": -1}, "^seed: must be greater"),
     ({"schedule": "inv_sqrt"}, "^schedule: unknown name 'inv_sqrt', did you mean inv-sqrt"),
     ({"schedule": 3}, "^schedule: must be a valid string, not 3"),
@@ -239,7 +239,7 @@ BILLION_LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nsteps: *c\n"
         (b"[" * 1000 + b"]" * 1000, "is nested more than 50 deep"),
         (b"steps: 1\nlr: 2\nsteps: 3\n", "has steps twice, the second time in line 3"),
         (b"problem: {name: cycle, slopes: [1], slopes: [2]}\n", "has slopes twice"),
-        (b"steps: 1\n---\nsteps: 2\n", "holds more than one YAML document"),
+        (b"steps: 1\n---\nsteps: 2\n", "contains more than one YAML document"),
     ],
 )
 def test_files_that_are_no_experiment(text: bytes, message: str, tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def test_the_record_says_how_an_optimizer_was_driven(in_process: CommandLine) ->
     for arguments, said in (
         (["--optimizer", "torch.optim.Muon", "--shape", "1"], "Muon only supports 2D parameters"),
         (["--optimizer", "torch.optim.Adam", "--shape", "2x2"], "shape: "),
-        (["--optimizer", "adam", "--shape", "1x1"], "adam does the same to every element, so it takes no shape"),
+        (["--optimizer", "adam", "--shape", "1x1"], "adam updates every element alike, so it takes no shape"),
     ):
         done = in_process("run", *arguments, "--steps", "50")
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

@@ -1,1 +1,1 @@
-"""What is to be run: values, checked, read from YAML and the command line."""
+"""Describes what is to be run, and reads and checks it from YAML and the command line."""

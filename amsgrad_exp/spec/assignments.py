@@ -1,4 +1,4 @@
-"""NAME=VALUE, as options and what follows a colon are written."""
+"""Parses assignments NAME=VALUE, given as options or after a colon."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def assigned(texts: Iterable[str], of: str, form: str = "NAME=VALUE") -> dict[st
 
     Args:
         texts: assignments such as "C=3".
-        of: what they belong to, for messages: "--set", or a name that a colon follows.
-        form: how they are written, for messages.
+        of: what they belong to, for messages: "--set", or the name before the colon.
+        form: the expected form, for messages.
 
     Raises:
         ConfigError: one has another form, or a name is given twice.
@@ -33,7 +33,7 @@ def after_colon(text: str, form: str = "NAME=VALUE") -> tuple[str, dict[str, str
     """The name and the assignments of a text such as ``amsgrad:dialect=paper,p=0.25``.
 
     Raises:
-        ConfigError: as `assigned`.
+        ConfigError: as in `assigned`.
     """
     name, colon, rest = text.partition(":")
     return name, assigned(rest.split(",") if colon else (), name, f"{form} after its colon")

@@ -1,4 +1,4 @@
-"""An axis of a grid: what it sets, and its values, as people write them."""
+"""Parses an axis of a grid: what it sets, and its values."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class Target(NamedTuple):
 
     of: Literal["settings", "options", "problem"]
     name: str
-    kind: Any  # int where only whole numbers will do, float, or something that is no number
+    kind: Any  # int for integers, float, or another type that cannot be an axis
 
     @property
     def path(self) -> str:
-        """What the axis is called where an option and a constant have one name."""
+        """The name of the axis if an option and a constant have the same name."""
         return f"{self.of}.{self.name}"
 
 
 def targets(problem: str, optimizers: Iterable[str]) -> dict[str, Target]:
-    """What there is to set of a problem and some optimizers, by the names of axes, numbers or not.
+    """Everything that can be set of a problem and some optimizers, whether a number or not, by the names of axes.
 
-    An option and a constant of one name are not there by that, but as ``options.n`` and ``problem.n``.
+    If an option and a constant have the same name n, they are called ``options.n`` and ``problem.n``.
     """
     fields: Mapping[str, Any] = PROBLEMS[problem].model_fields if problem in PROBLEMS else {}
     constants = {name: Target("problem", name, it.annotation) for name, it in fields.items() if name != "name"}
@@ -52,17 +52,17 @@ def targets(problem: str, optimizers: Iterable[str]) -> dict[str, Target]:
 
 
 def _options(optimizer: str) -> dict[str, Any]:
-    """The options of an optimizer, and the type of each."""
+    """The options of an optimizer and their types."""
     if optimizer in OPTIMIZERS:
         return {name: it.annotation for name, it in OPTIMIZERS[optimizer].options.model_fields.items()}
     return number_options(optimizer)
 
 
 def check_target(name: str, problem: str, optimizers: Sequence[str]) -> None:
-    """Refuse an axis of what is no number of all of these.
+    """Check that an axis sets a number that the problem or all of the optimizers have.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it does not.
     """
     known = targets(problem, optimizers)
     if f"options.{name}" in known:
@@ -74,23 +74,23 @@ def check_target(name: str, problem: str, optimizers: Sequence[str]) -> None:
         numbers = [name for name, target in known.items() if target.kind in NUMBERS]
         raise ConfigError(f"grid: unknown setting {name!r}, {nearest(name, numbers)}")
     if target.kind not in NUMBERS:
-        raise ConfigError(f"grid: {name} is no number, so it cannot be an axis")
+        raise ConfigError(f"grid: {name} is not a number, so it cannot be an axis")
     for optimizer in optimizers if target.of == "options" else ():
         if target.name not in _options(optimizer):
             raise ConfigError(f"grid: {optimizer} takes no {target.name}, so it cannot be an axis of a sweep with it")
 
 
 def axis_values(name: str, written: Any) -> tuple[float, ...]:
-    """The values of an axis, ascending, each once.
+    """The values of an axis, ascending and without duplicates.
 
     Args:
-        name: of the axis, for messages.
+        name: the axis's name, for messages.
         written: ``start:stop:count``, ``log:start:stop:count`` (evenly spaced in the logarithm),
-            ``log1m:start:stop:count`` (in the logarithm of one minus the value, for β near 1), or a list, of numbers or
-            as text.
+            ``log1m:start:stop:count`` (evenly spaced in the logarithm of one minus the value, for β near 1), or a list,
+            of numbers or as text.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: it has none of these forms.
     """
     try:
         numbers = _range(name, written) if isinstance(written, str) and ":" in written else _list(written)

@@ -1,4 +1,4 @@
-"""The cells of a sweep in blocks: what one worker computes at once."""
+"""Divides the cells of a sweep into blocks, each of which one worker computes as a batch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from amsgrad_exp.spec.grid import Sweep
 
 LANES = 256
-TORCH_LANES = 2048  # an update of so many elements takes hardly longer than of one
-LOGGED = 2_097_152  # points that torch lanes keep in memory, 24 bytes each
+TORCH_LANES = 2048  # updating this many elements takes hardly longer than updating one
+LOGGED = 2_097_152  # points of a torch batch that are held in memory, 24 bytes each
 DECAY_RATES = ("beta1", "beta2")
 
 
 def blocks(sweep: Sweep, done: NDArray[np.bool_]) -> Iterator[list[int]]:
-    """The cells still to do, in blocks of lanes that can be advanced together and take about as long."""
+    """Blocks of the unfinished cells; the cells of a block can run as a batch and take about the same time."""
     cells = np.flatnonzero(~done)
     optimizer, *_ = np.unravel_index(cells, sweep.shape)
     torch = np.array([engines.choose(trial) == "torch" for trial in sweep.example.trials()])[optimizer]
@@ -33,7 +33,7 @@ def blocks(sweep: Sweep, done: NDArray[np.bool_]) -> Iterator[list[int]]:
 def _compiled(sweep: Sweep, cells: NDArray[np.int64]) -> Iterator[list[int]]:
     optimizer, *positions = np.unravel_index(cells, sweep.shape)
     at = dict(zip(sweep.axes, positions, strict=True))
-    slowest = np.zeros(len(cells))  # to forget where it began: the larger a decay rate, the later a state repeats
+    slowest = np.zeros(len(cells))  # the larger a decay rate, the later the state repeats
     for name in set(DECAY_RATES) & set(at):
         slowest = np.maximum(slowest, np.array(sweep.axes[name])[at[name]])
     order = np.lexsort((slowest, *(at[name] for name in sweep.parting_axes), optimizer))
@@ -42,7 +42,7 @@ def _compiled(sweep: Sweep, cells: NDArray[np.int64]) -> Iterator[list[int]]:
 
 
 def _torch(sweep: Sweep, cells: NDArray[np.int64]) -> Iterator[list[int]]:
-    """Blocks of one optimizer with one choice of settings, as a parameter has it."""
+    """Blocks of one optimizer with the same settings, because a torch parameter has only one choice of them."""
     optimizer, *positions = np.unravel_index(cells, sweep.shape)
     own = [at for at, target in zip(positions, sweep.targets.values(), strict=True) if target.of != "problem"]
     _, part = np.unique(np.stack([optimizer, *own]), axis=1, return_inverse=True)

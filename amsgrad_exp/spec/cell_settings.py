@@ -1,4 +1,4 @@
-"""The settings of an optimizer in a gauntlet's cell."""
+"""Chooses the settings of an optimizer in a gauntlet's cell."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from amsgrad_exp.spec.published import published
 from amsgrad_exp.spec.schedule import kind_of
 
 SETTINGS = ("stated", "defaults")
-CONSTANT_PART = 1 / 200  # of what is far from x*: the reference experiment's α = 0.01, on an interval of width 2
+CONSTANT_PART = 1 / 200  # of the distance D: gives the reference experiment's α = 0.01 on an interval of width 2
 
 
 def with_settings(entry: Mapping[str, Any], problem: Problem, schedule: str, settings: str) -> dict[str, Any]:
-    """An optimizer's entry with the lr, and where these are not the problem's the other settings, of a cell.
+    """An optimizer's entry with the lr of a cell, and its other settings if they are not the problem's.
 
-    With ``stated`` settings, of an optimizer whose moves grow with the gradients as their power q (`Optimizer.grows`),
-    α is divided by G^q with G the largest slope, so that all optimizers' largest moves are about α: with q = 1 and
-    α = D, Zinkevich's α_t = D/(G√t) (2003). An optimizer whose claim is about a constant α, as Adagrad's, whose moves
-    fall like 1/√t of themselves, gets the α of α/√t. Default step sizes are constant: for α/√t those stated are taken.
+    ``stated``: if an optimizer's update grows with the gradient's power q (`Optimizer.grows`), α is divided by G^q,
+    where G is the largest gradient. So the largest update of every optimizer is about α; q = 1 and α = D give
+    Zinkevich's α_t = D/(G√t) (2003). If an optimizer's claim is about a constant α, because its updates decrease like
+    1/√t by themselves (Adagrad), it gets the α that is used with α/√t.
+
+    ``defaults``: default step sizes are meant to be constant, so decreasing step sizes use the stated α.
 
     Args:
-        entry: an optimizer as in YAML; what it says goes before all else.
-        problem: of the cell.
-        schedule: one as it is written.
+        entry: an optimizer as in YAML; its own settings take precedence.
+        problem: the cell's problem.
+        schedule: the cell's schedule as text.
         settings: one of `SETTINGS`.
     """
     name, options = entry["name"], entry.get("options", {})
@@ -42,7 +44,7 @@ def with_settings(entry: Mapping[str, Any], problem: Problem, schedule: str, set
         try:
             parsed = known.options.model_validate(options)
         except ValidationError:
-            return {**chosen, **entry}  # which is refused, and explained, where it is completed
+            return {**chosen, **entry}  # rejected with an explanation when it is completed
         takes = ("lr", *known.rule(parsed).settings)
         defaults = {setting: value for setting, value in known.defaults.items() if setting in takes}
         for setting, power in known.grows(parsed).items():
@@ -54,9 +56,9 @@ def with_settings(entry: Mapping[str, Any], problem: Problem, schedule: str, set
 
 
 def step_size(problem: Problem, schedule: str) -> float:
-    """α: what the problem's source states with this schedule; else D if step sizes fall as α/√t or α/t, else D/200.
+    """α as the problem's source states it for this schedule; else D if step sizes fall as α/√t or α/t, else D/200.
 
-    D is what is far from x*: the width of the interval, or where there is none the problem's `distance`.
+    D is the width of the interval or, if x is unbounded, the problem's `distance`.
     """
     natural = problem.natural_settings
     kind = kind_of(schedule)
@@ -68,5 +70,5 @@ def step_size(problem: Problem, schedule: str) -> float:
 
 
 def _slows(schedule: str) -> bool:
-    """Whether step sizes fall as α/√t or α/t do, from an α that is far too large to be kept."""
+    """Whether step sizes fall as α/√t or α/t, for which α may be much larger than a constant step size."""
     return kind_of(schedule) in ("inv-sqrt", "inv")

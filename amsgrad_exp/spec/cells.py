@@ -1,4 +1,4 @@
-"""What a sweep and a gauntlet have in common: numbered cells, each of them a trial."""
+"""Defines the protocol of sweeps and gauntlets: numbered cells, each of which is a trial."""
 
 from __future__ import annotations
 
@@ -12,53 +12,53 @@ from amsgrad_exp.spec.experiment import Trial
 
 
 class Cells(Protocol):
-    """Trials that are computed in blocks, and kept a row each."""
+    """Trials that are computed in blocks and stored as one row each."""
 
     @property
     def name(self) -> str:
-        """Of the experiment, and of the folder its rows go to."""
+        """The name of the experiment and of its folder."""
 
     @property
     def optimizers(self) -> tuple[str, ...]:
-        """What its optimizers are called."""
+        """The names of the optimizers."""
 
     @property
     def columns(self) -> Mapping[str, str]:
-        """What tells the cells of an optimizer apart, and the SQL type of each."""
+        """The columns that distinguish the cells of an optimizer, and their SQL types."""
 
     @property
     def averaged(self) -> bool:
-        """Whether a cell may be a mean over seeds, and so has halfwidths."""
+        """Whether a cell may be a mean over seeds, with confidence intervals."""
 
     def together(self, trial: Trial) -> bool:
-        """Whether a cell of the torch engine is advanced with others where it can be, and then not fast-forwarded."""
+        """Whether a cell of the torch engine runs in a batch if possible; it is then not fast-forwarded."""
 
     @property
     def keeps_points(self) -> bool:
-        """Whether some points of each cell are kept beside its row, for its curve."""
+        """Whether points of each cell's curve are stored."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What is run, for labml to keep."""
+        """Everything that describes it, for labml."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """In how many ways each of optimizer and columns varies; cells are numbered in C order."""
+        """The number of optimizers and of values in each column; cells are numbered in C order."""
 
     def __len__(self) -> int: ...
 
     def values(self, cell: int) -> tuple[str, Mapping[str, Any]]:
-        """The optimizer of a cell, and its value in each column."""
+        """The optimizer of a cell and its values by column."""
 
     def trial(self, cell: int) -> Trial:
         """The trial of one cell.
 
         Raises:
-            ConfigError: there can be no such trial.
+            ConfigError: the trial is invalid.
         """
 
     def blocks(self, done: NDArray[np.bool_]) -> Iterator[list[int]]:
-        """The cells still to do, in blocks that are worth computing together."""
+        """The unfinished cells, in blocks to be computed together."""
 
     def to_yaml(self) -> str:
-        """As YAML that `load_cells` reads back."""
+        """YAML that `load_cells` reads."""

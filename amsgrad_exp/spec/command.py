@@ -1,4 +1,4 @@
-"""The command that repeats an experiment."""
+"""Writes the command that repeats an experiment."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ FLAGS = ("schedule", "steps", "log_every", "engine", "dtype", "seed", "seeds")
 
 
 def run_command(trial: Trial) -> str | None:
-    """The ``amsgrad-exp run`` that repeats a trial; None where its options cannot say it, and it takes a file."""
+    """The ``amsgrad-exp run`` command that repeats a trial; None if only a file can express the trial."""
     return command(trial.experiment().model_dump(mode="json", exclude_none=True))
 
 
 def command(experiment: Mapping[str, Any]) -> str | None:
-    """The ``amsgrad-exp run`` of an experiment with one optimizer, as it is written in YAML, its names as mappings.
+    """The ``amsgrad-exp run`` command for an experiment with one optimizer, given as in YAML with names as mappings.
 
-    The name of the experiment and the optimizer's label are left out: they change nothing that is computed.
+    The experiment's name and the optimizer's label are left out, because they do not change the result.
     """
     problem, (optimizer,) = experiment["problem"], experiment["optimizers"]
     if optimizer.get("optimized_update", True) is False:
@@ -37,7 +37,7 @@ def command(experiment: Mapping[str, Any]) -> str | None:
 
 
 def optimizer_words(optimizer: Mapping[str, Any]) -> list[str]:
-    """The words of a command that name an optimizer, as it is written in YAML, and set what it has."""
+    """The words of a command that name an optimizer, given as in YAML, and set its settings."""
     words = ["--optimizer", optimizer["name"]]
     words += [f"--{name}={optimizer[name]}" for name in SETTINGS if name in optimizer]
     words += [f"--shape={optimizer['shape']}"] if optimizer.get("shape") else []

@@ -1,4 +1,4 @@
-"""What is left out of an experiment, filled in: the problem's own settings, or else the reference experiment's."""
+"""Completes an experiment: omitted settings default to the problem's, else to the reference experiment's."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ REFERENCE = {"lr": 0.01, "beta1": 0.9, "beta2": 0.99, "eps": 1e-16, "optimized_u
 
 
 def complete(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in what an experiment, as it is written in YAML, leaves out.
+    """Fill in what an experiment, given as in YAML, leaves out.
 
-    A problem or an optimizer without further settings may be given by its name alone.
+    A problem or an optimizer without further settings may be given as just its name.
 
     Raises:
-        ConfigError: a name is unknown, or something does not have the form of an experiment.
+        ConfigError: a name is unknown, or the experiment is malformed.
     """
     data = dict(given)
     problem = build_problem(data.get("problem", "online"))
@@ -43,7 +43,7 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def named(entry: Any, field: str) -> dict[str, Any]:
-    """What was given as a name alone or as a mapping with a name, as a mapping.
+    """Turn a name, or a mapping with a name, into a mapping.
 
     Raises:
         ConfigError: it is neither.
@@ -56,10 +56,10 @@ def named(entry: Any, field: str) -> dict[str, Any]:
 
 
 def build_problem(given: Any) -> Problem:
-    """A problem, from its name alone, from a mapping, or as it is.
+    """A problem from its name or a mapping; a `Problem` is returned unchanged.
 
     Raises:
-        ConfigError: there is no such problem.
+        ConfigError: there is no such problem, or a constant is invalid.
     """
     if isinstance(given, Problem):
         return given
@@ -74,20 +74,20 @@ def build_problem(given: Any) -> Problem:
 
 
 def check_name(optimizer: str) -> None:
-    """Refuse the name of an optimizer that is neither registered nor an import path.
+    """Check that an optimizer's name is registered or looks like an import path.
 
     Raises:
         ConfigError: it is neither.
     """
     name, colon, _ = optimizer.partition(":")
     if colon and name in OPTIMIZERS:
-        raise ConfigError(f"optimizers: {optimizer!r} is how a gauntlet's rows are written; here --option sets options")
+        raise ConfigError(f"optimizers: {optimizer!r} is the notation of a gauntlet; here --option sets options")
     if optimizer not in OPTIMIZERS and "." not in optimizer:
         raise ConfigError(f"optimizers: unknown name {optimizer!r}, {nearest(optimizer, OPTIMIZERS)}")
 
 
 def _settings(given: Any, natural: Mapping[str, Any]) -> OptimizerSettings | dict[str, Any]:
-    """An optimizer's settings, with defaults for those that it takes."""
+    """An optimizer's settings, completed with defaults."""
     if isinstance(given, OptimizerSettings):
         return given
     entry = {key: value for key, value in named(given, "optimizers").items() if value is not None}
@@ -100,7 +100,7 @@ def _settings(given: Any, natural: Mapping[str, Any]) -> OptimizerSettings | dic
 
 
 def _registered(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """A registered optimizer's settings, with those defaults, and all of its options, that it takes."""
+    """A registered optimizer's settings, completed with the defaults that it takes and all of its options."""
     name = entry["name"]
     kind = OPTIMIZERS[name].options
     given = entry.get("options", {})
@@ -112,9 +112,9 @@ def _registered(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
         raise ConfigError(explain(error, kind, f"{name}.options")) from error
     forms = options.model_dump(include={"optimized_update"})
     if forms and "optimized_update" in options.model_fields_set:
-        raise ConfigError(f"optimizers: optimized_update of {name} is no option: write it beside lr")
+        raise ConfigError(f"optimizers: optimized_update of {name} is not an option: write it next to lr")
     if "shape" in entry:
-        raise ConfigError(f"optimizers: {name} does the same to every element, so it takes no shape")
+        raise ConfigError(f"optimizers: {name} updates every element alike, so it takes no shape")
     takes = {"lr", *OPTIMIZERS[name].rule(options).settings, *forms}
     for setting in REFERENCE:
         if setting in entry and setting not in takes:

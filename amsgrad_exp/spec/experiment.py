@@ -1,4 +1,4 @@
-"""What is run: a trial, one optimizer on one problem; and an experiment, several trials side by side."""
+"""Defines a trial, one optimizer on one problem, and an experiment, several optimizers on one problem."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ BYTES_PER_POINT = 200  # of trace.csv and labml's log together, at most
 
 
 class Setup(BaseModel):
-    """What all trials of an experiment share: a problem, a schedule, how long and how to run; complete.
+    """What all trials of an experiment share, complete.
 
     Attributes:
-        name: of the labml experiment, and of the folder its runs go to.
+        name: the name of the labml experiment and of the folder for its runs.
         problem: one of `PROBLEMS` with its constants.
-        schedule: of step sizes whose α is each optimizer's ``lr``, as `spec.schedule.written` returns it.
+        schedule: the step-size schedule, as `spec.schedule.written` returns it; α is each optimizer's ``lr``.
         steps: T ≥ 1.
-        log_every: a point is logged where (t + 1) mod log_every = 0.
-        engine: a name in `engines.ENGINES`, or "auto" for the first that can run the trial.
-        dtype: of the iterate and the moments.
-        seed: of a random problem, and of torch's generator.
-        seeds: how many seeds of a random problem, from ``seed`` on, the result is the mean over.
-        fast_forward: derive what follows once a run repeats itself, instead of simulating it.
+        log_every: a point is logged if (t + 1) mod log_every = 0.
+        engine: a name in `engines.ENGINES`, or "auto" for the first engine that can run the trial.
+        dtype: the dtype of the iterate and the moments.
+        seed: the seed of a random problem and of torch's generator.
+        seeds: the result is the mean over this many seeds of a random problem, from ``seed`` on.
+        fast_forward: whether to derive the rest of a run that repeats itself instead of simulating it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,16 +89,16 @@ class Setup(BaseModel):
         if points > MAX_POINTS:
             raise ValueError(
                 f"log_every {self.log_every} would log {points:,} points, about "
-                f"{points * BYTES_PER_POINT / 1e9:,.1f} GB: take at least {-(-self.steps // MAX_POINTS)}"
+                f"{points * BYTES_PER_POINT / 1e9:,.1f} GB: use at least {-(-self.steps // MAX_POINTS)}"
             )
         return self
 
 
 class Trial(Setup):
-    """One optimizer on one problem: what an engine runs and a record is of.
+    """One optimizer on one problem: what an engine runs.
 
     Attributes:
-        optimizer: it and its hyper-parameters.
+        optimizer: the optimizer and its hyper-parameters.
     """
 
     optimizer: OptimizerSettings
@@ -127,20 +127,20 @@ class Trial(Setup):
             raise ConfigError(explain(error, Trial)) from error
 
     def experiment(self) -> Experiment:
-        """The experiment of this trial alone."""
+        """The experiment that consists of this trial."""
         shared = dict(self)
         return Experiment(optimizers=(shared.pop("optimizer"),), **shared)
 
     def to_yaml(self) -> str:
-        """The trial as YAML: that of an experiment with one optimizer."""
+        """The YAML of an experiment that consists of this trial."""
         return self.experiment().to_yaml()
 
 
 class Experiment(Setup):
-    """Optimizers on one problem; what is left out is filled in as `complete` says.
+    """Optimizers on one problem; `complete` fills in what is left out.
 
     Attributes:
-        optimizers: one or more, told apart by their labels or their settings.
+        optimizers: one or more, distinguished by their labels or their settings.
     """
 
     optimizers: Annotated[tuple[OptimizerSettings, ...], Field(min_length=1)]
@@ -166,5 +166,5 @@ class Experiment(Setup):
         return [Trial(optimizer=optimizer, **shared) for optimizer in optimizers]
 
     def to_yaml(self) -> str:
-        """The experiment as YAML that `load_experiment` reads back to an equal one."""
+        """YAML from which `load_experiment` reads an equal experiment."""
         return dump(self.model_dump(mode="json", exclude_none=True))

@@ -1,4 +1,4 @@
-"""Why something cannot be, in one line."""
+"""Explains in one line why a name or a value is invalid."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from amsgrad_exp.spec.optimizer import OptimizerSettings
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What to say after an unknown name: the nearest known one, or all of them."""
+    """A hint for an unknown name: the nearest known name, or all of them."""
     known = sorted(known)
     close = difflib.get_close_matches(name.lower(), known, n=1)
     return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
 
 
 def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
-    """The first of a model's errors, as one line that names the field and the value."""
+    """A validation error's first problem as one line that names the field and the value."""
     first = error.errors(include_url=False)[0]
     where = first["loc"]
     if where[:1] == ("optimizers",) and len(where) > 2:
@@ -39,6 +39,6 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
 
 
 def short(value: object) -> str:
-    """A value as Python writes it, in at most 60 characters."""
+    """The repr of a value, shortened to 60 characters."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:59]}…"

@@ -1,4 +1,4 @@
-"""What the constructor of an optimizer named by its import path takes."""
+"""Finds out which settings the constructor of an imported optimizer takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 TAKEN_AS = {"beta1": "betas", "beta2": "betas", "eps": "eps", "optimized_update": "optimized_update"}
 
-# A reference setting is for optimizers whose own default is of its kind: not for Adafactor, whose ε is a pair.
+# A reference setting is used only if the optimizer's own default is of the same kind; Adafactor's ε is a pair.
 REFERENCE_KINDS: dict[str, Callable[[Any], bool]] = {
     "betas": lambda default: default is inspect.Parameter.empty or (isinstance(default, tuple) and len(default) == 2),
     "eps": lambda default: default is inspect.Parameter.empty or isinstance(default, int | float),
@@ -22,7 +22,7 @@ REFERENCE_KINDS: dict[str, Callable[[Any], bool]] = {
 
 
 def complete_foreign(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """An imported optimizer's settings, with those defaults that its constructor takes. Imports it.
+    """Import an optimizer and complete its settings with the defaults that its constructor takes.
 
     Raises:
         ConfigError: it cannot be imported, or does not take a setting that was given.
@@ -37,7 +37,9 @@ def complete_foreign(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> d
     taken = dict(defaults)
     for setting, argument in TAKEN_AS.items():
         if setting in entry and argument in options:
-            raise ConfigError(f"optimizers: {name} is given {setting}, and {argument} in its options: leave one out")
+            raise ConfigError(
+                f"optimizers: {name} is given {setting}, and {argument} in its options: remove one of them"
+            )
         if setting in entry and not imported.takes(argument):
             raise ConfigError(f"optimizers: {name} takes no {argument}, so {setting} cannot be set")
         of_its_kind = REFERENCE_KINDS[argument]
@@ -49,8 +51,9 @@ def complete_foreign(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> d
 
 
 def number_options(name: str) -> dict[str, type]:
-    """The options of an imported optimizer that are numbers by default, and whether only whole ones will do: its
-    constructor says so, since many a default is 0 where any number will do. Imports it.
+    """Import an optimizer and find its options whose default is a number.
+
+    The type is int only if the constructor is annotated so, because a default of 0 does not imply an integer.
 
     Raises:
         ConfigError: it cannot be imported.
@@ -63,10 +66,10 @@ def number_options(name: str) -> dict[str, type]:
 
 
 def imported_optimizer(name: str) -> Imported:
-    """What an import path names.
+    """Import an optimizer.
 
     Raises:
-        ConfigError: it cannot be imported, or makes no optimizer.
+        ConfigError: the path cannot be imported, or is not an optimizer.
     """
     from amsgrad_exp.optimizers.importing import import_optimizer
 

@@ -1,4 +1,4 @@
-"""Optimizers over all problems, some step-size schedules, and two choices of settings: the cells of a matrix."""
+"""Defines a gauntlet: optimizers × problems × step-size schedules × choices of settings."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from amsgrad_exp.spec.read import option_value, read_yaml, resolve_trial
 from amsgrad_exp.spec.schedule import kind_of, schedule_of, written
 
 SHARED = {"steps": 10_000_000, "seeds": 32, "dtype": "float32", "engine": "auto"}
-POINTS = 1000  # logged in a cell
-ROWS = 15  # optimizers whose cells on problems without chance are computed together
+POINTS = 1000  # logged per cell
+ROWS = 15  # optimizers whose cells on deterministic problems form one block
 
 
 @dataclass(frozen=True)
 class Gauntlet:
     """Optimizers × problems × schedules × settings.
 
-    Of settings, ``stated`` are those of a problem's source (`Problem.natural_settings`), and the reference
-    experiment's where it states none; ``defaults`` are the optimizer's own (`Optimizer.defaults`). What an optimizer's
-    entry says goes before both. `spec.cell_settings` has the step sizes.
+    The settings are ``stated``, those of the problem's source (`Problem.natural_settings`) or else of the reference
+    experiment, or ``defaults``, the optimizer's own (`Optimizer.defaults`). Settings in an optimizer's entry take
+    precedence over both. `spec.cell_settings` chooses the step sizes.
 
     Attributes:
         data: ``name``, ``optimizers`` and ``problems`` as in an experiment's YAML, ``schedules``, ``settings``, and
@@ -48,17 +48,17 @@ class Gauntlet:
 
     @property
     def name(self) -> str:
-        """Of the folder that its rows go to."""
+        """The name of its folder."""
         return str(self.data["name"])
 
     @property
     def columns(self) -> dict[str, str]:
-        """What tells the cells of an optimizer apart."""
+        """The columns that distinguish the cells of an optimizer."""
         return dict.fromkeys(("problem", "schedule", "settings"), "TEXT")
 
     @property
     def averaged(self) -> bool:
-        """True: a random problem's cells are means over seeds."""
+        """True, because cells of random problems are means over seeds."""
         return True
 
     def together(self, trial: Trial) -> bool:
@@ -67,17 +67,17 @@ class Gauntlet:
 
     @property
     def keeps_points(self) -> bool:
-        """True: a cell of the matrix unfolds to its curve."""
+        """True, because the page shows each cell's curve."""
         return True
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that is written of it."""
+        """All of its data."""
         return dict(self.data)
 
     @cached_property
     def optimizers(self) -> tuple[str, ...]:
-        """The optimizers, slowest to vary in the order of cells, by label, or by what `row` reads."""
+        """The optimizers' labels, or their names without a label."""
         return tuple(str(entry.get("label", entry["name"])) for entry in self.data["optimizers"])
 
     @cached_property
@@ -99,13 +99,13 @@ class Gauntlet:
 
     @property
     def extent(self) -> str:
-        """How many cells there are, of how many steps, and over how many seeds those are means that have chance."""
+        """The number of cells, steps and seeds in words."""
         chance = not all(problem.deterministic for problem in self._problems.values())
         seeds = f"; random problems as means over {self.data['seeds']:,} seeds" if chance else ""
         return f"{len(self):,} cells of {self.data['steps']:,} steps, {self.data['dtype']}{seeds}"
 
     def values(self, cell: int) -> tuple[str, dict[str, str]]:
-        """The optimizer of a cell, its problem, kind of schedule and choice of settings."""
+        """The optimizer of a cell, and its problem, schedule and choice of settings."""
         optimizer, problem, schedule, settings = (int(index) for index in np.unravel_index(cell, self.shape))
         return self.optimizers[optimizer], {
             "problem": self.problems[problem],
@@ -114,10 +114,10 @@ class Gauntlet:
         }
 
     def trial(self, cell: int) -> Trial:
-        """The trial of one cell; of a problem whose source states constants of the schedule, with these.
+        """The trial of one cell, with the schedule's constants that the problem's source states.
 
         Raises:
-            ConfigError: there can be no such trial.
+            ConfigError: the trial is invalid.
         """
         label, values = self.values(cell)
         problem = self._problems[values["problem"]]
@@ -137,9 +137,11 @@ class Gauntlet:
         )
 
     def blocks(self, done: NDArray[np.bool_]) -> Iterator[list[int]]:
-        """The cells still to do: first of each random problem all cells, since what is drawn serves them all, then of
-        several optimizers those on all other problems. What has no rule takes long: each cell for itself that may be
-        fast-forwarded, and together those that can be elements of one parameter.
+        """The unfinished cells in blocks.
+
+        Cells of the same random problem form a block, because they share its random numbers; then the cells of several
+        optimizers on all other problems. Imported optimizers are slow: their cells form a block of their own, or one
+        with the cells that can run as elements of the same parameter.
         """
         todo = np.flatnonzero(~done)
         optimizer, problem, *_ = np.unravel_index(todo, self.shape)
@@ -157,7 +159,7 @@ class Gauntlet:
         yield from parts.values()
 
     def _part(self, cell: int) -> object:
-        """What a cell of an optimizer without a rule has in common with those that it is computed with."""
+        """The key that the cell of an imported optimizer shares with the other cells of its block."""
         from amsgrad_exp.engines.torch_runs import lane_key
 
         try:
@@ -170,30 +172,30 @@ class Gauntlet:
         return Gauntlet, (self.data,)
 
     def to_yaml(self) -> str:
-        """The gauntlet as YAML that `spec.kinds.load_cells` reads back."""
+        """YAML that `spec.kinds.load_cells` reads."""
         return dump(self.data)
 
     @classmethod
     def of(cls, **given: Any) -> Gauntlet:
-        """A gauntlet whose keys are as in YAML, complete and checked: ``Gauntlet.of(optimizers=["adam"], steps=1e6)``.
+        """Complete and check a gauntlet given by the keys of its YAML: ``Gauntlet.of(optimizers=["adam"], steps=1e6)``.
 
         Raises:
-            ConfigError: there can be no such gauntlet.
+            ConfigError: it is invalid.
         """
         gauntlet = cls(given).complete()
         gauntlet.check()
         return gauntlet
 
     def complete(self) -> Gauntlet:
-        """The same gauntlet; what is left out is everything that there is.
+        """Fill in what is left out: by default all optimizers, problems and settings.
 
         Raises:
-            ConfigError: it does not have the form of a gauntlet.
+            ConfigError: the gauntlet is malformed.
         """
         data: dict[str, Any] = {
             "name": "gauntlet",
             "optimizers": rows(),
-            "problems": [name for name in PROBLEMS if name != "cycle"],  # whose slopes are for the user to say
+            "problems": [name for name in PROBLEMS if name != "cycle"],  # has no default slopes
             "schedules": ["constant", "inv-sqrt"],
             "settings": list(SETTINGS),
             **SHARED,
@@ -231,31 +233,33 @@ class Gauntlet:
         return gauntlet
 
     def check(self) -> None:
-        """Try every optimizer on the first problem, and the first optimizer on every problem.
+        """Build the trials of every optimizer on the first problem, and of the first optimizer on every problem.
 
         Raises:
-            ConfigError: there can be no such trial.
+            ConfigError: a trial is invalid.
         """
         cells = np.arange(len(self)).reshape(self.shape)
         for cell in sorted({*cells[:, 0].flat, *cells[0].flat}):
             self.trial(int(cell))
         for entry, cell in zip(self.data["optimizers"], cells[:, 0, 0, 0].tolist(), strict=True):
             if entry["name"] not in OPTIMIZERS:
-                engines.build(self.trial(cell).model_copy(update={"seeds": 1}))  # many seeds not all can have
+                engines.build(
+                    self.trial(cell).model_copy(update={"seeds": 1})
+                )  # not every optimizer supports many seeds
 
 
 def load_gauntlet(path: Path | None = None, **given: Any) -> Gauntlet:
-    """A gauntlet from a YAML file, or from nothing, with what is given in place of its keys where it is not None.
+    """Read, complete and check a gauntlet; arguments that are not None replace the file's keys.
 
     Raises:
-        ConfigError: the file cannot be read, or there can be no such gauntlet.
+        ConfigError: the file cannot be read, or the gauntlet is invalid.
     """
     data = read_yaml(path) if path else {}
     return Gauntlet.of(**data | {key: value for key, value in given.items() if value is not None})
 
 
 def rows() -> list[dict[str, Any]]:
-    """An entry for every registered optimizer, and for each of the forms that its literature knows it in."""
+    """An entry for every registered optimizer and each of its published variants."""
     entries = []
     for name, optimizer in OPTIMIZERS.items():
         entries.append(row(name))
@@ -264,7 +268,7 @@ def rows() -> list[dict[str, Any]]:
 
 
 def _labelled(entry: dict[str, Any]) -> dict[str, Any]:
-    """An entry that says its options in its label, where it has options and no label."""
+    """Add a label with the options to an entry that has options but no label."""
     if "label" in entry or not isinstance(options := entry.get("options"), Mapping) or not options:
         return entry
     said = ",".join(
@@ -274,10 +278,10 @@ def _labelled(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def row(written: str) -> dict[str, Any]:
-    """An optimizer's entry from ``NAME`` or ``NAME:OPTION=VALUE,…``, which is then its label.
+    """An optimizer's entry from ``NAME`` or ``NAME:OPTION=VALUE,…``; the latter becomes its label.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it has neither form.
     """
     name, texts = after_colon(written, "OPTION=VALUE")
     options = {option: option_value(option, text) for option, text in texts.items()}

@@ -1,4 +1,4 @@
-"""An experiment over a grid of settings: axes, cells, the trial of a cell."""
+"""Defines a sweep: an experiment over a grid of settings."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from amsgrad_exp.spec.experiment import Experiment, Trial
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.read import read_experiment, resolve, resolve_trial, with_settings
 
-POINTS = 1000  # logged in a cell, unless the experiment says otherwise
-MAX_POINTS = 100_000  # logged in a cell: those of all lanes are kept in memory, 24 bytes each
+POINTS = 1000  # logged per cell by default
+MAX_POINTS = 100_000  # logged per cell: those of a whole batch are held in memory, 24 bytes each
 
 Values = Mapping[str, float]
-"""A value on each axis, by name."""
+"""The value on each axis, by name."""
 
 Built = TypeVar("Built")
 
@@ -40,9 +40,9 @@ class Sweep:
     """An experiment over a grid.
 
     Attributes:
-        data: the experiment, as it is written in YAML.
-        grid: for each axis, a setting or an option of the optimizers or a constant of the problem, its values as
-            `axis_values` takes them.
+        data: the experiment as in YAML.
+        grid: the values of each axis, in a form that `axis_values` reads. An axis is a setting or an option of the
+            optimizers or a constant of the problem.
     """
 
     data: Mapping[str, Any]
@@ -50,31 +50,31 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        """Of the experiment, and of the folder the sweep goes to."""
+        """The name of the experiment and of the sweep's folder."""
         return str(self.data.get("name", Experiment.model_fields["name"].default))
 
     @cached_property
     def axes(self) -> dict[str, tuple[float, ...]]:
-        """The values of each axis, ascending, each once."""
+        """The values of each axis, ascending and without duplicates."""
         return {name: axis_values(name, written) for name, written in self.grid.items()}
 
     @property
     def columns(self) -> dict[str, str]:
-        """The axes, all of numbers."""
+        """The axes as columns of numbers."""
         return dict.fromkeys(self.axes, "REAL")
 
     @property
     def averaged(self) -> bool:
-        """False: a sweep takes one seed a cell."""
+        """False, because a sweep has one seed per cell."""
         return False
 
     def together(self, trial: Trial) -> bool:
-        """Whether cells differ in constants of the problem: such are lanes of one torch optimizer."""
+        """Whether cells differ in constants of the problem; these can share one torch optimizer."""
         return any(target.of == "problem" for target in self.targets.values())
 
     @property
     def keeps_points(self) -> bool:
-        """False: a plane has thousands of cells, and is looked at as a whole."""
+        """False, because a sweep has thousands of cells and shows no curves."""
         return False
 
     @property
@@ -84,16 +84,16 @@ class Sweep:
 
     @cached_property
     def targets(self) -> dict[str, Target]:
-        """What each axis sets."""
+        """The setting, option or constant that each axis sets."""
         known = targets(self.data["problem"]["name"], [entry["name"] for entry in self.data["optimizers"]])
         return {name: known[name] for name in self.axes}
 
     @cached_property
     def example(self) -> Experiment:
-        """The experiment at one point of the grid where it can be, for what all its points share.
+        """The experiment at a valid point of the grid, for what all points share.
 
         Raises:
-            ConfigError: there is no such point.
+            ConfigError: no point that was tried is valid.
         """
 
         def build(values: Values) -> Experiment:
@@ -103,7 +103,7 @@ class Sweep:
 
     @cached_property
     def optimizers(self) -> tuple[str, ...]:
-        """The optimizers, slowest to vary in the order of cells: by name, or by label where a name stands twice."""
+        """The optimizers' names, or their labels if names are not unique."""
         names = [str(entry.get("label") or entry["name"]) for entry in self.data["optimizers"]]
         return tuple(names if len(set(names)) == len(names) else labels(self.example.trials()))
 
@@ -112,11 +112,11 @@ class Sweep:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Optimizers, then the axes in order; cells are numbered in C order."""
+        """The number of optimizers, then of values on each axis; cells are numbered in C order."""
         return len(self.data["optimizers"]), *(len(values) for values in self.axes.values())
 
     def values(self, cell: int) -> tuple[str, dict[str, float]]:
-        """The optimizer of a cell, and its value on each axis."""
+        """The optimizer of a cell and its values on the axes."""
         optimizer, *positions = (int(index) for index in np.unravel_index(cell, self.shape))
         values = {name: axis[at] for (name, axis), at in zip(self.axes.items(), positions, strict=True)}
         return self.optimizers[optimizer], values
@@ -125,7 +125,7 @@ class Sweep:
         """The trial of one cell.
 
         Raises:
-            ConfigError: there can be no such trial.
+            ConfigError: the trial is invalid.
         """
         optimizer, values = self.values(cell)
         return self.at(optimizer, values)
@@ -134,13 +134,13 @@ class Sweep:
         """The trial of one optimizer with these values on the axes.
 
         Raises:
-            ConfigError: there can be no such trial.
+            ConfigError: the trial is invalid.
         """
         entry = self.data["optimizers"][self.optimizers.index(optimizer)]
         return resolve_trial(self._at([entry], values))
 
     def representatives(self) -> Iterator[Trial]:
-        """Trials that stand for all: those that can be, with every value of every axis, the others at either end."""
+        """Valid trials that represent all: for every value of every axis, with the other axes at their ends."""
         return self._possible(values for pair in self._pairs() for values in pair)
 
     def _possible(self, points: Iterable[Values]) -> Iterator[Trial]:
@@ -158,7 +158,7 @@ class Sweep:
         return {**self.data, "problem": {**self.data["problem"], **given["problem"]}, "optimizers": entries}
 
     def _pairs(self, *names: str) -> Iterator[list[Values]]:
-        """For every value of these axes, or of all, the points that have it, the other axes at either of their ends."""
+        """For every value of these axes (default: all), the points with the other axes at their first or last value."""
         corners = [{name: values[at] for name, values in self.axes.items()} for at in (0, -1)]
         for name in names or self.axes:
             for value in self.axes[name]:
@@ -169,22 +169,22 @@ class Sweep:
 
     @classmethod
     def of(cls, grid: Mapping[str, Any], **experiment: Any) -> Sweep:
-        """A sweep over a grid of an experiment whose keys are as in YAML, complete.
+        """Complete and check a sweep, given by its grid and the keys of the experiment's YAML.
 
         ``Sweep.of({"beta2": "0.9:0.999:50"}, optimizers=["adam"], steps=1e6)``
 
         Raises:
-            ConfigError: there can be no such sweep.
+            ConfigError: it is invalid.
         """
         entries = [named(entry, "optimizers") for entry in experiment.get("optimizers", ["adam", "amsgrad"])]
         problem = named(experiment.get("problem", "online"), "problem")
         return cls({**experiment, "problem": problem, "optimizers": entries}, grid).complete()
 
     def complete(self) -> Sweep:
-        """The same sweep, checked, that logs as many points a cell as a sweep does where nothing else is said.
+        """The same sweep, checked, with a default for log_every.
 
         Raises:
-            ConfigError: there can be no such sweep.
+            ConfigError: it is invalid.
         """
         self.check_axes()
         if "log_every" in self.data:
@@ -195,10 +195,10 @@ class Sweep:
         return sweep
 
     def check_axes(self) -> None:
-        """Refuse unknown optimizers, axes of what is no setting, option or constant, and too many cells.
+        """Check the optimizers' names, the names of the axes, and the number of cells.
 
         Raises:
-            ConfigError: one of these.
+            ConfigError: a name is unknown, or there are no axes or too many cells.
         """
         optimizers = [entry["name"] for entry in self.data["optimizers"]]
         for optimizer in optimizers:
@@ -208,20 +208,20 @@ class Sweep:
         if not self.axes:
             raise ConfigError("grid: at least one axis is needed, such as --grid beta2=0.9:0.999:50")
         if len(self) > MAX_CELLS:
-            raise ConfigError(f"grid: {len(self):,} cells are more than a sweep takes, {MAX_CELLS:,}")
+            raise ConfigError(f"grid: a sweep has at most {MAX_CELLS:,} cells, not {len(self):,}")
 
     def check(self) -> None:
-        """Try every optimizer, and every value of every axis with the others at either of their ends.
+        """Build trials for every optimizer and every value of every axis, with the other axes at their ends.
 
         Raises:
-            ConfigError: a value or a name is impossible, or an optimizer does not come to the same twice.
+            ConfigError: a value or a name is invalid, or an optimizer is not deterministic.
         """
         self.check_axes()
         if self.example.seeds > 1:
-            raise ConfigError("seeds: a sweep takes one seed a cell")
+            raise ConfigError("seeds: a sweep has one seed per cell")
         if self.example.steps // self.example.log_every > MAX_POINTS:
             raise ConfigError(
-                f"log_every {self.example.log_every} is too small for a sweep: take at least "
+                f"log_every {self.example.log_every} is too small for a sweep: use at least "
                 f"{-(-self.example.steps // MAX_POINTS)}"
             )
         for optimizer in self.optimizers:
@@ -233,7 +233,7 @@ class Sweep:
 
     @cached_property
     def parting_axes(self) -> list[str]:
-        """The axes along which the rule, or the problem's period, changes: such runs are no lanes of one loop."""
+        """The axes along which the rule or the problem's period changes, so that the runs cannot share a batch."""
         whole = [name for name, target in self.targets.items() if target.kind is int]
         return [name for name in whole if any(map(self._part, zip(*self._pairs(name), strict=True)))]
 
@@ -243,34 +243,34 @@ class Sweep:
         return len({(rule_of(trial.optimizer), trial.problem.steps_per_period) for trial in compiled}) > 1
 
     def blocks(self, done: NDArray[np.bool_]) -> Iterator[list[int]]:
-        """The cells still to do, in blocks of lanes that can be advanced together and take about as long."""
+        """The unfinished cells in blocks; see `spec.blocks`."""
         return blocks(self, done)
 
     def to_yaml(self) -> str:
-        """The sweep as YAML that `load_sweep` reads back."""
+        """YAML that `load_sweep` reads."""
         return dump(self.settings)
 
 
 def load_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: Any) -> Sweep:
-    """Read, complete and check a sweep: an experiment with a ``grid``; an axis given here replaces the file's.
+    """Read, complete and check a sweep, an experiment with a ``grid``.
 
     Args:
         path: a YAML file, or None for the reference experiment.
-        grid: axes as ``NAME=VALUES``.
-        given: as for `read_experiment`.
+        grid: axes as ``NAME=VALUES``; they replace those of the file.
+        given: as in `read_experiment`.
 
     Raises:
-        ConfigError: there can be no such sweep.
+        ConfigError: the sweep is invalid.
     """
     sweep = read_grid(path, grid=grid, **given)
     return sweep.complete()
 
 
 def read_grid(path: Path | None = None, *, grid: Sequence[str] = (), **given: Any) -> Sweep:
-    """A sweep as it is written, neither completed nor checked; the arguments are `load_sweep`'s.
+    """Read a sweep without completing or checking it; arguments as in `load_sweep`.
 
     Raises:
-        ConfigError: it does not have the form of a sweep.
+        ConfigError: the sweep is malformed.
     """
     data = read_experiment(path, **given)
     axes = data.pop("grid", None) or {}
@@ -282,7 +282,7 @@ def read_grid(path: Path | None = None, *, grid: Sequence[str] = (), **given: An
 
 
 def _first_possible(build: Callable[[Values], Built], points: Iterable[Values]) -> Built:
-    """What is built at the first point where it can be; where there is none, raise why it cannot be at the first."""
+    """Build the first valid point; if none is valid, raise the error of the first."""
     errors = []
     for values in points:
         try:

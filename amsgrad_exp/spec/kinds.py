@@ -1,4 +1,4 @@
-"""A sweep or a gauntlet from its YAML: a grid makes one, problems the other."""
+"""Reads a sweep or a gauntlet from YAML: the key ``problems`` marks a gauntlet."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from amsgrad_exp.spec.read import read_yaml
 
 
 def read_cells(path: Path) -> Cells:
-    """What a file describes, not checked: nothing that it names is imported.
+    """Read a sweep or a gauntlet without checking it, so that nothing that it names is imported.
 
     Raises:
-        ConfigError: it has the form of neither.
+        ConfigError: the file is malformed.
     """
     data = read_yaml(path)
     return Gauntlet(data).complete() if "problems" in data else read_grid(path)
 
 
 def load_cells(path: Path) -> Cells:
-    """What a file describes, completed and checked.
+    """Read, complete and check a sweep or a gauntlet.
 
     Raises:
-        ConfigError: there can be no such thing.
+        ConfigError: it is invalid.
     """
     data = read_yaml(path)
     return Gauntlet.of(**data) if "problems" in data else load_sweep(path)

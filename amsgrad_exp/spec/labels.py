@@ -1,4 +1,4 @@
-"""What tells trials apart, for legends and tables."""
+"""Makes labels that distinguish trials in legends and tables."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
 
 SYMBOLS = {"lr": "α", "beta1": "β1", "beta2": "β2", "eps": "ε"}
-MOST_SAID = 3  # differences in a label, but for those without which two would be the same
+MOST_SAID = 3  # differences in a label, unless more are needed to make it unique
 LONGEST_VALUE = 24  # characters
 
-Field = tuple[str, str]  # whose it is, and its name: ("optimizer", "lr"), ("theorem1", "C")
+Field = tuple[str, str]  # owner and name: ("optimizer", "lr"), ("theorem1", "C")
 
 
 def labels(trials: Sequence[Trial], ids: Sequence[str] | None = None) -> list[str]:
-    """A distinct label for each trial: its own, or its optimizer's name and what differs, such as "adam, β2 = 0.99".
+    """A unique label for each trial: its own, or its optimizer's name and differences, such as "adam, β2 = 0.99".
 
-    The problem, the optimizer's settings, the problem's constants and the schedule are said where they differ among
-    the trials, with "…" for those after the third; steps, seeds and the like only where nothing else differs.
+    Differences are the problem, the optimizer's settings, the problem's constants and the schedule, if they differ
+    among the trials; "…" replaces those after the third. Steps, seeds and the like appear only if nothing else differs.
 
     Args:
-        trials: what is to be told apart.
-        ids: of the runs they were recorded as, to follow labels that would be the same.
+        trials: the trials to label.
+        ids: the ids of their runs, which are added to labels that would be equal.
 
     Raises:
-        ValueError: two labels are the same, with their ids.
+        ValueError: two labels are equal, even with their ids.
     """
     names = [trial.optimizer.label or trial.optimizer.name for trial in trials]
-    if len(names) == 1:  # as for every cell of a sweep
+    if len(names) == 1:  # fast path, for the cells of a sweep
         return names
     unique = [bool(trial.optimizer.label) and names.count(name) == 1 for trial, name in zip(trials, names, strict=True)]
     if len({trial.problem.name for trial in trials}) > 1:
@@ -53,7 +53,7 @@ def labels(trials: Sequence[Trial], ids: Sequence[str] | None = None) -> list[st
 
 
 def _words(number: int, names: Sequence[str], fields: Sequence[Mapping[Field, str]]) -> list[str]:
-    """What to say of one trial after its name: its fields that differ, as "β2 = 0.99"."""
+    """The words after a trial's name: the fields that differ, such as "β2 = 0.99"."""
     own = fields[number]
     namesakes = [fields[other] for other, name in enumerate(names) if name == names[number] and other != number]
     kin = [other for other in namesakes if other["name", "optimizer"] == own["name", "optimizer"]]
@@ -77,10 +77,10 @@ def _words(number: int, names: Sequence[str], fields: Sequence[Mapping[Field, st
 
 
 def _fields(trial: Trial) -> dict[Field, Any]:
-    """Everything in which a trial may differ from others, the most telling first."""
+    """Everything in which a trial may differ from others, the most informative first."""
     optimizer = trial.optimizer.model_dump(exclude={"name", "label", "options"}, exclude_none=True)
     options = trial.optimizer.options
-    if trial.optimizer.name in OPTIMIZERS:  # with those that older records do not have
+    if trial.optimizer.name in OPTIMIZERS:  # including options that older records lack
         options = options_of(trial.optimizer).model_dump(exclude={"optimized_update"})
     owners: dict[str, Mapping[str, Any]] = {
         "name": {"optimizer": trial.optimizer.name},
@@ -94,7 +94,7 @@ def _fields(trial: Trial) -> dict[Field, Any]:
 
 
 def _written(fields: Sequence[Mapping[Field, Any]]) -> list[dict[Field, str]]:
-    """The same fields with their values written, different ones differently."""
+    """The fields with their values as texts, so that different values have different texts."""
     columns: dict[Field, dict[str, Any]] = {}
     for values in fields:
         for field, value in values.items():
@@ -106,7 +106,7 @@ def _written(fields: Sequence[Mapping[Field, Any]]) -> list[dict[Field, str]]:
 
 
 def _told_apart(values: Sequence[Any]) -> list[str]:
-    """Different values as different texts, with no more digits than that takes."""
+    """Different values as different texts, with as few digits as possible."""
     for digits in (6, 12, 17):
         texts = [_short(value, digits) for value in values]
         if len(set(texts)) == len(texts) and not any(map(_looks_whole, values, texts)):
@@ -115,7 +115,7 @@ def _told_apart(values: Sequence[Any]) -> list[str]:
 
 
 def _looks_whole(value: object, text: str) -> bool:
-    """Whether a number such as 1 − 10⁻⁹ was rounded to a whole one."""
+    """Whether a number such as 1 − 10⁻⁹ was rounded to an integer."""
     return isinstance(value, float) and float(text).is_integer() and not value.is_integer()
 
 

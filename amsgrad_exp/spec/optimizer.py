@@ -1,4 +1,4 @@
-"""One optimizer and its hyper-parameters."""
+"""Defines the settings of an optimizer in an experiment."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class OptimizerSettings(BaseModel):
 
     Attributes:
         name: a name in `OPTIMIZERS`, or the import path of a `torch.optim.Optimizer` class or of a function that makes
-            one of parameters and lr.
-        label: what legends and tables call it; where there is none, its name and what tells it from others.
+            one from parameters and lr.
+        label: its name in legends and tables; without one, they show its name and differing settings.
         lr: α > 0.
-        beta1, beta2: decay rates of the moments, each in [0, 1); None for an optimizer that has no such moment.
-        eps: ε ≥ 0; None for an optimizer that has none.
+        beta1, beta2: decay rates of the moments, each in [0, 1); None if the optimizer has no such moment.
+        eps: ε ≥ 0; None if the optimizer has none.
         optimized_update: the form of the bias correction, as in `amsgrad_exp.optimizers.Adam`; None for others.
-        shape: of the parameter of an imported optimizer, "1" or "1x1"; None for the first that it takes.
-        options: an optimizer's own settings; of one named by its import path, further keyword arguments.
+        shape: the shape of an imported optimizer's parameter, "1" or "1x1"; None for the first that works.
+        options: an optimizer's own settings; for an imported optimizer, further keyword arguments.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,7 +38,7 @@ class OptimizerSettings(BaseModel):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of the optimizer's class, other than lr."""
+        """The keyword arguments of the optimizer's class, except lr."""
         arguments: dict[str, Any] = self.model_dump(include={"beta1", "beta2"}, exclude_none=True)
         if len(arguments) == 2:
             arguments = {"betas": (self.beta1, self.beta2)}

@@ -1,4 +1,4 @@
-"""The settings that an optimizer's authors, or the library that has it, publish: what it does when nothing is said."""
+"""Looks up the default settings that an optimizer's authors or its library publish."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.foreign import REFERENCE_KINDS, imported_optimizer
 
-LR = 1e-3  # of a class that has no default
+LR = 1e-3  # for a class without a default
 
 
 def published(name: str, without: Collection[str] = ()) -> dict[str, Any]:
-    """lr, and beta1, beta2, eps and the form of the update where it has them, as its own defaults say.
+    """The optimizer's own defaults of lr and, if it has them, of beta1, beta2, eps and optimized_update.
 
     Args:
-        name: a registered name, or an import path; that is imported.
-        without: arguments of an imported class that are given otherwise.
+        name: a registered name, or an import path, which is imported.
+        without: arguments of an imported class to leave out.
 
     Raises:
         ConfigError: it cannot be imported.
@@ -24,7 +24,7 @@ def published(name: str, without: Collection[str] = ()) -> dict[str, Any]:
     if name in OPTIMIZERS:
         return dict(OPTIMIZERS[name].defaults)
     if "." not in name:
-        return {}  # for whoever completes an experiment to refuse
+        return {}  # rejected when the experiment is completed
     own = {
         argument: parameter.default
         for argument, parameter in imported_optimizer(name).parameters.items()

@@ -1,4 +1,4 @@
-"""Experiments as they are written: YAML in, the command line's options on top, defaults."""
+"""Reads experiments from YAML and the command line's options, and completes them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from amsgrad_exp.spec.complete import build_problem, complete, named
 from amsgrad_exp.spec.experiment import Experiment, Trial
 from amsgrad_exp.spec.explain import explain, short
 
-MAX_BYTES = 1_000_000  # of a file that describes an experiment
+MAX_BYTES = 1_000_000  # largest file that describes an experiment
 
 
 def resolve(data: Mapping[str, Any]) -> Experiment:
-    """Complete and check an experiment as it is written in YAML.
+    """Complete and check an experiment given as in YAML.
 
     Raises:
-        ConfigError: something is unknown, of the wrong type or impossible.
+        ConfigError: a name is unknown, or a value is invalid.
     """
     try:
         return Experiment.model_validate(complete(data), context={"complete": False})
@@ -30,7 +30,7 @@ def resolve(data: Mapping[str, Any]) -> Experiment:
 
 
 def resolve_trial(data: Mapping[str, Any]) -> Trial:
-    """As `resolve`, of an experiment with one optimizer, for less time."""
+    """As `resolve`, but faster, for an experiment with one optimizer."""
     completed = complete(data)
     (optimizer,) = completed.pop("optimizers")
     try:
@@ -43,7 +43,7 @@ def read_complete(path: Path) -> Experiment:
     """Read a complete experiment, as `Experiment.to_yaml` writes it, without importing what it names.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the file is not such an experiment.
     """
     data = read_yaml(path)
     try:
@@ -62,18 +62,18 @@ def read_experiment(
     constants: Mapping[str, Any] | None = None,
     **overrides: Any,
 ) -> dict[str, Any]:
-    """An experiment as it is written in YAML, with what the command line says on top; for `resolve` to complete.
+    """Read an experiment and apply the command line's options; `resolve` completes it.
 
     Args:
-        path: a YAML file; without one, the reference experiment.
-        optimizers: names or labels to run instead of all of the file's; what the file has keeps its settings there.
+        path: a YAML file, or None for the reference experiment.
+        optimizers: names or labels of the optimizers to run; those of the file keep the settings that it gives them.
         settings: settings of every optimizer, such as lr.
-        options: own settings of every optimizer, each as YAML writes it.
+        options: own settings of every optimizer, each written as in YAML.
         constants: constants of the problem.
-        overrides: top-level keys; None leaves the file's value.
+        overrides: top-level keys; None keeps the file's value.
 
     Raises:
-        ConfigError: the file cannot be read, or does not have the form of an experiment.
+        ConfigError: the file cannot be read, or the experiment is malformed.
     """
     data = read_yaml(path) if path else {}
     overrides = {key: value for key, value in overrides.items() if value is not None}
@@ -82,7 +82,7 @@ def read_experiment(
         overrides["problem"] = in_file
     data |= overrides
     if "name" in (constants or {}):
-        raise ConfigError("problem: its name is no constant, and is set by --problem")
+        raise ConfigError("problem: its name is not a constant: set it with --problem")
     data["problem"] = named(data["problem"], "problem") | dict(constants or {})
     listed = data.get("optimizers", ["adam", "amsgrad"])
     if isinstance(listed, list):
@@ -101,7 +101,7 @@ def read_experiment(
 
 
 def with_settings(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """An optimizer's entry with these settings on top, its options one by one."""
+    """An optimizer's entry updated with these settings; options are merged."""
     changed = {**entry, **settings}
     if isinstance(entry.get("options"), dict) and "options" in settings:
         changed["options"] = entry["options"] | settings["options"]
@@ -109,10 +109,10 @@ def with_settings(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
 
 
 def option_value(name: str, text: str) -> Any:
-    """The value of an optimizer's own option from its text, as YAML writes it.
+    """Parse the value of an optimizer's own option, which is written as in YAML.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not valid YAML.
     """
     try:
         return load(text)
@@ -121,12 +121,12 @@ def option_value(name: str, text: str) -> Any:
 
 
 def load_experiment(path: Path | None = None, **given: Any) -> Experiment:
-    """Read, complete and check an experiment; the arguments are `read_experiment`'s.
+    """Read, complete and check an experiment; arguments as in `read_experiment`.
 
-    An optimizer named by an import path is imported, to see what it takes.
+    An optimizer named by an import path is imported, to find out which settings it takes.
 
     Raises:
-        ConfigError: the file cannot be read, or the experiment cannot be.
+        ConfigError: the file cannot be read, or the experiment is invalid.
     """
     data = read_experiment(path, **given)
     if "grid" in data:
@@ -135,16 +135,16 @@ def load_experiment(path: Path | None = None, **given: Any) -> Experiment:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that is a mapping.
+    """Read a YAML file that contains a mapping.
 
     Raises:
-        ConfigError: it cannot be read, or is none.
+        ConfigError: it cannot be read, or is not a mapping.
     """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise ConfigError(f"{path} is no experiment: it is larger than {MAX_BYTES:,} bytes")
+            raise ConfigError(f"{path} is not an experiment: it is larger than {MAX_BYTES:,} bytes")
         data = load(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not a text file") from error

@@ -1,4 +1,4 @@
-"""A schedule as it is written: a name, and after a colon its constants, such as inv-sqrt:c=0.01,every=10."""
+"""Parses schedules written as a name and, after a colon, constants: inv-sqrt:c=0.01,every=10."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ if TYPE_CHECKING:
 
 
 def written(given: Any) -> Any:
-    """A schedule's text, the same one for all that mean the same, from a text or from a mapping with a name.
+    """The canonical text of a schedule that is given as a text or as a mapping with a name.
 
-    Constants at their defaults are left out, so that a schedule without others is its name. What is neither text nor
-    mapping is handed on.
+    Constants that have their default are left out. A value that is neither a text nor a mapping is returned unchanged.
 
     Raises:
-        ValueError: there is no such schedule.
+        ValueError: the schedule is unknown, or a constant is invalid.
     """
     if not isinstance(given, str | Mapping):
         return given
@@ -38,21 +37,21 @@ def written(given: Any) -> Any:
 
 
 def kind_of(schedule: str) -> str:
-    """The name of a schedule as `written`, without its constants."""
+    """The name of a schedule without its constants."""
     return schedule.partition(":")[0]
 
 
 def constants_of(name: str) -> list[Field[Any]]:
-    """What can be set of a schedule, its own constants first."""
+    """The constants of a schedule, ``warmup`` last."""
     own = [field for field in fields(SCHEDULES[name]) if field.name not in ("lr", "steps")]
     return sorted(own, key=lambda field: field.name == "warmup")
 
 
 def check_length(schedule: str, steps: int) -> None:
-    """Reject a schedule whose warm-up is no shorter than the run.
+    """Check that a schedule's warm-up is shorter than the run.
 
     Raises:
-        ValueError: it is.
+        ValueError: it is not.
     """
     warmup = _build(*_apart(schedule), lr=1.0, steps=steps).warmup
     if warmup >= steps:
@@ -60,7 +59,7 @@ def check_length(schedule: str, steps: int) -> None:
 
 
 def schedule_of(trial: Trial) -> Schedule:
-    """The step sizes of a trial."""
+    """The schedule of a trial."""
     return _build(*_apart(trial.schedule), lr=trial.optimizer.lr, steps=trial.steps)
 
 
