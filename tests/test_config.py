@@ -175,7 +175,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"schedule": 3}, "^schedule: must be a valid string, not 3"),
     ({"schedule": {"c": 3}}, "^schedule: a name, or a mapping with a name, is needed, not {'c': 3}"),
     ({"schedule": {"name": "inv-sqrt", "d": 3}}, "^schedule: inv-sqrt takes no d, known are c, every"),
-    ({"schedule": "constant:c=3"}, "^schedule: constant takes no constants, so no c"),
+    ({"schedule": "constant:c=3"}, "^schedule: constant takes no c, known are warmup"),
     ({"schedule": "inv-sqrt:c"}, "^schedule: inv-sqrt takes NAME=VALUE after its colon, not 'c'"),
     ({"schedule": "inv-sqrt:c=-1"}, "^schedule: c of inv-sqrt: must be greater than 0, not '-1'"),
     ({"schedule": "inv-sqrt:every=0"}, "^schedule: every of inv-sqrt: must be greater than or equal to 1"),
