@@ -63,7 +63,10 @@ def test_the_values_of_an_axis() -> None:
         ({"grid": ["p=0.05:0.5:4"], "optimizers": ["padm"]}, "unknown name 'padm', did you mean padam"),
         ({"grid": ["p=0.05:0.6:4"], "optimizers": ["padam"]}, r"^padam.options.p: must be less than or equal to 0.5"),
         ({"grid": ["n=1:2:3"], "optimizers": ["adashift"]}, r"^adashift.options.n: must be a valid integer"),
-        ({"grid": ["dialect=torch,paper"], "optimizers": ["adam"]}, "^grid: dialect is not a number, so it cannot be an"),
+        (
+            {"grid": ["dialect=torch,paper"], "optimizers": ["adam"]},
+            "^grid: dialect is not a number, so it cannot be an",
+        ),
         ({"grid": ["clip=0,1"], "optimizers": ["adopt"]}, "^grid: clip is not a number, so it cannot be an axis"),
         (
             {"grid": ["n=1,2"], "optimizers": ["adashift"], "problem": "components"},

@@ -1,1 +1,1 @@
-"""The search for a problem on which an optimizer fails: what is tried, shrunk and confirmed (docs/attack.md)."""
+"""Searches for a problem on which an optimizer fails, shrinks it and confirms it (docs/attack.md)."""

@@ -1,4 +1,4 @@
-"""What decides: a problem that fell in the search, as ordinary recorded runs, clamped, on the literal engine, too."""
+"""Confirms a problem from the search with ordinary recorded runs, also on the literal engine."""
 
 from __future__ import annotations
 
@@ -22,26 +22,29 @@ from amsgrad_exp.spec.optimizer import OptimizerSettings
 from amsgrad_exp.spec.read import resolve_trial
 from amsgrad_exp.verdict import Verdict
 
-MOVES_OF_A_PERIOD = 0.25  # of all moves of a period together at the last step: they stay near the end they are at
-PERIODS = 50  # of the problem in T steps, at least
-CROSSINGS = 9  # T in `Fall.crossing`: 1.1 times the way from x* to the worst end
-LIMIT_STEPS = 1_000_000  # of the first run, which is to repeat itself
-LITERAL_STEPS, LITERAL_STEPS_ALONE = 1_000_000, 2_600_000  # of the literal loop's runs, and where there are no others
-LEAST_PAID = 0.5  # of what the worst end costs a step in the mean
-POINTS = 10_000  # logged, about: whole periods apart, so that regret between two of them is that of periods
+MOVES_OF_A_PERIOD = 0.25  # total movement within a period at step T, so small that x stays near the end it is at
+PERIODS = 50  # least number of the problem's periods in T steps
+CROSSINGS = 9  # least T, in units of `Fall.crossing`: 1.1 times the way from x* to the worst end
+LIMIT_STEPS = 1_000_000  # least length of the first run, so that it repeats itself
+LITERAL_STEPS, LITERAL_STEPS_ALONE = (
+    1_000_000,
+    2_600_000,
+)  # total steps on the literal engine, and if it is the only one
+LEAST_PAID = 0.5  # least mean cost of a step, relative to that at the worst end
+POINTS = 10_000  # logged, about; whole periods apart, so that the regret between two points is that of whole periods
 
-Case = tuple[Trial, int]  # and the T that it is of, or a tenth of
+Case = tuple[Trial, int]  # a trial and T; the trial has T or 10·T steps
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What the runs of one problem came to.
+    """The outcome of confirming one problem.
 
     Attributes:
         fall: the problem.
-        runs: those that were made, in the order of `cases`.
-        confirmed: whether all of them went to the worst end and stayed there.
-        complete: whether all were made that were to be; else one did not fall, failed, or it was interrupted.
+        runs: the runs made, in the order of `all_cases`.
+        confirmed: whether all runs went to the worst end and stayed there.
+        complete: whether all planned runs were made; False if a run did not fall, failed or was interrupted.
     """
 
     fall: Fall
@@ -59,19 +62,19 @@ def confirm(
     should_stop: Callable[[], bool] = lambda: False,
     on_note: Callable[[str], object] = lambda note: None,
 ) -> Confirmation:
-    """Run a problem clamped, with step sizes α/√t and with a constant one, from the worst end, the middle and x*.
+    """Run a problem on [−1, 1] with step sizes α/√t and a constant one, from the worst end, the middle and x*.
 
-    In float32 and float64, for 10·T steps, of which the first T are looked at, too, on the compiled engine where the
-    optimizer has a rule; on the literal one for T steps, and from x* for 10·T, as far as `LITERAL_STEPS` go. The first
-    run that does not fall ends it.
+    The dtypes are float32 and float64. If the optimizer has a rule, the compiled engine runs 10·T steps, and the first
+    T are examined too. The literal engine runs T steps, or 10·T from x*, within `LITERAL_STEPS` in total. The first run
+    that does not fall ends the confirmation.
 
     Args:
-        settings: the optimizer; its step size is chosen here.
+        settings: the optimizer; the step size is chosen here.
         fall: the problem.
-        out: a directory, where the runs are recorded.
-        on_run: called with how many runs are done, of how many.
-        should_stop: asked often; True ends it.
-        on_note: called with a line on what went wrong and stopped nothing.
+        out: the directory in which the runs are recorded.
+        on_run: progress callback, called with the runs done and the total.
+        should_stop: called often; True stops the confirmation.
+        on_note: called with a line about a problem that does not stop the confirmation.
 
     Raises:
         RunError, OSError: a run could not be recorded.
@@ -103,10 +106,10 @@ def _said(trial: Trial) -> str:
 
 
 def fell(run: Run, steps: int) -> bool:
-    """Whether a run ends at the worst end, and pays for it over the last tenth of T steps and of its own."""
+    """Whether a run ends at the worst end, and has its cost over the last tenth of T steps and of the whole run."""
     problem, trace = run.trial.problem, run.trace
     assert isinstance(problem, LinearProblem)
-    cost = abs(problem.mean_slope) * (problem.high - problem.low)  # of a step at the worst end, in the mean
+    cost = abs(problem.mean_slope) * (problem.high - problem.low)  # mean cost of a step at the worst end
     for end in (steps, run.trial.steps):
         tail = np.flatnonzero((trace.step >= 0.9 * end) & (trace.step < end))[[0, -1]]
         total = trace.regret[tail] * (trace.step[tail] + 1)
@@ -116,13 +119,13 @@ def fell(run: Run, steps: int) -> bool:
 
 
 def steps_of(fall: Fall) -> int:
-    """T: enough to go from x* to the worst end, in whole periods; 10·T is more than the search took to see it."""
+    """T, in whole periods: enough to go from x* to the worst end; 10·T is more than the steps of the search."""
     steps = max(fall.steps / 4, CROSSINGS * fall.crossing, PERIODS * len(fall.slopes))
     return len(fall.slopes) * math.ceil(steps / len(fall.slopes))
 
 
 def all_cases(settings: OptimizerSettings, fall: Fall) -> Iterator[Case]:
-    """What is to be run, and each run's T: on the compiled engine first, from x* first."""
+    """The planned runs with their T; those on the compiled engine and those from x* come first."""
     steps = steps_of(fall)
     worst = 1.0 if sum(fall.slopes) > 0 else -1.0
     ways = list(itertools.product((-worst, 0.0, worst), ("float32", "float64"), ("constant", "inv-sqrt")))
@@ -135,7 +138,7 @@ def all_cases(settings: OptimizerSettings, fall: Fall) -> Iterator[Case]:
     budget = LITERAL_STEPS if compiled else LITERAL_STEPS_ALONE
     literal = ways[: budget // steps]
     for start, dtype, schedule in literal:
-        # With a constant step size the rest of a run is derived, once it repeats itself: that takes about T steps.
+        # With a constant step size, a run is derived as soon as it repeats itself, after about T steps.
         affordable = schedule == "constant" or budget - len(literal) * steps >= 9 * steps
         longer = 10 * steps if (start, dtype) == ways[0][:2] and affordable else steps
         yield case(settings, fall, longer, start, schedule, engine="torch", dtype=dtype), steps
@@ -144,7 +147,7 @@ def all_cases(settings: OptimizerSettings, fall: Fall) -> Iterator[Case]:
 def case(
     settings: OptimizerSettings, fall: Fall, steps: int, start: float, schedule: str, *, engine: str, dtype: str
 ) -> Trial:
-    """A run, with a step size such that at step T the moves of one period come to `MOVES_OF_A_PERIOD`."""
+    """A trial whose step size makes the total movement within a period `MOVES_OF_A_PERIOD` at step T."""
     period = len(fall.slopes)
     lr = settings.lr * MOVES_OF_A_PERIOD / (fall.speed * period)
     if schedule == "inv-sqrt":

@@ -1,4 +1,4 @@
-"""Which way an optimizer goes on a problem for a small step size: the share of its movement that leads somewhere."""
+"""Measures the direction in which an optimizer drifts on a problem for a small step size."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from amsgrad_exp.errors import RunFailed
 
 MakeLanes = Callable[[Sequence[Slopes], Floats], HeldLanes]
 
-LEAST_FALL = 1e-3  # of the drift to the worst end: nearer to 0 its sign may be that of what has not yet died out
-LEAST_DRIFT = 1e-7  # in magnitude, to say to which end: nearer to 0 it is rounding's
-CHANGE, CHANGE_BEFORE = 0.1, 0.3  # at most, in the last doubling of T and the one before, for a drift that has settled
-SETTLED_SHARE = 0.97  # of lanes, not to wait for the others
-FIRST_STEPS = 1024  # of which the first drift is taken
-PIECE = 2048  # steps taken before it is asked again whether to stop
-WINDOW = 4  # the last whole periods within this part of T are looked at
+LEAST_FALL = 1e-3  # least drift to the worst end; the sign of a smaller one may come from a decaying transient
+LEAST_DRIFT = 1e-7  # least magnitude of a drift; the sign of a smaller one may come from rounding
+CHANGE, CHANGE_BEFORE = 0.1, 0.3  # a settled drift changes at most by this in the last doubling of T, and the previous
+SETTLED_SHARE = 0.97  # stop when this share of the problems has settled
+FIRST_STEPS = 1024  # after which the first drift is measured
+PIECE = 2048  # steps between two calls of should_stop
+WINDOW = 4  # the drift is measured over the whole periods within the last T/4 steps
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was seen of some problems.
+    """The measured drift of some problems.
 
     Attributes:
         sequences: their slopes.
-        outward: Σu/Σ|u| over whole periods, positive towards the worst end; (problems,), in [−1, 1].
-        speed: the mean of |u|, how far a step moves; (problems,).
-        settled: whether the drift no longer changes with T, and is not too near to 0 to say; (problems,).
-        steps: T, how many were taken.
+        outward: Σu/Σ|u| of the updates u over whole periods, positive towards the worst end; (problems,), in [−1, 1].
+        speed: the mean of |u|, the size of an update; (problems,).
+        settled: whether the drift no longer changes with T, and is large enough to have a reliable sign; (problems,).
+        steps: T, the number of steps simulated.
     """
 
     sequences: Sequence[Slopes]
@@ -42,7 +42,7 @@ class Measured:
 
     @property
     def falls(self) -> NDArray[np.bool_]:
-        """Which lead to the worst end."""
+        """The problems on which the optimizer goes to the worst end."""
         falls: NDArray[np.bool_] = self.settled & (self.outward > 0)
         return falls
 
@@ -54,22 +54,22 @@ def measure(
     doublings: int = 4,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Measured | None:
-    """Take the drift of the unclamped iterate at T, 2T, 4T, … until it has settled.
+    """Measure the drift after T, 2T, 4T, … steps until it has settled, with x fixed at the worst end.
 
-    x is held at the worst end: where an update looks at x, that is where it must lead away from it.
+    If the update depends on x, it must lead away from the worst end exactly there.
 
     Args:
-        make_lanes: makes lanes of sequences and of where x is held.
-        sequences: of any periods; T is at least twice the longest.
-        first: the first T, or more.
-        doublings: at most so many.
-        should_stop: asked every `PIECE` steps.
+        make_lanes: makes a batch of runs from sequences and the fixed iterates.
+        sequences: slopes of any periods; T is at least twice the longest period.
+        first: the least first T.
+        doublings: the largest number of doublings of T.
+        should_stop: called every `PIECE` steps.
 
     Returns:
-        What was seen, where it was to stop up to there; None where nothing had settled yet.
+        The last measurement, or None if it was stopped before any drift had settled.
 
     Raises:
-        RunFailed: the optimizer raised, made an x that is not a finite number, or moved no x.
+        RunFailed: the optimizer raised an exception, made x infinite or NaN, or moved no x.
     """
     lengths = np.array([len(sequence) for sequence in sequences])
     worst = np.sign([sum(sequence) for sequence in sequences]).astype(np.float64)
@@ -82,7 +82,7 @@ def measure(
     for doubling in range(doublings + 1):
         steps = steps * 2 if doubling else steps
         whole = lengths * np.maximum(1, steps // WINDOW // lengths)
-        end = steps - steps % lengths  # at the end of a period, or a drift that dies out would seem to turn
+        end = steps - steps % lengths  # the end of a period, or a vanishing drift would seem to change its sign
         moved, travelled = np.zeros((2, len(lengths)))
         while done < steps:
             if should_stop():
@@ -91,7 +91,7 @@ def measure(
             sums = lanes.advance(done, end - whole, end)
             moved, travelled = moved + sums[0], travelled + sums[1]
         if not travelled.any():
-            raise RunFailed(f"x did not move in {steps} steps, whatever the slopes")
+            raise RunFailed(f"x did not move in {steps} steps on any problem")
         with np.errstate(invalid="ignore"):
             outward = -worst * moved / travelled
             settled = (np.abs(outward - before[0]) <= CHANGE * np.abs(outward)) & (

@@ -1,8 +1,8 @@
-"""What is tried: families of short and of skewed sequences, random ones, and the neighbours of a dangerous one.
+"""Generates the sequences of slopes that an attack tries: systematic families, random ones, and neighbours of others.
 
-Every family that is not random has with each sequence its mirror images: the one with left and right exchanged, and, of
-a steep slope against many shallow ones, the one whose steep slope is too small instead of too large. A repair that
-divides by an older v fails on the mirror of where Adam fails (docs/attack.md).
+Every systematic family also contains the mirror images of its sequences: with left and right exchanged and, for one
+steep slope against many shallow ones, with the steep slope too small instead of too large. An optimizer that divides by
+an older v fails on the mirror image of the problem on which Adam fails (docs/attack.md).
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from amsgrad_exp.engines.held import Slopes
 
 ALL_PERIODS_TO = 128
 PERIODS_PER_OCTAVE = 8
-LARGEST_EXCESS = 16  # of a steep slope, in periods
-NECKLACES = ((5, 3), (7, 2))  # up to which period over all integers up to which magnitude
+LARGEST_EXCESS = 16  # largest excess of a steep slope, in periods
+NECKLACES = ((5, 3), (7, 2))  # pairs of longest period and largest magnitude
 LONGEST_RANDOM = 512
 
 
 def families(max_period: int) -> list[Slopes]:
-    """All that is always tried, once each, by period."""
+    """All systematic sequences with a nonzero sum, without duplicates, ordered by period."""
     every = itertools.chain(necklaces(max_period), steep(max_period), blocks(max_period))
     return sorted(dict.fromkeys(slopes for slopes in every if sum(slopes) != 0), key=len)
 
 
 def periods(max_period: int) -> list[int]:
-    """All of them up to `ALL_PERIODS_TO`, then so many an octave."""
+    """All periods below `ALL_PERIODS_TO`, then `PERIODS_PER_OCTAVE` per octave."""
     octaves = np.arange(PERIODS_PER_OCTAVE * 32) / PERIODS_PER_OCTAVE
     rare = (ALL_PERIODS_TO * 2**octaves).round().astype(int).tolist()
     return [period for period in [*range(2, ALL_PERIODS_TO), *rare] if period <= max_period]
 
 
 def excesses(period: int) -> list[int]:
-    """From 1 to many periods' worth, about as far apart as Fibonacci's numbers, and tenths of the period."""
+    """Values from 1 to `LARGEST_EXCESS` periods: Fibonacci numbers and tenths of the period."""
     found = {1, 2, *(round(period * tenth / 10) for tenth in range(1, 11))}
     one, two = 2, 3
     while two <= LARGEST_EXCESS * period:
@@ -47,7 +47,7 @@ def excesses(period: int) -> list[int]:
 
 
 def steep(max_period: int) -> Iterator[Slopes]:
-    """P − 1 + e once against −1, x* = −1 by e; and −(P − 1 − e) once against 1, its mirror; each both ways."""
+    """P − 1 + e once and −1 otherwise, so that Σs = e; its mirror image, P − 1 − e once; and the negatives of both."""
     for period in periods(max_period):
         rest = (-1,) * (period - 1)
         for excess in excesses(period):
@@ -60,7 +60,7 @@ def steep(max_period: int) -> Iterator[Slopes]:
 
 
 def necklaces(max_period: int) -> Iterator[Slopes]:
-    """All short sequences of small integers, one of each set of rotations, none a multiple of another."""
+    """All short sequences of small integers, without rotations and multiples of others."""
     for longest, largest in NECKLACES:
         for period in range(2, min(longest, max_period) + 1):
             for slopes in itertools.product(range(-largest, largest + 1), repeat=period):
@@ -70,7 +70,7 @@ def necklaces(max_period: int) -> Iterator[Slopes]:
 
 
 def blocks(max_period: int) -> Iterator[Slopes]:
-    """Several steep slopes in a row against shallow ones, with zeros after them or none, on either side of balance."""
+    """Several steep slopes in a row, then shallow ones, then perhaps zeros; the sum is a little above or below 0."""
     for period in periods(max_period):
         if period & 3:
             continue
@@ -88,7 +88,7 @@ def blocks(max_period: int) -> Iterator[Slopes]:
 
 
 def random_sequences(numbers: np.random.Generator, count: int, max_period: int) -> list[Slopes]:
-    """Sequences of two or three values, in blocks or at random places."""
+    """Random sequences of two or three values, in blocks or shuffled."""
     found: list[Slopes] = []
     longest = min(LONGEST_RANDOM, max_period)
     while len(found) < count:
@@ -107,7 +107,7 @@ def random_sequences(numbers: np.random.Generator, count: int, max_period: int) 
 
 
 def neighbours(numbers: np.random.Generator, slopes: Slopes, count: int, max_period: int) -> list[Slopes]:
-    """Sequences that differ from one in a slope, in all slopes of one value, in an order or in a length."""
+    """Random variations of a sequence: one slope, all slopes of one value, the order or the length is changed."""
     found = [_changed(numbers, np.array(slopes)) for _ in range(count)]
     return [each for each in found if 1 < len(each) <= max_period and sum(each) != 0]
 

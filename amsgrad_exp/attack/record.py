@@ -1,4 +1,4 @@
-"""attack.json: what an attack was asked, what came out, and what that may depend on."""
+"""Writes and reads attack.json: the settings, the outcome and the origin of an attack."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RunId = Annotated[str, Field(pattern=r"^\w[\w-]*$")]
 
 
 class Shrunk(BaseModel):
-    """A step of shrinking: a problem in words, its period, and how much of all movement leads to the worst end."""
+    """A step of shrinking: a problem in words, its period, and the part of all movement that leads to the worst end."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,18 +43,18 @@ class Shrunk(BaseModel):
 
 
 class CounterexampleRecord(BaseModel):
-    """A problem on which the optimizer goes to the worst point; one only where it is confirmed.
+    """A problem on which the optimizer goes to the worst point; a counterexample only if it is confirmed.
 
     Attributes:
         period: P.
-        slopes: over one period.
+        slopes: the slopes of one period.
         optimum: x*, −1 or 1.
-        config: the experiment that repeats the first run, as it was found from where the attack was made.
-        confirmed: whether every run that was to be made went to the worst end and stayed there.
+        config: the path of the experiment that repeats the first run, relative to the attack's working directory.
+        confirmed: whether every planned run went to the worst end and stayed there.
         regret: R(T)/T with step sizes α/√t, from x*.
         limit_regret: the exact limit of R(T)/T with a constant step size.
-        runs: the ids of the runs that confirm it, or were to; None in records that did not know them.
-        config_sha256: of counterexample.yaml; None likewise.
+        runs: the ids of the runs made to confirm it; None in older records.
+        config_sha256: the SHA-256 of counterexample.yaml; None in older records.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -80,21 +80,21 @@ class CounterexampleRecord(BaseModel):
 class AttackRecord(BaseModel):
     """An attack's attack.json.
 
-    What is None by default, records from before there were checksums did not know.
+    The fields whose default is None are missing in records from before there were checksums.
 
     Attributes:
         optimizer: its name.
-        problems, falls, survives, unsettled: how many were tried, and what they did.
+        problems, falls, survives, unsettled: the number of problems tried, and of each outcome.
         found: whether there is a confirmed counterexample.
-        counterexample: the smallest problem that fell, or the smallest that was confirmed; None where none fell.
-        smallest_period: the smallest period at which anything fell.
-        seconds: wall time, confirmation included.
-        shrinking: from the smallest problem that fell in the search to what it was shrunk to.
-        settings: of the optimizer, complete.
-        limits: how far the search was to go.
-        search_seconds: wall time of searching and shrinking.
+        counterexample: the smallest confirmed problem, else the smallest that fell; None if none fell.
+        smallest_period: the smallest period of a problem that fell.
+        seconds: wall time, including confirmation.
+        shrinking: the steps from the smallest problem that fell in the search to the final one.
+        settings: the optimizer's complete settings.
+        limits: the limits of the search.
+        search_seconds: wall time of search and shrinking.
         interrupted: whether it was ended early.
-        started: when.
+        started: when it was started.
         origin: versions, platform, commit and code.
     """
 
@@ -131,11 +131,11 @@ class AttackRecord(BaseModel):
         return settings.model_dump(mode="json", exclude_none=True) if settings else None
 
     def document(self) -> dict[str, Any]:
-        """What ``--json`` says, and attack.json but for its checksum."""
+        """The fields that ``--json`` prints, and those of attack.json without its checksum."""
         return self.model_dump(mode="json", by_alias=True)
 
     def command(self) -> str | None:
-        """The ``amsgrad-exp attack`` that repeats it; None where the settings are not known."""
+        """The ``amsgrad-exp attack`` command that repeats it; None if the settings are unknown."""
         if self.settings is None or self.limits is None:
             return None
         words = ["amsgrad-exp", "attack", *optimizer_words(self.settings.model_dump(mode="json", exclude_none=True))]
@@ -143,20 +143,16 @@ class AttackRecord(BaseModel):
         return shlex.join([*words, *(f"--{name}={value}" for name, value in limits.items())])
 
     def write(self, directory: Path) -> None:
-        """Replace the directory's attack.json; its last key is the SHA-256 of the others.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Replace the directory's attack.json."""
         write_document(directory / "attack.json", self.document())
 
     @classmethod
     def read(cls, directory: Path) -> AttackRecord:
-        """Read it back; of a record from before there were checksums, what adds up is believed.
+        """Read a directory's attack.json; an old record without a checksum is only checked for consistency.
 
         Raises:
             NoSuchRun: it was written by a newer version.
-            Damaged: it is not what was written.
+            Damaged: it is damaged.
         """
         path = directory / "attack.json"
         content, has_checksum = read_document(path, KIND)

@@ -1,4 +1,4 @@
-"""Periodic sequences of integer slopes: how large one is, what it is called, which rotation of it is shown."""
+"""Compares, normalizes and describes periodic sequences of integer slopes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ TENS = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eight
 
 
 def size(slopes: Slopes) -> tuple[int, int, int, int, bool]:
-    """What makes a problem small: its period, how many different values, their magnitudes, how often they change.
+    """A sort key for the size of a problem: period, number of values, sum of magnitudes, number of changes.
 
-    Values before magnitudes, for a zero in the middle makes a problem smaller and no simpler. Of two mirror images, the
-    one with x* = −1 is the smaller.
+    The number of values comes before the magnitudes, because replacing one slope by 0 makes a problem smaller but not
+    simpler. Of two mirror images, the one with x* = −1 is smaller.
     """
     changes = sum(1 for _ in runs(slopes))
     return len(slopes), len(set(slopes)), sum(map(abs, slopes)), changes, sum(slopes) < 0
 
 
 def runs(slopes: Slopes) -> Iterator[tuple[int, int]]:
-    """Each slope with how many times in a row it comes."""
+    """Each slope with the number of its consecutive repetitions."""
     return ((slope, len(list(repeated))) for slope, repeated in itertools.groupby(slopes))
 
 
@@ -34,21 +34,21 @@ def negated(slopes: Slopes) -> Slopes:
 
 
 def fair(slopes: Slopes) -> float:
-    """|Σs|/Σ|s|: how much of all its movement gradient descent gets nearer to x*, in (0, 1]."""
+    """|Σs|/Σ|s| in (0, 1]: the part of all movement by which gradient descent approaches x*."""
     return abs(sum(slopes)) / sum(map(abs, slopes))
 
 
 def reduced(slopes: Slopes) -> Slopes:
-    """Divided by the greatest common divisor."""
+    """The slopes divided by their greatest common divisor."""
     divisor = math.gcd(*slopes)
     return tuple(slope // divisor for slope in slopes)
 
 
 def canonical(slopes: Slopes) -> Slopes:
-    """One of all rotations of a sequence, the one whose steepest slopes come first; once, where it repeats itself."""
+    """The rotation of a sequence whose steepest slopes come first, reduced to its shortest period."""
     period = len(slopes)
     rank = [(abs(slope), slope) for slope in slopes]
-    best, other, length = 0, 1, 0  # the largest rotation, in linear time: two starts and how far they are alike
+    best, other, length = 0, 1, 0  # largest rotation in linear time: two starts and their common length
     while other < period and length < period:
         one, two = rank[(best + length) % period], rank[(other + length) % period]
         if one == two:
@@ -67,12 +67,12 @@ def canonical(slopes: Slopes) -> Slopes:
 
 
 def written(slopes: Slopes) -> str:
-    """As ``--set slopes=`` takes them: 74,-1x73."""
+    """The slopes as ``--set slopes=`` takes them: 74,-1x73."""
     return ",".join(f"{slope}x{times}" if times > 1 else str(slope) for slope, times in runs(slopes))
 
 
 def in_words(slopes: Slopes) -> str:
-    """A line to read: 74 once, −1 seventy-three times, x* = −1."""
+    """A description: 74 once, −1 seventy-three times, x* = −1."""
     said = ", ".join(f"{_signed(slope)} {_times(times)}" for slope, times in runs(slopes))
     return f"{said}, x* = {_signed(-1 if sum(slopes) > 0 else 1)}"
 

@@ -1,4 +1,4 @@
-"""The smallest problem that still falls: every one-step simplification is a lane of one run."""
+"""Shrinks a problem on which an optimizer fails, by trying all one-step simplifications as a batch."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from amsgrad_exp.attack.search import Fall, Search
 from amsgrad_exp.attack.sequences import canonical, negated, reduced, runs, size
 from amsgrad_exp.engines.held import Slopes
 
-MOST = 4096  # candidates of a step
+MOST = 4096  # candidates per step
 
 
 def shrink(search: Search, fall: Fall, on_smaller: Callable[[Fall], object] = lambda fall: None) -> list[Fall]:
-    """Go to the smallest simplification that still falls and is worth confirming, until there is none.
+    """Replace a fall by its smallest simplification that still falls and is worth confirming, until there is none.
 
-    Smallest is by `size`. A search that is over ends it.
+    `size` decides which is smallest. Shrinking stops when the search is over.
 
     Returns:
-        The way: this fall, and each that it went to, in the rotation in which it is shown.
+        All falls from the first to the last, as `canonical` rotations.
     """
     way = [fall]
     longest = search.found.longest_crossing
@@ -45,7 +45,7 @@ def _agreed(search: Search, fall: Fall) -> bool:
 
 
 def simpler(slopes: Slopes) -> list[Slopes]:
-    """All smaller sequences that are one step away, the smallest first, without those that have no optimum."""
+    """All smaller sequences that are one step away and have an optimum, the smallest first."""
     shorter = [each for each in _steps(slopes) if len(each) > 1]
     found = dict.fromkeys(other for each in shorter for other in (each, *_balanced(each, sum(slopes))) if sum(other))
     smaller = dict.fromkeys(each for each in map(reduced, found) if size(each) < size(slopes))
@@ -53,7 +53,7 @@ def simpler(slopes: Slopes) -> list[Slopes]:
 
 
 def _steps(slopes: Slopes) -> Iterator[Slopes]:
-    """Itself, mirrored, shorter by some of a run or by a block, or with a run or all of its value nearer to 0."""
+    """Candidates: the sequence, its mirror image, shorter ones, and ones with slopes nearer to 0."""
     yield slopes
     yield negated(slopes)
     period, at = len(slopes), 0
@@ -78,7 +78,7 @@ def _towards_zero(slope: int) -> int:
 
 
 def _balanced(slopes: Slopes, total: int) -> Iterator[Slopes]:
-    """With the steepest slope such that the sum is as it was, one less or more in magnitude, or 1."""
+    """Change the steepest slope so that the sum keeps its value, changes by 1, or has magnitude 1."""
     steepest = max(range(len(slopes)), key=lambda at: abs(slopes[at]))
     sign = 1 if total > 0 else -1
     for wanted in {total, total - sign, total + sign, sign}:

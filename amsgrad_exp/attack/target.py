@@ -1,4 +1,4 @@
-"""What is attacked: an optimizer with its settings, how its lanes are made and what the theory says of it."""
+"""Prepares the optimizer to attack: its settings, its batches of runs and the theory's prediction."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from amsgrad_exp.spec.published import published
 from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.theory import drift_of
 
-COMPILED_LANES, TORCH_LANES, LANES_APART = 4096, 16_384, 48  # worth taking together
-MEMORIES = 4  # of the second moment, 1/(1 − β2), before the first drift is taken
-FIRST_OF_UNKNOWN = 4096  # steps, of an optimizer whose memory may be anywhere
+COMPILED_LANES, TORCH_LANES, LANES_APART = 4096, 16_384, 48  # sizes of batches
+MEMORIES = 4  # the first drift is measured after this many times the second moment's memory, 1/(1 − β2)
+FIRST_OF_UNKNOWN = 4096  # steps before the first drift of an optimizer whose memory is unknown
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Target:
     """An optimizer to attack.
 
     Attributes:
-        settings: complete.
-        make_lanes: makes lanes of it.
-        at_once: how many lanes are worth taking together.
-        first: the first T at which a drift is taken: as long as the memory of its second moment, or more.
-        theory: D on some slopes, positive towards the worst end; None where it is not known.
+        settings: its complete settings.
+        make_lanes: makes a batch of its runs.
+        at_once: the size of a batch.
+        first: the number of steps after which the first drift is measured, longer than the second moment's memory.
+        theory: the drift D on given slopes, positive towards the worst end; None if it is unknown.
     """
 
     settings: OptimizerSettings
@@ -44,16 +44,16 @@ class Target:
 
 
 def target(name: str, settings: Mapping[str, Any] | None = None, options: Mapping[str, str] | None = None) -> Target:
-    """The optimizer of that name at its own defaults.
+    """Prepare an optimizer with its own defaults.
 
     Args:
-        name: a registered one, or an import path; that is imported, and tried for a few steps.
-        settings: lr, beta1, beta2 and eps that are to be others.
-        options: its own settings that are to be others, each as YAML writes it.
+        name: a registered name, or an import path, which is imported and tried for a few steps.
+        settings: values of lr, beta1, beta2 and eps that differ from the defaults.
+        options: values of its other settings that differ from the defaults, each written as in YAML.
 
     Raises:
-        ConfigError: there is no such optimizer, it takes no such setting, or it cannot be attacked.
-        RunFailed: it raised, or x was never finite.
+        ConfigError: there is no such optimizer or setting, or the optimizer cannot be attacked.
+        RunFailed: the optimizer raised an exception, or x was never finite.
     """
     own = published(name, options or {}) | dict(settings or {})
     experiment = load_experiment(
