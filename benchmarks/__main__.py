@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
+from amsgrad_exp.optimizers import AMSGrad
 from amsgrad_exp.rules import OPTIMIZERS
 from benchmarks.candidates import (
     LANES,
@@ -27,6 +28,7 @@ from benchmarks.candidates import (
     console,
     engine_loop,
     optax_scan,
+    parameter_steps,
     peak_megabytes,
     plain_c,
 )
@@ -84,6 +86,13 @@ def main() -> None:
         f"run --optimizer torch.optim.NAdam, {STEPS:,} steps": lambda: whole() / STEPS,
     }
     table("An imported optimizer: NAdam of torch.optim on the online problem", measure(imported), "ns a step", 1e9)
+    network = {
+        "torch.optim.Adam(amsgrad=True, foreach=True)": parameter_steps(torch.optim.Adam, amsgrad=True, foreach=True),
+        "AMSGrad": parameter_steps(AMSGrad),
+        "AMSGrad(foreach=False)": parameter_steps(AMSGrad, foreach=False),
+        "torch.optim.Adam(amsgrad=True)": parameter_steps(torch.optim.Adam, amsgrad=True),
+    }
+    table("A step of 300 parameters of 1,000 elements", measure(network), "ms", 1e3)
     lanes = {
         f"{LANES} lanes in the lane loop": compiled_lanes(LANES),
         "one run in the compiled loop": compiled_decaying(),

@@ -31,6 +31,7 @@ from amsgrad_exp.spec.read import load_experiment
 
 STEPS = 10_000_000
 TORCH_STEPS = 2_000
+PARAMETER_STEPS = 50
 LANES = 256
 LANE_STEPS = 1_000_000
 BETAS = (0.9, 0.99)
@@ -201,6 +202,21 @@ def bare_torch_loop(kind: Callable[..., torch.optim.Optimizer], **options: Any) 
             x.data.clamp_(-1.0, 1.0)
 
     return per_step(TORCH_STEPS, work)
+
+
+def parameter_steps(kind: Callable[..., torch.optim.Optimizer], **options: Any) -> Timed:
+    """Steps of an optimizer on as many small parameters as a network has."""
+    generator = torch.Generator().manual_seed(0)
+    parameters = [torch.nn.Parameter(torch.randn(1000, generator=generator)) for _ in range(300)]
+    for parameter in parameters:
+        parameter.grad = torch.randn(1000, generator=generator)
+    optimizer = kind(parameters, **options)
+
+    def work() -> None:
+        for _ in range(PARAMETER_STEPS):
+            optimizer.step()
+
+    return per_step(PARAMETER_STEPS, work)
 
 
 def command(*arguments: str, before: str = "") -> Timed:
