@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo dist site test agreement goldens gauntlet lint smoke soak bench figures field attacks clean
+.PHONY: demo dist site test agreement goldens gauntlet lint smoke soak bench figures field optimizers attacks clean
 
 demo: $(VENV)/installed-run  ## the paper's experiment at full length
 	$(BIN)/amsgrad-exp compare
@@ -41,6 +41,9 @@ figures: $(VENV)/installed-run  ## the figures of the README
 
 field: $(VENV)/installed-run  ## docs/field.md, from a run of the gauntlet and of what was published
 	$(BIN)/python docs/field.py
+
+optimizers: $(VENV)/installed-run  ## docs/optimizers.md, the classes for PyTorch programs
+	$(BIN)/python docs/optimizers.py
 
 attacks: $(VENV)/installed-run  ## the table of docs/attack.md: every optimizer attacked, half an hour
 	$(BIN)/python docs/attacks.py

@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import re
+import runpy
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -355,3 +358,22 @@ def test_maximize_climbs(kind: Kind) -> None:
         climbing.step()
         descending.step()
     assert torch.equal(up[0], down[0])
+
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_the_document_says_what_the_classes_are() -> None:
+    """Where this fails, a class has changed: make optimizers."""
+    document = runpy.run_path(str(DOCS / "optimizers.py"))["document"]()
+    assert (DOCS / "optimizers.md").read_text(encoding="utf-8") == document
+
+
+def test_the_examples_of_the_document_run() -> None:
+    examples = re.findall(r"```python\n(.*?)```", (DOCS / "optimizers.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) == len(OPTIMIZERS)
+    for example in examples:
+        assert len(example.splitlines()) == 3
+        model = nn.Linear(2, 1)
+        model(torch.ones(2)).square().sum().backward()
+        exec(example, {"model": model})

@@ -27,7 +27,9 @@ from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class AdamOptions(Options):
-    """The dialect; in torch's, the form of the bias correction, as in `amsgrad_exp.optimizers.Adam`."""
+    """Dialect "paper" corrects no bias. In torch's, `optimized_update` says whether the corrections are a part of the
+    step size, so that ε is added to the uncorrected root of v.
+    """
 
     dialect: Literal["torch", "paper"] = "torch"
     optimized_update: bool = True

@@ -21,7 +21,9 @@ from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT, FIRST_MOMENT
 
 
 class AMSGradOptions(DecayOptions):
-    """The dialect; in torch's, the form of the bias correction, as in `amsgrad_exp.optimizers.Adam`."""
+    """Dialects "torch" and "paper" and `optimized_update` are Adam's; "optax" takes the maximum of the corrected v.
+    How β1 decays, `beta1_decay` and `lam`, is of dialect "paper" alone; these are AdamNC's.
+    """
 
     dialect: Literal["torch", "paper", "optax"] = "torch"
     optimized_update: bool = True
