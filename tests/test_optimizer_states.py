@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_optimizer
 import torch
 from torch import nn
 
@@ -242,3 +243,20 @@ def test_the_base_lr_is_a_number_of_our_own() -> None:
         assert optimizer.param_groups[0]["base_lr"] == pytest.approx(1e-3)
         assert float(optimizer.param_groups[0]["lr"]) == pytest.approx(4e-5)
         assert isinstance(optimizer.param_groups[0]["base_lr"], float)
+
+
+def test_adabounds_final_lr_falls_with_a_schedule_as_published() -> None:
+    """With lr given as a number or as a tensor; pytorch_optimizer's AdaBound takes numbers only."""
+    tensor, released = torch.tensor(1e-3, dtype=torch.float64), pytorch_optimizer.AdaBound
+    cases: list[tuple[Make, Any]] = [(ADABOUND, 1e-3), (ADABOUND, tensor), (released, 1e-3)]
+    results = []
+    for kind, lr in cases:
+        params = make_params([(3,)])
+        optimizer = kind(params, lr=lr, eps=1e-8)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=30, cycle_momentum=False)
+        for step in range(30):
+            train(optimizer, params, seed=step, steps=1)
+            scheduler.step()
+        results.append(params[0].detach())
+    torch.testing.assert_close(results[1], results[0], rtol=1e-12, atol=0)
+    torch.testing.assert_close(results[2], results[0], rtol=1e-9, atol=0)
