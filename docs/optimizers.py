@@ -49,8 +49,8 @@ These arguments are the same for every class of this package. They may also be g
 - Sparse gradients and complex parameters are rejected.
 
 In the lists of states, `step` is a tensor with one number, which counts steps. Any other tensor has the parameter's
-shape. A number is what the rule carries from one step to the next, such as a power of β. The examples are for a `model`
-whose gradients have been computed by `loss.backward()`."""
+shape. A number is what the rule carries from one step to the next, such as a power of β. Before each example stands
+`from amsgrad_exp import optimizers`, and there is a `model` with its `loss`."""
 
 
 def document() -> str:
@@ -104,8 +104,8 @@ def shown(entry: tuple[str, Any]) -> str:
 def example(known: Optimizer) -> list[str]:
     """Three lines that create the optimizer and take a step."""
     return [
-        f"from amsgrad_exp.optimizers import {known.title}",
-        f"optimizer = {known.title}(model.parameters(), lr={known.defaults['lr']!r}, weight_decay=0.01)",
+        f"optimizer = optimizers.{known.title}(model.parameters(), lr={known.defaults['lr']!r}, weight_decay=0.01)",
+        "loss.backward()",
         "optimizer.step()",
     ]
 

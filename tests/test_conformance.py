@@ -375,5 +375,4 @@ def test_the_examples_of_the_document_run() -> None:
     for example in examples:
         assert len(example.splitlines()) == 3
         model = nn.Linear(2, 1)
-        model(torch.ones(2)).square().sum().backward()
-        exec(example, {"model": model})
+        exec(example, {"optimizers": optimizers, "model": model, "loss": model(torch.ones(2)).square().sum()})

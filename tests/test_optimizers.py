@@ -169,6 +169,9 @@ def test_sparse_gradients_are_refused(kind: type[Adam]) -> None:
         ("weight_decay", "0.1"),
         ("foreach", 1),
         ("maximize", None),
+        ("decoupled_weight_decay", "yes"),
+        ("eps", None),
+        ("betas", None),
     ],
 )
 def test_bad_arguments_are_named(kind: type[Adam], argument: str, value: Any) -> None:

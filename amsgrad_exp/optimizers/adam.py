@@ -69,7 +69,7 @@ class Adam(AdaptiveOptimizer):
             betas,
             eps,
             weight_decay,
-            {**(defaults or {}), **chosen},
+            {**(defaults or {}), **chosen, "betas": betas, "eps": eps},  # both are needed: None is no number
             decoupled_weight_decay=decoupled_weight_decay,
             foreach=foreach,
             maximize=maximize,

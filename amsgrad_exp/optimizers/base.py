@@ -228,13 +228,11 @@ class AdaptiveOptimizer(Optimizer, ABC):
     def _decayed(self, group: Group, grad: Any, param: Any) -> Any:
         """Decay ``param`` in place (decoupled); return the gradient to be minimized, with the L2 penalty's added."""
         grad = -grad if group["maximize"] else grad
-        if group["weight_decay"] == 0:
-            return grad
-        if not group["decoupled_weight_decay"]:
-            return grad.add(param, alpha=group["weight_decay"])
-        lr = float(group["lr"])
-        if lr:
-            param.mul_(1 - (1 if group["absolute_weight_decay"] else lr) * group["weight_decay"])
+        decay, lr = float(group["weight_decay"]), float(group["lr"])
+        if decay and not group["decoupled_weight_decay"]:
+            return grad.add(param, alpha=decay)
+        if decay and lr:
+            param.mul_(1 - (1 if group["absolute_weight_decay"] else lr) * decay)
         return grad
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -312,9 +310,9 @@ class AdaptiveOptimizer(Optimizer, ABC):
         betas = group.get("betas", (0, 0))
         if not (isinstance(betas, Sequence) and len(betas) == 2 and all(_is_between(beta, 0, 1) for beta in betas)):
             raise ValueError(f"betas must be two numbers in [0, 1), not {betas!r}")
-        for name, values in (("foreach", (None, True, False)), ("maximize", (True, False))):
-            if not any(group[name] is value for value in values):
-                raise ValueError(f"{name} must be one of {', '.join(map(str, values))}, not {group[name]!r}")
+        for name in ("decoupled_weight_decay", "absolute_weight_decay", "maximize", "foreach"):
+            if not (isinstance(group[name], bool) or (name == "foreach" and group[name] is None)):
+                raise ValueError(f"{name} must be True or False, not {group[name]!r}")
         WeightDecay(group["weight_decay"], group["decoupled_weight_decay"], group["absolute_weight_decay"])
         self.checked_options({name: group[name] for name in self.options.model_fields if name in group})
 
