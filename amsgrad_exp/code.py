@@ -1,4 +1,4 @@
-"""What the code of a function reaches, and a digest of all that, which no docstring or comment changes."""
+"""Computes digests of a function's code and of all code that it reaches, without docstrings and comments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-OUTSIDE = sys.stdlib_module_names | {"numpy", "numba", "llvmlite"}  # functions of these are known by their names
+OUTSIDE = sys.stdlib_module_names | {"numpy", "numba", "llvmlite"}  # functions of these are identified by name
 
 
 def functions(function: FunctionType) -> list[FunctionType]:
@@ -32,12 +32,12 @@ def names(code: CodeType) -> set[str]:
 
 
 def digest(*values: Any) -> str:
-    """A digest of values: of a function, its code and every function, class and constant that it reaches.
+    """A digest of values; for a function, of its code and every function, class and constant that it reaches.
 
-    It is the same after an edit of docstrings, comments, annotations or line numbers.
+    Edits of docstrings, comments, annotations and line numbers do not change it.
 
     Raises:
-        TypeError: something reached is none of these, nor a number, text, array, collection or module.
+        TypeError: a value of an unsupported type is reached.
     """
     found: dict[FunctionType, int] = {}
     sha256 = hashlib.sha256()
@@ -47,7 +47,7 @@ def digest(*values: Any) -> str:
 
 
 def _values(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """What a function closes over, its default arguments, and the globals that its code names."""
+    """A function's closure variables, default arguments, and the globals that its code names."""
     code = function.__code__
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         yield name, cell.cell_contents

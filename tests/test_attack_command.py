@@ -149,7 +149,7 @@ def test_an_interruption_keeps_what_was_found(number: int, status: int, tmp_path
     (kept,) = tmp_path.glob("attacks/sgd/*")
     assert json.loads(stdout) == kept_in(kept)
     assert kept_in(kept)["interrupted"]
-    assert stderr == f"interrupted: what was found is in {kept.relative_to(tmp_path)}\n"
+    assert stderr == f"interrupted: the results so far are in {kept.relative_to(tmp_path)}\n"
 
 
 def test_time_that_ends_while_torch_computes_ends_nothing_else(tmp_path: Path) -> None:

@@ -70,4 +70,4 @@ def test_a_gauntlet_whose_points_are_damaged_has_no_page(in_process: CommandLine
     change(gauntlet.directory, "UPDATE points SET x = regret WHERE cell = 7")
     failed = in_process("report", "last")
     assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
-    assert "is damaged: 1 curves are not what was written" in failed.stderr
+    assert "is damaged: 1 curves have a wrong checksum" in failed.stderr

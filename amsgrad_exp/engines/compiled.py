@@ -1,4 +1,4 @@
-"""The compiled engine: an optimizer's rule in a compiled loop. It never imports torch."""
+"""The compiled engine, which runs an optimizer's rule in a compiled loop and never imports torch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class CompiledEngine(Engine):
-    """One run, or one lane of many, as lanes of one.
+    """A single run as a batch of one.
 
     Args:
-        trial: of one seed, of an optimizer that has a rule; regret is summed in float64, whatever its dtype.
-        lanes: the one lane to go on with; at step 0 without.
+        trial: a trial with one seed, of an optimizer that has a rule. Regret is summed in float64, whatever its dtype.
+        lanes: a batch of one run to continue; by default a new one.
     """
 
     chunk_steps = Lanes.chunk_steps
@@ -59,7 +59,7 @@ class CompiledEngine(Engine):
         return trace.lanes(0)
 
     def _follow(self) -> None:
-        """Take over where the lanes stand."""
+        """Copy step and sums from the batch."""
         self.step = self._lanes.step
         self.total_regret, self.x_sum = self._lanes.totals[:, 0].tolist()
 
@@ -76,7 +76,7 @@ class CompiledEngine(Engine):
 
 
 def build(trial: Trial) -> Engine:
-    """The engine of a trial: of one run, or of the mean over its seeds."""
+    """The engine of a trial: for a single run, or for the mean over its seeds."""
     if trial.seeds == 1:
         return CompiledEngine(trial)
     return SeedsEngine(trial, Lanes(one_each(trial)))

@@ -1,4 +1,4 @@
-"""Many problems at once, with x held in place: how far an optimizer would move, step by step."""
+"""Defines batches of runs with a fixed iterate, which measure how far an optimizer would move in each step."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Slopes = tuple[int, ...]
 
 
 class HeldLanes(ABC):
-    """One optimizer on many periodic sequences of slopes, a lane each; after every step x is put back where it was.
+    """One optimizer on a batch of periodic sequences of slopes; after every step, x is reset to its fixed value.
 
-    Losses are linear, so that their slopes do not depend on x, and what an update moves does not either, unless the
-    update itself looks at x, as weight decay does. All in float64.
+    The losses are linear, so gradients do not depend on x. Updates do not either, unless the update itself uses x, like
+    weight decay. Everything is float64.
 
     Args:
-        sequences: each lane's slopes over one period, of any length.
-        held: where each lane's x is held, (lanes,).
+        sequences: the slopes of one period for each run, of any length.
+        held: the fixed iterate of each run, (lanes,).
 
     Attributes:
-        step: t, the number of steps taken by every lane.
+        step: t, the number of steps taken by every run.
     """
 
     def __init__(self, sequences: Sequence[Slopes], held: Floats) -> None:
@@ -39,12 +39,12 @@ class HeldLanes(ABC):
 
         Args:
             stop: more than `step`.
-            begin, end: of each lane, the first step that counts and the first one after it that does not, (lanes,).
+            begin, end: for each run, the first step to sum over and the first step after those, (lanes,).
 
         Returns:
-            Σu and Σ|u| of each lane over steps begin ≤ t < end, u_t = x_t − x_{t+1} being the move of step t; (lanes,)
-            each; not finite where x was not.
+            Σu and Σ|u| of each run over the steps begin ≤ t < end, where u_t = x_t − x_{t+1}; (lanes,) each. The sums
+            are not finite if x was not.
 
         Raises:
-            RunFailed: the optimizer raised, or x was finite in no lane; the message names the step.
+            RunFailed: the optimizer raised an exception, or x was finite in no run; the message names the step.
         """

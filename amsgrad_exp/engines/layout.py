@@ -1,4 +1,4 @@
-"""The coefficients of many problems, or of many seeds of one, as a loop over lanes reads them."""
+"""Lays out the coefficients of many problems or seeds in memory, as a loop over a batch of runs reads them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from amsgrad_exp.problems import Problem
 
 Floats = NDArray[np.floating[Any]]
 
-MAX_LAID_OUT = 1_048_576  # numbers of a problem's coefficient laid out at once, where lanes have problems of their own
-KEPT = 8  # of those layouts, for lanes of other rules that take the same steps: 4 MB each in float32
-DRAWN = 8192  # steps of a problem's coefficients asked for at once: larger arrays cost more to allocate than to fill
+MAX_LAID_OUT = 1_048_576  # numbers of one coefficient laid out at once, if runs have different problems
+KEPT = 8  # cached layouts, 4 MB each in float32, for batches of other rules that take the same steps
+DRAWN = 8192  # steps whose coefficients are requested at once: larger arrays take longer to allocate than to fill
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Which sequence of losses each lane has, padding included.
+    """Which sequence of losses each run of a padded batch has.
 
     Attributes:
-        sequences: problems and seeds.
-        which: of those, each lane has.
+        sequences: pairs of problem and seed.
+        which: the index of each run's sequence.
     """
 
     sequences: tuple[tuple[Problem, int], ...]
     which: tuple[int, ...]
 
 
-layout_of = functools.lru_cache(KEPT)(Layout)  # one object for lanes of other rules, by which what is laid out is found
+layout_of = functools.lru_cache(KEPT)(Layout)  # equal layouts are one object, the key of `laid_out`'s cache
 
 
 @functools.lru_cache(KEPT)

@@ -1,7 +1,7 @@
-"""Where compiled loops are kept between processes.
+"""Caches compiled loops on disk.
 
-A file that cannot be read, or is damaged, counts as missing. A loop is found by a digest of all code that it reaches:
-Numba itself knows a function of another module by its name alone, and would go on with an old one after an edit.
+A file that is unreadable or damaged counts as missing. The key of a loop is a digest of all code that it reaches. Numba
+alone identifies a function of another module only by its name, and would keep using the old code after an edit.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ OF_ALL = (
     "loops.py",
     "scalars.py",
     "short_loops.py",
-)  # files whose code every loop may reach in ways that `digest` does not see
+)  # files whose code loops reach in ways that `digest` does not follow
 
 
 class LoopCache(FunctionCache):  # type: ignore[misc]
-    """Numba's cache of one function, except that what cannot be loaded is compiled again.
+    """Numba's cache of one function, except that a file that cannot be loaded is compiled again.
 
     Raises:
         RuntimeError: Numba found no writable place for a cache.
@@ -48,15 +48,15 @@ class LoopCache(FunctionCache):  # type: ignore[misc]
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        with contextlib.suppress(Exception):  # the loop is compiled, and the next process compiles it again
+        with contextlib.suppress(Exception):  # the next process then compiles it again
             super().save_overload(sig, data)
 
 
 class _Files(IndexDataCacheFile):  # type: ignore[misc]
-    """One file for each kind of arguments of a function, led by its checksum.
+    """One file, which starts with its checksum, for each combination of argument types of a function.
 
-    Numba's own files share an index. Two processes that compile at once may both take the same number in it, so that a
-    third finds the wrong loop; and what is damaged inside a loop would be run.
+    Numba's own files share an index. If two processes compile at once, both may take the same number in it, so that a
+    third process loads the wrong loop. And Numba would run a loop from a damaged file.
     """
 
     def load(self, key: Any) -> Any:

@@ -1,6 +1,6 @@
-"""`HeldLanes` of any `torch.optim.Optimizer`: one parameter tensor with an element for each lane, if it is elementwise.
+"""`HeldLanes` for any `torch.optim.Optimizer`: the runs are the elements of one parameter if it is elementwise.
 
-Whether it is is tested, never assumed: `lanes_of` and `elementwise` say.
+`lanes_of` and `elementwise` test whether an optimizer is elementwise; this is never assumed.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from amsgrad_exp.optimizers.importing import PLAIN, Drive, import_optimizer
 
 Build = Callable[[Sequence[Sequence[torch.nn.Parameter]]], Optimizer]
 
-NUMBERS_AT_ONCE = 524_288  # slopes and moves laid out at once: they stay in the caches
-AGREEMENT = 1e-9  # of the largest move: a vectorized kernel and its scalar tail may round differently
-TRIED_LANES, TRIED_STEPS = 37, 24  # of the test: no multiple of a vector's width, and past a start's special cases
+NUMBERS_AT_ONCE = 524_288  # slopes and updates laid out at once, few enough for the CPU's caches
+AGREEMENT = 1e-9  # relative to the largest update: a vectorized kernel and its scalar tail may round differently
+TRIED_LANES, TRIED_STEPS = 37, 24  # for the test: not a multiple of a vector's width; beyond special first steps
 
 
 class TorchHeldLanes(HeldLanes):
-    """`HeldLanes` of an imported optimizer.
+    """`HeldLanes` for an imported optimizer.
 
     Args:
-        build: makes the optimizer of groups of parameters.
-        shape: of a parameter with one element, (1,) or (1, 1).
-        sequences, held: as of `HeldLanes`.
-        apart: whether each lane is a parameter of its own, in a group of its own, instead of an element of one.
+        build: makes the optimizer from groups of parameters.
+        shape: the shape of a parameter with one element, (1,) or (1, 1).
+        sequences, held: as in `HeldLanes`.
+        apart: whether each run has its own parameter in its own group, instead of an element of one parameter.
 
     Raises:
         ConfigError: the optimizer cannot be built.
@@ -52,14 +52,14 @@ class TorchHeldLanes(HeldLanes):
         lengths = np.array([len(sequence) for sequence in sequences])
         self._order = order = np.argsort(lengths, kind="stable")
         super().__init__(sequences, np.asarray(held)[order])
-        # Lanes of one period side by side: what they are given at a step is then one row of one array.
+        # Runs with the same period are adjacent, so that their gradients at a step are one row of one array.
         ends = np.flatnonzero(np.diff(lengths[order], append=-1)) + 1
         starts = [0, *ends[:-1].tolist()]
         self._periods = [
             (slice(start, end), np.array([sequences[lane] for lane in order[start:end]], np.float64).T.copy())
             for start, end in zip(starts, ends.tolist(), strict=True)
         ]
-        # Tensors that share their memory with NumPy's arrays; a lane apart is a view of its element.
+        # Tensors that share their memory with NumPy's arrays; a run's own parameter is a view of its element.
         self._x = torch.from_numpy(self._held.copy())
         self._gradient = torch.zeros_like(self._x)
         pieces = range(len(self)) if apart else [slice(None)]
@@ -88,7 +88,7 @@ class TorchHeldLanes(HeldLanes):
         return sums[0, back], sums[1, back]
 
     def _moves(self, slopes: Floats) -> Floats:
-        """The moves of so many steps, (steps, lanes), from the slopes."""
+        """The updates, (steps, lanes), for the given slopes."""
         moves = np.empty_like(slopes)
         held = torch.from_numpy(self._held)
         for i, (now, move) in enumerate(zip(torch.from_numpy(slopes), torch.from_numpy(moves), strict=True)):
@@ -97,65 +97,65 @@ class TorchHeldLanes(HeldLanes):
                 parameter.grad = gradient
             try:
                 self._optimizer.step()
-            except (Exception, SystemExit) as error:  # somebody's optimizer may raise anything
+            except (Exception, SystemExit) as error:  # an imported optimizer may raise anything
                 raise RunFailed(raised(error, self.step + i)) from error
             for parameter, values in zip(self._parameters, self._values, strict=True):
-                if parameter.data_ptr() != values.data_ptr():  # an optimizer may put another tensor in its place
+                if parameter.data_ptr() != values.data_ptr():  # an optimizer may replace the tensor
                     values.copy_(parameter.detach())
                     parameter.data = values
             torch.sub(held, self._x, out=move)
             self._x.copy_(held)
         if not np.isfinite(moves[-1]).any():
             lost = np.flatnonzero(~np.isfinite(moves).any(axis=1))
-            raise RunFailed(f"x became infinite or NaN at step {self.step + int(lost[0])}, whatever the slopes")
+            raise RunFailed(f"x became infinite or NaN at step {self.step + int(lost[0])} on every problem")
         return moves
 
 
 def lanes_of(
     path: str, *, lr: float, arguments: Mapping[str, Any], shape: str | None = None
 ) -> tuple[Callable[[Sequence[Slopes], Floats], TorchHeldLanes], bool]:
-    """How lanes of an imported optimizer are made: as elements of one parameter, if it is elementwise, else apart.
+    """Find out how to batch runs of an imported optimizer: as elements of one parameter, or as separate parameters.
 
-    It is elementwise if what a lane does is the same, to `AGREEMENT`, wherever in the tensor it is, whatever its
-    neighbours do, and when it is alone.
+    An optimizer is elementwise if the update of an element is the same, up to `AGREEMENT`, at every place in the
+    tensor, with any neighbours, and alone.
 
     Args:
         path: its import path.
-        lr, arguments: what it is built with.
-        shape: as of `drive_of`.
+        lr, arguments: the arguments of its constructor.
+        shape: as in `drive_of`.
 
     Returns:
-        What makes lanes of sequences and of where x is held, and whether it does so apart.
+        A function that makes a batch from sequences and fixed iterates, and whether it uses separate parameters.
 
     Raises:
-        ConfigError: it cannot be imported, built or stepped, needs more than gradients, does not come to the same
-            twice, or its parameters depend on each other.
-        RunFailed: it raised, or x was finite in no lane; the message names the step.
+        ConfigError: it cannot be imported, built or stepped, needs more than gradients, is not deterministic, or its
+            parameters depend on each other.
+        RunFailed: it raised an exception, or x was finite in no run; the message names the step.
     """
     drive, build = _driven(path, lr, arguments, shape)
-    for needed, what in ((drive.closure, "a closure, which evaluates losses"), (drive.graph, "a second derivative")):
+    for needed, what in ((drive.closure, "a closure that evaluates losses"), (drive.graph, "a second derivative")):
         if needed:
             raise ConfigError(
-                f"optimizer {path} cannot be attacked: it needs {what}, and an attack has gradients alone"
+                f"optimizer {path} cannot be attacked: it needs {what}, but an attack only provides gradients"
             )
     make = functools.partial(TorchHeldLanes, build, drive.shape)
     for apart in (False, True):
         if _independent(path, make, apart=apart):
             return functools.partial(make, apart=apart), apart
     raise ConfigError(
-        f"optimizer {path} cannot be attacked: what it does to a parameter depends on the others, "
-        "even where each is in a group of its own"
+        f"optimizer {path} cannot be attacked: the update of a parameter depends on the other parameters, "
+        "even if each has its own group"
     )
 
 
 def elementwise(path: str, *, lr: float, arguments: Mapping[str, Any], shape: str | None = None) -> bool:
-    """Whether an imported optimizer does to an element of a parameter what it does to it alone, given its gradient.
+    """Whether an imported optimizer updates each element of a parameter as if it were alone, given its gradient.
 
-    As `lanes_of` tests it; one that raises, has a hook that does more, or needs more than a gradient, is not taken for
-    elementwise. The arguments are those of `lanes_of`.
+    The test is that of `lanes_of`, and so are the arguments. An optimizer that raises an exception, has hooks, or needs
+    more than a gradient does not count as elementwise.
 
     Raises:
-        ConfigError: it cannot be imported, built or stepped, or does not come to the same twice.
+        ConfigError: it cannot be imported, built or stepped, or is not deterministic.
     """
     drive, build = _driven(path, lr, arguments, shape)
     if drive != PLAIN:
@@ -171,7 +171,7 @@ def elementwise(path: str, *, lr: float, arguments: Mapping[str, Any], shape: st
 
 
 def _driven(path: str, lr: float, arguments: Mapping[str, Any], shape: str | None) -> tuple[Drive, Build]:
-    """How an optimizer is driven, and what builds it of groups of parameters."""
+    """How an optimizer is driven, and a function that builds it from groups of parameters."""
     try:
         imported = import_optimizer(path)
         drive = drive_of(imported, lr=lr, arguments=arguments, dtype="float64", shape=shape)
@@ -181,10 +181,10 @@ def _driven(path: str, lr: float, arguments: Mapping[str, Any], shape: str | Non
 
 
 def _independent(path: str, make: Callable[..., TorchHeldLanes], *, apart: bool) -> bool:
-    """Whether what each lane does is the same in another place, beside others, and alone.
+    """Whether each run is the same at another place, with other neighbours, and alone.
 
     Raises:
-        ConfigError: it does not come to the same twice.
+        ConfigError: the optimizer is not deterministic.
     """
     numbers = np.random.default_rng(0)
     slopes = numbers.integers(-100, 101, (TRIED_STEPS, TRIED_LANES)).astype(np.float64)
@@ -198,7 +198,7 @@ def _independent(path: str, make: Callable[..., TorchHeldLanes], *, apart: bool)
     first, again = moves(slopes, held), moves(slopes, held)
     if not np.array_equal(first, again, equal_nan=True):
         raise ConfigError(
-            f"optimizer {path} does not come to the same twice: it is random, or keeps something outside its own state"
+            f"optimizer {path} is not deterministic: it is random, or keeps something outside its own state"
         )
     alone = [moves(slopes[:, [lane]], held[[lane]]) for lane in range(3)]
     quiet = louder[0] == slopes[0]

@@ -1,4 +1,4 @@
-"""Runs of one torch optimizer advanced together: one parameter tensor with an element for each run."""
+"""Runs a batch of trials of one torch optimizer as the elements of one parameter tensor."""
 
 from __future__ import annotations
 
@@ -25,20 +25,18 @@ from amsgrad_exp.trace import Trace, logged_steps
 if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
 
-# Elements, a multiple of which a tensor has: as many as vectorized kernels take at once, or a multiple of it. They
-# round what is left over otherwise, so that a run's bits would depend on how many others there are.
+# A tensor's length is a multiple of this, which is a multiple of the width of vectorized kernels. Their remainder loop
+# rounds differently, so otherwise a run's bits would depend on the number of other runs.
 WIDTH = 64
 
-REMEMBERED = 10_000  # of the settings that a worker has come across, whether an optimizer is elementwise with them
+REMEMBERED = 10_000  # settings for which a worker remembers whether the optimizer is elementwise
 
 
 def lane_key(trial: Trial) -> Hashable | None:
-    """What trials of the torch engine must have in common to be advanced together; None of one that cannot be.
-
-    It can be where the optimizer is elementwise.
+    """The key that trials of the torch engine must share to run as a batch; None if the optimizer is not elementwise.
 
     Raises:
-        ConfigError: as `elementwise`.
+        ConfigError: as in `elementwise`.
     """
     settings, problem = trial.optimizer.model_dump_json(exclude={"label"}), trial.problem
     if not _elementwise(settings):
@@ -54,19 +52,20 @@ def _elementwise(written: str) -> bool:
 
 
 class TorchLanes:
-    """Runs of the torch engine advanced together, each as alone but for rounding, and the same bits beside any others.
+    """A batch of runs of the torch engine.
 
-    Every step is simulated: whether a run repeats itself is not looked at.
+    A run's bits do not depend on the other runs, but its rounding may differ from that of a single run. Every step is
+    simulated, even if a run repeats itself.
 
     Args:
-        trials: one a lane, of one `lane_key`, at step 0.
+        trials: the trials, which share a `lane_key`, at step 0.
 
     Attributes:
-        step: t, the number of steps taken by every lane.
-        chunk_steps: as `Engine.chunk_steps`.
+        step: t, the number of steps taken by every run.
+        chunk_steps: as in `Engine.chunk_steps`.
 
     Raises:
-        ValueError: the optimizer cannot be imported, or not be built.
+        ValueError: the optimizer cannot be imported or built.
     """
 
     chunk_steps = TorchEngine.chunk_steps
@@ -100,16 +99,16 @@ class TorchLanes:
 
     @property
     def xs(self) -> NDArray[np.float64]:
-        """x_t of each lane."""
+        """x_t of each run."""
         return self._param.detach().numpy()[: len(self)].astype(np.float64)
 
     @property
     def totals(self) -> NDArray[np.float64]:
-        """R(t) and the sum of iterates of each lane, (2, lanes)."""
+        """R(t) and the sum of iterates of each run, (2, lanes)."""
         return self._totals[:, : len(self)]
 
     def reset_x_sum(self) -> None:
-        """Set every lane's sum of iterates to 0."""
+        """Set every run's sum of iterates to 0."""
         self._totals[1] = 0
 
     def save_all(self) -> bytes:
@@ -121,20 +120,20 @@ class TorchLanes:
         return self._saving.save(self.step, {"totals": torch.from_numpy(self._totals)})
 
     def load_all(self, saved: bytes) -> None:
-        """Go on from what `save_all` of such lanes returned.
+        """Continue from what `save_all` of such a batch returned.
 
         Raises:
-            ValueError: it is not that.
+            ValueError: ``saved`` is something else.
         """
         fields = self._saving.load(saved)
         self.step, self._totals = fields["step"], fields["totals"].numpy()
 
     @np.errstate(over="ignore", invalid="ignore")
     def advance(self, stop: int, log_every: int) -> Trace:
-        """Take the steps up to, not including, ``stop``; return what is to be logged, columns of (points, lanes).
+        """Take the steps up to, not including, ``stop``; return the logged points, columns of (points, lanes).
 
         Raises:
-            RunFailed: the optimizer raised.
+            RunFailed: the optimizer raised an exception.
         """
         problem, coefficients = self._trials[0].problem, self._coefficients(stop)
         iterates = self._iterates(coefficients, stop)
@@ -146,7 +145,7 @@ class TorchLanes:
         total_regret, x_sum = self._totals
         logged = iter(total_regrets)
         for loss, x, to_log in zip(losses, xs, np.isin(np.arange(len(xs)), rows).tolist(), strict=True):
-            total_regret += loss  # row by row, in the order of steps: the same bits however many lanes there are
+            total_regret += loss  # row by row, so that the bits do not depend on the number of runs
             x_sum += x
             if to_log:
                 next(logged)[:] = total_regret[:n]
@@ -157,13 +156,13 @@ class TorchLanes:
         )
 
     def _coefficients(self, stop: int) -> torch.Tensor:
-        """The problems' coefficients of steps step ≤ t < stop, (coefficients, steps, lanes)."""
+        """The problems' coefficients for steps step ≤ t < stop, (coefficients, steps, lanes)."""
         drawn = [problem.coefficients(self.step, stop, seed) for problem, seed in self._sequences]
         laid_out = np.array(drawn, self._dtype)[self._which].transpose(1, 2, 0)
         return torch.from_numpy(np.ascontiguousarray(laid_out))
 
     def _iterates(self, coefficients: torch.Tensor, stop: int) -> torch.Tensor:
-        """x_t of these steps, (steps, lanes), before each of which is taken."""
+        """Take these steps; return x_t before each of them, (steps, lanes)."""
         slope = self._trials[0].problem.slope
         iterates = torch.empty_like(coefficients[0])
         step_sizes = self._schedule.step_sizes(self.step, stop).tolist()
@@ -172,10 +171,10 @@ class TorchLanes:
             iterates[i].copy_(x)
             for group in self._optimizer.param_groups:
                 group["lr"] = step_size
-            self._param.grad = slope(x, *c).clone()  # an optimizer may keep it, and write to it
+            self._param.grad = slope(x, *c).clone()  # an optimizer may keep or modify it
             try:
                 self._update()
-            except (Exception, SystemExit) as error:  # somebody's optimizer may raise anything
+            except (Exception, SystemExit) as error:  # an imported optimizer may raise anything
                 raise RunFailed(raised(error, self.step + i)) from error
             x = self._param.detach()
             x.clamp_(self._low, self._high)

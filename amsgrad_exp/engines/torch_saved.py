@@ -1,4 +1,4 @@
-"""A torch optimizer's state as bytes that can be read without running code, and back."""
+"""Saves and loads a torch optimizer's state as bytes that can be read without running code."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from amsgrad_exp.optimizers import AdaptiveOptimizer
 from amsgrad_exp.optimizers.importing import said
 
 KIND = "amsgrad_exp.kind"
-"""The key of a dict that stands for a value of another type, which it names."""
+"""The key that marks a dict as the encoding of another type, which its value names."""
 
 AS_THEY_ARE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 SCALARS = bool, int, float, str
 FACTORIES = {factory.__name__: factory for factory in (*SCALARS, list, dict, set, tuple)}
-NUMBERS = "biufcmM"  # NumPy's kinds of dtypes whose bytes are all there is to them
+NUMBERS = "biufcmM"  # NumPy's dtype kinds whose bytes hold the whole value
 
 
 class Saving:
-    """An optimizer of one parameter, and how it is saved and loaded.
+    """Saves and loads an optimizer and its only parameter.
 
     Args:
-        new: makes the optimizer and its parameter, as they are at the start of a run.
+        new: makes the optimizer and its parameter as they are at the start of a run.
 
     Attributes:
-        optimizer, param: the first that it makes.
+        optimizer, param: the optimizer and parameter to save or load.
     """
 
     def __init__(self, new: Callable[[], tuple[Optimizer, torch.nn.Parameter]]) -> None:
         self.optimizer, self.param = new()
         self._new = new
-        self._checked: set[bool] = set()  # at step 0, and later
+        self._checked: set[bool] = set()  # whether checked at step 0 (False) and later (True)
 
     def save(self, step: int, fields: Mapping[str, Any]) -> bytes:
         """The optimizer's state, its parameter, ``step`` and further fields, for `load`.
 
-        Beside ``state_dict()``, the numbers and texts among the optimizer's attributes are saved. The first time, and
-        the first time after step 0, a newly built optimizer is loaded with them and compared.
+        Besides ``state_dict()``, the numbers and texts among the optimizer's attributes are saved. The first time, and
+        the first time after step 0, they are loaded into a new optimizer, which is compared with this one.
 
         Raises:
             ValueError: the optimizer keeps something that cannot be saved; the message names the key.
@@ -60,7 +60,7 @@ class Saving:
             torch.save({**fields, **own}, buffer)
         except Unsaveable:
             raise
-        except Exception as error:  # somebody's optimizer may do anything in its state_dict
+        except Exception as error:  # an imported optimizer's state_dict may do anything
             raise ValueError(f"its state_dict cannot be saved: {said(error)}") from error
         if (step > 0) not in self._checked:
             self._check(buffer.getvalue(), step)
@@ -76,37 +76,37 @@ class Saving:
             raise ValueError("it keeps something outside its state_dict")
 
     def load(self, saved: bytes) -> dict[str, Any]:
-        """Put the optimizer and its parameter where they were saved; all that was saved with them.
+        """Restore the optimizer and its parameter; return all saved fields.
 
         Raises:
-            ValueError: it is not what was saved of such an optimizer.
+            ValueError: ``saved`` does not come from such an optimizer.
         """
         try:
             fields: dict[str, Any] = torch.load(io.BytesIO(saved), weights_only=True)
             state, of_param = decoded(fields["optimizer"]), fields["optimizer"].get("state", {}).get(0)
             if of_param is not None and type(self.optimizer).load_state_dict is Optimizer.load_state_dict:
-                state["state"][0] = of_param  # load_state_dict casts what it finds, and can cast plain containers only
+                state["state"][0] = of_param  # load_state_dict casts values, but only in plain containers
             self.optimizer.load_state_dict(state)
-            if of_param is not None and not isinstance(self.optimizer, AdaptiveOptimizer):  # which casts nothing
+            if of_param is not None and not isinstance(self.optimizer, AdaptiveOptimizer):  # those cast nothing
                 self.optimizer.state[self.param] = decoded(of_param)
             vars(self.optimizer).update(fields.get("attributes", {}))
             with torch.no_grad():
                 self.param.copy_(fields["param"])
-        except Exception as error:  # a damaged file, or somebody's load_state_dict, may raise anything
+        except Exception as error:  # a damaged file or an imported load_state_dict may raise anything
             problem = "not a state that a torch engine can read without running code in it"
             raise ValueError(f"{problem} ({type(error).__name__})") from error
         return fields
 
 
 class Unsaveable(ValueError):
-    """A value that is not made of what can be read without running code."""
+    """A value that cannot be stored in a form that is readable without running code."""
 
 
 def encoded(value: Any, where: str = "") -> Any:
-    """A value made of what `torch.load` reads with ``weights_only``.
+    """Encode a value in types that `torch.load` reads with ``weights_only``.
 
     Raises:
-        Unsaveable: it cannot be; the message names the place.
+        Unsaveable: this is impossible; the message names the place.
     """
     kind = type(value)
     if kind in AS_THEY_ARE or kind in torch.serialization.get_safe_globals() or isinstance(value, Tensor):
@@ -142,10 +142,10 @@ def _pairs(mapping: Mapping[Any, Any], where: str) -> list[Any]:
 
 
 def decoded(value: Any) -> Any:
-    """What was `encoded`, containers anew.
+    """Decode what `encoded` returned, into new containers.
 
     Raises:
-        Exception: it was not.
+        Exception: the value was not encoded.
     """
     if type(value) in (list, tuple):
         return type(value)(map(decoded, value))
@@ -157,10 +157,10 @@ def decoded(value: Any) -> Any:
 
 
 def _enum(value: Mapping[str, Any]) -> enum.Enum:
-    """A member of an Enum that is imported already."""
+    """A member of an Enum whose module is already imported."""
     found = functools.reduce(getattr, value["class"].split("."), sys.modules[value["module"]])
     if not isinstance(found, enum.EnumType):
-        raise TypeError(f"{value['class']} is no Enum")
+        raise TypeError(f"{value['class']} is not an Enum")
     member: enum.Enum = found.__members__[value["member"]]
     return member
 

@@ -1,4 +1,4 @@
-"""One step of a torch optimizer, of which most need no more than a gradient."""
+"""Takes single steps of a torch optimizer, faster if it needs only a gradient."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from torch.optim.optimizer import Optimizer
 from amsgrad_exp.optimizers.importing import PLAIN, Drive
 from amsgrad_exp.problems.base import LinearProblem, Problem
 
-# A slope no smaller than this has the bits of autograd's, whose halves are then not rounded (tests/test_problems.py).
+# A gradient of at least this size has the same bits as autograd's, which does not round halves then.
+# tests/test_problems.py checks this.
 SMALLEST_SLOPE = 1e-30
 
 PROFILED = Optimizer.profile_hook_step(lambda optimizer: None).__code__
 
 
 class Step:
-    """Takes an optimizer's steps on one parameter with one element, lean or in the literal way, to the same bits.
+    """Takes an optimizer's steps on one parameter with one element, in a fast or a literal way, with the same bits.
 
-    The lean way sets the gradient to the loss's slope, instead of differentiating, and calls the update itself, without
-    torch's wrapper for its profiler. It is for optimizers that see a gradient and nothing else: with a hook on the step
-    or on the parameter, or a ``zero_grad`` of its own, an optimizer is stepped as any program would.
+    The fast way sets the gradient to the loss's derivative instead of using autograd, and calls the update without
+    torch's profiler wrapper. It is for optimizers that depend only on the gradient. An optimizer with hooks on the step
+    or the parameter, or with its own ``zero_grad``, is stepped as in any other program.
 
     Args:
-        problem: whose losses are differentiated.
-        optimizer: of this one parameter.
-        param: with one element.
+        problem: the problem whose losses are minimized.
+        optimizer: an optimizer of this parameter only.
+        param: a parameter with one element.
         drive: how the optimizer is driven.
     """
 
@@ -49,15 +50,15 @@ class Step:
         """Take one step and clamp.
 
         Args:
-            x: the parameter's number.
+            x: the value of the parameter.
             c: the loss's coefficients, NumPy numbers of the parameter's dtype.
-            step_size: α_t, of every parameter group.
+            step_size: α_t, for every parameter group.
 
         Returns:
-            The parameter's number after it.
+            The value of the parameter after the step.
 
         Raises:
-            Exception: whatever the optimizer raises.
+            Exception: any exception of the optimizer.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = step_size
@@ -79,12 +80,12 @@ class Step:
 
 
 def raised(error: BaseException, step: int) -> str:
-    """What is said, in a line, of an optimizer that raised in a step."""
+    """One line about an exception that an optimizer raised in a step."""
     return f"the optimizer raised {type(error).__name__} at step {step}: {' '.join(str(error).split())}"
 
 
 def update_of(optimizer: Optimizer) -> Callable[[], Any]:
-    """An optimizer's ``step``, out of the wrapper that torch puts every class's into."""
+    """An optimizer's ``step`` without the wrapper that torch adds to every class."""
     step = type(optimizer).step
     if "step" in vars(optimizer) or getattr(step, "__code__", None) is not PROFILED:
         return optimizer.step
@@ -92,9 +93,9 @@ def update_of(optimizer: Optimizer) -> Callable[[], Any]:
 
 
 def sees_gradients_alone(optimizer: Optimizer, param: torch.nn.Parameter) -> bool:
-    """Whether nothing of an optimizer's is called between one update and the next, as by a hook."""
+    """Whether no code of the optimizer, such as a hook, runs between two updates."""
     hooks = (
-        getattr(optimizer, "_optimizer_step_pre_hooks", None),  # a wrapper may not call torch's constructor
+        getattr(optimizer, "_optimizer_step_pre_hooks", None),  # a wrapper may not have called torch's constructor
         getattr(optimizer, "_optimizer_step_post_hooks", None),
         torch_optimizer._global_optimizer_pre_hooks,
         torch_optimizer._global_optimizer_post_hooks,
