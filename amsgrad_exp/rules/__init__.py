@@ -1,4 +1,4 @@
-"""Optimizers as rules, one a file, and their registry: a new one is its file and its name here."""
+"""Registers the optimizers as rules, one per file: to add one, write its file and add its name here."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ OPTIMIZERS: dict[str, Optimizer] = {name: importlib.import_module(f"{__name__}.{
 
 
 def options_of(settings: OptimizerSettings) -> Any:
-    """A registered optimizer's options, with defaults for those that its settings leave out."""
+    """A registered optimizer's options; omitted ones have their defaults."""
     form = {} if settings.optimized_update is None else {"optimized_update": settings.optimized_update}
     return OPTIMIZERS[settings.name].options.model_validate(settings.options | form)
 
 
 def rule_of(settings: OptimizerSettings) -> Rule:
-    """The rule that a registered optimizer follows under these settings."""
+    """The update rule of a registered optimizer with these settings."""
     return OPTIMIZERS[settings.name].rule(options_of(settings))
 
 
@@ -60,6 +60,6 @@ def hyper_of(settings: OptimizerSettings) -> Any:
 
 
 def arguments_of(settings: OptimizerSettings) -> dict[str, Any]:
-    """Keyword arguments, other than lr, of the class that runs these settings in torch."""
+    """The keyword arguments, except lr, with which torch builds an optimizer with these settings."""
     known = OPTIMIZERS.get(settings.name)
     return known.arguments(settings) if known and known.arguments else settings.arguments

@@ -1,4 +1,4 @@
-"""What the compiled loop, the lanes, the theory and torch are told of an optimizer."""
+"""Defines how an optimizer is described to the compiled loop, to the theory and to torch."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Floats = NDArray[np.float64]
 
 
 class Hyper(NamedTuple):
-    """The hyper-parameters most rules have, all in the run's dtype.
+    """The hyper-parameters of most rules, in the run's dtype.
 
-    A rule with others declares its own, by the names of settings or of its options. What is called ``one_minus_…`` is 1
-    less that, rounded once, from double precision.
+    A rule with other hyper-parameters declares its own type, with the names of settings or of its options.
+    ``one_minus_…`` is 1 minus a setting, computed in double precision and rounded once.
     """
 
     lr: float
@@ -38,30 +38,31 @@ class Hyper(NamedTuple):
 
 
 class Options(BaseModel):
-    """An optimizer's own settings, beside lr, beta1, beta2 and eps; this one has none."""
+    """An optimizer's own settings, besides lr, beta1, beta2 and eps; this base class has none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One step of an optimizer on one number, as plain functions of numbers, which are compiled as they are.
+    """One step of an optimizer on one number, as plain functions of numbers, which are compiled.
 
     Attributes:
-        update: (g, a, c, h, *state) → (move, state): from the gradient g, the step size a = α_t with its correction,
-            the step's coefficients c and the hyper-parameters h; x moves by −move. All are of the run's dtype.
-            Where the rule `sees_x`, x comes before the state: (g, a, c, h, x, *state).
-        state: the names of what is kept, torch.optim's where it has one, and their numbers at t = 0.
-        coefficients: (t, scale, h, *carry) → (scale, c, carry): at step t, counted from 0, from α_t/α and what was
-            carried from step to step, all in double precision: α_t/α with its correction, and c. The lr of h has no
-            part in them. Once all that is carried is 0 the scale comes back as it went in and c no longer changes.
-        carry: what is carried, at t = 0.
+        update: (g, a, c, h, *state) → (move, state), where g is the gradient, a = α_t with the bias correction, c the
+            step's coefficients and h the hyper-parameters; the new x is x − move. All are in the run's dtype. If the
+            rule `sees_x`, x comes before the state: (g, a, c, h, x, *state).
+        state: the names of the state variables, those of torch.optim if it has them, and their values at t = 0.
+        coefficients: (t, scale, h, *carry) → (scale, c, carry), in double precision: from the step t, counted from 0,
+            α_t/α and the values carried over from the previous step, it returns α_t/α with the bias correction, c and
+            the new carried values. It does not use the lr of h. As soon as all carried values are 0, the scale is
+            returned unchanged and c is constant.
+        carry: the carried values at t = 0.
         hyper: the type of h.
         sees_x: whether the update depends on x itself, as weight decay does.
         settles: whether all that is carried ever comes to be 0.
-        drift: D of `theory.drift`, from the slopes of one period, (P,), and hyper-parameters, arrays of any shape;
-            None where no periodic steady state is known.
-        mean: what the rule moves x along, where that is a mean of gradients; else None.
+        drift: computes D of `theory.drift` from the slopes of one period, (P,), and hyper-parameters, arrays of any
+            shape; None if no periodic steady state is known.
+        mean: the mean of gradients that the update follows; None if it follows none.
     """
 
     update: Callable[..., tuple[Any, tuple[Any, ...]]]
@@ -76,29 +77,29 @@ class Rule:
 
     @functools.cached_property
     def varied_by(self) -> frozenset[str]:
-        """The hyper-parameters that may have a part in the coefficients: those which their code names."""
+        """The hyper-parameters on which the coefficients may depend: those that their code names."""
         code = (each.__code__ for each in functions(self.coefficients))  # type: ignore[arg-type]
         return frozenset(self.hyper._fields).intersection(set().union(*map(names, code)))
 
     @functools.cached_property
     def number_of_coefficients(self) -> int:
-        """How many coefficients a step has."""
+        """The number of coefficients of a step."""
         ones = self.hyper(*([0.5] * len(self.hyper._fields)))
         return len(self.coefficients(0, 1.0, ones, *self.carry)[1])
 
     @functools.cached_property
     def carry_names(self) -> tuple[str, ...]:
-        """The names of what is carried: those of the arguments of `coefficients` after (t, scale, h)."""
+        """The names of the carried values: the arguments of `coefficients` after (t, scale, h)."""
         code = self.coefficients.__code__
         return code.co_varnames[3 : code.co_argcount]
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """The names of the settings and options that the hyper-parameters come from."""
+        """The names of the settings and options from which the hyper-parameters are computed."""
         return tuple(dict.fromkeys(name.removeprefix("one_minus_") for name in self.hyper._fields))
 
     def hyper_from(self, settings: Mapping[str, Any]) -> Any:
-        """The hyper-parameters, from settings and options by name: numbers, or arrays of one shape."""
+        """The hyper-parameters from settings and options by name, which are numbers or arrays of one shape."""
         names: tuple[str, ...] = self.hyper._fields
         return self.hyper(
             *(1 - settings[name[10:]] if name.startswith("one_minus_") else settings[name] for name in names)
@@ -110,25 +111,25 @@ class Rule:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """All that is known of one optimizer.
+    """Everything known about one optimizer.
 
     Attributes:
-        title: its name as papers write it, and that of its class.
+        title: its name in papers, and the name of its class.
         summary: what it does, in a phrase.
-        lines: its rule with default options, in at most three lines; t counts from 1, and after a step x is clamped.
-        remarks: where the paper and libraries differ, a sentence or two each.
-        source: the paper, and where in it.
-        rule: its `Rule` for given options; the same one for options that are among the rule's hyper-parameters.
+        lines: its rule with default options, in at most three lines; t counts from 1, and x is clamped after a step.
+        remarks: differences between the paper and libraries, in a sentence or two each.
+        source: the paper and the place in it.
+        rule: returns its `Rule` for given options; options that are hyper-parameters do not change the rule.
         options: the type of its options.
-        defaults: what its authors, or the library that has it, publish of lr, beta1, beta2 and eps.
-        claim: what was published of its convergence, and that is to hold for it.
-        variants: options under which the literature knows it as another optimizer.
-        grows: from its options, those of lr and its options that its moves are proportional to together with a power
-            of the gradients' size, and that power; of one that divides by that size, none.
-        torch: the import path of its class; without one, `amsgrad_exp.optimizers` makes a class of the rule.
-        kept_by_torch: of a rule whose class and torch.optim's class of the same title load each other's states, those
-            numbers carried from step to step that torch.optim's keeps too.
-        arguments: keyword arguments of the class other than lr, from settings, where its names for them are others.
+        defaults: the lr, beta1, beta2 and eps that its authors or its library publish.
+        claim: the published claim about its convergence.
+        variants: options with which the literature treats it as another optimizer.
+        grows: returns, for given options, the settings (lr or options) whose update scales as a power of the gradient's
+            size, with that power; empty if the update divides by that size.
+        torch: the import path of its class; without one, `amsgrad_exp.optimizers` derives a class from the rule.
+        kept_by_torch: if its class and torch.optim's class of the same title can load each other's states, the carried
+            values that torch.optim's state contains too.
+        arguments: returns the class's keyword arguments, except lr, for given settings, if their names differ.
     """
 
     title: str
@@ -154,21 +155,21 @@ class Optimizer:
 
 @scalar
 def decayed(power: Any, beta: Any) -> Any:
-    """β^{t+1} from β^t, as 0 once 1 − β^{t+1} is exactly 1.
+    """β^{t+1} from β^t; 0 as soon as 1 − β^{t+1} is exactly 1.
 
-    By repeated multiplication: unlike pow(), the same bits with every mathematics library.
+    Repeated multiplication gives the same bits on every platform, unlike the pow() of mathematics libraries.
     """
     power = power * beta
     return power if 1.0 - power != 1.0 else 0.0
 
 
 def uncorrected(t: Any, scale: Any, h: Any) -> Any:
-    """α_t as it is, no coefficients and nothing carried."""
+    """The coefficients function without bias correction, coefficients and carried values."""
     return scale, (), ()
 
 
 def alongside(slopes: Floats, states: Floats) -> Floats:
-    """The slopes of a period, (P,), in a shape that broadcasts with its states, (P, …)."""
+    """The slopes of a period, (P,), in a shape that broadcasts with states of shape (P, …)."""
     return slopes.reshape(-1, *[1] * (states.ndim - 1))
 
 
@@ -183,13 +184,13 @@ def bias_corrected(t: Any, scale: Any, h: Any, power1: Any, power2: Any) -> Any:
 
 
 def steady_state(sequence: Floats, beta: ArrayLike) -> Floats:
-    """The exponential average of a sequence that has been repeated for ever.
+    """The periodic steady state of the exponential average of a repeated sequence.
 
     y_j = β·y_{j−1} + (1 − β)·s_j with y_{j+P} = y_j, so y_{P−1} = (1 − β)/(1 − β^P) · Σ_i β^i·s_{P−1−i}.
 
     Args:
-        sequence: s, float64 of shape (P,), or (P, …) of shapes that broadcast with β's.
-        beta: in [0, 1), of any shape.
+        sequence: s, float64 of shape (P,), or (P, …) where … broadcasts with the shape of β.
+        beta: β in [0, 1), of any shape.
 
     Returns:
         y, float64 of shape (P, *beta.shape).

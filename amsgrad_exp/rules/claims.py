@@ -1,4 +1,4 @@
-"""What was published of an optimizer's convergence, and of which trials."""
+"""Describes published claims of convergence and decides whether a trial is covered by one or contradicts it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """What is claimed.
+    """The kind of a claim.
 
-    REGRET: R(T) = O(√T) for any sequence of convex losses on a bounded interval, hence R(T)/T → 0 or less.
-    STATIONARY: of smooth losses on ℝ that are drawn independently, gradients of the mean loss tend to 0 in expectation.
+    REGRET: R(T) = O(√T) for any sequence of convex losses on a bounded interval, so the limit of R(T)/T is at most 0.
+    STATIONARY: for smooth, independently drawn losses on ℝ, the gradient of the mean loss tends to 0 in expectation.
     """
 
     REGRET = "regret bound"
@@ -33,12 +33,12 @@ class Claim:
     """A published claim of convergence.
 
     Attributes:
-        kind: what is claimed.
-        theorem: where.
-        conditions: in a line, beside those of its kind.
-        holds: whether an optimizer's settings meet them.
-        schedule: the name of the schedule it is about.
-        refuted: who has shown that the claim, or its proof, is wrong; empty where nobody has.
+        kind: the kind of the claim.
+        theorem: where it was published.
+        conditions: its conditions in one line, besides those of its kind.
+        holds: whether an optimizer's settings satisfy the conditions.
+        schedule: the name of the schedule that it requires.
+        refuted: who has shown that the claim or its proof is wrong; empty if nobody has.
     """
 
     kind: Kind = Kind.NONE
@@ -49,17 +49,17 @@ class Claim:
     refuted: str = ""
 
     def covers(self, trial: Trial) -> bool:
-        """Whether the claim is about such a trial."""
+        """Whether the claim covers a trial."""
         name, _, constants = trial.schedule.partition(":")
         if self.kind is Kind.NONE or name != self.schedule or "warmup=" in constants:
             return False
         return self._of_such_losses(trial) and self.holds(trial.optimizer)
 
     def contradicted(self, trial: Trial, iterate: str | None, trend: str | None) -> bool:
-        """Whether a trial that came to this contradicts the claim that covers it.
+        """Whether a trial with this result contradicts a claim that covers it.
 
-        Its iterates stay at the wrong end, and its average regret does not vanish: of one that is still on its way a
-        bound of order √T may hold with the constants that it has.
+        It does if its iterates stay at the worst point and its average regret does not vanish. A trial whose iterates
+        are still on their way may satisfy a bound of order √T, whose constants can be large.
         """
         return iterate in (Verdict.WORST, Verdict.AWAY) and trend == Trend.NOT_VANISHING and self.covers(trial)
 
@@ -68,7 +68,7 @@ class Claim:
         linear, (low, high) = isinstance(problem, LinearProblem), problem.interval
         if self.kind is Kind.REGRET:
             return linear and math.isfinite(high - low)
-        # Linear losses have no stationary point; of one loss over and over again, each gradient is the mean one.
+        # Linear losses have no stationary point. If all losses are the same, each gradient is the mean gradient.
         return not linear and (not problem.deterministic or problem.steps_per_period == 1)
 
 
@@ -86,15 +86,15 @@ def of_the_paper(settings: OptimizerSettings) -> bool:
 
 
 def kingmas(settings: OptimizerSettings) -> bool:
-    """β1²/√β2 < 1 with β1 = 0: it has no value where β2 = 0, too."""
+    """β1²/√β2 < 1 with β1 = 0; undefined, and so not satisfied, if β2 = 0."""
     return no_momentum(settings) and bool(settings.beta2)
 
 
 def no_momentum(settings: OptimizerSettings) -> bool:
-    """β1 = 0: what is left, here, of a β1 that decays."""
+    """β1 = 0: a constant β1 satisfies a theorem for decaying β1 only if it is 0."""
     return not settings.beta1
 
 
 def one_sample(settings: OptimizerSettings) -> bool:
-    """Never: the theorem is about batches that grow, or about sequences that settings alone do not decide."""
+    """Never: the theorem requires growing batches, or depends on more than the settings."""
     return False

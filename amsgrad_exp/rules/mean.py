@@ -1,4 +1,4 @@
-"""The mean of gradients that a rule updates x along, which is all that a bound on its regret needs to know of it."""
+"""Describes the mean of gradients that a rule's update follows, which is what a regret bound depends on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Mean:
 
     Attributes:
         of: (g, c, h, *state) → (m_t, β1t), from a step's gradient, coefficients and hyper-parameters, and from the
-            state after it; compiled as it is.
+            state after it; it is compiled.
         only_without: the hyper-parameter that must be 0 for the rule to have this form; None if it always has.
     """
 
