@@ -154,7 +154,7 @@ def attack(
         out: a directory, created if missing.
         settings: values of lr, beta1, beta2 and eps that differ from the optimizer's defaults.
         options: values of its other settings that differ from their defaults, each written as in YAML.
-        limits: limits of the search; the default is 30 seconds.
+        limits: limits of the search; by default it ends when a fixed set of problems is tried.
         jobs: the number of threads; None for one per core.
         watch: progress callbacks.
 

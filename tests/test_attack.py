@@ -39,7 +39,16 @@ def executor() -> Iterator[Executor]:
 
 
 def search_of(attacked: Target, limits: Limits, executor: Executor) -> Search:
-    return Search(attacked.make_lanes, attacked.at_once, limits, executor, first=attacked.first, theory=attacked.theory)
+    return Search(
+        attacked.make_lanes,
+        attacked.at_once,
+        limits,
+        executor,
+        first=attacked.first,
+        problems=attacked.problems,
+        max_period=attacked.max_period,
+        theory=attacked.theory,
+    )
 
 
 @given(SLOPES, st.integers(0, 11))
@@ -227,6 +236,29 @@ def test_the_same_seed_and_number_of_problems_find_the_same(executor: Executor) 
     assert (one.fallen, one.survives, one.dangerous) == (again.fallen, again.survives, again.dangerous)
 
 
+def test_a_fixed_set_is_tried_by_default_however_long_that_takes(executor: Executor) -> None:
+    """Which one, depends on how fast the optimizer's lanes are."""
+    compiled = replace(target("sgd"), first=64)
+    every, some = families(4), families(5)
+    all_of_it = search_of(compiled, Limits(max_period=4), executor)
+    assert all_of_it.run().problems > len(every)
+    assert all_of_it.finished
+    without_random = search_of(replace(compiled, problems=None), Limits(max_period=4), executor)
+    assert without_random.run().problems == len(every) == without_random.total
+    subset = search_of(replace(compiled, problems=50, max_period=5), Limits(max_period=4096), executor)
+    tried: list[Slopes] = []
+    subset.on_found = lambda found: tried.extend(slopes for _, slopes in found.dangerous)
+    assert subset.run().problems == 50 == subset.total
+    assert set(tried) <= set(some)
+    assert target("tests.optimizers.Normed").problems == 192
+
+
+def test_a_search_that_has_no_time_is_not_finished(executor: Executor) -> None:
+    search = search_of(target("sgd"), Limits(seconds=0.0), executor)
+    assert search.run().problems < search.total
+    assert not search.finished
+
+
 def test_a_planted_sign_error_falls_and_is_shrunk_and_confirmed(
     tmp_path: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,7 +287,8 @@ def test_the_way_to_the_smallest_problem_is_kept(
 ) -> None:
     monkeypatch.setattr(confirming, "LITERAL_STEPS", 0)
     signsgd = target("signsgd")
-    result = attack(signsgd, Limits(seconds=300, problems=100, max_period=60), tmp_path, executor)
+    result = attack(signsgd, Limits(problems=100, max_period=60), tmp_path, executor)
+    assert result.finished
     way = [fall.slopes for fall in result.way]
     assert way[0] in {canonical(fall.slopes) for fall in result.found.fallen}
     assert way[1:] == [(-3, 1, 1), (3, -1, -1)]
@@ -307,7 +340,7 @@ def test_a_search_that_is_stopped_keeps_what_it_has(tmp_path: Path, executor: Ex
     class Impatient(Watch):
         seen = 0
 
-        def searching(self, found: Found, elapsed: float) -> None:
+        def searching(self, found: Found, total: int) -> None:
             self.seen = found.problems
 
         def should_stop(self) -> bool:
@@ -315,5 +348,6 @@ def test_a_search_that_is_stopped_keeps_what_it_has(tmp_path: Path, executor: Ex
 
     result = attack(replace(target("sgd"), at_once=500), Limits(), tmp_path, executor, Impatient())
     assert result.interrupted
+    assert not result.finished
     assert 0 < result.found.problems < 10_000
     assert (result.directory / "attack.json").exists()

@@ -21,7 +21,7 @@ from amsgrad_exp.report.page import render
 from tests.conftest import CommandLine
 from tests.pages import FOLDER, Written, a_survivor, an_attack, recorded
 
-SINCE = {"settings", "limits", "search_seconds", "interrupted", "started", "origin"}  # there are checksums
+SINCE = {"settings", "limits", "search_seconds", "interrupted", "finished", "started", "origin"}  # there are checksums
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,8 @@ def test_attacks_with_other_settings_have_other_headings(tmp_path: Path) -> None
         ({}, "This is not a proof"),
         ({"survives": 0, "unsettled": 1000}, "No run settled, so the search gives no answer."),
         ({"interrupted": True}, "of 18.9 s, then interrupted"),
+        ({"finished": False}, "of 18.9 s, not finished"),
+        ({"finished": False}, "The attack was not finished. No counterexample was found up to then."),
         ({"limits": Limits(problems=1000)}, "--problems=1000"),
     ],
 )

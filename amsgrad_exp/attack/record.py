@@ -94,6 +94,7 @@ class AttackRecord(BaseModel):
         limits: the limits of the search.
         search_seconds: wall time of search and shrinking.
         interrupted: whether it was ended early.
+        finished: whether search and shrinking were completed; None in records of version 0.2.0.
         started: when it was started.
         origin: versions, platform, commit and code.
     """
@@ -115,6 +116,7 @@ class AttackRecord(BaseModel):
     limits: Limits | None = None
     search_seconds: FiniteFloat | None = None
     interrupted: bool = False
+    finished: bool | None = None
     started: datetime | None = None
     origin: Origin | None = None
 

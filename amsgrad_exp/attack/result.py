@@ -99,6 +99,8 @@ class Attack:
         search_seconds: wall time of searching and shrinking.
         seconds: wall time, confirmation included.
         interrupted: whether it was ended early.
+        total: how many problems were to be tried until one fails.
+        finished: whether the search and the shrinking went on to their end.
     """
 
     settings: OptimizerSettings
@@ -111,6 +113,8 @@ class Attack:
     search_seconds: float
     seconds: float
     interrupted: bool
+    total: int
+    finished: bool
 
     @property
     def optimizer(self) -> str:
@@ -152,6 +156,7 @@ class Attack:
             limits=self.limits,
             search_seconds=round(self.search_seconds, 3),
             interrupted=self.interrupted,
+            finished=self.finished,
             started=self.started,
             origin=Origin.here(self.optimizer),
         )

@@ -27,8 +27,8 @@ from amsgrad_exp.records.files import write_atomically
 class Watch:
     """Who looks on at an attack; this one looks away."""
 
-    def searching(self, found: Found, elapsed: float) -> None:
-        """Called several times a second, with what was found so far and which part of the time is over."""
+    def searching(self, found: Found, total: int) -> None:
+        """Called several times a second, with what was found so far and how many problems are to be tried."""
 
     def shrunk(self, fall: Fall) -> None:
         """Called with every smaller problem."""
@@ -69,9 +69,11 @@ def attack(target: Target, limits: Limits, out: Path, executor: Executor, watch:
             limits,
             executor,
             first=target.first,
+            problems=target.problems,
+            max_period=target.max_period,
             theory=target.theory,
             should_stop=watch.should_stop,
-            on_found=lambda found: watch.searching(found, (time.monotonic() - begun) / limits.seconds),
+            on_found=lambda found: watch.searching(found, search.total),
         )
         search.run()
         candidates = search.found.candidates()
@@ -93,6 +95,8 @@ def attack(target: Target, limits: Limits, out: Path, executor: Executor, watch:
         search_seconds=searched,
         seconds=time.monotonic() - begun,
         interrupted=watch.should_stop(),
+        total=search.total,
+        finished=search.finished,
     )
     result.record.write(directory)
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import heapq
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
@@ -24,8 +25,7 @@ STOP_SECONDS = 0.1  # how often it is asked whether to stop
 MOST_CHECKED = 200  # falls held against the theory
 LONGER = 256  # problems, and so many doublings more, that did not settle
 MORE_DOUBLINGS = 3
-SLOW = 1000  # lanes: where fewer are worth taking together, each is a parameter
-BATCHES_OF_SLOW, LONGEST_OF_SLOW = 4, 128  # of them, and the longest period
+MOST_ROUNDS = 8  # of random problems, where they are so short that few of a round differ
 DANGEROUS, NEIGHBOURS = 32, 32  # of the local search, and how many of each
 
 
@@ -34,13 +34,13 @@ class Limits:
     """How far to search.
 
     Attributes:
-        seconds: of wall time.
-        problems: how many at most; with it and no lack of seconds, the same ones every time.
+        seconds: wall time after which the search stops, unfinished; None for as long as it takes.
+        problems: how many to try; None for the fixed set of the target, `Target.problems`.
         max_period: of a problem.
         seed: of the random ones.
     """
 
-    seconds: float = 30.0
+    seconds: float | None = None
     problems: int | None = None
     max_period: int = 4096
     seed: int = 0
@@ -136,9 +136,16 @@ class Search:
         limits: how far to go.
         executor: where lanes are run.
         first: the first T at which a drift is taken, or more.
+        problems: how many to try where the limits do not say; None for all families and no random ones.
+        max_period: the longest period, where it is less than that of the limits.
         theory: the sign of a drift by theory, positive towards the worst end; None where nothing is known.
         should_stop: asked several times a second.
         on_found: called with what was found so far.
+
+    Attributes:
+        found: what was found so far.
+        total: how many problems are tried where none fails.
+        finished: whether nothing was left out because the time was over or somebody asked to stop.
     """
 
     make_lanes: MakeLanes
@@ -146,44 +153,50 @@ class Search:
     limits: Limits
     executor: Executor
     first: int = FIRST_STEPS
+    problems: int | None = None
+    max_period: int | None = None
     theory: Callable[[Slopes], float | None] = lambda slopes: None
     should_stop: Callable[[], bool] = lambda: False
     on_found: Callable[[Found], object] = lambda found: None
 
     def __post_init__(self) -> None:
         self.found = Found()
-        self._deadline = time.monotonic() + self.limits.seconds
+        self.finished = True
+        seconds = math.inf if self.limits.seconds is None else self.limits.seconds
+        self._deadline = time.monotonic() + seconds
+        self._longest = min(self.max_period or self.limits.max_period, self.limits.max_period)
+        self._every = families(self._longest)
+        self.total = self.limits.problems or self.problems or len(self._every)
 
     def over(self) -> bool:
-        """Whether to stop: there is no time left, or it was asked for."""
-        return self.should_stop() or time.monotonic() >= self._deadline
+        """Whether to stop, because there is no time left or it was asked for: the search is then not finished."""
+        if self.should_stop() or time.monotonic() >= self._deadline:
+            self.finished = False
+        return not self.finished
 
     def run(self) -> Found:
-        """Search until something is found that is worth confirming, all families are tried, and nothing is in doubt; or
-        until the limits.
+        """Try the families, and what is in doubt for longer; then, until one fails, random problems up to `total`.
 
         Raises:
             RunFailed: the optimizer raised, or x was finite in no lane.
         """
         numbers = np.random.default_rng(self.limits.seed)
-        max_period = self.limits.max_period
         self._try(self._families())
         self._longer()
-        while not (self.over() or self._enough() or self.found.fallen):
+        rounds = itertools.count() if self.limits.problems else range(MOST_ROUNDS)
+        for _ in rounds:
+            if self.found.fallen or self.found.problems >= self.total or self.over():
+                break
             count = min(self.at_once, 4096)
-            near = [neighbours(numbers, slopes, NEIGHBOURS, max_period) for _, slopes in self.found.dangerous]
-            self._try([*random_sequences(numbers, count, max_period), *itertools.chain(*near)])
+            near = [neighbours(numbers, slopes, NEIGHBOURS, self._longest) for _, slopes in self.found.dangerous]
+            self._try([*random_sequences(numbers, count, self._longest), *itertools.chain(*near)])
             self._longer()
         return self.found
 
     def _families(self) -> list[Slopes]:
-        """All families; or, where that is more than the limits or lanes apart allow, some from everywhere in them."""
-        slow = self.at_once < SLOW
-        every = families(min(self.limits.max_period, LONGEST_OF_SLOW) if slow else self.limits.max_period)
-        most = min(
-            len(every), self.limits.problems or len(every), BATCHES_OF_SLOW * self.at_once if slow else len(every)
-        )
-        return [every[i] for i in np.linspace(0, len(every) - 1, most).astype(int)]
+        """All families; or, where they are more than are to be tried, some from everywhere in them."""
+        most = min(len(self._every), self.total)
+        return [self._every[i] for i in np.linspace(0, len(self._every) - 1, most).astype(int)]
 
     def measured(self, sequences: Sequence[Slopes], doublings: int = 4) -> Iterator[Measured]:
         """What is seen of sequences, batch by batch; of fewer, or less, where it is over."""
@@ -207,12 +220,8 @@ class Search:
                 self.on_found(self.found)
         return None if future.cancel() else future.result()  # soon: what is under way asks whether it is over
 
-    def _enough(self) -> bool:
-        return self.limits.problems is not None and self.found.problems >= self.limits.problems
-
     def _try(self, sequences: Iterable[Slopes]) -> None:
-        left = None if self.limits.problems is None else self.limits.problems - self.found.problems
-        for measured in self.measured(list(itertools.islice(sequences, left))):
+        for measured in self.measured(list(itertools.islice(sequences, self.total - self.found.problems))):
             self.found.add(measured)
             self.on_found(self.found)
         self._hold_against_theory()

@@ -20,6 +20,8 @@ from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.theory import drift_of
 
 COMPILED_LANES, TORCH_LANES, LANES_APART = 4096, 16_384, 48  # sizes of batches
+ALL_AND_RANDOM = 60_000  # problems: all families, 35,029 at the default longest period, then random ones
+SUBSET, LONGEST_OF_SUBSET = 192, 128  # problems, and their longest period, if each problem is a parameter
 MEMORIES = 4  # the first drift is measured after this many times the second moment's memory, 1/(1 − β2)
 FIRST_OF_UNKNOWN = 4096  # steps before the first drift of an optimizer whose memory is unknown
 
@@ -34,13 +36,17 @@ class Target:
         at_once: the size of a batch.
         first: the number of steps after which the first drift is measured, longer than the second moment's memory.
         theory: the drift D on given slopes, positive towards the worst end; None if it is unknown.
+        problems: how many problems are tried until one fails; None for all families and no random ones.
+        max_period: the longest period of a problem; None for that of the limits.
     """
 
     settings: OptimizerSettings
     make_lanes: MakeLanes
     at_once: int
     first: int
-    theory: Callable[[Slopes], float | None]
+    theory: Callable[[Slopes], float | None] = lambda slopes: None
+    problems: int | None = None
+    max_period: int | None = None
 
 
 def target(name: str, settings: Mapping[str, Any] | None = None, options: Mapping[str, str] | None = None) -> Target:
@@ -67,12 +73,15 @@ def target(name: str, settings: Mapping[str, Any] | None = None, options: Mappin
         from amsgrad_exp.engines.compiled_held import CompiledHeldLanes
 
         make = functools.partial(CompiledHeldLanes, complete)
-        return Target(complete, make, COMPILED_LANES, first, functools.cache(functools.partial(_theory, complete)))
+        theory = functools.cache(functools.partial(_theory, complete))
+        return Target(complete, make, COMPILED_LANES, first, theory, problems=ALL_AND_RANDOM)
     from amsgrad_exp.engines.torch_lanes import lanes_of
 
     arguments = arguments_of(complete)
     make_lanes, apart = lanes_of(name, lr=complete.lr, arguments=arguments, shape=complete.shape)
-    return Target(complete, make_lanes, LANES_APART if apart else TORCH_LANES, first, lambda slopes: None)
+    if apart:
+        return Target(complete, make_lanes, LANES_APART, first, problems=SUBSET, max_period=LONGEST_OF_SUBSET)
+    return Target(complete, make_lanes, TORCH_LANES, first)
 
 
 def _theory(settings: OptimizerSettings, slopes: Slopes) -> float | None:

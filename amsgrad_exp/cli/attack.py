@@ -12,7 +12,7 @@ import typer
 from amsgrad_exp.cli.options import ATTACKS, Json, NoFigure, Quiet, number_option, with_experiment_options
 from amsgrad_exp.cli.report import Report, page_of_attack
 from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
-from amsgrad_exp.errors import NotAsExpected, Refusal
+from amsgrad_exp.errors import NotAsExpected
 
 if TYPE_CHECKING:
     from amsgrad_exp.attack.result import Attack
@@ -31,17 +31,22 @@ def attack(
     experiment: dict[str, Any],
     optimizer: Annotated[str, typer.Option(help="Name, see 'list optimizers', or import path.")],
     seconds: Annotated[
-        float, number_option("Time limit in seconds for search and shrinking; confirming takes extra time.", 0.1)
-    ] = 30.0,
+        float | None,
+        number_option("Stop search and shrinking after so many seconds. Default: when all problems are tried.", 0.1),
+    ] = None,
     problems: Annotated[
-        int | None, number_option("Try at most N problems, always the same ones.", 1, whole=True)
+        int | None, number_option("Try N problems, always the same ones. Default: a fixed set.", 1, whole=True)
     ] = None,
     max_period: Annotated[int, number_option("Largest period of a problem.", 2, 100_000, whole=True)] = 4096,
     seed: Annotated[int, number_option("Seed of the random problems.", 0, whole=True)] = 0,
     jobs: Annotated[int | None, number_option("Number of threads. Default: one per core.", 1, 1024, whole=True)] = None,
     expect: Annotated[
         str | None,
-        typer.Option(metavar=SURVIVES, callback=_survives, help="Exit with status 3 if a counterexample is confirmed."),
+        typer.Option(
+            metavar=SURVIVES,
+            callback=_survives,
+            help="Exit with status 3 if a counterexample is confirmed, or the search is not finished.",
+        ),
     ] = None,
     no_figure: NoFigure = False,
     page: Report = False,
@@ -76,10 +81,17 @@ def attack(
     if interruption.signal:
         console.note(f"interrupted: the results so far are in {result.directory}")
         raise typer.Exit(128 + interruption.signal)
-    if expect and not result.settled:
-        raise Refusal(f"{optimizer}: no result on any problem after {seconds:g} s: increase --seconds")
-    if expect and result.failed and result.counterexample:
-        raise NotAsExpected(f"{optimizer}: expected to survive, but fails on {result.counterexample.words}")
+    if expect and (why := _why_not(result)):
+        raise NotAsExpected(f"{optimizer}: expected to survive, but {why}")
+
+
+def _why_not(result: Attack) -> str | None:
+    """Why an optimizer cannot be said to survive, or None."""
+    if result.failed and result.counterexample:
+        return f"fails on {result.counterexample.words}"
+    if not result.finished:
+        return f"not finished: {result.found.problems:,} of {result.total:,} problems tried, increase --seconds"
+    return None if result.settled else "no run settled"
 
 
 def _figure(result: Attack) -> list[Path]:

@@ -25,9 +25,8 @@ class Onlooker(Watch):
         self._should_stop = should_stop
         self._update = update
 
-    def searching(self, found: Found, elapsed: float) -> None:
-        expected = round(found.problems / elapsed) if elapsed > 0 else 0
-        self._update(f"searching: {found.falls:,} fall", found.problems, max(expected, found.problems, 1))
+    def searching(self, found: Found, total: int) -> None:
+        self._update(f"searching: {found.falls:,} fall", found.problems, total)
 
     def shrunk(self, fall: Fall) -> None:
         self._update(f"shrinking: period {len(fall.slopes)}", 0, 1)
@@ -75,8 +74,9 @@ def describe(attack: Attack, files: Sequence[Path] = ()) -> None:
 
 
 def _survived(attack: Attack) -> Text:
-    if not attack.found.problems:
-        return Text("no problem was completed: increase --seconds", "yellow")
+    if not attack.finished:
+        cut = "interrupted" if attack.interrupted else "out of time"
+        return Text(f"not finished, {cut}: {attack.found.problems:,} of {attack.total:,} problems tried", "yellow")
     if not attack.settled:
         return Text("no run settled, so the search gives no answer", "yellow")
     return Text.assemble(("survives", "green"), ": no counterexample found (this is not a proof)")

@@ -169,14 +169,16 @@ def _lead(record: AttackRecord) -> str:
     tried = f"{record.problems:,} problems tried"
     if record.search_seconds is None:
         return f"{tried}; {record.seconds:.1f} s including the confirming runs"
-    interrupted = ", then interrupted" if record.interrupted else ""
-    return f"{tried}; search and shrinking took {record.search_seconds:.1f} s of {record.seconds:.1f} s{interrupted}"
+    ended = ", then interrupted" if record.interrupted else ", not finished" if record.finished is False else ""
+    return f"{tried}; search and shrinking took {record.search_seconds:.1f} s of {record.seconds:.1f} s{ended}"
 
 
 def _said(record: AttackRecord, evidence: Evidence) -> str:
     """The outcome in a sentence, as far as there is evidence for it."""
     example, one = record.counterexample, len(evidence.runs) == 1
     if example is None:
+        if record.finished is False:
+            return "The attack was not finished. No counterexample was found up to then."
         if not record.falls + record.survives:
             return "No run settled, so the search gives no answer."
         return "No counterexample found: the iterates drifted to the worst point on no problem. This is not a proof."
