@@ -1,4 +1,4 @@
-"""Optimizers of other people: an import path resolved once, and the ways in which what it names can be driven."""
+"""Imports optimizers by path, and drives them in the way that each of them needs."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
 LIBRARIES = {"torch", "numpy", "amsgrad_exp", *sys.stdlib_module_names}
-"""Packages whose functions, classes and modules are taken to keep nothing from one step to the next."""
+"""Packages whose functions, classes and modules are assumed to keep no state between steps."""
 
 Form = Literal["tensors", "named", "module", "use_muon"]
 
 
 @dataclass(frozen=True)
 class Drive:
-    """How an optimizer is given its parameter, and what it needs to take a step.
+    """How to pass an optimizer its parameters, and what it needs to take a step.
 
     Attributes:
-        shape: of each parameter, (1,) or (1, 1).
-        parameters: what its constructor is given: a list of tensors, a list of names and tensors, a module whose
-            parameters they are, or, as Muon's reference implementation asks for, groups with ``use_muon=True``.
+        shape: the shape of each parameter, (1,) or (1, 1).
+        parameters: what the constructor receives: a list of tensors, a list of names and tensors, a module with these
+            parameters, or groups with ``use_muon=True``, as Muon's reference implementation requires.
         closure: whether ``step`` is called with a closure that evaluates the loss and its gradient.
-        graph: whether gradients can be differentiated once more; else they are constants.
+        graph: whether gradients can be differentiated again; otherwise they are constants.
     """
 
     shape: tuple[int, ...] = (1,)
@@ -42,14 +42,14 @@ class Drive:
     graph: bool = False
 
     def arrange(self, groups: Sequence[Sequence[Tensor]]) -> Any:
-        """What the constructor is given, from the parameters of each group.
+        """The constructor's first argument for the parameters of each group.
 
         Raises:
-            ValueError: there are several groups, and it takes a module, which has none.
+            ValueError: there are several groups, but the constructor takes a module, which has no groups.
         """
         if self.parameters == "module":
             if len(groups) > 1:
-                raise ValueError("it takes a module, and so has a single group of parameters")
+                raise ValueError("it takes a module, so it has a single group of parameters")
             module = torch.nn.Module()
             for number, param in enumerate(groups[0]):
                 module.register_parameter(f"x{number}", param)  # type: ignore[arg-type]
@@ -64,12 +64,12 @@ class Drive:
         return [{"params": each, **more} for each in arranged]
 
     def step(self, optimizer: Optimizer, params: Sequence[Tensor], loss: Callable[[], Tensor]) -> None:
-        """Take a step as any training loop would: gradient, ``step()``, ``zero_grad()``.
+        """Take a step as any training loop does: gradient, ``step()``, ``zero_grad()``.
 
         Args:
-            optimizer: of these parameters.
-            params: those that the loss depends on.
-            loss: evaluates it, a tensor without dimensions, at the parameters as they are.
+            optimizer: the optimizer of these parameters.
+            params: the parameters on which the loss depends.
+            loss: evaluates the loss, a tensor without dimensions, at the current parameters.
         """
 
         def evaluated() -> Tensor:
@@ -99,7 +99,7 @@ class Drive:
 
 
 PLAIN = Drive()
-"""How most are driven."""
+"""How most optimizers are driven."""
 
 
 def written(shape: Sequence[int]) -> str:
@@ -109,7 +109,7 @@ def written(shape: Sequence[int]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """What an import path names: a `torch.optim.Optimizer` class, or a callable that makes one of parameters and lr.
+    """An imported `torch.optim.Optimizer` class, or a callable that makes one from parameters and lr.
 
     Attributes:
         path: the import path.
@@ -121,7 +121,7 @@ class Imported:
 
     @functools.cached_property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
-        """The arguments that can be set: all but the first, which is for the parameters, and what a partial has set."""
+        """The arguments that can be set: all except the first, for the parameters, and those that a partial has set."""
         try:
             arguments = list(inspect.signature(self.maker).parameters.items())
         except (TypeError, ValueError):  # a callable written in C may have no signature
@@ -133,18 +133,18 @@ class Imported:
 
     @property
     def takes_anything(self) -> bool:
-        """Whether it takes arguments of any name."""
+        """Whether it takes arguments with any name."""
         return any(argument.kind is argument.VAR_KEYWORD for argument in self.parameters.values())
 
     def takes(self, argument: str) -> bool:
-        """Whether it takes a keyword argument of that name."""
+        """Whether it takes a keyword argument with this name."""
         return argument in self.parameters or self.takes_anything
 
     @functools.cached_property
     def digest(self) -> str | None:
-        """SHA-256 of the file of its module and of those of the modules that this one uses, outside of `LIBRARIES`.
+        """SHA-256 of the files of its module and of the modules that this one uses, except `LIBRARIES`.
 
-        None where there is no such file, as for a class that was typed into an interpreter.
+        None if there is no such file, for example for a class that was typed into an interpreter.
         """
         files = {Path(file) for module in _reached(self._module) if (file := getattr(module, "__file__", None))}
         digest = hashlib.sha256()
@@ -158,19 +158,19 @@ class Imported:
         return sys.modules.get(defined or self.path.rpartition(".")[0])
 
     def make(self, arranged: Any, *, lr: float, arguments: Mapping[str, Any]) -> Optimizer:
-        """The optimizer of some parameters.
+        """Build the optimizer.
 
         Args:
-            arranged: what the constructor takes, from `Drive.arrange`.
+            arranged: the constructor's first argument, from `Drive.arrange`.
             lr: the step size.
-            arguments: keyword arguments other than ``lr``.
+            arguments: keyword arguments except ``lr``.
 
         Raises:
-            ValueError: it cannot be built from these, or what was built is no optimizer.
+            ValueError: it cannot be built, or the result is not an optimizer.
         """
         try:
             made = self.maker(arranged, lr=lr, **arguments)
-        except (Exception, SystemExit) as error:  # somebody's constructor may raise anything
+        except (Exception, SystemExit) as error:  # an imported constructor may raise anything
             raise ValueError(f"optimizer {self.path} cannot be built: {said(error)}{self._hint(arguments)}") from error
         if not isinstance(made, Optimizer):
             raise ValueError(
@@ -179,7 +179,7 @@ class Imported:
         return made
 
     def _hint(self, arguments: Mapping[str, Any]) -> str:
-        """What would be right, where it is known that something is missing."""
+        """A hint in parentheses if something is known to be missing, else an empty text."""
         function = "name a function of params and lr that"
         try:
             first = next(iter(inspect.signature(self.maker).parameters), "")
@@ -199,14 +199,14 @@ class Imported:
 
 
 def import_optimizer(path: str) -> Imported:
-    """What an import path such as ``torch.optim.NAdam`` names, resolved once in a process.
+    """Import an optimizer by a path such as ``torch.optim.NAdam``; a process resolves each path once.
 
     Raises:
-        ValueError: nothing can be imported under the path, or what it names makes no optimizer.
+        ValueError: the path cannot be imported, or is not an optimizer.
     """
     try:
         found = _found(path)
-    except (Exception, SystemExit) as error:  # importing somebody's module may raise anything
+    except (Exception, SystemExit) as error:  # importing a module may raise anything
         raise ValueError(f"optimizer {path} cannot be imported: {said(error)}") from error
     known = _RESOLVED.get(path)
     if known is None or known.maker is not found:
@@ -224,7 +224,7 @@ _RESOLVED: dict[str, Imported] = {}
 
 
 def _found(path: str) -> Any:
-    """What a module has under a name, or a class of the module, and so on."""
+    """The attribute of a module, or of a class in the module, and so on."""
     module_name, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module_name), name)
@@ -238,7 +238,7 @@ def _found(path: str) -> Any:
 
 
 def _reached(module: types.ModuleType | None) -> Iterator[types.ModuleType]:
-    """A module and those whose functions, classes or selves it has among its names, and so on."""
+    """A module, and all modules that its names refer to, directly or through functions and classes, recursively."""
     seen: set[str] = set()
     ahead = [module]
     while ahead:
@@ -258,12 +258,12 @@ def _reached(module: types.ModuleType | None) -> Iterator[types.ModuleType]:
 
 
 def in_library(module: str | None) -> bool:
-    """Whether a module, by its name, belongs to `LIBRARIES`."""
+    """Whether the module with this name belongs to `LIBRARIES`."""
     return (module or "").partition(".")[0] in LIBRARIES
 
 
 def said(error: BaseException) -> str:
-    """What an exception says, in a line."""
+    """The message of an exception in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""ACProp (Zhuang et al. 2021, arXiv 2110.05454), as its authors have released it, without rectification."""
+"""ACProp (Zhuang et al. 2021, arXiv 2110.05454), as released by its authors, without rectification."""
 
 from __future__ import annotations
 

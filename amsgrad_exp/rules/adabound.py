@@ -1,4 +1,4 @@
-"""AdaBound (Luo et al. 2019, arXiv 1902.09843, Algorithm 2), as its authors have released it."""
+"""AdaBound (Luo et al. 2019, arXiv 1902.09843, Algorithm 2), as released by its authors."""
 
 from __future__ import annotations
 

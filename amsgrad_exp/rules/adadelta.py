@@ -32,9 +32,9 @@ def update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, acc_delta: Any) -> A
 
 
 def drift(slopes: Floats, h: AdadeltaHyper) -> Floats:
-    """D = Σ_j s_j·√(u_{j−1} + ε)/√(v_j + ε), with the one periodic u.
+    """D = Σ_j s_j·√(u_{j−1} + ε)/√(v_j + ε), with the only periodic u.
 
-    u_j = (β2 + r_j)·u_{j−1} + r_j·ε, r_j = (1 − β2)·s_j²/(v_j + ε), and Π_j (β2 + r_j) < 1 unless all s_j² are one:
+    u_j = (β2 + r_j)·u_{j−1} + r_j·ε, r_j = (1 − β2)·s_j²/(v_j + ε), and Π_j (β2 + r_j) < 1 unless all s_j² are equal:
     r_j ≤ 1 − β2·q_j, q_j = (v_{j−1} + ε)/(v_j + ε), and log(β2 + 1 − β2·q) is a concave function of log q, which
     averages to 0.
     """

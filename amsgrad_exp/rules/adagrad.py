@@ -23,7 +23,7 @@ def update(g: Any, a: Any, c: Any, h: Any, squares: Any) -> Any:
     return a * g / (sqrt(s) + h.eps), (s,)
 
 
-# No drift: S grows for ever and D tends to 0, from the sign of the mean slope.
+# No drift: S grows without bound and D tends to 0, from the sign of the mean slope.
 RULE = Rule(update, {"sum": 0.0}, uncorrected, (), hyper=AdagradHyper, mean=GRADIENT)
 
 OPTIMIZER = Optimizer(

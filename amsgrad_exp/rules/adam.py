@@ -27,7 +27,7 @@ from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class AdamOptions(Options):
-    """Dialect "paper" corrects no bias. In torch's, `optimized_update` says whether the corrections are a part of the
+    """Dialect "paper" has no bias correction. In dialect "torch", `optimized_update` folds the corrections into the
     step size, so that ε is added to the uncorrected root of v.
     """
 

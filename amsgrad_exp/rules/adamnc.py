@@ -41,7 +41,7 @@ def drift(slopes: Floats, h: AdamNCHyper) -> Floats:
 
 @functools.cache
 def with_decay(kind: str) -> Rule:
-    """The rule under one decay of β1."""
+    """The rule with one kind of decay of β1."""
     decay, start = DECAYS[kind]
 
     def coefficients(t: Any, scale: Any, h: Any, power: Any, unsettled: Any) -> Any:

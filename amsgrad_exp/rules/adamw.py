@@ -44,7 +44,7 @@ def corrections(t: Any, scale: Any, h: Any, power1: Any, power2: Any) -> Any:
     return scale, (1.0 - power1, sqrt(1.0 - power2)), (power1, power2)
 
 
-# No drift: what decay moves x by depends on x, so a period has no one D.
+# No drift: the weight decay depends on x, so a period has no single D.
 RULE = Rule(update, MOMENTS, corrections, (1.0, 1.0), hyper=AdamWHyper, sees_x=True, mean=FIRST_MOMENT_WITHOUT_DECAY)
 
 OPTIMIZER = Optimizer(

@@ -26,16 +26,16 @@ def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_ex
 
 @functools.cache
 def with_decay(kind: str) -> Rule:
-    """The rule under one decay of β1."""
+    """The rule with one kind of decay of β1."""
     decay, start = DECAYS[kind]
 
     def coefficients(t: Any, scale: Any, h: Any, power: Any, before: Any) -> Any:
-        """Carried beside the power is β1,t−1, until β1 no longer decays."""
+        """β1,t−1 is carried along with the power until β1 no longer decays."""
         beta1, after = decay(t, h, power)
         growth = (1.0 - beta1) / (1.0 - before) if power > 0 else 1.0
         return scale, (beta1, 1.0 - beta1, growth * growth), (after, beta1 if after > 0 else 0.0)
 
-    # Where β1 decays, v̂ remembers the first steps by how large β1t then was: no drift by the slopes of a period alone.
+    # If β1 decays, v̂ depends on the first steps, so the drift is not a function of one period's slopes.
     known = drift if kind == "none" else None
     return Rule(
         update,

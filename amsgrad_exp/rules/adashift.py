@@ -28,7 +28,7 @@ def with_shift(n: int) -> Rule:
     def update(g: Any, a: Any, c: Any, h: Any, exp_avg_sq: Any, *grads: Any) -> Any:
         """m_t = Σ_{i<n} β1^i·g_{t−i} / Σ_{i<n} β1^i, v_t = β2·v + (1 − β2)·g²_{t−n}, update α_t·m_t/(√(v_t/c) + ε).
 
-        c is (1 − β2^{t−n}, Σ_{i<n} β1^i), and 0 for the first n steps, which move nothing.
+        c is (1 − β2^{t−n}, Σ_{i<n} β1^i), and 0 for the first n steps, which do not move x.
         """
         if c[0] == 0:
             return a * exp_avg_sq, (exp_avg_sq, g, *grads[:-1])  # v is still 0

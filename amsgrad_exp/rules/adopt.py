@@ -1,4 +1,4 @@
-"""ADOPT (Taniguchi et al. 2024, arXiv 2411.02853, Algorithm 2; with clipping as its authors have released it)."""
+"""ADOPT (Taniguchi et al. 2024, arXiv 2411.02853, Algorithm 2; with clipping as released by its authors)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any
 
 
 def clipped(t: Any, scale: Any, h: Any, clipping: Any) -> Any:
-    """The bound t^{1/4}, which grows for ever."""
+    """The bound t^{1/4}, which grows without limit."""
     return scale, (sqrt(sqrt(t)),), (clipping,)
 
 

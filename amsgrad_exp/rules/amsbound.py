@@ -1,4 +1,4 @@
-"""AMSBound (Luo et al. 2019, arXiv 1902.09843, Algorithm 3), as its authors have released it."""
+"""AMSBound (Luo et al. 2019, arXiv 1902.09843, Algorithm 3), as released by its authors."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT, FIRST_MOMENT
 
 
 class AMSGradOptions(DecayOptions):
-    """Dialects "torch" and "paper" and `optimized_update` are Adam's; "optax" takes the maximum of the corrected v.
-    How β1 decays, `beta1_decay` and `lam`, is of dialect "paper" alone; these are AdamNC's.
+    """Dialects "torch" and "paper" and `optimized_update` are as in Adam; "optax" takes the maximum of the corrected v.
+    `beta1_decay` and `lam` are as in AdamNC, and apply only to dialect "paper".
     """
 
     dialect: Literal["torch", "paper", "optax"] = "torch"
@@ -109,7 +109,7 @@ OPTAX = Rule(optax_update, MOMENTS, optax_correction, (1.0, 1.0), drift=optax_dr
 
 @functools.cache
 def paper(kind: str) -> Rule:
-    """The paper's dialect under one decay of β1."""
+    """The paper's dialect with one kind of decay of β1."""
     decay, start = DECAYS[kind]
 
     def coefficients(t: Any, scale: Any, h: Any, power: Any) -> Any:

@@ -1,4 +1,4 @@
-"""AvaGrad (Savarese et al. 2021, arXiv 1912.01823), as its authors have released it or as published; elementwise.
+"""AvaGrad (Savarese et al. 2021, arXiv 1912.01823), as released by its authors or as published; elementwise.
 
 Its step is scaled by a norm over all parameters, which makes the published form SGD with momentum in one dimension.
 """
@@ -33,7 +33,7 @@ class PublishedHyper(NamedTuple):
 def released_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, gamma: Any) -> Any:
     """The update α_t·γ_t·m̂_t/(√(v/(1 − β2^{t−1})) + ε), then v_t, and γ_{t+1} = √(v/(1 − β2^t)) + ε, of the old v.
 
-    c is (√(1 − β2^{t−1}), √(1 − β2^t)); the first step, where c_0 is 0, moves nothing.
+    c is (√(1 − β2^{t−1}), √(1 − β2^t)); the first step, for which c_0 is 0, does not move x.
     """
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     following = sqrt(exp_avg_sq) / c[1] + h.eps

@@ -1,4 +1,4 @@
-"""A β1 that decays, as proofs of regret bounds require (Reddi, Kale and Kumar 2018, Corollary 1 and later papers)."""
+"""Defines decays of β1, which proofs of regret bounds require (Reddi, Kale and Kumar 2018, Corollary 1)."""
 
 from __future__ import annotations
 
