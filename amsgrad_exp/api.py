@@ -16,6 +16,7 @@ from amsgrad_exp.bounds import Bounds, bounds_of
 from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.identification.answer import Answer
+from amsgrad_exp.process import alone
 from amsgrad_exp.records.recorder import record
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.spec.cells import Cells
@@ -66,6 +67,7 @@ def run(experiment: Experiment, out: Path | str = "logs", watch: Watch | None = 
     return recorded
 
 
+@alone()
 def compare(experiment: Experiment, out: Path | str = "logs", watch: Watch | None = None) -> dict[str, Run]:
     """Run every optimizer of an experiment, as ``amsgrad-exp compare`` does.
 
@@ -107,6 +109,7 @@ def bound(run: Run, on_steps: Callable[[int, int], object] = lambda done, total:
     return bounds_of(run.trial, run.trial.steps if ended else int(run.trace.step[-1]) + 1, on_steps)
 
 
+@alone()
 def sweep(
     plane: Cells,
     out: Path | str = "sweeps",
@@ -137,6 +140,7 @@ def sweep(
         return sweeps.sweep(plane, Path(out), where, on_cells=on_cells, should_stop=should_stop, on_note=on_note)
 
 
+@alone()
 def attack(
     optimizer: str,
     out: Path | str = "attacks",

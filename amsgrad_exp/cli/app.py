@@ -9,12 +9,14 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from amsgrad_exp.cli import attack, gauntlets, identify, records, report, runs, sweeps
 from amsgrad_exp.errors import Refusal
+from amsgrad_exp.process import ensure_home
 
 app = typer.Typer(
     help="Test whether optimizers converge where they provably should, on the problems of Reddi, Kale and Kumar (2018) "
@@ -40,8 +42,25 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report.report,
     "list": records.list_,
 }
+
+
+class _Command(typer.core.TyperCommand):
+    """A command that rejects an option that is given twice, or an empty value, instead of ignoring one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given, _, order = self.make_parser(ctx).parse_args(list(args))
+        for option in (param for param in self.params if isinstance(param, typer.core.TyperOption)):
+            name = option.opts[0]
+            if order.count(option) > 1 and not (option.multiple or option.is_flag):
+                raise typer.BadParameter(f"{name} is given {order.count(option)} times")
+            values = given.get(option.name)
+            if "" in (values if isinstance(values, list) else [values]):
+                raise typer.BadParameter(f"{name} needs a value, not ''")
+        return super().parse_args(ctx, args)
+
+
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name, cls=_Command)(command)
 
 
 @app.callback(invoke_without_command=True)
@@ -62,6 +81,7 @@ def run() -> int:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open until the process ends
         getattr(sys, name).reconfigure(errors="replace")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns if the home directory is not writable
+    ensure_home()
     with contextlib.suppress(OSError):
         sys.path.append(str(Path.cwd()))  # for the user's own optimizers
     try:

@@ -16,12 +16,14 @@ from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.errors import ConfigError, Damaged, NoSteadyState, RunError, RunFailed
+from amsgrad_exp.process import recording
 from amsgrad_exp.records.checkpoint import Checkpoint, last_checkpoint
 from amsgrad_exp.records.files import locked, write_atomically
 from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.records.summary import Origin, Summary
 from amsgrad_exp.records.trace_csv import TraceWriter, parse_trace
 from amsgrad_exp.spec.experiment import BYTES_PER_POINT, Trial
+from amsgrad_exp.spec.explain import bytes_in_words
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.theory import limit
 from amsgrad_exp.trace import Trace
@@ -36,6 +38,7 @@ ShouldStop = Callable[[], bool]
 OnNote = Callable[[str], object]
 
 
+@recording()
 def record(
     trial: Trial,
     out: Path,
@@ -71,6 +74,7 @@ def record(
         return Recorder(run, engine, tracker, Checkpoint.start(b""), on_note=on_note).drive(on_chunk, should_stop)
 
 
+@recording()
 def resume(
     run: Run,
     on_chunk: OnChunk = lambda chunk: None,
@@ -284,5 +288,6 @@ def _refuse_too_large(trial: Trial, out: Path) -> None:
     needed, free = points * BYTES_PER_POINT, shutil.disk_usage(existing).free
     if needed > max(free, BYTES_PER_POINT * 1000):  # for a few points, rely on the write error
         raise ConfigError(
-            f"{points:,} points need about {needed / 1e9:,.1f} GB and {out} has {free / 1e9:,.1f} GB: raise log_every"
+            f"{points:,} points need about {bytes_in_words(needed)} and {out} has {bytes_in_words(free)}: "
+            "raise log_every"
         )

@@ -7,12 +7,9 @@ its messages, replaces a home directory that is not writable, and stops sending 
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import io
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -35,6 +32,7 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.St
     from labml.internal.util import yaml_load
 
 from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.process import ensure_home, temporary_home
 from amsgrad_exp.trace import Trace
 
 RETRY_SECONDS = 5.0
@@ -52,6 +50,7 @@ def check_configuration(out: Path) -> None:
     Raises:
         ConfigError: labml's configuration (.labml.yaml, ~/.labml/configs.yaml, labml_app_url) is wrong.
     """
+    ensure_home()
     labml.internal.logger._internal = _Silent()
     place = str(out.resolve())
     with _configuration_explained():
@@ -254,9 +253,7 @@ def _prepare_home() -> None:
     try:
         labml_computer.computer_singleton().add_project(lab_singleton().path)
     except OSError:
-        home = tempfile.mkdtemp(prefix="labml-home-")
-        atexit.register(shutil.rmtree, home, ignore_errors=True)
-        with _environment("HOME", home):
+        with _environment("HOME", temporary_home()):
             labml_computer._internal = labml_computer.Computer()
 
 

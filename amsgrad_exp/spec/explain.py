@@ -38,6 +38,11 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
     return f"{field}: {message[0].lower()}{message[1:]}, not {short(first['input'])}"
 
 
+def bytes_in_words(count: float) -> str:
+    """A number of bytes as people say it, in MB, or from 100 MB on in GB."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
+
+
 def short(value: object) -> str:
     """The repr of a value, shortened to 60 characters."""
     text = " ".join(repr(value).split())

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun
+from amsgrad_exp.process import recording
 from amsgrad_exp.records.files import locked, write_atomically
 from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.spec.kinds import load_cells
@@ -65,6 +66,7 @@ class Swept:
         return open_results(self.directory, self.sweep)
 
 
+@recording()
 def sweep(
     loaded: Cells,
     out: Path,
@@ -97,6 +99,7 @@ def sweep(
     return Swept(directory, loaded, complete)
 
 
+@recording()
 def resume(
     directory: Path,
     executor: Executor,
