@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from amsgrad_exp.cli.bounds import Bound, bounds_of
 from amsgrad_exp.cli.options import RUNS, SWEEPS, Dask, Export, Jobs, Json, Out, OutOfKind, Quiet, Reference
 from amsgrad_exp.cli.runs import report
 from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
-from amsgrad_exp.errors import NotVerified
+from amsgrad_exp.errors import NoSuchRun, NotVerified
 
 if TYPE_CHECKING:
     from amsgrad_exp.driver.chunk import Chunk
@@ -98,11 +99,25 @@ def verify(
         console.out.print(console.describe(verification), soft_wrap=True)
 
 
+def _reject_sweeps(references: Sequence[str]) -> None:
+    """Reject a sweep, a gauntlet or an attack, which `show` and `plot` cannot show.
+
+    Raises:
+        NoSuchRun: one of the references names one.
+    """
+    for reference in references:
+        directory = sweeps.directory_of(reference, None)
+        if directory is not None or (Path(reference) / "attack.json").is_file():
+            kind = "a sweep" if directory else "an attack"
+            raise NoSuchRun(f"{reference} is {kind}, not a run: amsgrad-exp report {reference} shows it")
+
+
 def show(reference: Reference, out: Out = Path("logs")) -> None:
     """Show the settings and the result of a run, and plot its average regret in the terminal."""
     from amsgrad_exp.output import console
     from amsgrad_exp.records import run as runs
 
+    _reject_sweeps([reference])
     run = runs.find_run(reference, out)
     trace = run.trace
     console.run_table(run)
@@ -126,9 +141,10 @@ def plot(
     from amsgrad_exp.records import run as runs
     from amsgrad_exp.spec.labels import labels
 
+    _reject_sweeps(references)
     if not figure.name:
         raise typer.BadParameter(f"--figure takes a file's name, not {str(figure)!r}")
-    figure = figure.with_suffix("") if figure.suffix in (".png", ".svg") else figure
+    figure = figure.with_suffix("") if figure.suffix.lower() in (".png", ".svg") else figure
     drawn = list({run.directory: run for run in (runs.find_run(reference, out) for reference in references)}.values())
     problems = [run.trial.problem for run in drawn]
     if len({(problem.optimum, problem.interval) for problem in problems}) > 1:
@@ -169,9 +185,10 @@ def list_(
         sweeps.list_sweeps(out or SWEEPS)
         return
     if kind == "runs":
-        if recorded := runs.list_runs(out or RUNS, console.note):
+        unreadable: list[str] = []
+        if recorded := runs.list_runs(out or RUNS, unreadable.append):
             console.run_listing(recorded)
-        else:
-            console.note(f"no runs under {out or RUNS}")
+        for reason in unreadable or ([] if recorded else [f"no runs under {out or RUNS}"]):
+            console.note(reason)
         return
     console.listing(*choices(kind))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +28,9 @@ def report(
         list[str] | None,
         typer.Argument(metavar="RUN... | SWEEP | ATTACK | last", help="A directory, an id or the beginning of an id."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="The page's path: a file or a directory.")] = Path("report.html"),
+    out: Annotated[
+        str, typer.Option("--out", help="The page's path: a file, or a directory, made if it ends in /.")
+    ] = "report.html",
     bound: Bound = False,
     open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
@@ -42,6 +45,7 @@ def report(
     with interruptible() as interruption:
         known = functools.partial(bounds_of, interruption=interruption, quiet=False) if bound else None
         page = page_of(references or ["last"], ROOTS, known)
+    path.parent.mkdir(exist_ok=True)
     write(page, path.resolve())
     console.out.print("report", path, soft_wrap=True)
     if open_it:
@@ -51,15 +55,17 @@ def report(
             console.note(f"there is no browser to open {path} in")
 
 
-def _place(out: Path) -> Path:
+def _place(out: str) -> Path:
     """The file to which a page is written.
 
     Raises:
         ConfigError: no file can be written there.
     """
-    path = out / "report.html" if out.is_dir() else out
-    if not path.parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no directory {path.parent}")
+    named, is_directory = Path(out), out.endswith(os.sep)
+    path = named / "report.html" if is_directory or named.is_dir() else named
+    parent = named.parent if is_directory and not named.exists() else path.parent
+    if not parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no directory {parent}")
     if path.exists() and not path.is_file():
         raise ConfigError(f"--out {out} is neither a file nor a directory")
     return path

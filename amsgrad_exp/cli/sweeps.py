@@ -136,10 +136,11 @@ def list_sweeps(out: Path) -> None:
     from amsgrad_exp.output import console
     from amsgrad_exp.sweeps import find
 
-    if sweeps := find.list_sweeps(out, console.note):
+    unreadable: list[str] = []
+    if sweeps := find.list_sweeps(out, unreadable.append):
         console.sweep_listing(sweeps)
-    else:
-        console.note(f"no sweeps under {out}")
+    for reason in unreadable or ([] if sweeps else [f"no sweeps under {out}"]):
+        console.note(reason)
 
 
 @with_experiment_options("config", "problem", "set_", "beta1", "eps", "option")

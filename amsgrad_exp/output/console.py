@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -27,8 +27,20 @@ from amsgrad_exp.theory import limit
 from amsgrad_exp.trace import Trace
 from amsgrad_exp.verdict import WORDS, Evidence, Trend, Verdict
 
-out = Console(highlight=False, markup=False, emoji=False)
-err = Console(highlight=False, markup=False, emoji=False, stderr=True)
+PIPED_WIDTH = 100_000  # columns: only a terminal folds and cuts what is printed
+
+
+class _Console(Console):
+    """A console that takes its width from the terminal, if it is one."""
+
+    @property  # type: ignore[misc]
+    def size(self) -> ConsoleDimensions:
+        size = super().size
+        return size if self.is_terminal else ConsoleDimensions(PIPED_WIDTH, size.height)
+
+
+out = _Console(highlight=False, markup=False, emoji=False)
+err = _Console(highlight=False, markup=False, emoji=False, stderr=True)
 
 
 def error(message: str) -> None:
@@ -139,7 +151,7 @@ def comparison(runs: Mapping[str, Run]) -> None:
         return
     out.print(_setting(next(iter(runs.values())).summary), soft_wrap=True)
     table = _side_by_side(runs, ", ")
-    if Measurement.get(out, out.options.update(max_width=1000), table).maximum > out.width:
+    if Measurement.get(out, out.options.update(max_width=PIPED_WIDTH), table).maximum > out.width:
         table = _side_by_side(runs, ",\n")
     out.print(table)
 
@@ -174,16 +186,14 @@ STACKED_BELOW = 120  # columns of a terminal
 def listing(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows that begin with a name; a narrow terminal shows the other columns below each other."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    if out.is_terminal and out.width < STACKED_BELOW:
+    if out.width < STACKED_BELOW:
         columns = columns[0], ", ".join(columns[1:])
         rows = [(name, "\n".join(filter(None, facts))) for name, *facts in rows]
     for number, column in enumerate(columns):
         table.add_column(column, no_wrap=number == 0)
     for row in rows:
         table.add_row(*row)
-    if not out.is_terminal:
-        table.width = Measurement.get(out, out.options.update(max_width=1000), table).maximum
-    out.print(table, crop=False)
+    out.print(table)
 
 
 def run_listing(runs: Sequence[Run]) -> None:
@@ -238,7 +248,12 @@ def plot(trace: Trace) -> None:
     log_t = np.log10(shown.step + 1)
     figure.set_x_limits(min_=math.floor(log_t[0]), max_=math.ceil(log_t[-1]))
     figure.plot(log_t, shown.regret)
-    out.print(Text(figure.show()), no_wrap=True, crop=False)
+    shown_as = figure.show()
+    try:
+        shown_as.encode(out.encoding)
+    except UnicodeEncodeError:  # no Braille here
+        shown_as = shown_as.translate({0x2800: " "} | dict.fromkeys(range(0x2801, 0x2900), "*"))
+    out.print(Text(shown_as), no_wrap=True, crop=False)
 
 
 ROWS_SHOWN = 100

@@ -28,6 +28,8 @@ from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import read_complete
 from amsgrad_exp.trace import Trace
 
+FILES = ("experiment.yaml", "summary.json", "trace.csv", "checkpoint")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -124,9 +126,12 @@ def read_run(directory: Path) -> Run:
         NoSuchRun: the directory is not a run, or was written by a newer version.
         Damaged: a file is damaged.
     """
+    there = [name for name in FILES if (directory / name).is_file()]
     for name in ("experiment.yaml", "summary.json"):
-        if not (directory / name).is_file():
+        if not there:
             raise NoSuchRun(f"{directory} is not a run: it has no {name}")
+        if name not in there:
+            raise Damaged(f"{directory} is damaged: it has no {name}")
     summary = Summary.read(directory)
     if sha256((directory / "experiment.yaml").read_bytes()) != summary.experiment_sha256:
         raise Damaged(f"{directory / 'experiment.yaml'} is damaged: it is not what was recorded")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from amsgrad_exp.arithmetic import scalar
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.base import Options, decayed
+
+LAM = 0.99
 
 Decay = Literal["none", "geometric", "harmonic"]
 
@@ -18,7 +20,14 @@ class DecayOptions(Options):
     """How β1 decays, t counted from 1: β1t is β1, β1·λ^{t−1} with λ = lam, or β1/t."""
 
     beta1_decay: Decay = "none"
-    lam: Annotated[Number, Field(gt=0, lt=1)] = 0.99
+    lam: Annotated[Number, Field(gt=0, lt=1)] = LAM
+
+    @model_validator(mode="after")
+    def _lam_is_for_a_geometric_decay(self) -> Self:
+        given = self.model_fields_set
+        if ("lam" in given and "beta1_decay" not in given) or (self.lam != LAM and self.beta1_decay != "geometric"):
+            raise ValueError("lam is for beta1_decay=geometric, which is not set")
+        return self
 
 
 @scalar

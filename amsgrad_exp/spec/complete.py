@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.numbers import whole_number
 from amsgrad_exp.problems import PROBLEMS, Problem
+from amsgrad_exp.problems.base import LinearProblem
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.explain import explain, nearest, short
 from amsgrad_exp.spec.foreign import complete_foreign
@@ -70,7 +71,16 @@ def build_problem(given: Any) -> Problem:
     try:
         return kind.model_validate(entry)
     except ValidationError as error:
-        raise ConfigError(explain(error, kind, "problem")) from error
+        said = explain(error, kind, "problem")
+        first = error.errors(include_url=False)[0]
+        if first["type"] == "finite_number" and first["loc"] in (("low",), ("high",)):
+            said += f". Problems without ends are {', '.join(_without_ends())}"
+        raise ConfigError(said) from error
+
+
+def _without_ends() -> list[str]:
+    """The problems on which x is not clamped, by name."""
+    return [name for name, kind in PROBLEMS.items() if kind.interval is not LinearProblem.interval]
 
 
 def check_name(optimizer: str) -> None:

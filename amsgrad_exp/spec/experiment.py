@@ -24,7 +24,7 @@ from amsgrad_exp.numbers import Integer, dump
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.schedules import MAX_STEPS
 from amsgrad_exp.spec.complete import complete
-from amsgrad_exp.spec.explain import explain
+from amsgrad_exp.spec.explain import bytes_in_words, explain
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.optimizer import OptimizerSettings
 from amsgrad_exp.spec.schedule import check_length, written
@@ -89,7 +89,7 @@ class Setup(BaseModel):
         if points > MAX_POINTS:
             raise ValueError(
                 f"log_every {self.log_every} would log {points:,} points, about "
-                f"{points * BYTES_PER_POINT / 1e9:,.1f} GB: use at least {-(-self.steps // MAX_POINTS)}"
+                f"{bytes_in_words(points * BYTES_PER_POINT)}: use at least {-(-self.steps // MAX_POINTS)}"
             )
         return self
 
