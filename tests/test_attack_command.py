@@ -13,6 +13,7 @@ import pytest
 
 from amsgrad_exp.attack import confirm
 from amsgrad_exp.attack.record import AttackRecord
+from amsgrad_exp.output import console
 from amsgrad_exp.records.document import read_document
 from tests.conftest import CommandLine
 from tests.test_processes import start
@@ -85,10 +86,13 @@ def test_an_optimizer_that_fails_ends_with_3_and_a_counterexample_that_repeats(
     assert (run["iterate"], run["limit_regret"]) == ("worst", example["limit_regret"])
 
 
-@pytest.mark.parametrize("columns", ["80", "200"])
-def test_what_survives_is_said_to_prove_nothing(columns: str, command_line: CommandLine, tmp_path: Path) -> None:
-    done = command_line("attack", "--optimizer", "sgd", *FEW, "--expect", "survives", env={"COLUMNS": columns})
-    assert all(len(line) <= int(columns) for line in done.stdout.splitlines()[:-1])
+@pytest.mark.parametrize("columns", [80, 200])
+def test_what_survives_is_said_to_prove_nothing(
+    columns: int, in_process: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "PIPED_WIDTH", columns)
+    done = in_process("attack", "--optimizer", "sgd", *FEW, "--expect", "survives")
+    assert all(len(line) <= columns for line in done.stdout.splitlines()[:-1])
     assert (done.returncode, done.stderr) == (0, "")
     assert "survives: no counterexample found (this is not a proof)" in " ".join(done.stdout.split())
     assert "200 problems: 0 fall, 200 survive, 0 unsettled" in " ".join(done.stdout.split())

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from amsgrad_exp.output import console
 from tests.conftest import CommandLine
 from tests.recorded import RUN_KEYS
 
@@ -53,12 +54,12 @@ WRONG = [
     (["run", "--lr", "nan"], "a number such as 0.01 or 1e-2 is needed"),
     (["run", "--lr", "fast"], "--lr"),
     (["run", "--optimizer", "amsgrd"], "did you mean amsgrad?"),
-    (["run", "--optimizer", ""], "unknown name ''"),
+    (["run", "--optimizer", ""], "--optimizer needs a value"),
     (["run", "--problem", "cycle", "--set", "slopes=1e308,1e308"], "the problem's constants are too large for float32"),
     (["sweep", "--grid", "beta2=0.5,0.9", "--jobs", "100000"], "--jobs"),
     (["run", "--optimizer", "torch.optim.Nope"], "cannot be imported"),
     (["run", "--problem", "onlin"], "did you mean online?"),
-    (["run", "--schedule", "cosine"], "unknown name 'cosine'"),
+    (["run", "--schedule", "cosin"], "unknown name 'cosin', did you mean cosine?"),
     (["run", "--engine", "gpu"], "engine: must be"),
     (["run", "--set", "low=3"], "the interval [3, 1] is empty"),
     (["run", "--set", "C=3"], "problem.C: unknown key"),
@@ -122,7 +123,10 @@ def test_run_picks_one_optimizer_of_a_file(in_process: CommandLine, tmp_path: Pa
         assert repeated[key] == run[key]
 
 
-def test_the_commands_on_recorded_runs(in_process: CommandLine, tmp_path: Path) -> None:
+def test_the_commands_on_recorded_runs(
+    in_process: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "PIPED_WIDTH", 80)
     for optimizer in ("adam", "amsgrad"):
         in_process("run", "--optimizer", optimizer, "--steps", "2000", "--quiet")
     listed = in_process("list", "runs").stdout

@@ -33,7 +33,7 @@ def test_one_optimizer_stands_several_times_in_a_comparison(
     columns: int, in_process: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "twice.yaml").write_text(TWICE)
-    monkeypatch.setattr(console.out, "width", columns)
+    monkeypatch.setattr(console, "PIPED_WIDTH", columns)
     done = in_process("compare", "--config", "twice.yaml")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -44,7 +44,10 @@ def test_one_optimizer_stands_several_times_in_a_comparison(
     assert svg.stat().st_size > 10_000
 
 
-def test_a_label_without_room_goes_on_in_the_next_line(in_process: CommandLine, tmp_path: Path) -> None:
+def test_a_label_without_room_goes_on_in_the_next_line(
+    in_process: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "PIPED_WIDTH", 80)
     (tmp_path / "long.yaml").write_text("steps: 1000\noptimizers: [adam, {name: torch.optim.SGD, lr: 0.1}]\n")
     lines = in_process("compare", "--config", "long.yaml", "--no-figure").stdout.splitlines()
     assert [line.split("  ")[0] for line in lines[2:]] == ["adam,", "α = 0.01", "torch.optim.SGD,", "α = 0.1"]

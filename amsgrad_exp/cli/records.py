@@ -100,16 +100,14 @@ def verify(
 
 
 def _reject_sweeps(references: Sequence[str]) -> None:
-    """Reject a sweep, a gauntlet or an attack, which `show` and `plot` cannot show.
+    """Reject a sweep or a gauntlet, which `show` and `plot` cannot show.
 
     Raises:
         NoSuchRun: one of the references names one.
     """
     for reference in references:
-        directory = sweeps.directory_of(reference, None)
-        if directory is not None or (Path(reference) / "attack.json").is_file():
-            kind = "a sweep" if directory else "an attack"
-            raise NoSuchRun(f"{reference} is {kind}, not a run: amsgrad-exp report {reference} shows it")
+        if sweeps.directory_of(reference, None):
+            raise NoSuchRun(f"{reference} is a sweep, not a run: amsgrad-exp report {reference} shows it")
 
 
 def show(reference: Reference, out: Out = Path("logs")) -> None:

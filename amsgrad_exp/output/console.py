@@ -151,7 +151,7 @@ def comparison(runs: Mapping[str, Run]) -> None:
         return
     out.print(_setting(next(iter(runs.values())).summary), soft_wrap=True)
     table = _side_by_side(runs, ", ")
-    if Measurement.get(out, out.options.update(max_width=PIPED_WIDTH), table).maximum > out.width:
+    if Measurement.get(out, out.options.update(max_width=1000), table).maximum > out.width:
         table = _side_by_side(runs, ",\n")
     out.print(table)
 
