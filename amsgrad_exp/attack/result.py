@@ -1,4 +1,4 @@
-"""What an attack came to."""
+"""Holds the outcome of an attack."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from amsgrad_exp.spec.optimizer import OptimizerSettings
 
 @dataclass(frozen=True)
 class Counterexample:
-    """A problem on which an optimizer goes to the worst point; one only once it is confirmed.
+    """A problem on which an optimizer goes to the worst point; a counterexample only if it is confirmed.
 
     Attributes:
-        confirmation: of the problem, and the runs that make it.
+        confirmation: the problem and the runs that confirm it.
         config: the experiment that repeats the first of them, with a constant step size from x*.
     """
 
@@ -34,7 +34,7 @@ class Counterexample:
 
     @property
     def slopes(self) -> Slopes:
-        """Over one period."""
+        """The slopes of one period."""
         return self.confirmation.fall.slopes
 
     @property
@@ -44,16 +44,16 @@ class Counterexample:
 
     @property
     def confirmed(self) -> bool:
-        """Whether every run that was to be made went to the worst end and stayed there."""
+        """Whether every planned run went to the worst end and stayed there."""
         return self.confirmation.confirmed
 
     @property
     def words(self) -> str:
-        """The problem in a line."""
+        """The problem in words, on one line."""
         return in_words(self.slopes)
 
     def run(self, schedule: str) -> Run | None:
-        """The first run with that schedule, which is from x*; None where none was made."""
+        """The first completed run with this schedule, which starts at x*; None if there is none."""
         completed = (run for run in self.confirmation.runs if run.summary.status == "completed")
         return next((run for run in completed if run.trial.schedule == schedule), None)
 
@@ -65,12 +65,12 @@ class Counterexample:
 
     @property
     def limit_regret(self) -> float | None:
-        """The exact limit of R(T)/T with a constant step size, where that run repeats itself bit for bit."""
+        """The exact limit of R(T)/T with a constant step size, if that run repeats itself bit for bit."""
         run = self.run("constant")
         return run.result.limit_regret if run else None
 
     def record(self) -> CounterexampleRecord:
-        """What is kept of it."""
+        """The part of attack.json about it."""
         return CounterexampleRecord(
             period=len(self.slopes),
             slopes=self.slopes,
@@ -86,21 +86,21 @@ class Counterexample:
 
 @dataclass(frozen=True)
 class Attack:
-    """What an attack came to.
+    """The outcome of an attack.
 
     Attributes:
-        settings: of the optimizer, complete.
-        limits: how far the search was to go.
-        directory: where it is kept.
-        found: how many problems were tried, and what they did.
-        way: from the smallest problem that fell in the search to what it was shrunk to, step by step.
-        counterexample: the smallest problem that fell, or the smallest that was confirmed; None where none fell.
-        started: when.
-        search_seconds: wall time of searching and shrinking.
-        seconds: wall time, confirmation included.
+        settings: the optimizer's complete settings.
+        limits: the limits of the search.
+        directory: where the attack is stored.
+        found: the results of the search.
+        way: the steps of shrinking, from the smallest problem that fell in the search to the final one.
+        counterexample: the smallest confirmed problem, else the smallest that fell; None if none fell.
+        started: when it was started.
+        search_seconds: wall time of search and shrinking.
+        seconds: wall time, including confirmation.
         interrupted: whether it was ended early.
-        total: how many problems were to be tried until one fails.
-        finished: whether the search and the shrinking went on to their end.
+        total: how many problems are tried if none fails.
+        finished: whether search and shrinking were completed.
     """
 
     settings: OptimizerSettings
@@ -118,7 +118,7 @@ class Attack:
 
     @property
     def optimizer(self) -> str:
-        """Its name."""
+        """The optimizer's name."""
         return self.settings.name
 
     @property
@@ -128,17 +128,17 @@ class Attack:
 
     @property
     def settled(self) -> bool:
-        """Whether anything can be said: of one problem at least, whether the optimizer falls or survives."""
+        """Whether at least one problem settled, so that the search gives an answer."""
         return bool(self.found.falls or self.found.survives)
 
     @property
     def smallest_period(self) -> int | None:
-        """The smallest period at which anything fell, in the search or while it was shrunk."""
+        """The smallest period of a problem that fell during search or shrinking."""
         return min((len(fall.slopes) for fall in (*self.found.fallen, *self.way)), default=None)
 
     @functools.cached_property
     def record(self) -> AttackRecord:
-        """What is kept of it."""
+        """The content of attack.json."""
         return AttackRecord(
             optimizer=self.optimizer,
             problems=self.found.problems,
@@ -162,5 +162,5 @@ class Attack:
         )
 
     def document(self) -> dict[str, Any]:
-        """What ``--json`` says of it."""
+        """The fields that ``--json`` prints."""
         return self.record.document()

@@ -1,7 +1,7 @@
-"""An attack from end to end: search, shrink, confirm, and what is written.
+"""Runs an attack: search, shrink, confirm and record.
 
-``<out>/<optimizer>/<id>/`` holds ``attack.json``, what came out; and where something fell ``counterexample.yaml``,
-which `amsgrad-exp run --config` repeats, and below ``counterexample/`` the recorded runs that confirm it.
+``<out>/<optimizer>/<id>/`` contains ``attack.json``, the outcome. If a problem fell, it also contains
+``counterexample.yaml``, which `amsgrad-exp run --config` runs, and in ``counterexample/`` the runs that confirm it.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ from amsgrad_exp.records.files import write_atomically
 
 
 class Watch:
-    """Who looks on at an attack; this one looks away."""
+    """Progress callbacks of an attack; the defaults do nothing."""
 
     def searching(self, found: Found, total: int) -> None:
-        """Called several times a second, with what was found so far and how many problems are to be tried."""
+        """Called several times a second, with the results so far and the number of problems to try."""
 
     def shrunk(self, fall: Fall) -> None:
         """Called with every smaller problem."""
 
     def confirming(self, done: int, total: int) -> None:
-        """Called before every run that confirms, with how many there were."""
+        """Called before every confirming run, with the runs done and the total."""
 
     def should_stop(self) -> bool:
-        """Asked several times a second; True ends the attack, and what was found so far is kept."""
+        """Called several times a second; True ends the attack, whose results so far are stored."""
         return False
 
     def note(self, line: str) -> None:
-        """A line on what went wrong and stopped nothing."""
+        """Called with one line about a problem that does not stop the attack."""
 
 
 def attack(target: Target, limits: Limits, out: Path, executor: Executor, watch: Watch | None = None) -> Attack:
-    """Search for a problem on which an optimizer fails, shrink it, confirm it, and keep all that under ``out``.
+    """Search for a problem on which an optimizer fails, shrink it, confirm it, and store the outcome under ``out``.
 
     Args:
         target: the optimizer.
-        limits: how far to search; confirming takes its own time.
-        out: a directory, made where it is missing.
-        executor: where lanes are run, on threads of this process.
-        watch: who looks on.
+        limits: the limits of the search; confirming takes extra time.
+        out: a directory, created if missing.
+        executor: runs the batches on threads of this process.
+        watch: progress callbacks.
 
     Raises:
-        RunFailed: the optimizer raised, or x was finite on no problem.
-        RunError, OSError: what was found could not be kept.
+        RunFailed: the optimizer raised an exception, or x was finite on no problem.
+        RunError, OSError: the outcome could not be stored.
     """
     watch = watch or Watch()
     started, begun = datetime.now(UTC), time.monotonic()
@@ -82,7 +82,7 @@ def attack(target: Target, limits: Limits, out: Path, executor: Executor, watch:
         counterexample = _confirmed(target, _worth_confirming(way, candidates), directory, watch)
     except BaseException:
         with contextlib.suppress(OSError):
-            directory.rmdir()  # where nothing was found yet
+            directory.rmdir()  # fails if something was found already
         raise
     result = Attack(
         settings=target.settings,
@@ -103,7 +103,7 @@ def attack(target: Target, limits: Limits, out: Path, executor: Executor, watch:
 
 
 def _confirmed(target: Target, falls: Iterable[Fall], directory: Path, watch: Watch) -> Counterexample | None:
-    """The first fall that is confirmed, else the first of those that are not; None where nothing fell."""
+    """The first fall that is confirmed, else the first fall; None if there is none."""
     counterexample = None
     for fall in falls:
         trial, _ = next(all_cases(target.settings, fall))
@@ -127,7 +127,7 @@ def _confirmed(target: Target, falls: Iterable[Fall], directory: Path, watch: Wa
 
 
 def _worth_confirming(way: Sequence[Fall], candidates: Sequence[Fall]) -> Iterable[Fall]:
-    """The smallest problem, shrunk; then, should that not be confirmed, as it was found; then the quickest."""
+    """The problems to confirm, in order: the shrunk problem, the problem before shrinking, and the quickest fall."""
     if not candidates:
         return ()
     quickest = min(candidates, key=lambda fall: fall.crossing)

@@ -1,4 +1,4 @@
-"""The search: families, then what did not settle for longer, then random problems and neighbours of dangerous ones."""
+"""Searches for problems on which an optimizer fails, among systematic families and then random sequences."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from amsgrad_exp.attack.families import families, neighbours, random_sequences
 from amsgrad_exp.attack.sequences import fair, size
 from amsgrad_exp.engines.held import Slopes
 
-QUICK = 15_000  # steps a whole movement has for each period's, not to be too slow for the literal loop
-SLOWER = 1.5  # times the quickest, where none is quick
-STOP_SECONDS = 0.1  # how often it is asked whether to stop
-MOST_CHECKED = 200  # falls held against the theory
-LONGER = 256  # problems, and so many doublings more, that did not settle
-MORE_DOUBLINGS = 3
-MOST_ROUNDS = 8  # of random problems, where they are so short that few of a round differ
-DANGEROUS, NEIGHBOURS = 32, 32  # of the local search, and how many of each
+QUICK = 15_000  # largest `Fall.crossing` that the literal engine can confirm in reasonable time
+SLOWER = 1.5  # if no fall is that quick, accept up to this many times the quickest
+STOP_SECONDS = 0.1  # how often should_stop is called
+MOST_CHECKED = 200  # falls that are checked against the theory
+LONGER = 256  # unsettled problems that are run for longer
+MORE_DOUBLINGS = 3  # by this many doublings of T
+MOST_ROUNDS = 8  # rounds of random problems; if periods are short, few problems of a round are new
+DANGEROUS, NEIGHBOURS = 32, 32  # problems of the local search, and neighbours of each
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How far to search.
+    """The limits of a search.
 
     Attributes:
-        seconds: wall time after which the search stops, unfinished; None for as long as it takes.
-        problems: how many to try; None for the fixed set of the target, `Target.problems`.
-        max_period: of a problem.
-        seed: of the random ones.
+        seconds: wall time after which the search stops, unfinished; None for no limit.
+        problems: how many problems to try; None for the target's fixed set, `Target.problems`.
+        max_period: the largest period of a problem.
+        seed: the seed of the random problems.
     """
 
     seconds: float | None = None
@@ -51,10 +51,10 @@ class Fall:
     """A problem on which the iterate goes to the worst end.
 
     Attributes:
-        slopes: over one period.
-        outward: how much of all movement leads there, in (0, 1].
-        speed: how far a step moves in the mean.
-        steps: T, after which that was seen.
+        slopes: the slopes of one period.
+        outward: the part of all movement that leads to the worst end, in (0, 1].
+        speed: the mean size of an update.
+        steps: T, after which this was measured.
     """
 
     slopes: Slopes
@@ -64,19 +64,19 @@ class Fall:
 
     @property
     def crossing(self) -> float:
-        """P/outward: in how many steps the iterate gets as far as all moves of a period together."""
+        """P/outward: the number of steps in which x drifts as far as it moves in total within one period."""
         return len(self.slopes) / self.outward
 
 
 @dataclass
 class Found:
-    """What a search has come to so far.
+    """The results of a search so far.
 
     Attributes:
-        problems, falls, survives, unsettled: how many were tried, and what they did.
-        fallen: those that fell.
-        dangerous: those that settled and are nearest to falling, by how near.
-        doubtful: those that did not settle and may yet fall, by their drift.
+        problems, falls, survives, unsettled: the number of problems tried, and of each outcome.
+        fallen: the falls.
+        dangerous: the settled problems that are nearest to falling, with a measure of how near.
+        doubtful: the unsettled problems that are most likely to fall, with their drift.
     """
 
     problems: int = 0
@@ -92,7 +92,7 @@ class Found:
 
     @property
     def longest_crossing(self) -> float:
-        """What `Fall.crossing` may be for a fall to be worth confirming."""
+        """The largest `Fall.crossing` of a fall that is worth confirming."""
         return max(QUICK, SLOWER * min((fall.crossing for fall in self.fallen), default=0.0))
 
     def candidates(self) -> list[Fall]:
@@ -101,7 +101,7 @@ class Found:
         return sorted((fall for fall in self.fallen if fall.crossing <= longest), key=lambda fall: size(fall.slopes))
 
     def add(self, measured: Measured) -> None:
-        """Count some problems."""
+        """Add measured problems."""
         falls, settled = measured.falls, measured.settled
         self.problems += len(settled)
         self.survives += int(np.sum(settled & ~falls))
@@ -131,21 +131,21 @@ class Search:
     """One search.
 
     Args:
-        make_lanes: makes lanes of sequences and of where x is held.
-        at_once: how many lanes are worth taking together.
-        limits: how far to go.
-        executor: where lanes are run.
-        first: the first T at which a drift is taken, or more.
-        problems: how many to try where the limits do not say; None for all families and no random ones.
-        max_period: the longest period, where it is less than that of the limits.
-        theory: the sign of a drift by theory, positive towards the worst end; None where nothing is known.
-        should_stop: asked several times a second.
-        on_found: called with what was found so far.
+        make_lanes: makes a batch of runs from sequences and the fixed iterates.
+        at_once: the size of a batch.
+        limits: the limits of the search.
+        executor: runs the batches.
+        first: the least first T after which a drift is measured.
+        problems: how many problems to try if the limits do not say; None for all families and no random problems.
+        max_period: the largest period, if it is less than that of the limits.
+        theory: the drift that theory predicts, positive towards the worst end; None if it is unknown.
+        should_stop: called several times a second.
+        on_found: called with the results so far.
 
     Attributes:
-        found: what was found so far.
-        total: how many problems are tried where none fails.
-        finished: whether nothing was left out because the time was over or somebody asked to stop.
+        found: the results so far.
+        total: how many problems are tried if none fails.
+        finished: False if the search ended early because of the time limit or a request to stop.
     """
 
     make_lanes: MakeLanes
@@ -169,16 +169,16 @@ class Search:
         self.total = self.limits.problems or self.problems or len(self._every)
 
     def over(self) -> bool:
-        """Whether to stop, because there is no time left or it was asked for: the search is then not finished."""
+        """Whether to stop because of the time limit or a request; the search is then not finished."""
         if self.should_stop() or time.monotonic() >= self._deadline:
             self.finished = False
         return not self.finished
 
     def run(self) -> Found:
-        """Try the families, and what is in doubt for longer; then, until one fails, random problems up to `total`.
+        """Try the families, then the doubtful problems for longer, then random problems until one fails or `total`.
 
         Raises:
-            RunFailed: the optimizer raised, or x was finite in no lane.
+            RunFailed: the optimizer raised an exception, or x was finite in no run.
         """
         numbers = np.random.default_rng(self.limits.seed)
         self._try(self._families())
@@ -194,12 +194,12 @@ class Search:
         return self.found
 
     def _families(self) -> list[Slopes]:
-        """All families; or, where they are more than are to be tried, some from everywhere in them."""
+        """All families, or an evenly spaced subset if they are more than `total`."""
         most = min(len(self._every), self.total)
         return [self._every[i] for i in np.linspace(0, len(self._every) - 1, most).astype(int)]
 
     def measured(self, sequences: Sequence[Slopes], doublings: int = 4) -> Iterator[Measured]:
-        """What is seen of sequences, batch by batch; of fewer, or less, where it is over."""
+        """Measure sequences batch by batch; incomplete if the search is over."""
         by_period = sorted(dict.fromkeys(sequences), key=len)
         batches = [by_period[i : i + self.at_once] for i in range(0, len(by_period), self.at_once)]
         look = functools.partial(measure, first=self.first, doublings=doublings, should_stop=self.over)
@@ -209,7 +209,7 @@ class Search:
                 if measured := self._result(future):
                     yield measured
         finally:
-            for future in pending:  # those under way ask themselves whether it is over
+            for future in pending:  # running batches check `over` themselves
                 future.cancel()
 
     def _result(self, future: Future[Measured | None]) -> Measured | None:
@@ -218,7 +218,7 @@ class Search:
                 return future.result(STOP_SECONDS)
             except NotYet:
                 self.on_found(self.found)
-        return None if future.cancel() else future.result()  # soon: what is under way asks whether it is over
+        return None if future.cancel() else future.result()  # returns soon, because running batches check `over`
 
     def _try(self, sequences: Iterable[Slopes]) -> None:
         for measured in self.measured(list(itertools.islice(sequences, self.total - self.found.problems))):
@@ -227,7 +227,7 @@ class Search:
         self._hold_against_theory()
 
     def _longer(self) -> None:
-        """Run for longer what did not settle and goes the wrong way: by theory, where that knows."""
+        """Run doubtful problems for longer if theory or, without theory, their drift says that they fall."""
         doubtful = [(outward, slopes, self.theory(slopes)) for outward, slopes in self.found.doubtful]
         self.found.doubtful = []
         chosen = [slopes for outward, slopes, sign in doubtful if (outward if sign is None else sign) > 0]
@@ -242,7 +242,7 @@ class Search:
         self._hold_against_theory()
 
     def _hold_against_theory(self) -> None:
-        """Take back those of the smallest and of the quickest falls which by theory are none."""
+        """Count those of the smallest and the quickest falls as unsettled that contradict theory."""
         fallen, number = self.found.fallen, MOST_CHECKED // 2
         smallest = heapq.nsmallest(number, fallen, key=lambda fall: size(fall.slopes))
         quickest = heapq.nsmallest(number, fallen, key=lambda fall: fall.crossing)

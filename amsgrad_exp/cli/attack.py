@@ -32,7 +32,7 @@ def attack(
     optimizer: Annotated[str, typer.Option(help="Name, see 'list optimizers', or import path.")],
     seconds: Annotated[
         float | None,
-        number_option("Stop search and shrinking after so many seconds. Default: when all problems are tried.", 0.1),
+        number_option("Time limit in seconds for search and shrinking. Default: until all problems are tried.", 0.1),
     ] = None,
     problems: Annotated[
         int | None, number_option("Try N problems, always the same ones. Default: a fixed set.", 1, whole=True)
