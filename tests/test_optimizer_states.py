@@ -183,7 +183,7 @@ UNFIT: list[tuple[Make, Callable[[], Any], str]] = [
     (AMSGrad, lambda: saved_by(SGD, momentum=0.9), "AMSGrad cannot load a parameter group without betas"),
     (ADOPT, lambda: saved_by(ADAMAX), "ADOPT cannot load the state of parameter 0: it has no clipping, exp_avg_sq"),
     (AMSGrad, lambda: saved_by(ADAMAX), "AMSGrad cannot load the state of parameter 0: it has no exp_avg_sq"),
-    (Adam, lambda: saved_by(torch.optim.NAdam), "parameter 0: it has an unknown mu_product"),
+    (Adam, lambda: saved_by(torch.optim.NAdam), "parameter 0: it has mu_product, which Adam does not keep"),
     (Adam, lambda: saved_by(torch.optim.Adam, amsgrad=True), "with amsgrad=True; AMSGrad can"),
     (NADAM, lambda: saved_by(torch.optim.Adam), "it has no mu_product"),
     (ADABOUND, lambda: saved_by(torch.optim.Adam), "it has no power1, power2"),

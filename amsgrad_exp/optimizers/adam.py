@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from amsgrad_exp.optimizers.base import AdaptiveOptimizer, Group, State, WeightDecay, count_step, new_step
+from amsgrad_exp.optimizers.base import AdaptiveOptimizer, State, count_step, new_step
+from amsgrad_exp.optimizers.groups import Group, WeightDecay, checked_options
 from amsgrad_exp.rules.adam import AdamOptions
 from amsgrad_exp.rules.base import Options
 
@@ -62,7 +63,7 @@ class Adam(AdaptiveOptimizer):
         maximize: bool = False,
         **options: Any,
     ) -> None:
-        chosen = self.checked_options(options | {"optimized_update": optimized_update})
+        chosen = checked_options(self.options, options | {"optimized_update": optimized_update}, type(self).__name__)
         super().__init__(
             params,
             lr,

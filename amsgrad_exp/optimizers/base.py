@@ -1,64 +1,30 @@
-"""What every adaptive optimizer shares: checked parameter groups, weight decay, the step over parameters, loading."""
+"""What every adaptive optimizer shares: weight decay, the step over parameters, and loading of states."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, ClassVar, cast, overload
 
-import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT, _default_to_fused_or_foreach
 
+from amsgrad_exp.optimizers.groups import Group, WeightDecay, check_group, is_between, plain
 from amsgrad_exp.optimizers.tensors import Tensors
 from amsgrad_exp.rules.base import Options
 
-Group = dict[str, Any]
 State = dict[str, Any]
 
 HALF_PRECISION = (torch.float16, torch.bfloat16)
 
-ONE = torch.ones(())  # a number would be made a tensor again for each parameter
+ONE = torch.ones(())  # add_(1) would make a tensor of the number each time
 SMALL = 2**11
-"""Parameters of at most so many elements on average are stepped together on a CPU: larger ones no longer fit in its
-caches together, and the time that Python takes no longer matters."""
-
-
-@dataclass(frozen=True)
-class WeightDecay:
-    """Weight decay in one value, which can be passed for ``weight_decay``; a parameter group stores its three fields.
-
-    Args:
-        weight_decay: the coefficient λ ≥ 0, ``weight_decay`` of a group.
-        weight_decouple: shrink the parameter itself, θ ← θ − lr·λ·θ (Loshchilov and Hutter 2019,
-            *Decoupled Weight Decay Regularization*, arXiv 1711.05101, Algorithm 2); otherwise the L2
-            penalty of the same algorithm, g ← g + λ·θ. ``decoupled_weight_decay`` of a group.
-        absolute: decoupled only: shrink by λ alone, θ ← θ − λ·θ, whatever the learning rate is, unless it is 0.
-            ``absolute_weight_decay`` of a group.
-
-    Raises:
-        ValueError: λ is negative or not finite, or ``absolute`` is given with the L2 form.
-    """
-
-    weight_decay: float = 0.0
-    weight_decouple: bool = True
-    absolute: bool = False
-
-    def __post_init__(self) -> None:
-        if not _is_between(self.weight_decay, 0, math.inf):
-            raise ValueError(f"weight_decay must be a finite number of at least 0, not {self.weight_decay!r}")
-        if self.absolute and not self.weight_decouple:
-            raise ValueError("absolute=True goes with weight_decouple=True only")
-
-
-# state_dicts of versions 0.1.0 and 0.2.0 hold one, which torch.load(weights_only=True) would otherwise refuse.
-torch.serialization.add_safe_globals([WeightDecay])
+"""On a CPU, parameters with at most this many elements on average are updated together. Larger ones do not fit in its
+caches together, and Python's share of their time is small."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +84,12 @@ class AdaptiveOptimizer(Optimizer, ABC):
             "maximize": maximize,
         }
         taken = {name: value for name, value in own.items() if value is not None or name not in ("betas", "eps")}
-        super().__init__(params, _plain({**(defaults or {}), **taken}))
+        super().__init__(params, plain({**(defaults or {}), **taken}))
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group, as in torch.optim; a bad option is rejected before anything is added."""
-        group = _plain({**self.defaults, **param_group})
-        self._validate(group)
+        group = plain({**self.defaults, **param_group})
+        check_group(group, self.options)
         super().add_param_group(group)
 
     @abstractmethod
@@ -179,7 +145,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
                     raise RuntimeError(f"{type(self).__name__} needs real parameters; torch.view_as_real makes them so")
         for group, params in with_grad:
             if isinstance(group["weight_decay"], WeightDecay):
-                _plain(group)
+                plain(group)
             if _together(group["foreach"], params):
                 self._step_together(group, params)
                 continue
@@ -190,7 +156,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
                     param.copy_(work)
 
     def _step_together(self, group: Group, params: Sequence[Tensor]) -> None:
-        """Step those parameters in one whose numbers, such as the count of steps, are the same."""
+        """Update many parameters in one call, where the numbers in their states, such as ``step``, are the same."""
         alike: defaultdict[Hashable, list[tuple[Tensor, Tensor, Tensor, State]]] = defaultdict(list)
         for param in params:
             work, grad = _working(param)
@@ -259,7 +225,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
         number = 0
         for group, present in zip(groups, self.param_groups, strict=True):
             self.complete_group(group, present)
-            self._validate(_plain(group))
+            check_group(plain(group), self.options)
             for param in group["params"]:
                 if states.get(param):
                     try:
@@ -295,44 +261,13 @@ class AdaptiveOptimizer(Optimizer, ABC):
         self.complete_state(state, group)
         fresh: State = {}
         self.init_state(fresh, group, param.detach().float() if param.dtype in HALF_PRECISION else param.detach())
-        for one, other, what in ((fresh, state, "has no"), (state, fresh, "has an unknown")):
-            if one.keys() - other.keys():
-                raise ValueError(f"it {what} {', '.join(sorted(map(str, one.keys() - other.keys())))}")
+        if missing := fresh.keys() - state.keys():
+            raise ValueError(f"it has no {', '.join(sorted(missing))}")
+        if unknown := state.keys() - fresh.keys():
+            raise ValueError(
+                f"it has {', '.join(sorted(map(str, unknown)))}, which {type(self).__name__} does not keep"
+            )
         return {name: _like(name, state[name], value) for name, value in fresh.items()}
-
-    def _validate(self, group: Mapping[str, Any]) -> None:
-        for name in ("lr", "eps"):
-            if not _is_between(group.get(name, 0), 0, math.inf):
-                raise ValueError(f"{name} must be a finite number of at least 0, not {group[name]!r}")
-        for name in ("beta1", "beta2"):
-            if not _is_between(group.get(name, 0), 0, 1):
-                raise ValueError(f"{name} must be a number in [0, 1), not {group[name]!r}")
-        betas = group.get("betas", (0, 0))
-        if not (isinstance(betas, Sequence) and len(betas) == 2 and all(_is_between(beta, 0, 1) for beta in betas)):
-            raise ValueError(f"betas must be two numbers in [0, 1), not {betas!r}")
-        for name in ("decoupled_weight_decay", "absolute_weight_decay", "maximize", "foreach"):
-            if not (isinstance(group[name], bool) or (name == "foreach" and group[name] is None)):
-                raise ValueError(f"{name} must be True or False, not {group[name]!r}")
-        WeightDecay(group["weight_decay"], group["decoupled_weight_decay"], group["absolute_weight_decay"])
-        self.checked_options({name: group[name] for name in self.options.model_fields if name in group})
-
-    @classmethod
-    def checked_options(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """All further options by name, from those that are given.
-
-        Raises:
-            ValueError: there is no such option, or it does not take this value.
-        """
-        try:
-            return cls.options.model_validate(given).model_dump()
-        except ValidationError as error:
-            first = error.errors()[0]
-            name, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-            if first["type"] == "extra_forbidden":
-                message = f"{cls.__name__} takes no {name}"
-            elif name:
-                message = f"{name}: {message}, not {first['input']!r}"
-            raise ValueError(message) from error
 
 
 _step_uncompiled = torch._disable_dynamo(AdaptiveOptimizer._step)  # type: ignore[attr-defined]
@@ -365,21 +300,6 @@ def _working(param: Tensor) -> tuple[Tensor, Tensor]:
     return (param.float(), grad.float()) if param.dtype in HALF_PRECISION else (param, grad)
 
 
-def _plain(group: Group) -> Group:
-    """Store a `WeightDecay` of a group as its fields, and NumPy's numbers as Python's."""
-    decay = group["weight_decay"]
-    if isinstance(decay, WeightDecay):
-        group["weight_decay"] = decay.weight_decay
-        group["decoupled_weight_decay"] = decay.weight_decouple
-        group["absolute_weight_decay"] = decay.absolute
-    for name, value in group.items():
-        if isinstance(value, np.generic):
-            group[name] = value.item()
-        elif name == "betas" and isinstance(value, Iterable):
-            group[name] = tuple(beta.item() if isinstance(beta, np.generic) else beta for beta in value)
-    return group
-
-
 def _hide_values(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
     if not {"state", "param_groups"} <= state_dict.keys():
         raise ValueError(f"an optimizer's state_dict has state and param_groups, not {', '.join(map(str, state_dict))}")
@@ -398,12 +318,6 @@ def _like(name: str, value: Any, fresh: Any) -> Any:
             found = tuple(value.shape) if isinstance(value, Tensor) else value
             raise ValueError(f"its {name} is no tensor of shape {tuple(fresh.shape)}: {found}")
         return value.to(fresh.device, fresh.dtype)
-    if not _is_between(value, 0, math.inf):
+    if not is_between(value, 0, math.inf):
         raise ValueError(f"its {name} is no number of at least 0: {value!r}")
     return torch.full_like(fresh, float(value)) if isinstance(fresh, Tensor) else float(value)
-
-
-def _is_between(value: object, low: float, high: float) -> bool:
-    if isinstance(value, Tensor):
-        value = value.item() if value.numel() == 1 else None
-    return isinstance(value, Real) and low <= float(value) < high

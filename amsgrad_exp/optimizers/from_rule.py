@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from amsgrad_exp.optimizers.base import AdaptiveOptimizer, Group, State, WeightDecay, count_step, new_step
+from amsgrad_exp.optimizers.base import AdaptiveOptimizer, State, count_step, new_step
+from amsgrad_exp.optimizers.groups import Group, WeightDecay, checked_options
 from amsgrad_exp.rules.base import Optimizer, Rule
 
 
@@ -54,7 +55,7 @@ class RuleOptimizer(AdaptiveOptimizer):
     ) -> None:
         given: dict[str, Any] = {name: settings.pop(name) for name in ("beta1", "beta2") if name in settings}
         given |= {name: value for name, value in (("betas", betas), ("eps", eps)) if value is not None}
-        options = self.checked_options(settings)
+        options = checked_options(self.options, settings, type(self).__name__)
         takes = _rule(type(self), tuple(options.values())).settings
         published: dict[str, Any] = {name: value for name, value in self.optimizer.defaults.items() if name in takes}
         if {"beta1", "beta2"} <= published.keys():
