@@ -315,6 +315,76 @@ class Still(torch.optim.SGD):
         pass
 
 
+class Port(torch.optim.Optimizer):
+    """RMSprop, with its second moment where `place` says, of what `square` says."""
+
+    def __init__(self, params: ParamsT, lr: float = 1e-3) -> None:
+        super().__init__(params, {"lr": lr})
+        self.count = 0
+
+    def place(self, group: dict[str, Any], param: torch.Tensor) -> dict[str, Any]:
+        return self.state[param]  # type: ignore[no-any-return]
+
+    def square(self, grad: torch.Tensor) -> torch.Tensor:
+        return grad * grad
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for param in group["params"]:
+                kept = self.place(group, param)
+                kept["v"] = 0.9 * kept.get("v", 0.0) + 0.1 * self.square(param.grad)
+                param.sub_(group["lr"] * param.grad / (kept["v"] + 1e-16) ** 0.5)
+
+
+class SharedByParameters(Port):
+    """Keeps one second moment for all parameters of a group."""
+
+    def place(self, group: dict[str, Any], param: torch.Tensor) -> dict[str, Any]:
+        return group
+
+
+class SharedByGroups(Port):
+    """Keeps the second moments of parameters by their place in their group."""
+
+    def place(self, group: dict[str, Any], param: torch.Tensor) -> dict[str, Any]:
+        number = next(number for number, each in enumerate(group["params"]) if each is param)
+        return vars(self).setdefault("moments", {}).setdefault(number, {})  # type: ignore[no-any-return]
+
+
+class SharedByElements(Port):
+    """Keeps one second moment for all elements of a parameter."""
+
+    def square(self, grad: torch.Tensor) -> torch.Tensor:
+        return (grad * grad).mean()
+
+
+class CountsParameters(torch.optim.Optimizer):
+    """RMSprop with bias correction, whose count goes up with every parameter instead of with every step."""
+
+    of_parameters = True
+
+    def __init__(self, params: ParamsT, lr: float = 1e-3) -> None:
+        super().__init__(params, {"lr": lr})
+        self.count = 0
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            self.count += not self.of_parameters
+            for param in group["params"]:
+                self.count += self.of_parameters
+                state = self.state[param]
+                state["v"] = 0.999 * state.get("v", 0.0) + 0.001 * param.grad**2
+                param.sub_(group["lr"] * param.grad / ((state["v"] / (1 - 0.999**self.count)).sqrt() + 1e-8))
+
+
+class CountsGroups(CountsParameters):
+    """The same, whose count goes up with every group."""
+
+    of_parameters = False
+
+
 class Squashing(torch.optim.SGD):
     """Takes functions of a gradient that vectorized kernels may round otherwise than scalar ones."""
 

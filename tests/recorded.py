@@ -26,6 +26,7 @@ RUN_KEYS = [
     "parameters",
     "closure",
     "graph",
+    "shared_between",
     "steps_simulated",
     "steps_derived",
     "x",

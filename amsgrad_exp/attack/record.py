@@ -91,6 +91,7 @@ class AttackRecord(BaseModel):
         seconds: wall time, including confirmation.
         shrinking: the steps from the smallest problem that fell in the search to the final one.
         settings: the optimizer's complete settings.
+        shared_between: what the optimizer ties together, as `engines.shared_between`.
         limits: the limits of the search.
         search_seconds: wall time of search and shrinking.
         interrupted: whether it was ended early.
@@ -113,6 +114,7 @@ class AttackRecord(BaseModel):
     seconds: FiniteFloat
     shrinking: tuple[Shrunk, ...] = ()
     settings: OptimizerSettings | None = None
+    shared_between: str | None = None
     limits: Limits | None = None
     search_seconds: FiniteFloat | None = None
     interrupted: bool = False

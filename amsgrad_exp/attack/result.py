@@ -90,6 +90,7 @@ class Attack:
 
     Attributes:
         settings: the optimizer's complete settings.
+        shared_between: what the optimizer ties together, as `engines.shared_between`.
         limits: the limits of the search.
         directory: where the attack is stored.
         found: the results of the search.
@@ -104,6 +105,7 @@ class Attack:
     """
 
     settings: OptimizerSettings
+    shared_between: str | None
     limits: Limits
     directory: Path
     found: Found
@@ -153,6 +155,7 @@ class Attack:
                 Shrunk(problem=in_words(fall.slopes), period=len(fall.slopes), drift=fall.outward) for fall in self.way
             ],
             settings=self.settings,
+            shared_between=self.shared_between,
             limits=self.limits,
             search_seconds=round(self.search_seconds, 3),
             interrupted=self.interrupted,

@@ -86,6 +86,7 @@ def attack(target: Target, limits: Limits, out: Path, executor: Executor, watch:
         raise
     result = Attack(
         settings=target.settings,
+        shared_between=target.shared_between,
         limits=limits,
         directory=directory,
         found=search.found,

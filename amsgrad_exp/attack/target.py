@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from amsgrad_exp import engines
 from amsgrad_exp.attack.drift import FIRST_STEPS, MakeLanes
 from amsgrad_exp.engines.held import Slopes
 from amsgrad_exp.errors import NoSteadyState
@@ -38,6 +39,7 @@ class Target:
         theory: the drift D on given slopes, positive towards the worst end; None if it is unknown.
         problems: how many problems are tried until one fails; None for all families and no random ones.
         max_period: the longest period of a problem; None for that of the limits.
+        shared_between: what the optimizer ties together, as `engines.shared_between`.
     """
 
     settings: OptimizerSettings
@@ -47,6 +49,7 @@ class Target:
     theory: Callable[[Slopes], float | None] = lambda slopes: None
     problems: int | None = None
     max_period: int | None = None
+    shared_between: str | None = None
 
 
 def target(name: str, settings: Mapping[str, Any] | None = None, options: Mapping[str, str] | None = None) -> Target:
@@ -78,10 +81,19 @@ def target(name: str, settings: Mapping[str, Any] | None = None, options: Mappin
     from amsgrad_exp.engines.torch_lanes import lanes_of
 
     arguments = arguments_of(complete)
+    shared = engines.shared_between(experiment.trials()[0])
     make_lanes, apart = lanes_of(name, lr=complete.lr, arguments=arguments, shape=complete.shape)
     if apart:
-        return Target(complete, make_lanes, LANES_APART, first, problems=SUBSET, max_period=LONGEST_OF_SUBSET)
-    return Target(complete, make_lanes, TORCH_LANES, first)
+        return Target(
+            complete,
+            make_lanes,
+            LANES_APART,
+            first,
+            problems=SUBSET,
+            max_period=LONGEST_OF_SUBSET,
+            shared_between=shared,
+        )
+    return Target(complete, make_lanes, TORCH_LANES, first, shared_between=shared)
 
 
 def _theory(settings: OptimizerSettings, slopes: Slopes) -> float | None:

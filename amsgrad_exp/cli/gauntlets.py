@@ -68,6 +68,7 @@ def gauntlet(
     shared = {"steps": steps, "seeds": seeds, "dtype": dtype, "engine": engine}
     with optimizers_print_to_stderr():
         loaded = load_gauntlet(config, **{key: given or None for key, given in lists.items()}, **shared)
+        shared_between = loaded.shared_between()
     expected = _expectations(expect or [], loaded)
     with workers(jobs, dask) as executor:
         compute = functools.partial(api.sweep, loaded, out, executor)
@@ -75,7 +76,10 @@ def gauntlet(
     with swept.results() as results:
         matrix = verdicts(loaded, results)
     if as_json:
-        sys.stdout.write(json.dumps(matrix.document(), indent=2, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(matrix.document(shared_between), indent=2, allow_nan=False) + "\n")
+    for label, between in shared_between.items():
+        if between and not quiet:
+            console.note(f"{label}: {console.SHARED[between]}")
     wrong = _unmet(expected, matrix)
     for message in wrong:
         console.error(message)

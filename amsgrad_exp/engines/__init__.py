@@ -63,3 +63,24 @@ def build(trial: Trial) -> Engine:
     """
     engine: Engine = importlib.import_module(ENGINES[choose(trial)].builder).build(trial)
     return engine
+
+
+def shared_between(trial: Trial) -> str | None:
+    """What a trial's optimizer ties together, as `engines.torch_shared` finds out; None of a registered optimizer.
+
+    Raises:
+        ConfigError: the optimizer cannot be imported or built.
+    """
+    settings = trial.optimizer
+    if settings.name in OPTIMIZERS:
+        return None
+    from amsgrad_exp.engines.torch_shared import shared_between
+    from amsgrad_exp.engines.torch_trial import drive_of
+    from amsgrad_exp.optimizers.importing import import_optimizer
+
+    try:
+        imported = import_optimizer(settings.name)
+        drive = drive_of(imported, lr=settings.lr, arguments=settings.arguments, dtype="float64", shape=settings.shape)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return shared_between(imported, drive, lr=settings.lr, arguments=settings.arguments)

@@ -224,3 +224,17 @@ def generators_restored() -> Iterator[Callable[[], bool]]:
         torch.set_rng_state(before[0])
         random.setstate(before[1])
         np.random.set_state(before[2])
+
+
+@contextlib.contextmanager
+def outside_restored(optimizer: Optimizer, param: Tensor) -> Iterator[None]:
+    """Put numbers and texts that lie outside of a new optimizer back in the end, as far as they can be seen."""
+    survey = None
+    with contextlib.suppress(Exception):  # somebody's object may not bear to be looked into
+        survey = Survey(optimizer, param, 0)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(Exception):
+            if survey is not None and Survey(optimizer, param, 0).outside != survey.outside:
+                survey.restore_outside()

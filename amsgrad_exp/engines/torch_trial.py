@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import threading
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from amsgrad_exp.engines.torch_state import Survey, generators_restored
+from amsgrad_exp.engines.torch_state import generators_restored, outside_restored
 from amsgrad_exp.engines.torch_step import Step
 from amsgrad_exp.optimizers.importing import Drive, Form, Imported, said, written
 from amsgrad_exp.problems.online import Online
@@ -90,24 +89,13 @@ def _tried(
                 )
         except Exception as error:
             return -1, error
-        survey = _surveyed(made, param)
         problem, taken, x = Online(), 0, 0.0
         try:
-            step = Step(problem, made, param, drive)
-            for slope in problem.coefficients(0, STEPS)[0].astype(np.dtype(dtype)):
-                x = step.take(x, (slope,), lr)
-                taken += 1
+            with outside_restored(made, param):
+                step = Step(problem, made, param, drive)
+                for slope in problem.coefficients(0, STEPS)[0].astype(np.dtype(dtype)):
+                    x = step.take(x, (slope,), lr)
+                    taken += 1
         except (Exception, SystemExit) as error:  # somebody's optimizer may raise anything
             return taken, error if isinstance(error, Exception) else RuntimeError(said(error))
-        finally:
-            if survey is not None:
-                with contextlib.suppress(Exception):  # somebody's object may not bear to be looked into
-                    if Survey(made, param, 0).outside != survey.outside:
-                        survey.restore_outside()
     return STEPS, None
-
-
-def _surveyed(made: torch.optim.Optimizer, param: torch.nn.Parameter) -> Survey | None:
-    with contextlib.suppress(Exception):
-        return Survey(made, param, 0)
-    return None

@@ -57,6 +57,8 @@ def describe(attack: Attack, files: Sequence[Path] = ()) -> None:
     found, counterexample = attack.found, attack.counterexample
     for name, value in _facts(attack, counterexample) if counterexample else [("verdict", _survived(attack))]:
         table.add_row(name, value)
+    if attack.shared_between:
+        table.add_row("shared", Text(console.SHARED[attack.shared_between], "yellow"))
     smallest = f"; the smallest period on which it falls is {attack.smallest_period}" if found.falls else ""
     table.add_row(
         "searched",

@@ -64,11 +64,19 @@ def run_table(run: Run, label: str | None = None) -> None:
     table.add_row("engine", f"{summary.engine}, {summary.dtype}")
     if driven := _driven(summary):
         table.add_row("driven with", driven)
+    if summary.shared_between:
+        table.add_row("shared", Text(SHARED[summary.shared_between], "yellow"))
     for name, value in _facts(run):
         table.add_row(name, value)
     table.add_row("directory", Text(str(run.directory)))
     out.print(table)
 
+
+SHARED = {
+    "parameters": "what a parameter gets depends on the other parameters, through a count, a moment or a norm",
+    "groups": "what a parameter gets depends on the parameters of other groups",
+    "elements": "what an element gets depends on the other elements of its parameter, as with a norm",
+}
 
 FORMS = {"named": "the name and ", "module": "a module with ", "use_muon": "a group with use_muon=True and "}
 
@@ -154,6 +162,9 @@ def comparison(runs: Mapping[str, Run]) -> None:
     if Measurement.get(out, out.options.update(max_width=1000), table).maximum > out.width:
         table = _side_by_side(runs, ",\n")
     out.print(table)
+    for label, run in runs.items():
+        if run.summary.shared_between:
+            out.print(f"{label}: {SHARED[run.summary.shared_between]}", style="yellow", soft_wrap=True)
 
 
 def _side_by_side(runs: Mapping[str, Run], separator: str) -> Table:

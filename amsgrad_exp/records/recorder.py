@@ -70,7 +70,8 @@ def record(
     tracker = _track(trial, out, trial.name)
     with locked(tracker.directory):
         write_atomically(tracker.directory / "experiment.yaml", trial.to_yaml().encode())
-        run = Run(tracker.directory, trial, Summary.first(trial, engine.driven), logged=Trace.empty())
+        summary = Summary.first(trial, engine.driven, engines.shared_between(trial))
+        run = Run(tracker.directory, trial, summary, logged=Trace.empty())
         return Recorder(run, engine, tracker, Checkpoint.start(b""), on_note=on_note).drive(on_chunk, should_stop)
 
 

@@ -152,6 +152,7 @@ class Summary(BaseModel):
     parameters: str | None = None
     closure: bool = False
     graph: bool = False
+    shared_between: str | None = None
     result: Result | None = None
     seconds: float = 0.0
     started: datetime
@@ -176,7 +177,7 @@ class Summary(BaseModel):
         return spread
 
     @classmethod
-    def first(cls, trial: Trial, driven: Driven) -> Summary:
+    def first(cls, trial: Trial, driven: Driven, shared_between: str | None) -> Summary:
         """That of a run that begins now, of an optimizer that is driven so."""
         return cls(
             status="running",
@@ -188,6 +189,7 @@ class Summary(BaseModel):
             steps=trial.steps,
             seeds=trial.seeds,
             **asdict(driven),
+            shared_between=shared_between,
             started=datetime.now(UTC),
             experiment_sha256=sha256(trial.to_yaml().encode()),
             sessions=[Origin.here(trial.optimizer.name)],

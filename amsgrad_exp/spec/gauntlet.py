@@ -232,6 +232,12 @@ class Gauntlet:
                     raise ConfigError(f"gauntlet: {name} is listed twice")
         return gauntlet
 
+    def shared_between(self) -> dict[str, str | None]:
+        """What each optimizer ties together, as `engines.shared_between`, with its settings on the first problem."""
+        first = np.arange(len(self)).reshape(self.shape)[:, 0, 0, 0].tolist()
+        tied = [engines.shared_between(self.trial(cell)) for cell in first]
+        return dict(zip(self.optimizers, tied, strict=True))
+
     def check(self) -> None:
         """Build the trials of every optimizer on the first problem, and of the first optimizer on every problem.
 

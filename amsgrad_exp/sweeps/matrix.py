@@ -65,9 +65,14 @@ class Matrix:
         """One of the gauntlet's lists."""
         return list(self.gauntlet.data[key])
 
-    def document(self) -> dict[str, Any]:
-        """The fields that ``--json`` prints."""
-        return {"schema": 1, "cells": [cell.document() for cell in self.cells.values()]}
+    def document(self, shared_between: Mapping[str, str | None]) -> dict[str, Any]:
+        """The fields that ``--json`` prints.
+
+        Args:
+            shared_between: what each optimizer ties together.
+        """
+        shared = {label: {"shared_between": between} for label, between in shared_between.items()}
+        return {"schema": 1, "cells": [cell.document() | shared[label] for (label, *_), cell in self.cells.items()]}
 
 
 def verdicts(gauntlet: Gauntlet, results: Results) -> Matrix:
