@@ -1,4 +1,4 @@
-"""What was published of optimizers and problems, computed again: the last section of docs/field.md."""
+"""Computes published results about optimizers and problems again, for the last section of docs/field.md."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def trial(problem: Any, optimizer: Any, steps: int, **others: Any) -> Trial:
 
 
 def advanced(one: Trial) -> Engine:
-    """Its engine after its last step."""
+    """The trial's engine after the last step."""
     engine = build(one)
     engine.advance(one.steps, one.steps)
     return engine
 
 
 def state(one: Trial) -> Floats:
-    """x and what the rule keeps, after the last step."""
+    """x and the rule's state after the last step."""
     return np.frombuffer(advanced(one).state, np.float64)
 
 
@@ -60,23 +60,23 @@ def over_seeds(one: Trial, seeds: int) -> Floats:
 
 
 def verdict(one: Trial) -> str:
-    """Where x is in the end, in the words of its problem."""
+    """The problem's verdict on x after the last step."""
     return str(one.problem.verdict(advanced(one).x))
 
 
 def written(number: float, form: str) -> str:
-    """A number with a minus sign that is one."""
+    """A number with a typographic minus sign."""
     return f"{number:{form}}".replace("-", "−")
 
 
 def table(*rows: tuple[str, ...]) -> str:
-    """A table in Markdown; the first row is its head."""
+    """A table in Markdown, with the first row as its header."""
     head, *rest = rows
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *rest))
 
 
 def counted_from_1() -> str:
-    """Section 5's reproduction."""
+    """The reproduction of Section 5 of Reddi et al."""
     entries = {"Adam": ("adam", {}), "AMSGrad": ("amsgrad", {}), "AdaShift": ("adashift", {"n": 10})}
     published = {"Adam": "0.506, 0.407, 0.324", "AMSGrad": "0.314, 0.218, 0.136", "AdaShift": "0.461, 0.325, 0.205"}
     rows = [("R(t)/t at 50,000, 100,000 and 250,000", "published", "phase = 0", "phase = 1")]
@@ -89,9 +89,9 @@ def counted_from_1() -> str:
             ours.append(", ".join(f"{regret:.4f}" for regret in regrets))
         rows.append((title, published[title], *ours))
     return (
-        "**Section 5 of Reddi et al., as the ICLR 2019 reproduction of AdaShift ran it** "
-        "(`configs/adashift-online.yaml`), counts t from 1, so that its first slope is the steep one. Its class of "
-        "AdaShift begins m_t at 0 instead of the first n slopes, which shows in the third digit.\n\n" + table(*rows)
+        "**Section 5 of Reddi et al. in the ICLR 2019 reproduction of AdaShift** (`configs/adashift-online.yaml`): the "
+        "reproduction counts t from 1, so the first loss is the steep one. Its AdaShift starts m_t from 0 instead of "
+        "the first n gradients, which changes the third digit.\n\n" + table(*rows)
     )
 
 
@@ -105,18 +105,19 @@ def circles() -> str:
         last = np.abs(build(one).advance(one.steps, 1).x[-1000:]).max()
         rows.append((f"{beta1:g}, {beta2:g}", f"{width:.6g}", f"{last:.6g}"))
     return (
-        "**Bock and Weiß's 2-cycle** is there for all settings (a test steps from its one side to the other), but "
-        "iterates that start at its distance do not stay on it for all: at β1 = 0.9 they leave it.\n\n" + table(*rows)
+        "**Bock and Weiß's 2-cycle** exists for all settings (a test takes a step from one point of it to the other). "
+        "But iterates that start at its distance do not always stay on it: with β1 = 0.9 they leave it.\n\n"
+        + table(*rows)
     )
 
 
 def smallest_even(meets: Callable[[int], bool]) -> int:
-    """The smallest even C that meets conditions."""
+    """The smallest even C that satisfies the conditions."""
     return next(C for C in range(4, 10**6, 2) if meets(C))
 
 
 def theorem_2() -> str:
-    """How large C has to be."""
+    """The smallest C of Theorem 2."""
     beta1, beta2 = 0.9, 0.99
     gamma = beta1 / math.sqrt(beta2)
 
@@ -134,12 +135,12 @@ def theorem_2() -> str:
     return (
         f"**Theorem 2 of Reddi et al. at β1 = {beta1}, β2 = {beta2}**: the smallest even C is {smallest_even(paper)} "
         f"by the paper's conditions, as remembered, and {smallest_even(lean)} by those of a machine-checked form. "
-        "Its R(T) ≥ T/C is of large T: from x = 0 the way to +1 has a negative regret."
+        "R(T) ≥ T/C holds for large T: on the way from x = 0 to +1 the regret is negative."
     )
 
 
 def open_step_sizes() -> str:
-    """What α does where a source leaves it open."""
+    """The effect of α, if a source leaves it open."""
     rows = [("without bias correction, on", "α", "Adam after 10⁶ and 10⁷ steps", "AMSGrad after 10⁶ and 10⁷ steps")]
     usual = {"beta1": 0.9, "beta2": 0.99}
     for problem, betas in (({"name": "theorem2", "C": 3218}, usual), ("theorem3", {}), ("adabound-theorem1", {})):
@@ -149,10 +150,10 @@ def open_step_sizes() -> str:
             name = "theorem2, C = 3218" if betas else problem
             rows.append((f"`{name}`", f"{lr:g}", *ends))
     return (
-        "**Step sizes that a source leaves open.** Theorems 2 and 3 and AdaBound's Theorem 1 are of any α, in the "
-        "limit. How many steps show it depends on α, and those of the configurations were chosen after first values "
-        "had given other verdicts, of one optimizer or the other. AdaBound's Theorem 1 is from secondary sources: "
-        "its paper was not at hand. Where x is:\n\n" + table(*rows)
+        "**Step sizes that a source leaves open.** Theorems 2 and 3 and AdaBound's Theorem 1 hold for any α, in the "
+        "limit. How many steps it takes to see this depends on α. The α of the configurations were chosen after the "
+        "first values had given other verdicts for one of the optimizers. AdaBound's Theorem 1 is quoted from "
+        "secondary sources, because its paper was not available. Where x is:\n\n" + table(*rows)
     )
 
 
@@ -180,7 +181,7 @@ def adopt_toy() -> str:
 
 
 def adashift_stochastic() -> str:
-    """The reproduction's one run, among many."""
+    """The reproduction's single run, compared with many."""
     published = {"adam": (1.18, 2.80, 4.24), "adashift": (-0.31, -1.89, -2.45), "amsgrad": (-0.07, -0.50, -0.14)}
     biases = {"torch": "corrected", "paper": "uncorrected", "": "corrected"}
     rows = [("optimizer", "published", "bias", "δ = 0.002", "δ = 0.02")]
@@ -204,14 +205,14 @@ def adashift_stochastic() -> str:
             ranges.append(f"**{text}**" if inside else text)
         rows.append((f"`{name}`", ", ".join(written(x, "+.2f") for x in figures), biases[dialect], *ranges))
     return (
-        "**AdaShift's stochastic problem** in the ICLR 2019 reproduction is one run, x at 10⁵, 5·10⁵ and 7·10⁵ "
-        f"steps; its text says δ = 0.002, its code 0.02. Lowest and highest of {SEEDS} seeds, bold where what was "
-        "published is among them:\n\n" + table(*rows)
+        "**AdaShift's stochastic problem.** The ICLR 2019 reproduction reports one run, x after 10⁵, 5·10⁵ and 7·10⁵ "
+        f"steps; its text says δ = 0.002, its code 0.02. The table has the lowest and the highest x of {SEEDS} seeds, "
+        "in bold if they enclose the published values:\n\n" + table(*rows)
     )
 
 
 def amsgrad_of_optax() -> str:
-    """What the maximum of corrected v remembers."""
+    """The effect of taking the maximum of the corrected v."""
     rows = [("β2", "optax: √v̂", "torch: √v̂", "ratio")]
     for beta2 in (0.99, 0.999):
         roots = []
@@ -220,13 +221,13 @@ def amsgrad_of_optax() -> str:
             roots.append(math.sqrt(state(trial("online", entry, 1_000_000))[3]))
         rows.append((f"{beta2:g}", *(f"{root:.4g}" for root in roots), f"{roots[0] / roots[1]:.1f}"))
     return (
-        "**AMSGrad's dialects.** The second slope of `online` is the steep one; optax's maximum of corrected v keeps "
-        "it for ever, so that its steps are smaller by the ratio.\n\n" + table(*rows)
+        "**AMSGrad's dialects.** The second loss of `online` is the steep one. optax's maximum of the corrected v "
+        "never forgets it, so its updates are smaller by the ratio.\n\n" + table(*rows)
     )
 
 
 def small_facts() -> str:
-    """What takes a line each."""
+    """Facts of one line each."""
     adadelta = float(drift(trial("online", "adadelta", 1).problem, "adadelta", 0.0, 0.99, 1e-6))
     unknown = [name for name, known in OPTIMIZERS.items() if known.rule(known.options()).drift is None]
     slopes = [(-1.0) ** k for k in range(16) for _ in range(2**k)]
@@ -240,25 +241,25 @@ def small_facts() -> str:
     return "\n".join(
         [
             f"- No steady state, and so no drift, is known for {', '.join(f'`{name}`' for name in unknown)}: "
-            "Adagrad's sum grows for ever, what weight decay moves x by depends on x, and where Yogi's v circles on "
-            "where it began.",
-            "- Adadelta's state has one periodic solution, and its drift on `online` at β2 = 0.99 is "
-            f"{written(adadelta, '.3g')}: to the worst point.",
-            f"- Where β1 decays, AdamX's v̂ tends to the largest v_t/(1 − β1t)²: it is {kept:.6g} after 10⁵ steps of "
-            f"`online` at β1/t, and that {largest:.6g}.",
-            "- A large negative average regret is legitimate: on slopes +1 for 2^k ≤ t < 2^{k+1}, k even, and −1 for "
+            "Adagrad's sum grows without bound, the effect of weight decay depends on x, and the cycle of Yogi's v "
+            "depends on its start.",
+            "- Adadelta's state has one periodic solution. Its drift on `online` at β2 = 0.99 is "
+            f"{written(adadelta, '.3g')}, towards the worst point.",
+            "- If β1 decays, AdamX's v̂/(1 − β1t)² tends to the largest v_t/(1 − β1t)²: after 10⁵ steps of `online` "
+            f"with β1/t, the former is {kept:.6g} and the latter {largest:.6g}.",
+            "- A large negative average regret is possible: for slopes +1 at 2^k ≤ t < 2^{k+1}, k even, and −1 for "
             f"k odd, AMSGrad's is {written(regret, '.4f')} at t = 2¹⁶ − 1 (published: −0.664 at 2²² − 1).",
             f"- On Shi et al.'s non-realizable problem RMSprop is at {written(ends['adam'], '.3f')} after 10⁷ steps, "
             f"AMSGrad at {written(ends['amsgrad'], '.3f')}. On the realizable one, without bias correction and from "
             f"v = 0, RMSprop is at {', '.join(written(x, '+.2f') for x in thrown)} after 10, 10⁶, 10⁸ steps.",
-            "- Not run: Savarese's Corollary 1, by which AdaBound is Adam for as many steps as one likes, as it "
-            "needs δ = 1; the step of a proof that Tran and Phong refute (Example 3.2), which is no run.",
+            "- Not run: Savarese's Corollary 1, by which AdaBound equals Adam for any given number of steps, because "
+            "it requires δ = 1; and the step of a proof that Tran and Phong refute (Example 3.2), which is not a run.",
         ]
     )
 
 
 def _growth(one: Trial) -> tuple[float, float]:
-    """The largest v_t/(1 − β1t)² of an AdamX run and its v̂/(1 − β1t)² in the end."""
+    """The largest v_t/(1 − β1t)² of an AdamX run and its final v̂/(1 − β1t)²."""
     engine, beta1, largest = build(one), one.optimizer.beta1 or 0.0, 0.0
     for t in range(1, one.steps + 1):
         engine.advance(t, one.steps)
