@@ -1,4 +1,4 @@
-"""What there is one of in a process: labml's experiment, torch's random numbers, and the home directory."""
+"""Guards what a process has only one of: labml's experiment, torch's random generator and the home directory."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _recording = False
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Run what other threads must not disturb, and wait while another thread does."""
+    """Exclude other threads from the sections guarded by this or by `recording`."""
     with _turn:
         yield
 
 
 @contextlib.contextmanager
 def recording() -> Iterator[None]:
-    """Record as the only one: other threads wait for their turn.
+    """Guard a recording; other threads wait for their turn.
 
     Raises:
-        RunError: this thread is recording already, which a progress callback may be called from.
+        RunError: this thread is already recording, for example because a progress callback starts a run.
     """
     global _recording
     with _turn:
         if _recording:
-            raise RunError("one record cannot begin inside another: labml tracks one experiment at a time")
+            raise RunError("a recording cannot start inside another: labml tracks one experiment at a time")
         _recording = True
         try:
             yield

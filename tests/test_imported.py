@@ -142,7 +142,7 @@ def test_trials_leave_random_generators_and_counts_as_they_were() -> None:
     ("name", "message"),
     [
         ("none", r"none cannot be built: it returned None, not a torch.optim.Optimizer"),
-        ("other_parameters", r"other_parameters cannot be built: it keeps other parameters than it is given"),
+        ("other_parameters", r"other_parameters cannot be built: it does not keep the parameters that it is given"),
         ("without_lr", r"without_lr takes no lr, which every schedule sets"),
         ("raising", r"raising cannot be built: no such luck"),
         ("exiting", r"exiting cannot be built: enough"),

@@ -188,7 +188,7 @@ def test_bad_arguments_are_named(kind: type[Adam], argument: str, value: Any) ->
 def test_weight_decay_is_checked_and_immutable() -> None:
     with pytest.raises(ValueError, match=r"weight_decay must be .* not -1"):
         WeightDecay(-1)
-    with pytest.raises(ValueError, match="absolute=True goes with weight_decouple=True"):
+    with pytest.raises(ValueError, match="absolute=True requires weight_decouple=True"):
         WeightDecay(0.1, weight_decouple=False, absolute=True)
     with pytest.raises(AttributeError):
         WeightDecay().weight_decay = 1.0  # type: ignore[misc]

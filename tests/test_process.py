@@ -61,7 +61,7 @@ def test_a_run_inside_the_callback_of_a_run_is_rejected_and_the_next_one_is_not(
 
             return contextlib.nullcontext(on_chunk)
 
-    with pytest.raises(RunError, match="one record cannot begin inside another"):
+    with pytest.raises(RunError, match="a recording cannot start inside another"):
         run(_experiment(0), tmp_path, Nested())
     assert run(_experiment(0), tmp_path).summary.status == "completed"
 

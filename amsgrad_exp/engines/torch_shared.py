@@ -1,7 +1,7 @@
-"""Whether what an optimizer does to one parameter depends on another: shown by a few steps on two of them.
+"""Tests with a few steps on two parameters whether an optimizer's update of one depends on the other.
 
-A run has one parameter with one element. A count or a moment that parameters share, a frequent fault of ports, does not
-show there.
+A run has only one parameter with one element. It does not show whether parameters share a step count or a moment, which
+is a frequent bug of ported optimizers.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from amsgrad_exp.engines.torch_state import generators_restored, outside_restore
 from amsgrad_exp.optimizers.importing import Drive, Imported
 
 STEPS = 24
-AGREEMENT = 1e-6  # of the largest change of a parameter: kernels round otherwise for two elements than for one
-LOUDER = 37.0  # the other parameter's gradients are so much larger
+AGREEMENT = 1e-6  # relative to the largest update: kernels round differently for two elements than for one
+LOUDER = 37.0  # factor of the other parameter's gradients
 
 Shared = Literal["parameters", "groups", "elements"]
 
 
 def shared_between(optimizer: Imported, drive: Drive, *, lr: float, arguments: Mapping[str, Any]) -> Shared | None:
-    """What an optimizer ties together: the parameters of a group, the groups, or the elements of a parameter.
+    """Whether updates depend on other parameters of a group, on other groups, or on other elements of a parameter.
 
-    Two parameters are given gradients of their own, each alone, then both in one group, in a group each, and as
-    elements of one parameter. Nothing is said of an optimizer that draws random numbers, that does not repeat itself,
-    or that does not take two parameters.
+    Two parameters with different gradients are updated alone, in one group, in separate groups, and as elements of one
+    parameter. The result is None if none of these differ, or if the optimizer draws random numbers, is not
+    deterministic, or does not accept two parameters.
 
     Args:
-        optimizer: what its import path names.
+        optimizer: the imported optimizer.
         drive: how it is driven.
-        lr, arguments: what it is built with.
+        lr, arguments: the arguments of its constructor.
     """
     key = (optimizer, drive, lr, repr(sorted(arguments.items())))
     if key not in _known:
@@ -81,13 +81,13 @@ def _moved(
     gradients: NDArray[np.float64],
     groups: Sequence[Sequence[Sequence[int]]],
 ) -> NDArray[np.float64] | None:
-    """x_0 and x_1 after each step, (steps, 2), both from 0; 0 for one that is not there.
+    """x_0 and x_1 after each step, (steps, 2), starting from 0; one that is left out stays 0.
 
     Args:
-        groups: of which numbers of these two the elements of each parameter of each group are.
+        groups: for each group and each of its parameters, which of the two numbers are its elements.
 
     Returns:
-        None where the optimizer raised, or drew a random number.
+        The iterates, or None if the optimizer raised an exception or drew a random number.
     """
     moves = np.zeros((STEPS, 2))
     columns = [list(each) for group in groups for each in group]
@@ -105,7 +105,7 @@ def _moved(
                     drive.step(made, flat, functools.partial(_loss, [each[t] for each in of_each], flat))
                     for at, parameter in zip(columns, flat, strict=True):
                         moves[t, at] = parameter.detach().reshape(-1).numpy()
-        except (Exception, SystemExit):  # somebody's optimizer may raise anything
+        except (Exception, SystemExit):  # an imported optimizer may raise anything
             return None
         return moves if untouched() else None
 

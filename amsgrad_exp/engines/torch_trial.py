@@ -1,4 +1,4 @@
-"""How an imported optimizer must be driven: found by taking a few steps in each way."""
+"""Finds out how an imported optimizer must be driven, by taking a few steps in each possible way."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from amsgrad_exp.problems.online import Online
 
 SHAPES = ((1,), (1, 1))
 FORMS: tuple[Form, ...] = ("tensors", "named", "module", "use_muon")
-ACCIDENTS = TypeError, AttributeError, RuntimeError  # of a constructor given what it was not written for
-STEPS = 12  # of a trial: some optimizers take their first ten in another way
+ACCIDENTS = TypeError, AttributeError, RuntimeError  # errors of a constructor that expects other arguments
+STEPS = 12  # per trial: some optimizers treat their first ten steps differently
 
 _found: dict[tuple[Any, ...], Drive] = {}
 _one_at_a_time = threading.Lock()
@@ -27,16 +27,16 @@ _one_at_a_time = threading.Lock()
 def drive_of(
     optimizer: Imported, *, lr: float, arguments: Mapping[str, Any], dtype: str = "float32", shape: str | None = None
 ) -> Drive:
-    """The simplest way in which an optimizer takes a few steps; of those that raise, the one that gets furthest.
+    """The simplest way in which an optimizer takes a few steps; if all ways fail, the one that takes the most steps.
 
     Args:
-        optimizer: what its import path names.
-        lr, arguments: what it is built with.
-        dtype: of its parameter.
-        shape: "1" or "1x1" to try that shape alone.
+        optimizer: the imported optimizer.
+        lr, arguments: the arguments of its constructor.
+        dtype: the dtype of its parameter.
+        shape: "1" or "1x1" to try only that shape.
 
     Raises:
-        ValueError: it takes no step in any way; the message says what it needs.
+        ValueError: it does not take a step in any way; the message says what it needs.
     """
     key = (optimizer, lr, repr(sorted(arguments.items())), dtype, shape)
     with _one_at_a_time:
@@ -75,9 +75,9 @@ def _find(optimizer: Imported, lr: float, arguments: Mapping[str, Any], dtype: s
 def _tried(
     optimizer: Imported, drive: Drive, lr: float, arguments: Mapping[str, Any], dtype: str
 ) -> tuple[int, Exception | None]:
-    """How many steps an optimizer takes when it is driven so, -1 where it is not built; and what it raised, if it did.
+    """The number of steps that an optimizer takes when driven like this (-1 if it cannot be built), and its exception.
 
-    Nothing of this is left behind, as far as random generators, and numbers outside of the optimizer, can be put back.
+    Random generators, and numbers and texts outside of the optimizer, are restored afterwards.
     """
     param = torch.nn.Parameter(torch.zeros(drive.shape, dtype=getattr(torch, dtype)))
     with generators_restored():
@@ -85,7 +85,7 @@ def _tried(
             made = optimizer.make(drive.arrange([[param]]), lr=lr, arguments=arguments)
             if not any(held is param for group in made.param_groups for held in group["params"]):
                 raise ValueError(
-                    f"optimizer {optimizer.path} cannot be built: it keeps other parameters than it is given"
+                    f"optimizer {optimizer.path} cannot be built: it does not keep the parameters that it is given"
                 )
         except Exception as error:
             return -1, error
@@ -96,6 +96,6 @@ def _tried(
                 for slope in problem.coefficients(0, STEPS)[0].astype(np.dtype(dtype)):
                     x = step.take(x, (slope,), lr)
                     taken += 1
-        except (Exception, SystemExit) as error:  # somebody's optimizer may raise anything
+        except (Exception, SystemExit) as error:  # an imported optimizer may raise anything
             return taken, error if isinstance(error, Exception) else RuntimeError(said(error))
     return STEPS, None

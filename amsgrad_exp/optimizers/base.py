@@ -1,4 +1,4 @@
-"""What every adaptive optimizer shares: weight decay, the step over parameters, and loading of states."""
+"""Defines the base class of the optimizers: weight decay, the step over parameters, and loading of states."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ class _AsSaved:
 class AdaptiveOptimizer(Optimizer, ABC):
     """Base of optimizers that scale the step by moments of the gradient.
 
-    A subclass says what it keeps for a parameter (`init_state`) and how one parameter is updated (`step_param`). This
-    class checks parameter groups and loaded states, decays weights and walks over the parameters. Parameters of half
-    precision are updated in float32, and their state is float32.
+    A subclass defines the state of a parameter (`init_state`) and its update (`step_param`). This class checks parameter
+    groups and loaded states, decays weights and steps over the parameters. Parameters in half precision are updated in
+    float32, and their state is float32.
 
     Args:
         params: parameters, named parameters or parameter groups, as for every `torch.optim.Optimizer`.
         lr: step size α ≥ 0, a number or a tensor with one element.
         betas: decay rates (β1, β2) of the first and second moments, each in [0, 1); None for an optimizer without.
         eps: ε ≥ 0, added to the root of the second moment; None for an optimizer without.
-        weight_decay: λ ≥ 0, or a `WeightDecay`, which also says what ``decoupled_weight_decay`` would.
-        defaults: further per-group options and their defaults; read, never modified. The other arguments win.
+        weight_decay: λ ≥ 0, or a `WeightDecay`, which replaces ``decoupled_weight_decay``.
+        defaults: further per-group options and their defaults; not modified. The other arguments take precedence.
         decoupled_weight_decay: decay as in AdamW instead of adding an L2 penalty to the gradient.
         foreach: update many parameters in one call of torch's foreach functions. None decides by their device and
             size. `step_param` then gets `Tensors`, so a subclass that needs more than these has to leave it False.
@@ -58,7 +58,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
     """
 
     options: ClassVar[type[Options]] = Options
-    """The type of the group's further options, which are checked by it."""
+    """The type that checks the group's further options."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
 
     @abstractmethod
     def init_state(self, state: State, group: Group, param: Tensor) -> None:
-        """Fill the empty ``state`` of ``param`` with all that it will ever hold: tensors and numbers.
+        """Fill the empty ``state`` of ``param`` with all of its entries, tensors and numbers.
 
         ``step``, the number of steps taken, is a tensor of `new_step`.
         """
@@ -122,7 +122,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
             What the closure returned, or None without one.
 
         Raises:
-            RuntimeError: a gradient is sparse or a parameter complex; no parameter has changed then.
+            RuntimeError: a gradient is sparse or a parameter complex; no parameter was changed.
         """
         loss = None
         if closure is not None:
@@ -156,7 +156,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
                     param.copy_(work)
 
     def _step_together(self, group: Group, params: Sequence[Tensor]) -> None:
-        """Update many parameters in one call, where the numbers in their states, such as ``step``, are the same."""
+        """Update parameters in one call per group of equal numbers, such as ``step``, in their states."""
         alike: defaultdict[Hashable, list[tuple[Tensor, Tensor, Tensor, State]]] = defaultdict(list)
         for param in params:
             work, grad = _working(param)
@@ -192,7 +192,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
         return state
 
     def _decayed(self, group: Group, grad: Any, param: Any) -> Any:
-        """Decay ``param`` in place (decoupled); return the gradient to be minimized, with the L2 penalty's added."""
+        """Decay ``param`` in place if decoupled; return the gradient to minimize, with that of the L2 penalty added."""
         grad = -grad if group["maximize"] else grad
         decay, lr = float(group["weight_decay"]), float(group["lr"])
         if decay and not group["decoupled_weight_decay"]:
@@ -202,12 +202,12 @@ class AdaptiveOptimizer(Optimizer, ABC):
         return grad
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a ``state_dict`` of this class, or of the class of torch.optim that keeps the same state.
+        """Load a ``state_dict`` of this class, or of the class of torch.optim with the same state.
 
-        Those written by versions 0.1.0 and 0.2.0 load too. Settings that a saved group does not have stay as they are.
+        State dicts of versions 0.1.0 and 0.2.0 load too. Settings that a saved group lacks keep their values.
 
         Raises:
-            ValueError: it does not fit the parameters or the class; nothing has changed then.
+            ValueError: it does not fit the parameters or the class; nothing was changed.
         """
         hook = self.register_load_state_dict_pre_hook(_hide_values)
         try:
@@ -216,7 +216,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
             hook.remove()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over what was copied, unpickled or loaded; what was loaded is checked before anything changes."""
+        """Restore a copied, unpickled or loaded state; a loaded state is checked before anything changes."""
         if "defaults" not in state:
             self._check_loaded(state["param_groups"], state["state"])
         super().__setstate__(state)
@@ -236,10 +236,10 @@ class AdaptiveOptimizer(Optimizer, ABC):
                 number += 1
 
     def complete_group(self, group: Group, present: Group) -> None:
-        """Add to a loaded ``group`` what it lacks, from the group whose place it takes.
+        """Complete a loaded ``group`` from the group that it replaces.
 
         Raises:
-            ValueError: it lacks what such an optimizer's group always has.
+            ValueError: it lacks a setting that such a group always has.
         """
         for name in ("lr", "betas", "beta1", "eps"):
             if name in present and name not in group:
@@ -249,13 +249,13 @@ class AdaptiveOptimizer(Optimizer, ABC):
             group.setdefault(name, present[name])
 
     def complete_state(self, state: State, group: Group) -> None:
-        """Bring a loaded ``state`` of a parameter into the form of `init_state`, where its form is another one."""
+        """Convert a loaded ``state`` of a parameter into the form of `init_state`, if it has another form."""
 
     def _fitted(self, saved: State, group: Group, param: Tensor) -> State:
-        """A saved state of ``param``, in the dtypes and on the devices that it has here.
+        """A saved state of ``param``, converted to this optimizer's dtypes and devices.
 
         Raises:
-            ValueError: it is not such a state.
+            ValueError: it is not a state of such an optimizer.
         """
         state = {name: hidden.value for name, hidden in saved.items()}
         self.complete_state(state, group)
@@ -274,19 +274,19 @@ _step_uncompiled = torch._disable_dynamo(AdaptiveOptimizer._step)  # type: ignor
 
 
 def new_step(*, exact: bool) -> Tensor:
-    """A count of no steps yet: as torch.optim has it, or exact, in double precision, beyond 2^24 steps too."""
+    """A step count of 0: of torch.optim's dtype, or in double precision, which is exact beyond 2^24 steps."""
     return torch.zeros(
         (), dtype=torch.float64 if exact or torch.get_default_dtype() == torch.float64 else torch.float32
     )
 
 
 def count_step(state: State) -> int:
-    """Add 1 to the ``step`` of a state; return what it is then."""
+    """Add 1 to the ``step`` of a state and return it."""
     return int(state["step"].add_(ONE).item())
 
 
 def _together(foreach: bool | None, params: Sequence[Tensor]) -> bool:
-    """Whether to step parameters together, by a group's ``foreach``."""
+    """Whether to update parameters together, given a group's ``foreach``."""
     if foreach is not None or len(params) < 2:
         return bool(foreach)
     if all(param.is_cpu for param in params):
@@ -295,7 +295,7 @@ def _together(foreach: bool | None, params: Sequence[Tensor]) -> bool:
 
 
 def _working(param: Tensor) -> tuple[Tensor, Tensor]:
-    """A parameter and its gradient, or float32 copies of both where they are of half precision."""
+    """A parameter and its gradient, or float32 copies of both if they have half precision."""
     grad = cast(Tensor, param.grad)
     return (param.float(), grad.float()) if param.dtype in HALF_PRECISION else (param, grad)
 
@@ -312,7 +312,7 @@ def _hide_values(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, 
 
 
 def _like(name: str, value: Any, fresh: Any) -> Any:
-    """A loaded number or tensor as a fresh state has it."""
+    """A loaded number or tensor, converted to the type of the one in a fresh state."""
     if isinstance(fresh, Tensor) and name != "step":
         if not isinstance(value, Tensor) or value.shape != fresh.shape:
             found = tuple(value.shape) if isinstance(value, Tensor) else value

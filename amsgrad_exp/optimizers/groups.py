@@ -1,4 +1,4 @@
-"""Parameter groups: their values are checked, and stored as plain numbers and flags."""
+"""Checks the values of parameter groups and stores them as plain numbers and flags."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class WeightDecay:
         if not is_between(self.weight_decay, 0, math.inf):
             raise ValueError(f"weight_decay must be a finite number of at least 0, not {self.weight_decay!r}")
         if self.absolute and not self.weight_decouple:
-            raise ValueError("absolute=True goes with weight_decouple=True only")
+            raise ValueError("absolute=True requires weight_decouple=True")
 
 
 # state_dicts of versions 0.1.0 and 0.2.0 hold one, which torch.load(weights_only=True) would otherwise reject.
@@ -68,11 +68,11 @@ def check_group(group: Mapping[str, Any], options: type[Options]) -> None:
     """Check the values of a group.
 
     Args:
-        group: with all that a group of its optimizer has.
+        group: a complete group.
         options: the type of the optimizer's further options.
 
     Raises:
-        ValueError: one is out of range; the message names it and its value.
+        ValueError: a value is out of range; the message names it.
     """
     for name in ("lr", "eps"):
         if not is_between(group.get(name, 0), 0, math.inf):
@@ -91,10 +91,10 @@ def check_group(group: Mapping[str, Any], options: type[Options]) -> None:
 
 
 def checked_options(options: type[Options], given: Mapping[str, Any], title: str = "") -> dict[str, Any]:
-    """All further options of the optimizer called ``title`` by name, from those that are given.
+    """All further options by name, completed from those that are given; ``title`` names the optimizer in messages.
 
     Raises:
-        ValueError: there is no such option, or it does not take this value.
+        ValueError: there is no such option, or its value is invalid.
     """
     try:
         return options.model_validate(given).model_dump()
@@ -109,7 +109,7 @@ def checked_options(options: type[Options], given: Mapping[str, Any], title: str
 
 
 def is_between(value: object, low: float, high: float) -> bool:
-    """Whether low ≤ value < high, for a number or a tensor with one."""
+    """Whether low ≤ value < high, for a number or a tensor with one element."""
     if isinstance(value, Tensor):
         value = value.item() if value.numel() == 1 else None
     return isinstance(value, Real) and low <= float(value) < high

@@ -206,7 +206,7 @@ class Recorder:
                 yield chunk
 
     def _save(self) -> None:
-        """Save the engine for the next checkpoint; where that cannot be, say so once and go on without."""
+        """Save the engine for the next checkpoint; if that fails, note it once and continue without checkpoints."""
         if self.run.summary.unsaved is not None:
             return
         try:
@@ -215,7 +215,7 @@ class Recorder:
             self._saved, reason = b"", f"{self.run.trial.optimizer.name} cannot be saved: {error}"
             self.run = replace(self.run, summary=self.run.summary.changed(unsaved=reason))
             self.run.summary.write(self.run.directory)
-            self._on_note(f"{reason}; the run goes on without checkpoints, and cannot be resumed")
+            self._on_note(f"{reason}; the run continues without checkpoints and cannot be resumed")
 
     def take(self, chunk: Chunk) -> None:
         """Write a chunk's points to trace.csv and to labml."""

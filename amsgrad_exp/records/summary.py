@@ -48,8 +48,8 @@ class Origin(BaseModel):
         platform: operating system, processor and C library.
         git_commit: the checkout's commit, followed by "-dirty" if tracked files have changes; None without a checkout.
         code: SHA-256 of the package's own source files; None in records of 0.1.0.
-        optimizer: SHA-256 of the source files of an optimizer named by its import path; None where there are none, and
-            in records of 0.2.0.
+        optimizer: SHA-256 of the source files of an imported optimizer; None if there are none, and in records of
+            0.2.0.
     """
 
     versions: dict[str, str]
