@@ -66,7 +66,7 @@ def test_a_state_that_cannot_be_saved_stops_no_run(
     assert runs.list_runs(tmp_path)[0].summary.status == "completed"
     (note,) = notes
     assert note.startswith(f"{optimizer} cannot be saved: {reason}")
-    assert note.endswith("; the run goes on without checkpoints, and cannot be resumed")
+    assert note.endswith("; the run continues without checkpoints and cannot be resumed")
     interrupted = recorder.record(trial(optimizer, steps=4000), tmp_path, should_stop=lambda: True)
     assert interrupted.summary.status == "interrupted"
     assert not (interrupted.directory / "checkpoint").exists()

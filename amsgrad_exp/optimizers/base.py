@@ -37,9 +37,9 @@ class _AsSaved:
 class AdaptiveOptimizer(Optimizer, ABC):
     """Base of optimizers that scale the step by moments of the gradient.
 
-    A subclass defines the state of a parameter (`init_state`) and its update (`step_param`). This class checks parameter
-    groups and loaded states, decays weights and steps over the parameters. Parameters in half precision are updated in
-    float32, and their state is float32.
+    A subclass defines the state of a parameter (`init_state`) and its update (`step_param`). This class checks
+    parameter groups and loaded states, decays weights and steps over the parameters. Parameters in half precision are
+    updated in float32, and their state is float32.
 
     Args:
         params: parameters, named parameters or parameter groups, as for every `torch.optim.Optimizer`.
