@@ -66,10 +66,10 @@ class AMSGrad(Adam):
             )
 
     def complete_state(self, state: State, group: Group) -> None:
-        """The largest v so far is not plain Adam's: it starts from 0, or is left out where it is not used."""
+        """Start the largest v so far from 0 where plain Adam did not keep it; drop it where it is not used."""
         if not group["amsgrad"]:
             state.pop("max_exp_avg_sq", None)
-        elif "exp_avg_sq" in state:
+        elif isinstance(state.get("exp_avg_sq"), Tensor):
             state.setdefault("max_exp_avg_sq", torch.zeros_like(state["exp_avg_sq"]))
 
     def init_state(self, state: State, group: Group, param: Tensor) -> None:
@@ -84,7 +84,7 @@ class AMSGrad(Adam):
         if not group["amsgrad"]:
             return m, v
         if "max_exp_avg_sq" not in state:  # amsgrad was turned on after steps without it
-            state["max_exp_avg_sq"] = v * 0
+            state["max_exp_avg_sq"] = v.clone()
         if group["dialect"] == "optax":
             v = v / (1 - self.get_betas(group, step)[1] ** step)
         return m, state["max_exp_avg_sq"].clamp_(min=v)

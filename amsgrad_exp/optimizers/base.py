@@ -306,6 +306,8 @@ def _hide_values(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, 
     states = dict(state_dict["state"])
     for group in state_dict["param_groups"]:
         for key in group["params"]:
+            if not isinstance(states.get(key, {}), dict):
+                raise ValueError(f"the state of parameter {key} is no dict: {states[key]!r}")
             if key in states:
                 states[key] = {name: _AsSaved(value) for name, value in states[key].items()}
     return {**state_dict, "state": states}

@@ -89,7 +89,10 @@ class RuleOptimizer(AdaptiveOptimizer):
         """Name the numbers that version 0.2.0 kept in one tuple; work out those that torch.optim does not keep."""
         rule = self._rule(group)
         if "carry" in state:
-            state |= dict(zip(rule.carry_names, state.pop("carry"), strict=True))
+            carried = state.pop("carry")
+            if len(carried) != len(rule.carry_names):
+                raise ValueError(f"its carry has {len(carried)} numbers, not {len(rule.carry_names)}")
+            state |= dict(zip(rule.carry_names, carried, strict=True))
         missing = set(rule.carry_names) - state.keys()
         known = self.optimizer.kept_by_torch
         if known and missing and missing.isdisjoint(known) and "step" in state:
