@@ -176,8 +176,9 @@ def attack(
 
 
 def identify(
-    optimizer: str,
+    optimizer: str | None = None,
     *,
+    iterates: Path | str | None = None,
     settings: Mapping[str, float] | None = None,
     options: Mapping[str, str] | None = None,
     like: str | None = None,
@@ -185,19 +186,27 @@ def identify(
     """Name the published rule that an optimizer follows, as ``amsgrad-exp identify`` does.
 
     Args:
-        optimizer: a registered name, or an import path.
+        optimizer: a registered name, or an import path; None where there are iterates.
+        iterates: a file that ``amsgrad-exp probes`` wrote, with the iterates of an implementation filled in.
         settings: lr, beta1, beta2 and eps, where all probes are to have others than their own.
-        options: its own settings, each as YAML writes it.
+        options: the optimizer's own settings, each as YAML writes it.
         like: the rule to compare with, ``NAME`` in any form or ``NAME:OPTION=VALUE,…``; any rule without.
 
     Returns:
         What was found: ``answer.matches``, ``answer.closest`` and ``answer.departures``, a tuple of codes.
 
     Raises:
-        ConfigError: there is no such optimizer or rule, it takes no such setting, or it does not repeat itself.
+        ConfigError: there is no such optimizer or rule, it takes no such setting, or it does not repeat itself; or
+            the file is not filled in.
         RunFailed: it raised, or x was never a finite number.
     """
-    from amsgrad_exp.identification.like import rule_named
-    from amsgrad_exp.identification.run import of_optimizer
+    from amsgrad_exp.identification.candidates import rule_named
+    from amsgrad_exp.identification.run import of_iterates, of_optimizer
 
-    return of_optimizer(optimizer, settings or {}, options or {}, None if like is None else rule_named(like))
+    rule = None if like is None else rule_named(like)
+    if (optimizer is None) == (iterates is None):
+        raise ConfigError("identify takes an optimizer or iterates, one of them")
+    if iterates is not None:
+        return of_iterates(Path(iterates), settings or {}, options or {}, rule)
+    assert optimizer is not None
+    return of_optimizer(optimizer, settings or {}, options or {}, rule)

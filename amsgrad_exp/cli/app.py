@@ -34,6 +34,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "gauntlet": gauntlets.gauntlet,
     "attack": attack.attack,
     "identify": identify.identify,
+    "probes": identify.probes,
     "boundary": sweeps.boundary,
     "resume": records.resume,
     "verify": records.verify,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +19,10 @@ Rule = "NAME[:OPTION=VALUE,…]"
 @with_experiment_options("lr", "beta1", "beta2", "eps", "option")
 def identify(
     experiment: dict[str, Any],
-    optimizer: Annotated[str, typer.Option(help="A name, see 'list optimizers', or an import path.")],
+    optimizer: Annotated[str | None, typer.Option(help="A name, see 'list optimizers', or an import path.")] = None,
+    iterates: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What 'probes' wrote, with your implementation's x filled in.")
+    ] = None,
     like: Annotated[
         str | None, typer.Option(metavar=Rule, help="Compare with this rule alone, in any form or in one.")
     ] = None,
@@ -32,13 +36,37 @@ def identify(
 
     chosen = {name: experiment[name] for name in ("settings", "options")}
     with optimizers_print_to_stderr():
-        found = api.identify(optimizer, like=like, **chosen)
-        expected = found if expect in (None, like) else api.identify(optimizer, like=expect, **chosen)
+        found = api.identify(optimizer, iterates=iterates, like=like, **chosen)
+        expected = found
+        if expect not in (None, like):
+            expected = api.identify(optimizer, iterates=iterates, like=expect, **chosen)
     if as_json:
         sys.stdout.write(json.dumps(found.document(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     elif not quiet:
         identified.describe(found)
     if expect and not expected.matches:
         raise NotAsExpected(
-            f"{optimizer}: expected to match {expect}, and departs from it: {identified.departs(expected)}"
+            f"{found.optimizer}: expected to match {expect}, and departs from it: {identified.departs(expected)}"
         )
+
+
+@with_experiment_options("lr", "beta1", "beta2", "eps", "option")
+def probes(
+    experiment: dict[str, Any],
+    optimizer: Annotated[
+        str | None, typer.Option(help="Write the iterates of this optimizer, too: test vectors.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write them there, not to the standard output.")
+    ] = None,
+) -> None:
+    """Write the gradients, settings and starts of all probes as CSV, for any implementation to be run on."""
+    from amsgrad_exp.identification.run import probes_of
+    from amsgrad_exp.records.files import write_atomically
+
+    with optimizers_print_to_stderr():
+        text = probes_of(optimizer, experiment["settings"], experiment["options"])
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_atomically(out, text.encode())

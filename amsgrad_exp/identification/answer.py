@@ -35,7 +35,7 @@ class Answer:
         form: the closest rule in one form of its options, without departures.
         departures: the codes of those that explain all that was seen; none where it matches, or nothing explains it.
         explained: whether the rule with these departures has the same x on all probes.
-        single: whether that holds only as far as float32 can tell.
+        single: whether it was compared only as far as float32 can tell.
         agreement: the largest difference of x from the rule's, relative to how far x has gone, by probe; None where a
             probe was not run.
         rest: the same of the rule with its departures, over all probes that show none of the whole.
@@ -126,7 +126,7 @@ def answer(
         candidates = _candidates(probes, known or {}, like)
         comparison = Comparison(candidates, observed, precision)
         form, found = comparison.closest()
-        if not found and precision is DOUBLE:
+        if not found and precision == DOUBLE:
             rough = Comparison(candidates, observed, SINGLE)
             of_single, found = rough.closest()
             if found:
@@ -166,7 +166,7 @@ def _answer(
     steps = {probe.name: probe.steps for probe in probes}
     shown = {OF_THE_WHOLE.get(code) for code in codes}
     rest = {name: value for name, value in rest.items() if name not in shown}
-    single = comparison.precision is SINGLE
+    single = comparison.precision.of_path >= SINGLE.of_path
     return Answer(optimizer, base, codes, found, single, agreement, max(rest.values()), first, steps)
 
 

@@ -8,8 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.identification.form import Form
 from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.spec.explain import explain, nearest
+from amsgrad_exp.spec.gauntlet import row
 
 BEST_KNOWN_FIRST: tuple[str, ...] = (
     *("adam", "adamw", "sgd", "rmsprop", "adagrad", "amsgrad", "adadelta", "nadam", "radam", "adamax", "lion"),
@@ -144,3 +147,20 @@ def described(each: Form) -> str:
 
 def _written(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def rule_named(written: str) -> tuple[str, Options]:
+    """A registered rule and some of its options, from ``NAME`` or ``NAME:OPTION=VALUE,…``.
+
+    Raises:
+        ConfigError: there is no such rule, or it has no such option.
+    """
+    entry = row(written)
+    name, options = entry["name"], entry.get("options", {})
+    if name not in OPTIMIZERS:
+        raise ConfigError(f"unknown rule {name!r}, {nearest(name, OPTIMIZERS)}")
+    try:
+        forms(like=(name, options))
+    except ValidationError as error:
+        raise ConfigError(explain(error, OPTIMIZERS[name].options, name)) from error
+    return name, options

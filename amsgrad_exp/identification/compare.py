@@ -26,12 +26,13 @@ class Precision:
     Attributes:
         of_path: by rounding in the update, relative to how far x has gone.
         of_x: by rounding of x itself, for each step, relative to x.
-        absolute: by rounding when x was written down.
+        absolute, written: by rounding when x was written down, absolute and relative to x.
     """
 
     of_path: float
     of_x: float
     absolute: float = 0.0
+    written: float = 0.0
 
     def allowed(self, probe: Probe, xs: Floats) -> Floats:
         """How far x of the same rule may be from these, of shape (rows, elements)."""
@@ -39,8 +40,8 @@ class Precision:
         path = np.cumsum(np.abs(np.diff(all_x, axis=0)), axis=0)
         largest = np.maximum.accumulate(np.abs(all_x), axis=0)[1:]
         steps = probe.every * np.arange(1, len(xs) + 1)[:, None]
-        relative: Floats = self.of_path * path + self.of_x * steps * largest + self.absolute
-        return relative
+        apart: Floats = self.of_path * path + (self.of_x * steps + self.written) * largest + self.absolute
+        return apart
 
 
 DOUBLE = Precision(1e-10, 2.0**-52)

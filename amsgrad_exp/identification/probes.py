@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-SETTINGS = {"lr": 2.0**-6, "beta1": 1 - 2.0**-3, "beta2": 1 - 2.0**-5, "eps": 1e-6, "weight_decay": 0.0}
+SETTINGS = {"lr": 2.0**-4, "beta1": 1 - 2.0**-3, "beta2": 1 - 2.0**-5, "eps": 1e-6, "weight_decay": 0.0}
 """What a probe is run with where nothing else is asked for."""
 
 LONG_MEMORY = 1 - 2.0**-13
@@ -22,7 +22,7 @@ LONG_MEMORY = 1 - 2.0**-13
 STEPS = 20
 NOISE = np.array([15, -5, 26, -19, 7, 1, -34, 12, 21, -9, -13, 4, 38, -23, 11, -3, 17, -6, -28, 8]) / 16
 OTHER = np.array([-20, 9, 5, 33, -11, 23, -2, -31, 13, 7, -4, 18, -15, 3, 28, -24, 10, -7, 36, -12]) / 16
-CYCLE, LONG, EVERY = np.array([1.0, -2.5, 0.5, 0.75]), 100_000, 4_000
+CYCLE, LONG, EVERY = np.array([1.0, -2.5, 0.5, 0.75]), 100_000, 10_000
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,20 @@
-"""An optimizer by its name, run on the probes and identified."""
+"""An optimizer by its name, or somebody's iterates, identified; and the probes with iterates of a rule."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.identification import table
 from amsgrad_exp.identification.answer import Answer, Like, answer
-from amsgrad_exp.identification.build import built
-from amsgrad_exp.identification.compare import Observed
-from amsgrad_exp.identification.observe import observe
+from amsgrad_exp.identification.candidates import form, rule_named
+from amsgrad_exp.identification.compare import Observed, walked
 from amsgrad_exp.identification.probes import Probe, probes
+from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.spec.read import option_value
 
 USUAL_EPS = (1e-7, 1e-6, 1e-10, 1e-16)
 """What ε is inside optimizers whose constructors do not take it, beside 1e-8."""
@@ -32,6 +36,9 @@ def of_optimizer(
         ConfigError: there is no such optimizer, it takes no such setting, or does not repeat itself.
         RunFailed: it raised, or x was never a finite number.
     """
+    from amsgrad_exp.identification.build import built
+    from amsgrad_exp.identification.observe import observe
+
     target = built(name, settings, options)
     chosen = [probe for probe in probes(target.settings) if long or probe.every == 1]
     observed = observe(name, target.make, chosen)
@@ -46,6 +53,57 @@ def of_optimizer(
             return dataclasses.replace(found, assumed={**target.assumed, **guess})
     found = answer(name, chosen, observed, known=known, like=like)
     return dataclasses.replace(found, assumed=target.assumed)
+
+
+def of_iterates(path: Path, settings: Mapping[str, float], options: Mapping[str, str], like: Like | None) -> Answer:
+    """Identify an implementation by the iterates that it was run to, as `table.read` reads them.
+
+    Args:
+        path: the file.
+        settings: lr, beta1, beta2 and eps, where they are said again.
+        options: what the implementation's own settings are, by the names that a rule has for them.
+        like: the rule to compare with, and some of its options.
+
+    Raises:
+        ConfigError: it is no such file, is not filled in, or says other settings.
+        OSError: it cannot be read.
+    """
+    chosen, observed, precision = table.read(path, settings)
+    known = {name: option_value(name, text) for name, text in options.items()}
+    known |= {"weight_decay": chosen[0].weight_decay} if chosen[0].weight_decay else {}
+    return answer(str(path), chosen, observed, known=known, like=like, precision=precision)
+
+
+def probes_of(name: str | None, settings: Mapping[str, float], options: Mapping[str, str]) -> str:
+    """The probes as CSV: with the iterates of a rule, or of an imported optimizer, or for somebody to fill in.
+
+    Args:
+        name: a registered rule, an import path, or None.
+        settings: lr, beta1, beta2 and eps, where all probes are to have others than their own.
+        options: the optimizer's own settings; without one, ``weight_decay``.
+
+    Raises:
+        ConfigError: there is no such optimizer, setting or option.
+        RunFailed: the optimizer raised.
+    """
+    given = {option: option_value(option, text) for option, text in options.items()}
+    decay = {"weight_decay": given["weight_decay"]} if isinstance(given.get("weight_decay"), int | float) else {}
+    if name is None:
+        if others := given.keys() - decay.keys():
+            raise ConfigError(f"without an optimizer the only option is weight_decay, a number, not {min(others)}")
+        return table.written(probes({**settings, **decay}))
+    if name in OPTIMIZERS:
+        said = ",".join(f"{option}={text}" for option, text in options.items())
+        each = form(*rule_named(f"{name}:{said}" if said else name))
+        own = {"weight_decay": each.options["weight_decay"]} if "weight_decay" in each.options else {}
+        chosen = probes({**settings, **own})
+        return table.written(chosen, {probe.name: walked(each, probe) for probe in chosen})
+    from amsgrad_exp.identification.build import built
+    from amsgrad_exp.identification.observe import observe
+
+    target = built(name, settings, options)
+    chosen = probes({**target.settings, **settings})
+    return table.written(chosen, observe(name, target.make, chosen))
 
 
 def _guesses(
