@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo dist site test agreement goldens gauntlet lint smoke soak bench figures field optimizers attacks clean
+.PHONY: demo dist site test agreement goldens gauntlet lint smoke soak bench figures field optimizers attacks identify vectors clean
 
 demo: $(VENV)/installed-run  ## the paper's experiment at full length
 	$(BIN)/amsgrad-exp compare
@@ -47,6 +47,12 @@ optimizers: $(VENV)/installed-run  ## docs/optimizers.md, the classes for PyTorc
 
 attacks: $(VENV)/installed-run  ## the table of docs/attack.md: every optimizer attacked, half an hour
 	$(BIN)/python docs/attacks.py
+
+identify: $(VENV)/installed-dev $(VENV)/installed-bench  ## the table of docs/identify.md: what libraries' optimizers are; minutes
+	$(BIN)/python docs/identified.py
+
+vectors: $(VENV)/installed-run  ## docs/vectors/: test vectors of every rule in every form
+	$(BIN)/python docs/vectors.py
 
 site: $(VENV)/installed-dev  ## docs/site/, pages of the experiments for any static host; minutes
 	$(BIN)/python docs/site.py

@@ -264,3 +264,18 @@ def test_what_cannot_be_identified_is_one_line(
     assert (done.returncode, done.stdout) == (status, "")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "closest", "departures"),
+    [
+        ("optax.amsgrad", {}, "amsgrad:dialect=optax", ()),
+        ("optax.nadam", {}, "nadam:momentum_decay=1e+06", ()),
+        ("optax.rmsprop", {"momentum": "0.9"}, "rmsprop:momentum=0.9", ("eps_in_root", "lr_in_momentum")),
+    ],
+)
+def test_optax(name: str, options: dict[str, str], closest: str, departures: tuple[str, ...]) -> None:
+    pytest.importorskip("optax")
+    found = of_optimizer(name, {}, options, None, long=False)
+    assert (found.closest, found.departures, found.explained) == (closest, departures, True)
+    assert found.agreement["beta1 changes"] is None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +12,8 @@ from torch.nn import Parameter
 from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.errors import ConfigError
-from amsgrad_exp.identification.observe import Make
-from amsgrad_exp.identification.probes import Probe
+from amsgrad_exp.identification.observe import observe
+from amsgrad_exp.identification.probes import Floats, Probe
 from amsgrad_exp.optimizers.importing import PLAIN
 from amsgrad_exp.rules import OPTIMIZERS, arguments_of
 from amsgrad_exp.spec.complete import check_name, complete
@@ -30,7 +31,9 @@ ARGUMENTS = {
 }
 """What constructors call the settings, beside ``betas``."""
 
-OPTIONS = {"partial": "p", "keep_num": "n"}
+BETAS = ("beta1", "beta2")
+
+OPTIONS = {"partial": "p", "keep_num": "n", "b3": "beta3"}
 """What constructors call options of rules that have other names here."""
 
 
@@ -39,13 +42,13 @@ class Target:
     """An optimizer to be identified.
 
     Attributes:
-        make: makes it of parameters, with a probe's settings.
+        observe: takes it over probes, as `observe.observe` does.
         settings: those that all probes are to have.
         known: options of rules that it is known to have.
         assumed: the settings that its constructor does not take and nobody has said.
     """
 
-    make: Make
+    observe: Callable[[Sequence[Probe]], dict[str, Floats | None]]
     settings: Mapping[str, float]
     known: Mapping[str, Any]
     assumed: Mapping[str, float] = field(default_factory=dict)
@@ -76,44 +79,60 @@ def _registered(name: str, settings: Mapping[str, float], options: Mapping[str, 
 
     numbers = {key: value for key, value in known.options.items() if _is_number(value)}
     decay: dict[str, Any] = {"weight_decay": numbers["weight_decay"]} if "weight_decay" in numbers else {}
-    return Target(make, {**settings, **decay}, numbers)
+    return Target(functools.partial(observe, name, make), {**settings, **decay}, numbers)
 
 
 def _imported(name: str, settings: Mapping[str, float], options: Mapping[str, str]) -> Target:
     kind = imported_optimizer(name)
-    parameters = kind.parameters
-    if not kind.takes("lr"):
-        raise ConfigError(f"optimizers: {name} takes no lr, which the probes set")
     given = {key: option_value(key, text) for key, text in options.items()}
+    own_signature = inspect.signature(kind.maker).parameters if callable(kind.maker) else {}
+    of_optax = "learning_rate" in own_signature
+    if not of_optax and not kind.takes("lr"):
+        raise ConfigError(f"optimizers: {name} takes no lr, which the probes set")
+    parameters = own_signature if of_optax else kind.parameters
     defaults = {key: parameter.default for key, parameter in parameters.items()} | given
     betas = defaults.get("betas")
-    names = [(setting, argument) for setting, arguments in ARGUMENTS.items() for argument in arguments]
-    taken = {setting: argument for setting, argument in names if argument not in given and _takes(defaults, argument)}
-    several = "betas" in parameters and "betas" not in given
-    if several:
-        taken |= {"beta1": "betas", "beta2": "betas"}
     rest = tuple(betas[2:]) if isinstance(betas, tuple | list) else ()
+    several = "betas" in parameters and "betas" not in given
+    taken = {
+        argument: setting
+        for setting, names in ARGUMENTS.items()
+        for argument in names
+        if argument not in given and not (several and setting in BETAS) and _takes(defaults, argument)
+    }
+    if defaults.get("eps_root") == defaults.get("eps") and "eps" in taken:
+        taken["eps_root"] = "eps"  # of one that has the same ε twice
+
+    def arguments(probe: Probe) -> dict[str, Any]:
+        own = {"beta1": float(probe.beta1[0]), "beta2": probe.beta2, "eps": probe.eps}
+        pair = {"betas": (own["beta1"], own["beta2"], *rest)} if several else {}
+        return {**{argument: own[setting] for argument, setting in taken.items()}, **pair, **given}
 
     def make(params: list[Parameter], probe: Probe) -> Optimizer:
-        own = {"beta1": float(probe.beta1[0]), "beta2": probe.beta2, "eps": probe.eps}
-        arguments: dict[str, Any] = {
-            argument: own[setting] for setting, argument in taken.items() if argument != "betas"
-        }
-        if several:
-            arguments["betas"] = (own["beta1"], own["beta2"], *rest)
         try:
-            return kind.make(PLAIN.arrange([params]), lr=float(probe.lr[0]), arguments={**arguments, **given})
+            return kind.make(PLAIN.arrange([params]), lr=float(probe.lr[0]), arguments=arguments(probe))
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
-    assumed = {key: value for key, value in PUBLISHED.items() if key not in taken and key not in settings}
-    own = {**assumed, **settings}
+    said = {*taken.values(), *(BETAS if several else ()), *settings}
+    assumed = {key: value for key, value in PUBLISHED.items() if key not in said}
     known = {OPTIONS.get(key, key): value for key, value in defaults.items() if _is_number(value)}
-    if rest:
-        known["beta3"] = rest[0]
-    if "weight_decay" in known:
-        own["weight_decay"] = known["weight_decay"]
-    return Target(make, own, known, assumed)
+    known |= {"beta3": rest[0]} if rest else {}
+    decay = {"weight_decay": known["weight_decay"]} if "weight_decay" in known else {}
+    run = functools.partial(_observe_optax, name, kind.maker, arguments) if of_optax else None
+    return Target(run or functools.partial(observe, name, make), {**assumed, **settings, **decay}, known, assumed)
+
+
+def _observe_optax(
+    name: str, factory: Callable[..., Any], arguments: Callable[[Probe], dict[str, Any]], probes: Sequence[Probe]
+) -> dict[str, Floats | None]:
+    try:
+        from amsgrad_exp.identification import observe_optax
+    except ImportError as error:
+        raise ConfigError(
+            f"{name} takes a learning_rate, as optax does, and optax is not installed: {error}"
+        ) from error
+    return observe_optax.observe(name, factory, arguments, probes)
 
 
 def _takes(defaults: Mapping[str, Any], argument: str) -> bool:

@@ -90,6 +90,7 @@ USUAL: dict[str, tuple[Options, ...]] = {
     ),
     "adamnc": ({}, {"beta1_decay": "geometric"}, {"beta1_decay": "harmonic"}),
     "adamx": ({}, {"beta1_decay": "geometric"}, {"beta1_decay": "harmonic"}),
+    "nadam": ({}, {"momentum_decay": 1e6}),  # which is μ_t = β1
     "nosadam": ({}, {"gamma": 0.0}),
     "padam": ({}, {"p": 0.25}),
     "adashift": ({}, {"n": 1}),
@@ -126,15 +127,18 @@ def forms(known: Options | None = None, like: tuple[str, Options] | None = None)
     found: list[Form] = []
     for name in BEST_KNOWN_FIRST if like is None else (like[0],):
         fields = OPTIMIZERS[name].options.model_fields
-        fixed = {option: value for option, value in (known or {}).items() if option in fields}
-        fixed |= dict(like[1]) if like else {}
+        fixed = dict(like[1]) if like else {}
+        own = {option: value for option, value in (known or {}).items() if option in fields} | fixed
         of_rule: list[Form] = []
         for usual in USUAL.get(name, ({},)):
-            if all(fixed.get(option, value) == value for option, value in usual.items()):
+            if any(own.get(option, value) != value for option, value in usual.items()):
+                continue
+            for options in ({**usual, **own}, {**usual, **fixed}):  # some options are of some forms only
                 with contextlib.suppress(ValidationError):
-                    each = form(name, {**usual, **fixed})
+                    each = form(name, options)
                     of_rule += [each] if each not in of_rule else []
-        found += of_rule or [form(name, fixed)]
+                    break
+        found += of_rule or [form(name, own)]
     return found
 
 

@@ -14,19 +14,22 @@ Changed = Iterator[Form]
 def eps_in_root(form: Form) -> Changed:
     """ε is inside the root."""
     if form.eps and form.root and form.eps_at in ("after", "before") and form.second != "largest":
-        yield replace(form, eps_at="in_before" if form.eps_at == "before" else "in_after")
+        before = form.eps_at == "before"
+        yield replace(form, eps_at="in_before" if before else "in_after")
+        if form.kind not in ("async", "adopt"):
+            yield replace(form, eps_at="in_before" if before else "in_after", eps_twice=True)
         if form.correct_v and form.kind not in ("async", "adopt"):
             yield replace(form, eps_at="in_after" if form.eps_at == "before" else "in_before")
 
 
 def eps_before_correction(form: Form) -> Changed:
-    """ε is added to the root of v before its bias is corrected."""
+    """ε is added to the root of v before the bias of v is corrected."""
     if form.eps and form.eps_at == "after" and form.correct_v and form.name != "avagrad":
         yield replace(form, eps_at="before")
 
 
 def eps_after_correction(form: Form) -> Changed:
-    """ε is added to the root of v after its bias is corrected, or where v is not corrected, to the finished root."""
+    """ε is added last, to the finished root."""
     if form.eps and (form.eps_at == "before" or form.kind == "ratio"):
         yield replace(form, eps_at="after")
 
@@ -107,6 +110,8 @@ def m_before_update(form: Form) -> Changed:
     momentum = form.first == "average" or (form.first == "sum" and form.options["momentum"] > 0)
     if momentum and not form.old_m and form.kind not in ("shifted", "lion") and form.name != "acprop":
         yield replace(form, old_m=True)
+    if form.squares == "belief":
+        yield replace(form, squares="belief_before")
 
 
 def v_of_m(form: Form) -> Changed:

@@ -28,9 +28,10 @@ class Form:
         first: the first moment: a moving average, a sum that decays (heavy ball), or none, which is the gradient.
         second: what the second moment does with squares: a moving average, their mean, a mean that weighs by k^−γ,
             Yogi's, their sum, a decaying maximum, a moving average less the mean's square, or nothing.
-        squares: what is squared: g, m or g − m.
+        squares: what is squared: g, m_t, g − m_t or g − m_{t−1}.
         correct_m, correct_v: how often the bias is corrected.
         eps_at: ε is added to the root of the corrected v (after) or of the uncorrected v (before), or in either root.
+        eps_twice: whether ε that is in the root is also added to it.
         eps, inner_eps: whether there is ε in the denominator; whether it is also added to v at every step.
         outside: the correction of v multiplies the step instead of dividing v, which differs where there is a power.
         maximum: of which v the largest so far is taken, if of any.
@@ -50,10 +51,11 @@ class Form:
     kind: Kind = "adam"
     first: Literal["average", "sum", "none"] = "average"
     second: Literal["average", "mean", "nostalgic", "yogi", "sum", "largest", "centered", "none"] = "average"
-    squares: Literal["g", "m", "belief"] = "g"
+    squares: Literal["g", "m", "belief", "belief_before"] = "g"
     correct_m: int = 1
     correct_v: int = 1
     eps_at: Literal["after", "before", "in_after", "in_before"] = "after"
+    eps_twice: bool = False
     eps: bool = True
     inner_eps: bool = False
     outside: bool = False
@@ -117,7 +119,7 @@ class Walk:
         zero = 0.0 * x
         self.m, self.v, self.w, self.largest = start + zero, start + zero, zero, zero
         self.before, self.gamma, self.mean = zero, zero, zero
-        self.previous_g, self.previous_beta1 = zero, zero
+        self.previous_g, self.previous_beta1, self.before_m = zero, zero, zero
         self.products = [1.0 + zero, 1.0 + zero, 1.0 + zero]  # of β1: before this step, with it, and once more
         self.momenta, self.weights = 1.0 + zero, 0.0
         self.kept: list[Any] = []
@@ -174,6 +176,7 @@ class Walk:
     def average(self, g: Any, beta1: Any, lr: Any = None) -> Any:
         """The first moment after this step; what the update uses of it is returned."""
         form, before = self.form, self.m
+        self.before_m = before
         g = g if lr is None else lr * g
         if form.first == "none":
             return g
@@ -183,11 +186,15 @@ class Walk:
             self.m = beta1 * before + ((1.0 - beta1) * g if form.complemented else g)
         return before if form.old_m else self.m
 
+    def squared(self, g: Any) -> Any:
+        """What the second moment is of."""
+        of = self.form.squares
+        return g if of == "g" else self.m if of == "m" else g - (self.m if of == "belief" else self.before_m)
+
     def square(self, g: Any, m: Any, beta2: Any) -> Any:
         """The second moment after this step; what the update uses of it is returned."""
         form, v = self.form, self.v
-        s = g if form.squares == "g" else self.m if form.squares == "m" else g - self.m
-        t = self.counted
+        s, t = self.squared(g), self.counted
         if form.second == "average":
             self.v = beta2 * v + (1.0 - beta2) * s * s + self.inner
         elif form.second == "centered":
@@ -229,7 +236,10 @@ class Walk:
         at = form.eps_at
         inside = form.outside and at in ("before", "in_before")
         y = v if at.endswith("before") else v / c
-        y = fn.sqrt(y + self.eps) if at.startswith("in") and form.root else self.rooted(y) + self.eps
+        if at.startswith("in"):
+            y = self.rooted(y + self.eps) + (self.eps if form.eps_twice else 0.0)
+        else:
+            y = self.rooted(y) + self.eps
         if power is not None and inside:
             y = fn.power(y, power)
         if at.endswith("before"):
@@ -303,7 +313,7 @@ class Walk:
         """ACProp and AvaGrad's released form: the denominator is the step before's."""
         form, fn, v, released = self.form, self.fn, self.v, self.form.name == "avagrad"
         m = self.average(g, beta1, inner)
-        s = g - self.m if form.squares == "belief" else self.m if form.squares == "m" else g
+        s = self.squared(g)
         # "v_before_update" of a rule that is late already is one step more.
         self.v = beta2 * (v + (self.inner if self.t > 1 else 0.0)) + (1.0 - beta2) * s * s
         shown, self.before = (self.before if form.old_v != "no" else v), v

@@ -37,22 +37,29 @@ def of_optimizer(
         RunFailed: it raised, or x was never a finite number.
     """
     from amsgrad_exp.identification.build import built
-    from amsgrad_exp.identification.observe import observe
 
     target = built(name, settings, options)
     chosen = [probe for probe in probes(target.settings) if long or probe.every == 1]
-    observed = observe(name, target.make, chosen)
+    observed = target.observe(chosen)
     known = target.known
     first = answer(name, chosen, observed, known=known, like=like, thorough=False)
     if first.explained:
-        return dataclasses.replace(first, assumed=target.assumed)
+        return _with_assumed(first, target.assumed)
     for guess in _guesses(chosen, observed, target.assumed, known):
         supposed = [dataclasses.replace(probe, **guess) for probe in chosen]
         found = answer(name, supposed, observed, known={**known, **guess}, like=like, thorough=False)
         if found.explained:
-            return dataclasses.replace(found, assumed={**target.assumed, **guess})
+            return _with_assumed(found, {**target.assumed, **guess})
     found = answer(name, chosen, observed, known=known, like=like)
-    return dataclasses.replace(found, assumed=target.assumed)
+    return _with_assumed(found, target.assumed)
+
+
+def _with_assumed(found: Answer, assumed: Mapping[str, float]) -> Answer:
+    """An answer that says what was assumed and has a part in the rule."""
+    known = OPTIMIZERS[found.form.name]
+    settings = known.rule(known.options.model_validate(dict(found.form.options))).settings
+    said = {name: value for name, value in assumed.items() if name in settings or name == "weight_decay"}
+    return dataclasses.replace(found, assumed=said)
 
 
 def of_iterates(path: Path, settings: Mapping[str, float], options: Mapping[str, str], like: Like | None) -> Answer:
@@ -99,11 +106,10 @@ def probes_of(name: str | None, settings: Mapping[str, float], options: Mapping[
         chosen = probes({**settings, **own})
         return table.written(chosen, {probe.name: walked(each, probe) for probe in chosen})
     from amsgrad_exp.identification.build import built
-    from amsgrad_exp.identification.observe import observe
 
     target = built(name, settings, options)
     chosen = probes({**target.settings, **settings})
-    return table.written(chosen, observe(name, target.make, chosen))
+    return table.written(chosen, target.observe(chosen))
 
 
 def _guesses(
@@ -114,8 +120,8 @@ def _guesses(
     xs = observed[still.name]
     if "weight_decay" not in known and xs is not None and xs[0, 0] != still.start[0]:
         shrunk = float(1 - xs[0, 0] / still.start[0])
-        for decay in (shrunk / float(still.lr[0]), shrunk, 0.01):
-            yield {"weight_decay": float(f"{decay:.10g}")}
+        guesses = (shrunk / float(still.lr[0]), shrunk, 0.01)
+        yield from ({"weight_decay": float(f"{decay:.10g}")} for decay in guesses if decay > 0)
     if "eps" in assumed:
         for eps in USUAL_EPS:
             yield {"eps": eps}

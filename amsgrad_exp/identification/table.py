@@ -118,7 +118,8 @@ def _read(path: Path, row: Mapping[str, str], column: str) -> float:
         what = "is empty" if not row[column] else f"is no number: {row[column]!r}"
         raise ConfigError(f"{path}, row {row['row']}: {column} {what}") from None
     if not math.isfinite(value):
-        raise ConfigError(f"{path}, row {row['row']}: {column} is {row[column]}, not a finite number")
+        go_on = ": leave it empty in the whole probe to go on without" if column.startswith("x") else ""
+        raise ConfigError(f"{path}, row {row['row']}: {column} is {row[column]}, not a finite number{go_on}")
     return value
 
 
@@ -164,11 +165,14 @@ def precision(path: Path, texts: Sequence[str]) -> Precision:
     digits = max(len(_significand(text)) for text in texts)
     exponents = any("e" in text.lower() for text in texts)
     decimals = max(len(text.partition(".")[2]) for text in texts)
-    if digits < FEWEST_DIGITS and len(set(texts)) > len(texts) // 2:
+    exact = bool((np.ldexp(values, 20) % 1 == 0).all())  # as signs times a power of 2: no digits are missing
+    if digits < FEWEST_DIGITS and not exact:
         raise ConfigError(f"{path}: x has {digits} significant digits, which tells too little: {FEWEST_DIGITS} or more")
     with np.errstate(over="ignore"):
         single = digits < 10 or bool((values.astype(np.float32).astype(np.float64) == values).all())
     base = SINGLE if single else DOUBLE
+    if exact:
+        return base
     absolute = 0.0 if exponents else 0.5 * 10.0**-decimals
     return Precision(base.of_path, base.of_x, absolute, 0.5 * 10.0 ** (1 - digits) if digits < 17 else 0.0)
 

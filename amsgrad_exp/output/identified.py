@@ -39,14 +39,14 @@ def closest(answer: Answer) -> str:
 def _facts(answer: Answer) -> list[tuple[str, Text]]:
     steps = sum(answer.steps[name] for name in answer.run)
     over = f"{len(answer.run)} probes, {steps:,} steps"
+    rough = " (as far as float32 can tell)" if answer.single else ""
     facts = []
     if answer.matches:
-        precision = " (as far as float32 can tell)" if answer.single else ""
-        facts.append(("matches", Text.assemble((closest(answer), "green"), precision)))
+        facts.append(("matches", Text.assemble((closest(answer), "green"), rough)))
         facts.append(("agreement", Text(f"largest relative difference {answer.largest:.0e} over {over}")))
     else:
         facts.append(("closest to", Text(closest(answer))))
-        facts.append(("departs", Text(departs(answer), "yellow")))
+        facts.append(("departs", Text.assemble((departs(answer), "yellow"), rough if answer.explained else "")))
     if answer.first:
         where = f'step {answer.first["step"]:,} of probe "{answer.first["probe"]}"'
         moved, expected = (_number(answer.first[key]) for key in ("moved", "expected"))

@@ -50,7 +50,7 @@ OPTIMIZER = Optimizer(
     ),
     remarks=(
         "optax computes s_t from g_t − m_{t−1}. The authors' code and this project compute it from g_t − m_t. The "
-        "numerator is g_t in all of them.",
+        "numerator is g_t in all of them. optax divides the first step by 1 + ε.",
         "The released code can rectify as RAdam does. The rule here does not.",
     ),
     source="Zhuang et al. 2021, as released",

@@ -85,7 +85,7 @@ OPTIMIZER = Optimizer(
     remarks=(
         "Each β of the paper is 1 minus the β of its code, which is the one used here.",
         "optax multiplies the differences by 1 − β2 = 0.08. The released code and this project multiply them by "
-        "β2 = 0.92.",
+        "β2 = 0.92. optax also adds ε inside the root by default.",
     ),
     source="Xie et al. 2022, as released",
     claim=Claim(

@@ -44,6 +44,9 @@ OPTIMIZER = Optimizer(
         "x_{t+1} = x_t − α_t·sign(β1·m_{t−1} + (1 − β1)·g_t)",
         "m_t = β2·m_{t−1} + (1 − β2)·g_t",
     ),
+    remarks=(
+        "The paper's algorithm also has decoupled weight decay. There is none here; optax's default for it is 10⁻³.",
+    ),
     source="Chen et al. 2023, Algorithm 2",
     claim=NOTHING,
     defaults={"lr": 1e-4, "beta1": 0.9, "beta2": 0.99},

@@ -77,6 +77,7 @@ OPTIMIZER = Optimizer(
     remarks=(
         "torch.optim.NAdam keeps Π_t in the default dtype, float32, even if the parameters are float64. The class "
         "here keeps it in double precision.",
+        "optax has no schedule of the momentum: μ_t = β1, which is this rule with a large ψ.",
     ),
     source="Dozat 2016, as in torch.optim",
     claim=NOTHING,

@@ -56,8 +56,9 @@ OPTIMIZER = Optimizer(
         "x_{t+1} = x_t − α_t/(1 − β1^t)·m_t elsewhere",
     ),
     remarks=(
-        "torch.optim and this project rectify if ρ_t > 5. optax and pytorch_optimizer rectify if ρ_t ≥ 5, and add ε "
-        "after the bias correction.",
+        "torch.optim and this project rectify if ρ_t > 5. optax and pytorch_optimizer rectify if ρ_t ≥ 5. optax adds ε "
+        "after the bias correction. Where it does not rectify, pytorch_optimizer 4.1 does not move x, unless "
+        "`degenerated_to_sgd=True`.",
         "For β2 ≤ 2/3, ρ_∞ ≤ 5, so that RAdam is always SGD with momentum.",
     ),
     source="Liu et al. 2020, Algorithm 2",

@@ -98,6 +98,8 @@ OPTIMIZER = Optimizer(
     ),
     remarks=(
         "torch.optim calls β2 alpha. optax has ε inside the root by default.",
+        "With momentum, optax multiplies by the step size before the momentum and not after it, which matters if the "
+        "step size changes.",
         "`centered` subtracts the square of the mean gradient from v_t.",
     ),
     source="Tieleman and Hinton 2012, as in torch.optim",

@@ -34,7 +34,10 @@ OPTIMIZER = Optimizer(
     title="SignSGD",
     summary="the sign of the gradient",
     lines=("x_{t+1} = x_t − α_t·sign(g_t)",),
-    remarks=("It is Adam with β1 = β2 = ε = 0.",),
+    remarks=(
+        "It is Adam with β1 = β2 = ε = 0.",
+        "pytorch_optimizer's SignSGD takes the sign of a moving average unless `momentum=0`. optax calls that signum.",
+    ),
     source="Bernstein et al. 2018, Algorithm 1",
     claim=Claim(
         Kind.STATIONARY,
