@@ -1,4 +1,4 @@
-"""The compiled loop that adds up the terms of a bound on the regret along one run, in double precision."""
+"""Compiles the loop that sums the terms of a regret bound along one run, in double precision."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from amsgrad_exp.rules.base import Rule
 
 @functools.cache
 def make_terms(rule: Rule, slope: Callable[..., Any], *, per_step: int) -> Callable[..., Any]:
-    """Compile the loop of one rule, which has a mean, on one kind of problem.
+    """Compile the loop for a rule with a mean, on one kind of problem.
 
-    What it returns is called with t; with (x, the rule's state, what its coefficients carry, the sums) as they are
-    before step t; with h, (low, high) and x*; and, of the steps from t on, with the problem's coefficients (per_step,
-    steps) and α_t/α (steps,). It takes these steps and returns that tuple as it is then. At position ``first``, every
-    ``log_every`` steps after it and at position ``last``, it fills a row of ``logged``, (points, 3), with the terms of
-    `bounds.trajectory`: end, distance, moves. All numbers are doubles.
+    The loop's arguments are t; the tuple (x, the rule's state, its carried values, the sums) before step t; h,
+    (low, high) and x*; and, for the steps from t on, the problem's coefficients (per_step, steps) and α_t/α (steps,).
+    It takes these steps and returns the tuple after them. At position ``first``, every ``log_every`` steps after it,
+    and at position ``last``, it fills a row of ``logged``, (points, 3), with the terms of `bounds.trajectory`: end,
+    distance, moves. All numbers are doubles.
 
-    The sums are: distance and moves over all steps but the last one; of that one, its own two and
-    ρ = β1t/(1 − β1t), which stay apart until the next step's ρ is known; and ρ_1·m_0·(x_1 − x*). All are 0 at first.
+    The sums are: distance and moves over all steps except the last one; distance, moves and ρ = β1t/(1 − β1t) of the
+    last step, which cannot be added before the next step's ρ is known; and ρ_1·m_0·(x_1 − x*). All are 0 at first.
     """
     if rule.mean is None:
-        raise ValueError("a rule without a mean has no such terms")
+        raise ValueError("a rule without a mean has no regret bound")
     update, coefficients, mean = jitable(rule.update), jitable(rule.coefficients), jitable(rule.mean.of)
     slope, sees_x = jitable(slope), rule.sees_x
 
@@ -64,7 +64,7 @@ def make_terms(rule: Rule, slope: Callable[..., Any], *, per_step: int) -> Calla
             after = high if free > high else free
             after = low if after < low else after
             off, off_after = x - optimum, after - optimum
-            # (x − after)/move is 1 but where x was clamped: so without what rounding x makes of a small move.
+            # (x − after)/move is exactly 1 unless x was clamped; computing it would add x's rounding to a small move.
             part = 1.0 if after == free else (x - after) / move
             last_distance, last_moves = m * part * (off + off_after) * 0.5, move * m
             if i == first + row * log_every or i == last:
