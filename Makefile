@@ -14,10 +14,10 @@ test: $(VENV)/browser  ## the test suite
 agreement: $(VENV)/installed-dev  ## every optimizer against an independent implementation, as a table
 	$(BIN)/python -m tests.agreement
 
-goldens: $(VENV)/installed-dev  ## what commands write, compared with what version 0.2.0 wrote; minutes
+goldens: $(VENV)/installed-dev  ## compare what commands write with what version 0.2.0 wrote; takes minutes
 	$(BIN)/python -m tests.goldens
 
-gauntlet: $(VENV)/installed-run  ## every optimizer over every problem at full length, beside what was claimed
+gauntlet: $(VENV)/installed-run  ## every optimizer on every problem at full length, next to its published claim
 	$(BIN)/amsgrad-exp gauntlet
 
 lint: $(VENV)/installed-dev  ## ruff and mypy
@@ -25,7 +25,7 @@ lint: $(VENV)/installed-dev  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-smoke: $(VENV)/installed-run  ## seconds: reduced steps, checked verdicts
+smoke: $(VENV)/installed-run  ## a short run with checked verdicts; takes seconds
 	$(BIN)/amsgrad-exp compare --config configs/smoke.yaml --expect adam=worst --expect amsgrad=optimum
 	$(BIN)/amsgrad-exp run --config configs/smoke.yaml --optimizer amsgrad --engine torch --steps 2000
 	$(BIN)/amsgrad-exp verify last
@@ -33,13 +33,13 @@ smoke: $(VENV)/installed-run  ## seconds: reduced steps, checked verdicts
 soak: $(VENV)/installed-dev  ## many more random kills than in the test suite
 	AMSGRAD_EXP_KILLS=300 $(BIN)/pytest tests/test_kills.py tests/test_sweep_processes.py
 
-bench: $(VENV)/installed-bench  ## speed against peers, side by side in one run
+bench: $(VENV)/installed-bench  ## speed compared with other programs, side by side in one run
 	$(BIN)/python -m benchmarks
 
 figures: $(VENV)/installed-run  ## the figures of the README
 	$(BIN)/python docs/figures.py
 
-field: $(VENV)/installed-run  ## docs/field.md, from a run of the gauntlet and of what was published
+field: $(VENV)/installed-run  ## docs/field.md, from a run of the gauntlet and of published experiments
 	$(BIN)/python docs/field.py
 
 optimizers: $(VENV)/installed-run  ## docs/optimizers.md, the classes for PyTorch programs

@@ -1,7 +1,7 @@
-"""Speed against peers, side by side in one run: AMSGrad on the online problem, float32: ``make bench``.
+"""Compares the speed of AMSGrad on the online problem in float32 with that of other programs: ``make bench``.
 
-Everything is timed in turn, several rounds over, and every ratio is the median over rounds of two neighbours' times,
-so that a machine whose speed drifts spoils neither.
+All candidates are timed in turn, in several rounds. Every ratio is the median over the rounds of the ratio of two
+adjacent times, so that a drift in the machine's speed has little effect.
 """
 
 from __future__ import annotations

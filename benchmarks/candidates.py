@@ -1,4 +1,4 @@
-"""What is timed: our loops and commands, and what others have for the same experiment."""
+"""Defines what is timed: this package's loops and commands, and other programs for the same experiment."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BETAS = (0.9, 0.99)
 console = Console(width=max(100, Console().width), markup=False)
 
 Timed = Callable[[], float]
-"""Does the work once and returns seconds a step, or, for a whole command, seconds."""
+"""Does the work once and returns the seconds per step, or the seconds of a whole command."""
 
 
 def per_step(steps: int, work: Callable[[], object]) -> Timed:
@@ -92,9 +92,9 @@ def plain_c(folder: Path) -> Timed | None:
 
 
 def optax_scan(*, same_experiment: bool, lanes: int = 0) -> Timed | None:
-    """AMSGrad of optax under lax.scan: with regret in float64 and points logged as ours, or with neither.
+    """optax's AMSGrad under lax.scan, with or without regret in float64 and logged points as in this package.
 
-    With ``lanes``, so many runs at once under jax.vmap, with step sizes α/√t.
+    With ``lanes``, this many runs at once under jax.vmap, with step sizes α/√t.
     """
     if importlib.util.find_spec("optax") is None:
         console.print("no jax and optax (pip install 'amsgrad-exp[bench]'): lax.scan is skipped")
@@ -148,7 +148,7 @@ def optax_scan(*, same_experiment: bool, lanes: int = 0) -> Timed | None:
 
 
 def compiled_lanes(lanes: int, threads: int = 1) -> Timed:
-    """The lane loop on so many runs with step sizes α/√t; with threads, on as many in each."""
+    """The compiled loop on a batch of ``lanes`` runs with step sizes α/√t; with threads, on one batch per thread."""
 
     def batch() -> Lanes:
         rates = np.linspace(0.5, 1.5, lanes).tolist()
@@ -186,7 +186,7 @@ def engine_loop(path: str) -> Timed:
 
 
 def bare_torch_loop(kind: Callable[..., torch.optim.Optimizer], **options: Any) -> Timed:
-    """The loop as anybody writes it around an optimizer of torch.optim, without an engine of ours."""
+    """A plain training loop around an optimizer of torch.optim, without an engine of this package."""
 
     def work() -> None:
         x = torch.nn.Parameter(torch.zeros(1))
@@ -205,7 +205,7 @@ def bare_torch_loop(kind: Callable[..., torch.optim.Optimizer], **options: Any) 
 
 
 def parameter_steps(kind: Callable[..., torch.optim.Optimizer], **options: Any) -> Timed:
-    """Steps of an optimizer on as many small parameters as a network has."""
+    """Steps of an optimizer on 300 small parameters, about as many as a network has."""
     generator = torch.Generator().manual_seed(0)
     parameters = [torch.nn.Parameter(torch.randn(1000, generator=generator)) for _ in range(300)]
     for parameter in parameters:
@@ -220,7 +220,7 @@ def parameter_steps(kind: Callable[..., torch.optim.Optimizer], **options: Any) 
 
 
 def command(*arguments: str, before: str = "") -> Timed:
-    """A whole process of ours, from its start to its end; ``before`` is done first in it."""
+    """A whole process with a command of this package; the process runs the code ``before`` first."""
     program = (
         f"{before}\nimport sys\nfrom amsgrad_exp.cli import main\nsys.argv = ['amsgrad-exp', *{arguments!r}]\nmain()"
     )
@@ -246,7 +246,7 @@ summary.Origin.here = classmethod(lambda cls: cls(versions={}, platform="", git_
 
 
 def peak_megabytes(*arguments: str) -> float:
-    """Of a process whose parent is small: a child is charged with what its parent held when it forked."""
+    """The peak memory of a process with a small parent; a child's peak includes its parent's memory at the fork."""
     program = (
         "import resource, subprocess, sys\n"
         f"command = [sys.executable, '-m', 'amsgrad_exp', *{arguments!r}]\n"

@@ -38,7 +38,7 @@ def line(result: Attack) -> str:
 
 
 def main(names: list[str]) -> None:
-    """Attack them, and put their lines into the page as they come."""
+    """Attack the optimizers and update their lines in the page one by one."""
     for name in names or OPTIMIZERS:
         with tempfile.TemporaryDirectory() as out:
             new = line(attack(name, out))

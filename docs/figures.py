@@ -13,11 +13,11 @@ PICTURES = {
     "bound-online-decay": ["compare", "online-decay", "--bound"],
     **{name: ["sweep", name] for name in ("phase-online", "phase-theorem1", "lr-online")},
 }
-"""The command, the configuration and further options of each."""
+"""The command, the configuration and further options of each figure."""
 
 
 def main() -> None:
-    """Run each shipped configuration by its command and keep its picture beside this file."""
+    """Run each shipped configuration with its command and store its figure next to this file."""
     for picture, (command, name, *options) in PICTURES.items():
         with tempfile.TemporaryDirectory() as out:
             config = HERE.parent / "configs" / f"{name}.yaml"

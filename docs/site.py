@@ -1,4 +1,4 @@
-"""Build ``docs/site/``, pages to look at and an index, for any static host: ``make site``."""
+"""Build ``docs/site/``, pages of experiments with an index, for any static host: ``make site``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ATTACKED = ("adam", "rmsprop", "amsgrad")
 
 
 def main() -> None:
-    """Run what the pages show, by its commands, and keep the pages."""
+    """Run the commands and collect their pages."""
     shutil.rmtree(SITE, ignore_errors=True)
     SITE.mkdir()
     sections = {
@@ -30,13 +30,13 @@ def main() -> None:
         "The gauntlet": [made("gauntlet", "gauntlet")],
         "Attacks": [made(f"attack-{name}", "attack", "--optimizer", name) for name in ATTACKED],
     }
-    lead = "Does an optimizer converge where it provably should? Pages that amsgrad-exp wrote of its own experiments."
+    lead = "Does an optimizer converge where it provably should? Pages that amsgrad-exp wrote about its experiments."
     content = {"sections": sections}
     write(Page("index.html", "amsgrad-exp", lead, (), {}, content), SITE / "index.html")
 
 
 def made(name: str, *command: str) -> dict[str, str]:
-    """Run a command with ``--report``, keep its page under this name, and return what the index says of it."""
+    """Run a command with ``--report``, store its page under this name, and return its entry in the index."""
     with tempfile.TemporaryDirectory() as out:
         arguments = [*command, "--report", "--no-figure", "--quiet", "--out", out]
         subprocess.run([sys.executable, "-m", "amsgrad_exp", *arguments], check=True)
