@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from amsgrad_exp.engines.held import Floats, HeldLanes, Slopes
 from amsgrad_exp.engines.intrinsics import at_step, column, put_column, stack_tile
 from amsgrad_exp.engines.lanes import TILES
-from amsgrad_exp.engines.loops import compile_loop, jitable, make_coefficients
+from amsgrad_exp.engines.loops import compile_loop, jitable, make_coefficients, makes_loops
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.rules import hyper_of, rule_of
 from amsgrad_exp.rules.base import Rule
@@ -75,7 +74,7 @@ class CompiledHeldLanes(HeldLanes):
         return sums[0, : len(self)], sums[1, : len(self)]
 
 
-@functools.cache
+@makes_loops
 def make_held_loop(rule: Rule) -> Callable[..., None]:
     """Compile the loop of one rule over tiles of lanes whose x is held, steps, and the lanes of a tile.
 

@@ -39,6 +39,10 @@ class LoopCache(FunctionCache):  # type: ignore[misc]
         stamp = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
         self._cache_file = _Files(self._impl.locator.get_cache_path(), self._impl.filename_base, stamp)
 
+    def has(self, sig: Any, codegen: Any) -> bool:
+        """Whether there is a file for these types of arguments."""
+        return self._cache_file.has(self._index_key(sig, codegen))
+
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         return sig, codegen.magic_tuple(), digest(self._py_func)
 
@@ -65,6 +69,9 @@ class _Files(IndexDataCacheFile):  # type: ignore[misc]
             return None
         made_by, data = pickle.loads(content[32:])
         return data if made_by == (self._version, self._source_stamp) else None
+
+    def has(self, key: Any) -> bool:
+        return self._path(key).exists()
 
     def save(self, key: Any, data: Any) -> None:
         content = self._dump(((self._version, self._source_stamp), data))

@@ -15,6 +15,7 @@ from typing import Any
 from numba import njit
 from numba.extending import register_jitable
 
+from amsgrad_exp.engines.compiling import opened
 from amsgrad_exp.engines.intrinsics import (
     at_step,
     column,
@@ -54,7 +55,43 @@ def compile_loop(function: Callable[..., Any], *, width: int = 1) -> Callable[..
     return compiled
 
 
-@functools.cache
+class Loop:
+    """A compiled loop, which may be compiled in another process.
+
+    Args:
+        dispatcher: of `compile_loop`.
+        recipe: (function, arguments, keyword arguments), a call that makes this.
+    """
+
+    def __init__(self, dispatcher: Any, recipe: Any) -> None:
+        self.dispatcher = dispatcher
+        self._recipe = recipe
+
+    def __call__(self, *arguments: Any) -> Any:
+        if (others := opened()) is not None:
+            signature = tuple(map(self.dispatcher.typeof_pyval, arguments))
+            if signature not in self.dispatcher.overloads and self._missing(signature):
+                others.compile(self._recipe, signature)
+        return self.dispatcher(*arguments)
+
+    def _missing(self, signature: Any) -> bool:
+        """Whether the cache is without it, and could keep it."""
+        cache = self.dispatcher._cache
+        return isinstance(cache, LoopCache) and not cache.has(signature, self.dispatcher.targetctx.codegen())
+
+
+def makes_loops(make: Callable[..., Any]) -> Callable[..., Loop]:
+    """Let a function that compiles a loop make a `Loop` of it, the same one for the same arguments."""
+
+    @functools.cache
+    @functools.wraps(make)
+    def made(*arguments: Any, **options: Any) -> Loop:
+        return Loop(make(*arguments, **options), (made, arguments, options))
+
+    return made
+
+
+@makes_loops
 def make_loop(
     rule: Rule, loss: Callable[..., Any], slope: Callable[..., Any], *, per_step: int, width: int
 ) -> Callable[..., None]:
@@ -149,7 +186,7 @@ def make_loop(
     return compile_loop(loop, width=width)
 
 
-@functools.cache
+@makes_loops
 def make_coefficients(rule: Rule, *, width: int) -> Callable[..., None]:
     """Compile the working out of a rule's coefficients, and of the step sizes they correct, in double precision.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any
 
+from amsgrad_exp.engines.compiling import compilers
 from amsgrad_exp.errors import ConfigError
 
 _told = threading.local()
@@ -76,11 +77,13 @@ def workers(jobs: int | None = None, dask: str | None = None) -> Iterator[Execut
         RunError: the cluster has no workers, a worker has another version of amsgrad-exp, or the cluster was lost.
     """
     if dask is None:
-        threads = Threads(jobs or _cores())
-        try:
-            yield threads
-        finally:
-            threads.shutdown(cancel_futures=True)
+        number = jobs or _cores()
+        with compilers(number):
+            threads = Threads(number)
+            try:
+                yield threads
+            finally:
+                threads.shutdown(cancel_futures=True)
         return
     try:
         from amsgrad_exp.sweeps.cluster import connected
