@@ -1,4 +1,4 @@
-"""identify, probes."""
+"""The identify and probes commands."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ Rule = "NAME[:OPTION=VALUE,…]"
 @with_experiment_options("lr", "beta1", "beta2", "eps", "option")
 def identify(
     experiment: dict[str, Any],
-    optimizer: Annotated[str | None, typer.Option(help="A name, see 'list optimizers', or an import path.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="Name, see 'list optimizers', or import path.")] = None,
     iterates: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What 'probes' wrote, with your implementation's x filled in.")
+        Path | None, typer.Option(metavar="FILE", help="The file of 'probes', with your implementation's x filled in.")
     ] = None,
     like: Annotated[
-        str | None, typer.Option(metavar=Rule, help="Compare with this rule alone, in any form or in one.")
+        str | None, typer.Option(metavar=Rule, help="Compare only with this rule, in any form or in the given one.")
     ] = None,
-    expect: Annotated[str | None, typer.Option(metavar=Rule, help="Exit with 3 where it does not match this.")] = None,
+    expect: Annotated[
+        str | None, typer.Option(metavar=Rule, help="Exit with status 3 unless it matches this rule.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -46,7 +48,7 @@ def identify(
         identified.describe(found)
     if expect and not expected.matches:
         raise NotAsExpected(
-            f"{found.optimizer}: expected to match {expect}, and departs from it: {identified.departs(expected)}"
+            f"{found.optimizer}: expected to match {expect}, but departs from it: {identified.departs(expected)}"
         )
 
 
@@ -54,13 +56,13 @@ def identify(
 def probes(
     experiment: dict[str, Any],
     optimizer: Annotated[
-        str | None, typer.Option(help="Write the iterates of this optimizer, too: test vectors.")
+        str | None, typer.Option(help="Also write the iterates of this optimizer, as test vectors.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write them there, not to the standard output.")
+        Path | None, typer.Option("--out", metavar="FILE", help="File to write, instead of standard output.")
     ] = None,
 ) -> None:
-    """Write the gradients, settings and starts of all probes as CSV, for any implementation to be run on."""
+    """Write the gradients, settings and starting points of all probes as CSV, to run any implementation on them."""
     from amsgrad_exp.identification.run import probes_of
     from amsgrad_exp.records.files import write_atomically
 

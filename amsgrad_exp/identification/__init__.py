@@ -1,1 +1,1 @@
-"""Which published rule an implementation follows, and where it departs from it."""
+"""Identifies the published rule that an implementation follows, and where it departs from it."""

@@ -1,4 +1,4 @@
-"""What an implementation was found to be, and how that is said."""
+"""Finds the rule that observed iterates follow, and holds the answer."""
 
 from __future__ import annotations
 
@@ -28,20 +28,21 @@ Like = tuple[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Answer:
-    """The published rule that an implementation follows, or that it is closest to.
+    """The published rule that an implementation follows, or to which it is closest.
 
     Attributes:
         optimizer: the implementation.
         form: the closest rule in one form of its options, without departures.
-        departures: the codes of those that explain all that was seen; none where it matches, or nothing explains it.
+        departures: the codes of the departures that explain all observations; empty if the rule matches or if nothing
+            explains them.
         explained: whether the rule with these departures has the same x on all probes.
-        single: whether it was compared only as far as float32 can tell.
-        agreement: the largest difference of x from the rule's, relative to how far x has gone, by probe; None where a
-            probe was not run.
-        rest: the same of the rule with its departures, over all probes that show none of the whole.
-        first: where x first differs from the rule's: probe, step, how far x moved and would have moved; or None.
-        steps: how many steps each probe has.
-        assumed: settings that the implementation does not say, and with which it was compared.
+        single: whether the comparison has only float32 precision.
+        agreement: for each probe, the largest difference of x from the rule's, relative to the length of x's path; None
+            for a probe that was not run.
+        rest: the same for the rule with its departures, over all probes except those of `OF_THE_WHOLE`.
+        first: where x first differs from the rule's: probe, step, the update of x and the expected update; or None.
+        steps: the number of steps of each probe.
+        assumed: settings that the implementation does not reveal, with the values assumed for the comparison.
     """
 
     optimizer: str
@@ -76,7 +77,7 @@ class Answer:
         return max(agreement for agreement in self.agreement.values() if agreement is not None)
 
     def document(self) -> dict[str, Any]:
-        """The answer as JSON has it; what is no finite number is null."""
+        """The fields that ``--json`` prints; numbers that are not finite become null."""
         return {
             "schema": 1,
             "optimizer": self.optimizer,
@@ -111,13 +112,13 @@ def answer(
     """Find the rule that iterates over the probes follow, with the fewest departures.
 
     Args:
-        optimizer: what the implementation is called.
+        optimizer: the name of the implementation.
         probes: all probes, as they were run.
         observed: the iterates.
-        known: settings that the implementation has, by the names of rules' options.
-        like: the rule to compare with, and some of its options; any rule without.
-        precision: how far apart x of the same rule may be.
-        thorough: whether two departures are tried where one explains nothing.
+        known: settings of the implementation, by the names of the rules' options.
+        like: the rule to compare with and some of its options; by default any rule.
+        precision: how much x of the same rule may differ.
+        thorough: whether to try two departures if one explains nothing.
 
     Raises:
         pydantic.ValidationError: the rule to compare with has no such options.
@@ -176,7 +177,7 @@ def _by_probe(comparison: Comparison, form: Form) -> dict[str, float]:
 
 
 def _long(precision: Precision, form: Form, probe: Probe, xs: Any) -> tuple[Any, Any]:
-    """Whether each row of the long probe is as a form has it, and how far apart they are."""
+    """Whether each row of the long probe agrees with a form, and the differences."""
     theirs = walked(form, probe)
     finite, own = np.isfinite(theirs), np.isfinite(xs)
     apart = np.where(finite & own, np.abs(theirs - xs), np.where(finite == own, 0.0, np.inf))
@@ -188,7 +189,7 @@ _kept: list[tuple[Any, Candidates]] = []
 
 
 def _candidates(probes: Sequence[Probe], known: Mapping[str, Any], like: Like | None) -> Candidates:
-    """The candidates of these probes, of which the last are kept: they take longer than all the rest."""
+    """The candidates for these probes; the last ones are cached, because computing them takes most of the time."""
     decays = any(probe.weight_decay for probe in probes)
     codes = tuple(code for code in CODES if decays or not code.startswith("weight_decay"))
     short = [probe for probe in probes if probe.every == 1]

@@ -1,4 +1,4 @@
-"""An optimizer by its name, ready to be run on the probes, and what is known of its settings."""
+"""Builds an optimizer from its name, ready to run on the probes."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Target:
     """An optimizer to be identified.
 
     Attributes:
-        observe: takes it over probes, as `observe.observe` does.
-        settings: those that all probes are to have.
+        observe: runs it on probes, as `observe.observe` does.
+        settings: the settings for all probes.
         known: options of rules that it is known to have.
-        assumed: the settings that its constructor does not take and nobody has said.
+        assumed: the settings that its constructor does not take and the user does not give.
     """
 
     observe: Callable[[Sequence[Probe]], dict[str, Floats | None]]
@@ -55,7 +55,7 @@ class Target:
 
 
 def built(name: str, settings: Mapping[str, float], options: Mapping[str, str]) -> Target:
-    """An optimizer by its name: a registered one, or an import path.
+    """Build an optimizer from a registered name or an import path.
 
     Raises:
         ConfigError: there is no such optimizer, or it takes no such setting or option.
@@ -136,7 +136,7 @@ def _observe_optax(
 
 
 def _takes(defaults: Mapping[str, Any], argument: str) -> bool:
-    """Whether a constructor takes a number of that name, or anything."""
+    """Whether a constructor takes a number with this name, or any argument."""
     return defaults.get(argument) is inspect.Parameter.empty or _is_number(defaults.get(argument))
 
 

@@ -1,4 +1,4 @@
-"""Every registered rule in every form of its options, put together from parts."""
+"""Composes every registered rule, in every form of its options, from parts."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ USUAL: dict[str, tuple[Options, ...]] = {
 
 
 def form(name: str, options: Options) -> Form:
-    """A registered rule under these options; what is left out has its default.
+    """A registered rule with these options; omitted options have their defaults.
 
     Raises:
         pydantic.ValidationError: the rule has no such option.
@@ -118,11 +118,11 @@ def forms(known: Options | None = None, like: tuple[str, Options] | None = None)
     """Every form of every rule, the best known first.
 
     Args:
-        known: settings that the implementation has, by name: a rule that has such an option has it so.
-        like: a rule's name and some of its options, which then are the only ones.
+        known: settings of the implementation, by name; a rule that has such an option uses this value.
+        like: the name and some options of the only rule to use.
 
     Raises:
-        pydantic.ValidationError: the rule has no such options.
+        pydantic.ValidationError: the rule has no such option.
     """
     found: list[Form] = []
     for name in BEST_KNOWN_FIRST if like is None else (like[0],):
@@ -143,7 +143,7 @@ def forms(known: Options | None = None, like: tuple[str, Options] | None = None)
 
 
 def described(each: Form) -> str:
-    """A form's name, with the options that are not the default ones, as ``--like`` takes it."""
+    """A form's name with its options that are not defaults, as ``--like`` takes it."""
     default = OPTIMIZERS[each.name].options().model_dump()
     options = [f"{name}={_written(value)}" for name, value in each.options.items() if value != default[name]]
     return ":".join([each.name, *([",".join(options)] if options else [])])
@@ -154,7 +154,7 @@ def _written(value: Any) -> str:
 
 
 def rule_named(written: str) -> tuple[str, Options]:
-    """A registered rule and some of its options, from ``NAME`` or ``NAME:OPTION=VALUE,…``.
+    """Parse ``NAME`` or ``NAME:OPTION=VALUE,…`` into a registered rule and some of its options.
 
     Raises:
         ConfigError: there is no such rule, or it has no such option.

@@ -1,4 +1,4 @@
-"""An implementation's iterates beside those of every candidate: which one it follows, and where it departs from it."""
+"""Compares an implementation's iterates with those of every candidate rule."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Observed = Mapping[str, Floats | None]
 
 @dataclass(frozen=True)
 class Precision:
-    """How far iterates of one and the same rule may be apart.
+    """How much the iterates of the same rule may differ.
 
     Attributes:
-        of_path: by rounding in the update, relative to how far x has gone.
-        of_x: by rounding of x itself, for each step, relative to x.
+        of_path: by rounding in the update, relative to the length of x's path.
+        of_x: by rounding of x itself, per step, relative to x.
         absolute, written: by rounding when x was written down, absolute and relative to x.
     """
 
@@ -49,10 +49,10 @@ SINGLE = Precision(1e-5, 2.0**-24)
 
 
 class Candidates:
-    """All forms of the rules, and each of their single departures, walked over the short probes side by side.
+    """All forms of the rules and their single departures, run on the short probes.
 
     Args:
-        probes: all of them.
+        probes: all probes.
         known: options of the implementation, by name.
         like: the only rule to compare with, and its options.
         codes: the departures to try.
@@ -113,12 +113,12 @@ class Candidates:
 
 
 class Comparison:
-    """One implementation's iterates over the short probes beside those of all candidates.
+    """The comparison of one implementation's iterates over the short probes with those of all candidates.
 
     Args:
-        candidates: what to compare with.
+        candidates: the candidates.
         observed: the implementation's iterates.
-        precision: how far apart they may be.
+        precision: how much they may differ.
     """
 
     def __init__(self, candidates: Candidates, observed: Observed, precision: Precision) -> None:

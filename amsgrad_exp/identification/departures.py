@@ -1,4 +1,4 @@
-"""What implementations are known to do otherwise than the rule they follow, each as a change of a form's parts."""
+"""Defines the known departures of implementations from their rule, each as a change of a form's parts."""
 
 from __future__ import annotations
 
@@ -224,13 +224,13 @@ SENTENCES = {
 
 
 def sentence(code: str) -> str:
-    """What a departure is, in words that go on after "departs:"."""
+    """A departure in words that follow "departs:"."""
     text = SENTENCES.get(code) or (DEPARTURES[code].__doc__ or "").rstrip(".")
     return text if text[1:2].isupper() or text[0] == "ε" else text[0].lower() + text[1:]
 
 
 def departed(form: Form, codes: tuple[str, ...]) -> Iterator[Form]:
-    """A form with these departures, in every way in which they can be made, in the order of the codes."""
+    """A form with these departures, made in every possible way, in the order of the codes."""
     if not codes:
         yield form
         return

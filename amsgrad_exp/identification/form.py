@@ -76,7 +76,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Functions of Python numbers, or of arrays."""
+    """The arithmetic functions, for Python numbers or for arrays."""
 
     sqrt: Callable[[Any], Any]
     power: Callable[[Any, Any], Any]

@@ -1,4 +1,4 @@
-"""A torch optimizer over the probes: its iterates, in double precision."""
+"""Runs a torch optimizer on the probes in double precision."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Make = Callable[[list[torch.nn.Parameter], Probe], Optimizer]
 
 
 def observe(name: str, make: Make, probes: Sequence[Probe]) -> dict[str, Floats | None]:
-    """x of an optimizer after every `Probe.every` steps of each probe; None of a probe that it cannot be run on.
+    """x of an optimizer after every `Probe.every` steps of each probe; None for a probe that cannot be run.
 
     Args:
-        name: what the optimizer is called in messages.
-        make: makes the optimizer of parameters with a probe's settings.
-        probes: what to run.
+        name: the optimizer's name in messages.
+        make: makes the optimizer from parameters, with a probe's settings.
+        probes: the probes to run.
 
     Raises:
         ConfigError: two runs of one probe differ.
-        RunFailed: it raised, or x was a finite number at no step.
+        RunFailed: it raised an exception, or x was never finite.
     """
     with _double_precision():
         observed = {probe.name: _run(name, make, probe) for probe in probes}
@@ -78,7 +78,7 @@ def _run(name: str, make: Make, probe: Probe) -> Floats | None:
 
 
 def _set_beta1(group: dict[str, object], beta1: float) -> bool:
-    """Give a group another β1; False where it keeps none."""
+    """Set another β1 in a group; False if the group has none."""
     betas = group.get("betas")
     if isinstance(betas, tuple | list) and len(betas) > 1:
         group["betas"] = (beta1, *betas[1:])
@@ -91,7 +91,7 @@ def _set_beta1(group: dict[str, object], beta1: float) -> bool:
 
 @contextlib.contextmanager
 def _double_precision() -> Iterator[None]:
-    """Some optimizers keep numbers in the default dtype, whatever a parameter's."""
+    """Make double precision the default dtype, which some optimizers use for their own numbers."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

@@ -1,4 +1,4 @@
-"""An optax optimizer over the probes: its iterates, in double precision."""
+"""Runs an optax optimizer on the probes in double precision."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Factory = Callable[..., Any]
 def observe(
     name: str, factory: Factory, arguments: Callable[[Probe], Mapping[str, Any]], probes: Sequence[Probe]
 ) -> dict[str, Floats | None]:
-    """x of an optax optimizer after every `Probe.every` steps of each probe; None of a probe whose β1 changes.
+    """x of an optax optimizer after every `Probe.every` steps of each probe; None for a probe whose β1 changes.
 
     Args:
-        name: what the optimizer is called in messages.
+        name: the optimizer's name in messages.
         factory: makes it from its arguments and ``learning_rate``.
-        arguments: what else the factory is given for a probe.
-        probes: what to run.
+        arguments: the factory's further arguments for a probe.
+        probes: the probes to run.
 
     Raises:
         ConfigError: it cannot be built, or two runs of one probe differ.
-        RunFailed: it raised, or x was a finite number at no step.
+        RunFailed: it raised an exception, or x was never finite.
     """
     run = functools.cache(functools.partial(_runner, name, factory))
     observed: dict[str, Floats | None] = {}
@@ -52,7 +52,7 @@ def observe(
 def _runner(
     name: str, factory: Factory, rates: float | tuple[float, ...], arguments: tuple[tuple[str, Any], ...]
 ) -> Any:
-    """A function of the start and all gradients that gives x after every step."""
+    """A function that computes x after every step from the start and all gradients."""
     table = jnp.asarray(rates)
     schedule = (lambda count: table[count]) if isinstance(rates, tuple) else rates
     try:

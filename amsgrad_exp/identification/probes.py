@@ -1,6 +1,6 @@
-"""The probes: short gradient sequences in double precision, each of which tells certain forms of a rule apart.
+"""Defines the probes: short gradient sequences in double precision, each of which distinguishes certain rules.
 
-Gradients and decay rates are short binary fractions, so that float32 holds them exactly.
+Gradients and decay rates are short binary fractions, so that float32 represents them exactly.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ CYCLE, LONG, EVERY = np.array([1.0, -2.5, 0.5, 0.75]), 100_000, 10_000
 
 @dataclass(frozen=True)
 class Probe:
-    """A gradient sequence with the settings that it is run with.
+    """A gradient sequence with the settings for running it.
 
     Attributes:
-        name: what it is called.
-        about: what it tells apart.
+        name: its name.
+        about: what it distinguishes.
         gradients: float64 of shape (steps, elements).
         start: x before the first step, float64 of shape (elements,).
         lr: α_t of each step, float64 of shape (steps,).
         beta1: β1 of each step, float64 of shape (steps,).
         beta2, eps, weight_decay: the other settings.
-        apart: whether the elements are parameters of their own.
-        every: x is looked at after every so many steps.
+        apart: whether each element is a separate parameter.
+        every: x is recorded after every ``every`` steps.
     """
 
     name: str
@@ -55,12 +55,12 @@ class Probe:
 
     @property
     def steps(self) -> int:
-        """How many steps it has."""
+        """The number of steps."""
         return len(self.gradients)
 
     @property
     def elements(self) -> int:
-        """How many numbers are optimized."""
+        """The number of values that are optimized."""
         return int(self.gradients.shape[1])
 
     @property
@@ -73,7 +73,7 @@ def probes(settings: Mapping[str, float] | None = None) -> tuple[Probe, ...]:
     """All probes.
 
     Args:
-        settings: lr, beta1, beta2, eps or weight_decay, where all probes are to have others than their own.
+        settings: lr, beta1, beta2, eps or weight_decay, to replace the probes' own values.
     """
     given = dict(settings or {})
     own = {**SETTINGS, **given}

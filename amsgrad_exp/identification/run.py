@@ -1,4 +1,4 @@
-"""An optimizer by its name, or somebody's iterates, identified; and the probes with iterates of a rule."""
+"""Identifies an optimizer by its name or by given iterates, and writes the probes."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def of_optimizer(
     """Identify an optimizer by its name.
 
     Args:
-        name: a registered one, or an import path.
-        settings: lr, beta1, beta2 and eps, where all probes are to have others than their own.
-        options: its own settings, each as YAML writes it.
+        name: a registered name or an import path.
+        settings: lr, beta1, beta2 and eps, to replace the probes' own values.
+        options: its own settings, each written as in YAML.
         like: the rule to compare with, and some of its options.
-        long: whether to run the probe of 10^5 steps, too.
+        long: whether to run the probe of 10^5 steps too.
 
     Raises:
-        ConfigError: there is no such optimizer, it takes no such setting, or does not repeat itself.
-        RunFailed: it raised, or x was never a finite number.
+        ConfigError: there is no such optimizer or setting, or the optimizer is not deterministic.
+        RunFailed: it raised an exception, or x was never finite.
     """
     from amsgrad_exp.identification.build import built
 
@@ -55,7 +55,7 @@ def of_optimizer(
 
 
 def _with_assumed(found: Answer, assumed: Mapping[str, float]) -> Answer:
-    """An answer that says what was assumed and has a part in the rule."""
+    """An answer with those assumed settings that the rule uses."""
     known = OPTIMIZERS[found.form.name]
     settings = known.rule(known.options.model_validate(dict(found.form.options))).settings
     said = {name: value for name, value in assumed.items() if name in settings or name == "weight_decay"}
@@ -63,16 +63,16 @@ def _with_assumed(found: Answer, assumed: Mapping[str, float]) -> Answer:
 
 
 def of_iterates(path: Path, settings: Mapping[str, float], options: Mapping[str, str], like: Like | None) -> Answer:
-    """Identify an implementation by the iterates that it was run to, as `table.read` reads them.
+    """Identify an implementation by its iterates over the probes, as `table.read` reads them.
 
     Args:
         path: the file.
-        settings: lr, beta1, beta2 and eps, where they are said again.
-        options: what the implementation's own settings are, by the names that a rule has for them.
+        settings: lr, beta1, beta2 and eps, which must be those of the file.
+        options: the implementation's own settings, by the names of a rule's options.
         like: the rule to compare with, and some of its options.
 
     Raises:
-        ConfigError: it is no such file, is not filled in, or says other settings.
+        ConfigError: it is not such a file, is not filled in, or has other settings.
         OSError: it cannot be read.
     """
     chosen, observed, precision = table.read(path, settings)
@@ -82,16 +82,16 @@ def of_iterates(path: Path, settings: Mapping[str, float], options: Mapping[str,
 
 
 def probes_of(name: str | None, settings: Mapping[str, float], options: Mapping[str, str]) -> str:
-    """The probes as CSV: with the iterates of a rule, or of an imported optimizer, or for somebody to fill in.
+    """The probes as CSV, with the iterates of a rule or an imported optimizer, or to be filled in.
 
     Args:
         name: a registered rule, an import path, or None.
-        settings: lr, beta1, beta2 and eps, where all probes are to have others than their own.
-        options: the optimizer's own settings; without one, ``weight_decay``.
+        settings: lr, beta1, beta2 and eps, to replace the probes' own values.
+        options: the optimizer's own settings; without an optimizer, only ``weight_decay``.
 
     Raises:
         ConfigError: there is no such optimizer, setting or option.
-        RunFailed: the optimizer raised.
+        RunFailed: the optimizer raised an exception.
     """
     given = {option: option_value(option, text) for option, text in options.items()}
     decay = {"weight_decay": given["weight_decay"]} if isinstance(given.get("weight_decay"), int | float) else {}
@@ -115,7 +115,7 @@ def probes_of(name: str | None, settings: Mapping[str, float], options: Mapping[
 def _guesses(
     chosen: Sequence[Probe], observed: Observed, assumed: Mapping[str, float], known: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Settings that may be inside an optimizer that does not say them."""
+    """Settings that an optimizer may have without revealing them."""
     (still,) = (probe for probe in chosen if probe.name == "x not 0")
     xs = observed[still.name]
     if "weight_decay" not in known and xs is not None and xs[0, 0] != still.start[0]:

@@ -1,4 +1,4 @@
-"""The probes as a CSV file, which any implementation's iterates can be written into."""
+"""Writes the probes as a CSV file and reads it back with the iterates of any implementation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FEWEST_DIGITS = 6
 
 
 def written(chosen: Iterable[Probe], observed: Observed | None = None) -> str:
-    """The probes as CSV, with the iterates where there are any."""
+    """The probes as CSV, with iterates if there are any."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
@@ -57,19 +57,19 @@ def _cells(xs: Floats | None) -> list[str]:
 
 
 def _number(value: float) -> str:
-    """A number in the fewest digits that say it, a whole one without a point."""
+    """A number with as few digits as possible; integers without a decimal point."""
     return repr(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))
 
 
 def read(path: Path, given: Mapping[str, float]) -> tuple[list[Probe], dict[str, Floats | None], Precision]:
-    """The probes of a file, the iterates that somebody filled in, and how precise they are.
+    """The probes of a file, the iterates filled in, and their precision.
 
     Args:
         path: a file that `written` has written, with iterates.
-        given: lr, beta1, beta2 and eps, where they are said again.
+        given: lr, beta1, beta2 and eps, which must be those of the file.
 
     Raises:
-        ConfigError: it is no such file, or not filled in; the message names the row.
+        ConfigError: it is not such a file, or not filled in; the message names the row.
         OSError: it cannot be read.
     """
     rows = _rows(path)
@@ -124,7 +124,7 @@ def _read(path: Path, row: Mapping[str, str], column: str) -> float:
 
 
 def _iterates(path: Path, probe: Probe, rows: Sequence[Mapping[str, str]]) -> Floats | None:
-    """x of a probe, None where none is filled in, once what was asked is seen to be still there."""
+    """x of a probe, or None if it is not filled in, after checking that the rest of the rows is unchanged."""
     expected = probe.steps // probe.every + 1
     columns = ("x", "x_2")[: probe.elements]
     filled = [row for row in rows[1:] if any(row[column] for column in columns)]
@@ -139,7 +139,7 @@ def _iterates(path: Path, probe: Probe, rows: Sequence[Mapping[str, str]]) -> Fl
             there, wanted = row[column].split(), str(cell).split()
             if len(there) != len(wanted) or not all(map(_same, there, wanted)):
                 raise ConfigError(
-                    f"{path}, row {row['row']}: {column} is {row[column] or 'empty'}, where the probe has {cell}: "
+                    f"{path}, row {row['row']}: {column} is {row[column] or 'empty'}, but the probe has {cell}: "
                     "iterates are compared with the settings and gradients that amsgrad-exp probes writes"
                 )
     xs = np.array([[_read(path, row, column) for column in columns] for row in rows])
@@ -156,7 +156,7 @@ def _same(there: str, wanted: str) -> bool:
 
 
 def precision(path: Path, texts: Sequence[str]) -> Precision:
-    """How precise iterates are that were written so: in float32 or float64, and with how many digits.
+    """The precision of iterates written with so many digits, in float32 or float64.
 
     Raises:
         ConfigError: there are too few digits.
@@ -165,9 +165,9 @@ def precision(path: Path, texts: Sequence[str]) -> Precision:
     digits = max(len(_significand(text)) for text in texts)
     exponents = any("e" in text.lower() for text in texts)
     decimals = max(len(text.partition(".")[2]) for text in texts)
-    exact = bool((np.ldexp(values, 20) % 1 == 0).all())  # as signs times a power of 2: no digits are missing
+    exact = bool((np.ldexp(values, 20) % 1 == 0).all())  # such as signs times a power of 2: then no digits are missing
     if digits < FEWEST_DIGITS and not exact:
-        raise ConfigError(f"{path}: x has {digits} significant digits, which tells too little: {FEWEST_DIGITS} or more")
+        raise ConfigError(f"{path}: x has {digits} significant digits, but at least {FEWEST_DIGITS} are needed")
     with np.errstate(over="ignore"):
         single = digits < 10 or bool((values.astype(np.float32).astype(np.float64) == values).all())
     base = SINGLE if single else DOUBLE

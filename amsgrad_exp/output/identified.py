@@ -1,4 +1,4 @@
-"""What people see of an optimizer that was identified."""
+"""Prints the answer of an identification."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNKNOWN = "in a way that is not known here"
 
 
 def describe(answer: Answer) -> None:
-    """What an optimizer was found to be, a line a fact."""
+    """Print an answer, one fact per line."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
@@ -30,7 +30,7 @@ def departs(answer: Answer) -> str:
 
 
 def closest(answer: Answer) -> str:
-    """The closest rule, with the options that are not its default ones."""
+    """The closest rule, with its options that are not defaults."""
     name, _, options = answer.closest.partition(":")
     options = options.replace("optimized_update=false", "ε on the root of the corrected v").replace(",", ", ")
     return f"{name} with {options}" if options else name
