@@ -164,8 +164,8 @@ def spoiled(change: Callable[[list[dict[str, str]]], object]) -> str:
         (lambda rows: rows[5].update(x="nan"), "row 7: x is nan, not a finite number"),
         (lambda rows: rows[5].update(x=""), "row 7: x is empty"),
         (lambda rows: rows[5].update(x="1,5"), "row 7: x is no number"),
-        (lambda rows: rows[30].update(gradient="0.5"), "row 32: gradient is 0.5, where the probe has"),
-        (lambda rows: rows[30].update(beta2="0.999"), "row 32: beta2 is 0.999, where the probe has"),
+        (lambda rows: rows[30].update(gradient="0.5"), "row 32: gradient is 0.5, but the probe has"),
+        (lambda rows: rows[30].update(beta2="0.999"), "row 32: beta2 is 0.999, but the probe has"),
         (lambda rows: rows[30].update(probe="gauss"), "there is no probe 'gauss'"),
         (lambda rows: [row.update(x_2="") for row in rows], "x_2 is empty"),
         (
