@@ -186,19 +186,19 @@ def identify(
     """Name the published rule that an optimizer follows, as ``amsgrad-exp identify`` does.
 
     Args:
-        optimizer: a registered name, or an import path; None where there are iterates.
+        optimizer: a registered name or an import path; None if ``iterates`` is given.
         iterates: a file that ``amsgrad-exp probes`` wrote, with the iterates of an implementation filled in.
-        settings: lr, beta1, beta2 and eps, where all probes are to have others than their own.
-        options: the optimizer's own settings, each as YAML writes it.
-        like: the rule to compare with, ``NAME`` in any form or ``NAME:OPTION=VALUE,…``; any rule without.
+        settings: lr, beta1, beta2 and eps, to replace the probes' own values.
+        options: the optimizer's own settings, each written as in YAML.
+        like: the rule to compare with, ``NAME`` in any form or ``NAME:OPTION=VALUE,…``; by default any rule.
 
     Returns:
-        What was found: ``answer.matches``, ``answer.closest`` and ``answer.departures``, a tuple of codes.
+        The answer: ``answer.matches``, ``answer.closest`` and ``answer.departures``, a tuple of codes.
 
     Raises:
-        ConfigError: there is no such optimizer or rule, it takes no such setting, or it does not repeat itself; or
-            the file is not filled in.
-        RunFailed: it raised, or x was never a finite number.
+        ConfigError: there is no such optimizer, rule or setting, the optimizer is not deterministic, or the file is not
+            filled in.
+        RunFailed: the optimizer raised an exception, or x was never finite.
     """
     from amsgrad_exp.identification.candidates import rule_named
     from amsgrad_exp.identification.run import of_iterates, of_optimizer

@@ -1,7 +1,7 @@
-"""Compiles loops in other processes while a sweep runs on threads, for Numba compiles only one at a time in a process.
+"""Compiles loops in other processes during a sweep on threads, because Numba compiles one loop at a time per process.
 
-The processes put loops into the cache on disk, where the thread that needs one then finds it. Whatever goes wrong with
-them, that thread compiles the loop itself.
+The processes put loops into the cache on disk, where the thread that needs one finds it. If anything goes wrong, the
+thread compiles the loop itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Compilers:
     """Processes that compile loops.
 
     Args:
-        number: at most how many; each is started when it is first needed.
+        number: the largest number of processes; each is started when it is first needed.
     """
 
     def __init__(self, number: int) -> None:
@@ -39,11 +39,11 @@ class Compilers:
             self._idle.put(None)
 
     def compile(self, recipe: Any, signature: Any) -> None:
-        """Have a loop compiled for some types of arguments, and wait for that.
+        """Have a loop compiled for some argument types, and wait for it.
 
         Args:
             recipe: (function, arguments, keyword arguments), a call that makes the loop.
-            signature: Numba's types of its arguments.
+            signature: Numba's types of the loop's arguments.
         """
         with self._lock:
             self._missing += 1
@@ -64,7 +64,7 @@ class Compilers:
             self._idle.put(process)
 
     def close(self) -> None:
-        """End the processes, which wait for nothing but the end of their input."""
+        """End the processes by closing their input."""
         for _ in range(self._number):
             if process := self._idle.get():
                 process.communicate()
@@ -88,7 +88,7 @@ def _send(process: subprocess.Popen[bytes], recipe: Any, signature: Any) -> None
 
 
 def serve() -> None:
-    """Compile what is asked for on standard input until that ends."""
+    """Compile what is requested on standard input until it ends."""
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr
     with contextlib.suppress(EOFError):
@@ -105,7 +105,7 @@ def _compile(requests: IO[bytes]) -> None:
 
 @contextlib.contextmanager
 def compilers(number: int) -> Iterator[None]:
-    """Have loops compiled in up to so many processes, where many are missing in the cache; in none if it is 1."""
+    """Compile loops in up to ``number`` processes if many are missing in the cache, or in this process if it is 1."""
     global _open
     before = _open
     _open = Compilers(number) if number > 1 else None

@@ -142,7 +142,7 @@ class Comparison:
         return xs
 
     def apart(self, xs: Floats) -> Floats:
-        """How far x is from a candidate's; ∞ where one of them alone is no finite number, 0 where both are none."""
+        """The distance between x and a candidate's x: 0 if both are not finite, ∞ if only one is."""
         finite, own = np.isfinite(xs), np.isfinite(self.xs)
         with np.errstate(all="ignore"):
             distance = np.abs(xs - self.xs)
@@ -170,9 +170,9 @@ class Comparison:
         return True
 
     def closest(self) -> tuple[Form, bool]:
-        """The simplest candidate with the same x on all probes, or else on all but those of `OF_THE_WHOLE`.
+        """The simplest candidate with the same x on all probes, or else on all except those of `OF_THE_WHOLE`.
 
-        Where there is none, the candidate that has the same x on the most probes, for the most steps.
+        If there is none, the candidate that has the same x on the most probes, for the most steps.
         """
         differs = self.differences
         for probes in (np.ones(len(self.probes), bool), self.core):

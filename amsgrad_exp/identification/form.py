@@ -1,6 +1,6 @@
-"""A rule put together from parts, so that a part can be exchanged: what an implementation is compared with.
+"""Describes a rule by its parts, so that single parts can be exchanged to model departures.
 
-The parts are checked against the project's rules (tests/test_identify.py).
+The parts are checked against the package's rules (tests/test_identify.py).
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ class Form:
     """The parts of one rule, or of a rule with departures.
 
     Attributes:
-        name: of the rule.
+        name: the rule's name.
         options: the rule's own settings, by name.
-        kind: how gradient, moments and denominator come together.
-        first: the first moment: a moving average, a sum that decays (heavy ball), or none, which is the gradient.
-        second: what the second moment does with squares: a moving average, their mean, a mean that weighs by k^−γ,
-            Yogi's, their sum, a decaying maximum, a moving average less the mean's square, or nothing.
+        kind: how gradient, moments and denominator are combined.
+        first: the first moment: a moving average, a decaying sum (heavy ball), or none, which means the gradient.
+        second: how the second moment combines squares: a moving average, their mean, a mean with weights k^−γ, Yogi's,
+            their sum, a decaying maximum, a moving average minus the mean's square, or not at all.
         squares: what is squared: g, m_t, g − m_t or g − m_{t−1}.
         correct_m, correct_v: how often the bias is corrected.
         eps_at: ε is added to the root of the corrected v (after) or of the uncorrected v (before), or in either root.
         eps_twice: whether ε that is in the root is also added to it.
         eps, inner_eps: whether there is ε in the denominator; whether it is also added to v at every step.
-        outside: the correction of v multiplies the step instead of dividing v, which differs where there is a power.
-        maximum: of which v the largest so far is taken, if of any.
-        kept: whether the largest v is kept from step to step.
-        count: what is added to t in corrections and other functions of t.
-        count_at_0: what happens where that makes t 0: t is 1 there, or nothing is corrected.
+        outside: whether the correction of v multiplies the step instead of dividing v, which differs for powers.
+        maximum: the v whose largest value so far is used, if any.
+        kept: whether the largest v is stored from step to step.
+        count: the number that is added to t in corrections and other functions of t.
+        count_at_0: what happens if that makes t 0: t is 1, or nothing is corrected.
         old_m, old_v: whether the update uses the moments from before this step.
         complemented: whether g is multiplied by 1 − β1 in the first moment.
         decay: weight decay: none, coupled, decoupled, or without lr.
-        flipped: whether x moves the other way, with or without what decay moves it by.
-        lr_in_momentum, swapped, root: as the departures of these names say.
+        flipped: whether the update has the opposite sign, including or excluding the weight decay.
+        lr_in_momentum, swapped, root: as in the departures with these names.
         departures: the codes of the departures that were made.
     """
 
@@ -98,14 +98,14 @@ NUMBERS = Arithmetic(
 
 
 class Walk:
-    """A form that walks: `step` takes x one step on, for all lanes at once.
+    """Runs a form: `step` takes one step of x, for all lanes at once.
 
     Args:
-        form: what is followed.
+        form: the form to run.
         x: the start, a number or float64 of shape (lanes,).
         beta2, eps, weight_decay: settings, of the same shape.
-        by_product: where 1 − Π β1 corrects m instead of 1 − β1^t, which differs where β1 changes.
-        lr: the first step's α, which AdaBound's bounds are relative to.
+        by_product: where m is corrected by 1 − Π β1 instead of 1 − β1^t, which differs if β1 changes.
+        lr: α of the first step, to which AdaBound's bounds are relative.
     """
 
     def __init__(
@@ -217,12 +217,12 @@ class Walk:
         return v if form.old_v != "no" else self.v
 
     def rooted(self, v: Any, power: Any = None) -> Any:
-        """√v, or v where there is no root, to a power where there is one."""
+        """√v, or v if there is no root, raised to a power if there is one."""
         y = self.fn.sqrt(v) if self.form.root else v
         return y if power is None else self.fn.power(y, power)
 
     def denominator(self, v: Any, beta2: Any, growth: Any = 1.0, power: Any = None) -> Any:
-        """What m is divided by: the root of v, corrected, with ε where the form has it."""
+        """The divisor of m: the corrected root of v, with ε at its place."""
         form, fn = self.form, self.fn
         c = self.correction(beta2, form.correct_v, late=form.old_v == "counted")
         if form.maximum != "none":

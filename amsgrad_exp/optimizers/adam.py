@@ -70,7 +70,7 @@ class Adam(AdaptiveOptimizer):
             betas,
             eps,
             weight_decay,
-            {**(defaults or {}), **chosen, "betas": betas, "eps": eps},  # both are needed: None is no number
+            {**(defaults or {}), **chosen, "betas": betas, "eps": eps},  # both are needed: None is not a number
             decoupled_weight_decay=decoupled_weight_decay,
             foreach=foreach,
             maximize=maximize,

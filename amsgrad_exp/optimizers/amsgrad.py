@@ -66,7 +66,7 @@ class AMSGrad(Adam):
             )
 
     def complete_state(self, state: State, group: Group) -> None:
-        """Start the largest v so far from 0 where plain Adam did not keep it; drop it where it is not used."""
+        """Set the largest v so far to 0 if plain Adam did not store it; remove it if it is not used."""
         if not group["amsgrad"]:
             state.pop("max_exp_avg_sq", None)
         elif isinstance(state.get("exp_avg_sq"), Tensor):
