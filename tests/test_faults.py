@@ -22,9 +22,9 @@ LONG = "an-optimizer-with-a-name-that-is-longer-than-any-column-of-a-terminal-of
         (["compare", "--optimizer", "adam", "--optimizer="], "--optimizer needs a value, not ''"),
         (
             ["run", "--optimizer", "amsgrad", "--option", "lam=0.9"],
-            "lam is for beta1_decay=geometric, which is",
+            "lam requires beta1_decay=geometric",
         ),
-        (["run", "--optimizer", "amsgrad", "--option", "lam=0.99"], "lam is for beta1_decay=geometric"),
+        (["run", "--optimizer", "amsgrad", "--option", "lam=0.99"], "lam requires beta1_decay=geometric"),
         (
             ["run", "--set", "low=-inf"],
             "Problems without ends are adashift-sequential, adashift-stochastic",

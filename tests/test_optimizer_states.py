@@ -188,12 +188,12 @@ UNFIT: list[tuple[Make, Callable[[], Any], str]] = [
     (NADAM, lambda: saved_by(torch.optim.Adam), "it has no mu_product"),
     (ADABOUND, lambda: saved_by(torch.optim.Adam), "it has no power1, power2"),
     (Adam, lambda: saved_by(RMSPROP), "Adam cannot load a parameter group without betas"),
-    (AMSGrad, lambda: saved_by(AMSGrad, (2, 3)), r"its exp_avg is no tensor of shape \(3,\): \(2, 3\)"),
-    (AMSGrad, lambda: changed(saved_by(AMSGrad), step="three"), "its step is no number of at least 0: 'three'"),
-    (AMSGrad, lambda: changed(saved_by(AMSGrad), exp_avg=0.5), "its exp_avg is no tensor of shape"),
-    (ADOPT, lambda: changed(saved_by(ADOPT), clipping=torch.ones(2)), "its clipping is no number"),
+    (AMSGrad, lambda: saved_by(AMSGrad, (2, 3)), r"its exp_avg is not a tensor of shape \(3,\): \(2, 3\)"),
+    (AMSGrad, lambda: changed(saved_by(AMSGrad), step="three"), "its step is not a number of at least 0: 'three'"),
+    (AMSGrad, lambda: changed(saved_by(AMSGrad), exp_avg=0.5), "its exp_avg is not a tensor of shape"),
+    (ADOPT, lambda: changed(saved_by(ADOPT), clipping=torch.ones(2)), "its clipping is not a number"),
     (ADOPT, lambda: changed(saved_by(ADOPT), carry=(1.0, 2.0)), "its carry has 2 numbers, not 1"),
-    (AMSGrad, lambda: saved_by(AMSGrad) | {"state": {0: [1.0]}}, "the state of parameter 0 is no dict"),
+    (AMSGrad, lambda: saved_by(AMSGrad) | {"state": {0: [1.0]}}, "the state of parameter 0 is not a dict"),
     (AMSGrad, lambda: {"model": 1}, "an optimizer's state_dict has state and param_groups, not model"),
 ]
 

@@ -129,9 +129,9 @@ def test_warnings_of_others_are_heard_during_a_sweep(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("UPDATE cells SET cell = 99 WHERE cell = 3", "its table is not this sweep's"),
-        ("ALTER TABLE cells ADD COLUMN extra", "its table is not this sweep's"),
-        ("ALTER TABLE cells RENAME COLUMN x TO y", "its table is not this sweep's"),
+        ("UPDATE cells SET cell = 99 WHERE cell = 3", "its table belongs to another sweep"),
+        ("ALTER TABLE cells ADD COLUMN extra", "its table belongs to another sweep"),
+        ("ALTER TABLE cells RENAME COLUMN x TO y", "its table belongs to another sweep"),
     ],
 )
 def test_a_database_that_was_changed(statement: str, message: str, tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_damaged_page(tmp_path: Path) -> None:
 def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
     directory = swept(small(steps=100), tmp_path).directory
     (directory / "sweep.yaml").write_text(small(steps=30_000).to_yaml())
-    with pytest.raises(Damaged, match="of another sweep"):
+    with pytest.raises(Damaged, match="belongs to another sweep"):
         resumed(directory)
     (directory / "results.sqlite").write_bytes(b"nonsense" * 200)
     with pytest.raises(Damaged, match=r"results\.sqlite is damaged"):

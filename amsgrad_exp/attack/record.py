@@ -125,9 +125,9 @@ class AttackRecord(BaseModel):
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
         if self.problems != self.falls + self.survives + self.unsettled:
-            raise ValueError("the problems are not those that fell, survived and did not settle")
+            raise ValueError("problems is not the sum of falls, survives and unsettled")
         if self.found != (self.counterexample is not None and self.counterexample.confirmed):
-            raise ValueError("what was found is not a confirmed counterexample")
+            raise ValueError("found does not agree with the counterexample")
         return self
 
     @field_serializer("settings")

@@ -52,7 +52,7 @@ def report(
         import webbrowser
 
         if not webbrowser.open(path.resolve().as_uri()):
-            console.note(f"there is no browser to open {path} in")
+            console.note(f"no browser was found to open {path}")
 
 
 def _place(out: str) -> Path:

@@ -34,10 +34,10 @@ def observe(name: str, make: Make, probes: Sequence[Probe]) -> dict[str, Floats 
             again, before = _run(name, make, probe), observed[probe.name]
             if not np.array_equal(np.asarray(again), np.asarray(before), equal_nan=True):
                 raise ConfigError(
-                    f"{name} does not repeat itself: it draws random numbers, or shares something between instances"
+                    f"{name} is not deterministic: it draws random numbers, or shares something between instances"
                 )
     if not any(xs is not None and np.isfinite(xs).any() for xs in observed.values()):
-        raise RunFailed(f"{name}: x is a finite number at no step of any probe")
+        raise RunFailed(f"{name}: x is not finite at any step of any probe")
     return observed
 
 

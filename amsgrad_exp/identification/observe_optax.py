@@ -43,9 +43,9 @@ def observe(
             step = run(rates, tuple(arguments(probe).items()))
             observed[probe.name] = _iterates(name, step, probe)
             if probe is probes[0] and not np.array_equal(_iterates(name, step, probe), observed[probe.name]):  # type: ignore[arg-type]
-                raise ConfigError(f"{name} does not repeat itself: it draws random numbers")
+                raise ConfigError(f"{name} is not deterministic: it draws random numbers")
     if not any(xs is not None and np.isfinite(xs).any() for xs in observed.values()):
-        raise RunFailed(f"{name}: x is a finite number at no step of any probe")
+        raise RunFailed(f"{name}: x is not finite at any step of any probe")
     return observed
 
 

@@ -108,7 +108,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
                 {column: str(row[column]).strip() for column in COLUMNS} | {"row": str(table.line_num)} for row in table
             ]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{path} is no CSV file: {error}") from error
+        raise ConfigError(f"{path} is not a CSV file: {error}") from error
 
 
 def _read(path: Path, row: Mapping[str, str], column: str) -> float:

@@ -61,7 +61,7 @@ class AMSGrad(Adam):
         if present["amsgrad"] and not group["amsgrad"]:
             warnings.warn(
                 "the loaded state is plain Adam's: its parameter group has amsgrad=False, and so has AMSGrad's now; "
-                "set amsgrad to True in param_groups to go on with AMSGrad",
+                "to use AMSGrad, set amsgrad to True in param_groups",
                 stacklevel=2,
             )
 

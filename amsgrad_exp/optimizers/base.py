@@ -307,7 +307,7 @@ def _hide_values(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, 
     for group in state_dict["param_groups"]:
         for key in group["params"]:
             if not isinstance(states.get(key, {}), dict):
-                raise ValueError(f"the state of parameter {key} is no dict: {states[key]!r}")
+                raise ValueError(f"the state of parameter {key} is not a dict: {states[key]!r}")
             if key in states:
                 states[key] = {name: _AsSaved(value) for name, value in states[key].items()}
     return {**state_dict, "state": states}
@@ -318,8 +318,8 @@ def _like(name: str, value: Any, fresh: Any) -> Any:
     if isinstance(fresh, Tensor) and name != "step":
         if not isinstance(value, Tensor) or value.shape != fresh.shape:
             found = tuple(value.shape) if isinstance(value, Tensor) else value
-            raise ValueError(f"its {name} is no tensor of shape {tuple(fresh.shape)}: {found}")
+            raise ValueError(f"its {name} is not a tensor of shape {tuple(fresh.shape)}: {found}")
         return value.to(fresh.device, fresh.dtype)
     if not is_between(value, 0, math.inf):
-        raise ValueError(f"its {name} is no number of at least 0: {value!r}")
+        raise ValueError(f"its {name} is not a number of at least 0: {value!r}")
     return torch.full_like(fresh, float(value)) if isinstance(fresh, Tensor) else float(value)

@@ -96,7 +96,7 @@ class Run:
             return self.logged
         content = self.trace_bytes()
         if not self.trusts(content):
-            raise Damaged(f"{self.directory / 'trace.csv'} is damaged: it is not what was recorded")
+            raise Damaged(f"{self.directory / 'trace.csv'} is damaged: its checksum is wrong")
         return parse_trace(content)
 
     def trusts(self, content: bytes) -> bool:
@@ -134,7 +134,7 @@ def read_run(directory: Path) -> Run:
             raise Damaged(f"{directory} is damaged: it has no {name}")
     summary = Summary.read(directory)
     if sha256((directory / "experiment.yaml").read_bytes()) != summary.experiment_sha256:
-        raise Damaged(f"{directory / 'experiment.yaml'} is damaged: it is not what was recorded")
+        raise Damaged(f"{directory / 'experiment.yaml'} is damaged: its checksum is wrong")
     try:
         (trial,) = read_complete(directory / "experiment.yaml").trials()
     except ValueError as error:

@@ -31,7 +31,7 @@ class AMSGradOptions(DecayOptions):
     @model_validator(mode="after")
     def _only_the_papers_beta1_decays(self) -> AMSGradOptions:
         if self.beta1_decay != "none" and self.dialect != "paper":
-            raise ValueError(f"beta1_decay is of dialect paper, not of {self.dialect}")
+            raise ValueError(f"beta1_decay requires dialect paper, not {self.dialect}")
         return self
 
 

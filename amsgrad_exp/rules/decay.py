@@ -26,7 +26,7 @@ class DecayOptions(Options):
     def _lam_is_for_a_geometric_decay(self) -> Self:
         given = self.model_fields_set
         if ("lam" in given and "beta1_decay" not in given) or (self.lam != LAM and self.beta1_decay != "geometric"):
-            raise ValueError("lam is for beta1_decay=geometric, which is not set")
+            raise ValueError("lam requires beta1_decay=geometric")
         return self
 
 

@@ -97,7 +97,7 @@ class Results:
         except ValueError:
             another = True
         if another:
-            raise Damaged(f"{path.with_name('sweep.yaml')} is damaged: results.sqlite is of another sweep")
+            raise Damaged(f"{path.with_name('sweep.yaml')} is damaged: results.sqlite belongs to another sweep")
         present = {name for (name,) in database.execute("SELECT name FROM pragma_table_info('cells')")}
         self.checksums, self.older = CHECKSUM in present, not present & SINCE_0_2
         self.has_points = bool(database.execute("SELECT 1 FROM sqlite_master WHERE name = 'points'").fetchall())
@@ -105,7 +105,7 @@ class Results:
         self._selected = ", ".join(f'"{name}"' for name in self.columns)
         beyond = database.execute("SELECT count(*) FROM cells WHERE cell NOT BETWEEN 0 AND ?", (len(sweep) - 1,))
         if present - {CHECKSUM} != set(self.columns) or beyond.fetchone() != (0,):
-            raise Damaged(f"{path} is damaged: its table is not this sweep's")
+            raise Damaged(f"{path} is damaged: its table belongs to another sweep")
 
     def __len__(self) -> int:
         (number,) = self._database.execute("SELECT count(*) FROM cells").fetchone()
