@@ -30,8 +30,8 @@ smoke: $(VENV)/installed-run  ## a short run with checked verdicts; takes second
 	$(BIN)/amsgrad-exp run --config configs/smoke.yaml --optimizer amsgrad --engine torch --steps 2000
 	$(BIN)/amsgrad-exp verify last
 
-soak: $(VENV)/installed-dev  ## many more random kills than in the test suite
-	AMSGRAD_EXP_KILLS=300 $(BIN)/pytest tests/test_kills.py tests/test_sweep_processes.py
+soak: $(VENV)/installed-dev  ## many more random kills, command lines and files than in the test suite
+	AMSGRAD_EXP_KILLS=300 $(BIN)/pytest tests/test_kills.py tests/test_sweep_processes.py tests/test_fuzz.py
 
 bench: $(VENV)/installed-bench  ## speed compared with other programs, side by side in one run
 	$(BIN)/python -m benchmarks

@@ -175,6 +175,7 @@ def attack(
         return attacks.attack(attacked, limits or Limits(), Path(out), executor, watch)
 
 
+@alone()
 def identify(
     optimizer: str | None = None,
     *,

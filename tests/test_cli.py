@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from amsgrad_exp.output import console
 from tests.conftest import CommandLine
@@ -257,29 +255,3 @@ def test_seeds(in_process: CommandLine) -> None:
     assert "mean over 9 seeds" in shown
     assert "±" in shown
     assert in_process("verify", "last").returncode == 0
-
-
-words = st.one_of(
-    st.sampled_from(
-        "run compare list resume verify show plot problems last --steps 100 1e3 --optimizer adam amsgrad --lr 0.1 "
-        "--beta1 0.5 --problem theorem1 --set C=3 --json --quiet --engine compiled --dtype float64 --no-figure "
-        "--expect adam=worst --config --seed 3 --schedule inv-sqrt --log-every 10 --help --version".split()
-    ),
-    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6),
-)
-
-
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(arguments=st.lists(words, max_size=7))
-def test_any_command_line_ends_in_a_documented_status(
-    arguments: list[str], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In this process, for speed: never a traceback, never a status outside the documented ones."""
-    from amsgrad_exp import cli
-
-    where = tmp_path_factory.mktemp("anywhere")
-    monkeypatch.chdir(where)
-    monkeypatch.setattr(sys, "argv", ["amsgrad-exp", *arguments, "--steps", "50"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code in (None, 0, 1, 2, 3, 4)

@@ -73,6 +73,14 @@ def test_a_piped_table_is_neither_folded_nor_cut(in_process: CommandLine, tmp_pa
     assert max(map(len, on_a_terminal(["list", "runs"], tmp_path, 80).splitlines()[1:])) <= 80
 
 
+def test_an_option_may_be_infinite(in_process: CommandLine) -> None:
+    grid = ["--grid", "lr=0.1,0.2", "--steps", "20", "--no-figure", "--quiet"]
+    options = ["--optimizer=torch.optim.Rprop", "--option=step_sizes=[1e-6, .inf]"]
+    assert in_process("sweep", *options, *grid).returncode == 0
+    assert in_process("run", *options, "--steps", "20").returncode == 0
+    assert in_process("verify", "last").returncode == 0
+
+
 def test_a_small_disk_is_said_to_be_small(
     in_process: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

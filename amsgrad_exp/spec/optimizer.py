@@ -24,7 +24,7 @@ class OptimizerSettings(BaseModel):
         options: an optimizer's own settings; for an imported optimizer, further keyword arguments.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     name: str
     label: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
