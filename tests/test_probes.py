@@ -16,6 +16,9 @@ import torch
 from amsgrad_exp import identify
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.identification import probes
+from amsgrad_exp.identification.candidates import described, forms
+from amsgrad_exp.identification.compare import CODES
+from amsgrad_exp.identification.departures import OF_THE_WHOLE, sentence
 from amsgrad_exp.identification.run import probes_of
 from tests.conftest import CommandLine
 from tests.ports import CASES, Port
@@ -204,3 +207,13 @@ def test_other_settings_go_into_the_file_and_out_of_it(in_process: CommandLine, 
     assert identify(iterates=path).departures == ("weight_decay_coupled",)
     assert in_process("probes", "--option", "n=3").returncode == 2
     assert in_process("probes", "--optimizer", "adam", "--option", "n=3").returncode == 2
+
+
+def test_the_page_lists_all_probes_departures_and_vectors() -> None:
+    page = (VECTORS.parent / "identify.md").read_text(encoding="utf-8")
+    for probe in probes.probes():
+        assert f"| {probe.name} | {probe.steps:,} | {probe.about} |" in page
+    for code in (*CODES, *OF_THE_WHOLE):
+        assert f"| `{code}` | {sentence(code)} |" in page
+    names = {f"{described(form).translate(str.maketrans(':=,', '---'))}.csv" for form in forms()}
+    assert {file.name for file in VECTORS.iterdir()} == names

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from amsgrad_exp.identification.answer import Answer
-from amsgrad_exp.identification.departures import sentence
+from amsgrad_exp.identification.departures import OF_THE_WHOLE, sentence
 from amsgrad_exp.output import console
 from amsgrad_exp.spec.labels import SYMBOLS
 
@@ -32,13 +32,16 @@ def departs(answer: Answer) -> str:
 def closest(answer: Answer) -> str:
     """The closest rule, with its options that are not defaults."""
     name, _, options = answer.closest.partition(":")
+    if any(code.startswith("eps_") for code in answer.departures):  # which say where it is
+        options = options.replace("optimized_update=false", "").strip(",")
     options = options.replace("optimized_update=false", "ε on the root of the corrected v").replace(",", ", ")
     return f"{name} with {options}" if options else name
 
 
 def _facts(answer: Answer) -> list[tuple[str, Text]]:
-    steps = sum(answer.steps[name] for name in answer.run)
-    over = f"{len(answer.run)} probes, {steps:,} steps"
+    shown = {OF_THE_WHOLE.get(code) for code in answer.departures}
+    alike = [name for name in answer.run if name not in shown]
+    over = f"{len(alike)} probes, {sum(answer.steps[name] for name in alike):,} steps"
     rough = " (as far as float32 can tell)" if answer.single else ""
     facts = []
     if answer.matches:
