@@ -12,6 +12,7 @@ from amsgrad_exp.identification.candidates import described, forms
 from amsgrad_exp.identification.compare import (
     CODES,
     DOUBLE,
+    RELATIVE,
     SINGLE,
     Candidates,
     Comparison,
@@ -181,7 +182,7 @@ def _long(precision: Precision, form: Form, probe: Probe, xs: Any) -> tuple[Any,
     theirs = walked(form, probe)
     finite, own = np.isfinite(theirs), np.isfinite(xs)
     apart = np.where(finite & own, np.abs(theirs - xs), np.where(finite == own, 0.0, np.inf))
-    relative = np.nan_to_num(apart / Precision(1.0, 0.0).allowed(probe, xs), posinf=np.inf)
+    relative = np.nan_to_num(apart / RELATIVE.allowed(probe, xs), posinf=np.inf)
     return (apart <= precision.allowed(probe, xs)).all(axis=1), relative.max(axis=1)
 
 

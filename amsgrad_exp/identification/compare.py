@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,8 @@ class Precision:
 
 DOUBLE = Precision(1e-10, 2.0**-52)
 SINGLE = Precision(1e-5, 2.0**-24)
+RELATIVE = Precision(1.0, 0.0, written=1.0)
+"""What a difference of x is relative to: how far x has gone, and x."""
 
 
 class Candidates:
@@ -126,20 +128,20 @@ class Comparison:
         self.probes = [probe for probe in candidates.short if observed.get(probe.name) is not None]
         names = {probe.name for probe in self.probes}
         self.chosen = np.array([probe.name in names for probe, *_ in candidates.lanes])
-        lanes = [lane for lane, chosen in zip(candidates.lanes, self.chosen, strict=True) if chosen]
-        allowed = {probe.name: precision.allowed(probe, self._xs(probe)) for probe in self.probes}
-        self.xs = np.stack([self._xs(probe)[:, element] for probe, element, _ in lanes], axis=1)
-        self.allowed = np.stack([allowed[probe.name][:, element] for probe, element, _ in lanes], axis=1)
-        ways = list(dict.fromkeys((probe.name, by_product) for probe, _, by_product in lanes))
-        self._ways = [[(p.name, by) == way for p, _, by in lanes] for way in ways]
-        self._plain = np.array([probe.name not in OF_THE_WHOLE.values() for probe, *_ in lanes])
-        self.core = np.array([probe.name not in OF_THE_WHOLE.values() for probe in self.probes])
+        self.lanes = [lane for lane in candidates.lanes if lane[0].name in names]
+        self.xs = self._by_lane(lambda probe, xs: xs)
+        self.allowed = self._by_lane(precision.allowed)
+        self.scale = self._by_lane(RELATIVE.allowed)
+        ways = list(dict.fromkeys((probe.name, by_product) for probe, _, by_product in self.lanes))
+        self._ways = [[(p.name, by) == way for p, _, by in self.lanes] for way in ways]
         self._of_probe = [[way[0] == probe.name for way in ways] for probe in self.probes]
+        self._plain = np.array([probe.name not in OF_THE_WHOLE.values() for probe, *_ in self.lanes])
+        self._core = np.array([probe.name not in OF_THE_WHOLE.values() for probe in self.probes])
 
-    def _xs(self, probe: Probe) -> Floats:
-        xs = self.observed[probe.name]
-        assert xs is not None
-        return xs
+    def _by_lane(self, of: Callable[[Probe, Floats], Floats]) -> Floats:
+        """Something of each probe and its iterates, of shape (steps, elements), in all lanes: (steps, lanes)."""
+        values = {probe.name: of(probe, xs) for probe in self.probes if (xs := self.observed[probe.name]) is not None}
+        return np.stack([values[probe.name][:, element] for probe, element, _ in self.lanes], axis=1)
 
     def apart(self, xs: Floats) -> Floats:
         """The distance between x and a candidate's x: 0 if both are not finite, ∞ if only one is."""
@@ -152,11 +154,6 @@ class Comparison:
         """In which probes candidates differ, (…, probes), from the lanes in which they do, (…, lanes)."""
         by_way = np.stack([np.any(differs[..., way], axis=-1) for way in self._ways], axis=-1)
         return np.stack([np.all(by_way[..., of], axis=-1) for of in self._of_probe], axis=-1)
-
-    @functools.cached_property
-    def differences(self) -> Any:
-        """Whether x of each candidate differs, bool of shape (candidates, steps, probes)."""
-        return self.seen(self.apart(self.candidates.xs[:, :, self.chosen]) > self.allowed)
 
     def follows(self, form: Form) -> bool:
         """Whether a form has the same x on all probes but those of `OF_THE_WHOLE`, to the end."""
@@ -172,11 +169,11 @@ class Comparison:
     def closest(self) -> tuple[Form, bool]:
         """The simplest candidate with the same x on all probes, or else on all except those of `OF_THE_WHOLE`.
 
-        If there is none, the candidate that has the same x on the most probes, for the most steps.
+        If there is none, the candidate whose steps are most alike.
         """
-        differs = self.differences
-        for probes in (np.ones(len(self.probes), bool), self.core):
-            same = ~differs[:, :, probes].any(axis=(1, 2))
+        differs = self.seen((self.apart(self.candidates.xs[:, :, self.chosen]) > self.allowed).any(axis=1))
+        for probes in (np.ones(len(self.probes), bool), self._core):
+            same = ~differs[:, probes].any(axis=1)
             if same.any():
                 return self.candidates.forms[int(np.argmax(same))], True
         return self._most_alike(), False
@@ -205,23 +202,17 @@ class Comparison:
 
     def differs(self, form: Form) -> set[str]:
         """The probes on which a form's x is another."""
-        seen = self.seen(self.apart(self.candidates.walked(form)[:, self.chosen]) > self.allowed).any(axis=0)
+        apart = self.apart(self.candidates.walked(form)[:, self.chosen])
+        seen = self.seen((apart > self.allowed).any(axis=0))
         return {probe.name for probe, differs in zip(self.probes, seen, strict=True) if differs}
 
     def agreement(self, form: Form) -> Floats:
         """The largest difference of x on each probe, relative to how far x has gone, of shape (probes,)."""
         with np.errstate(all="ignore"):
-            relative = self.apart(self.candidates.walked(form)[:, self.chosen]) / self._scale
+            relative = self.apart(self.candidates.walked(form)[:, self.chosen]) / self.scale
         worst = np.nan_to_num(relative, nan=0.0, posinf=math.inf).max(axis=0)
         by_way = np.stack([worst[way].max() for way in self._ways])
         return np.array([by_way[of].min() for of in self._of_probe])
-
-    @functools.cached_property
-    def _scale(self) -> Floats:
-        one = Precision(1.0, 0.0)  # x's own size counts, too
-        lanes = [lane for lane, chosen in zip(self.candidates.lanes, self.chosen, strict=True) if chosen]
-        of = {probe.name: one.allowed(probe, self._xs(probe)) for probe in self.probes}
-        return np.stack([of[probe.name][:, element] for probe, element, _ in lanes], axis=1)
 
     def first(self, form: Form) -> dict[str, Any] | None:
         """Where x first differs from a form's: probe, step, and how far x moved there and would have moved."""
@@ -236,12 +227,11 @@ class Comparison:
             own = np.vstack([start[self.chosen], self.xs])
             moved, expected = own[step + 1] - own[step], xs[step + 1] - xs[step]
             relative = np.abs(moved - expected) / np.maximum(np.abs(moved), np.abs(expected))
-        lanes = [lane for lane, chosen in zip(self.candidates.lanes, self.chosen, strict=True) if chosen]
         names = {probe.name for probe, differs_there in zip(self.probes, probes[step], strict=True) if differs_there}
-        there = [i for i, lane in enumerate(lanes) if lane[0].name in names and differs[step, i]]
+        there = [i for i, lane in enumerate(self.lanes) if lane[0].name in names and differs[step, i]]
         lane = max(there, key=lambda i: (np.nan_to_num(relative[i], nan=math.inf), -i))
         return {
-            "probe": lanes[lane][0].name,
+            "probe": self.lanes[lane][0].name,
             "step": step + 1,
             "moved": float(moved[lane]),
             "expected": float(expected[lane]),
@@ -253,16 +243,8 @@ def walked(form: Form, probe: Probe) -> Floats:
     xs = np.empty((probe.steps // probe.every, probe.elements))
     lrs, beta1s = probe.lr.tolist(), probe.beta1.tolist()
     for element in range(probe.elements):
-        walk = Walk(
-            form,
-            float(probe.start[element]),
-            probe.beta2,
-            probe.eps,
-            probe.weight_decay,
-            False,
-            lrs[0],
-            NUMBERS,
-        )
+        start = float(probe.start[element])
+        walk = Walk(form, start, probe.beta2, probe.eps, probe.weight_decay, False, lrs[0], NUMBERS)
         try:
             for t, g in enumerate(probe.gradients[:, element].tolist()):
                 x = walk.step(g, lrs[t], beta1s[t])

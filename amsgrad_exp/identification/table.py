@@ -12,6 +12,7 @@ import numpy as np
 
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.identification.compare import DOUBLE, SINGLE, Observed, Precision
+from amsgrad_exp.identification.departures import OF_THE_WHOLE
 from amsgrad_exp.identification.probes import SETTINGS, Floats, Probe, probes
 
 COLUMNS = (
@@ -23,6 +24,7 @@ after it, ``step`` steps have been taken and x is x. Row 0 of a probe is the sta
 element, or of the second parameter."""
 
 FEWEST_DIGITS = 6
+FEWEST_PROBES = 7
 
 
 def written(chosen: Iterable[Probe], observed: Observed | None = None) -> str:
@@ -94,6 +96,12 @@ def read(path: Path, given: Mapping[str, float]) -> tuple[list[Probe], dict[str,
             texts += [row[column] for row in of_probe[1:] for column in ("x", "x_2")[: probe.elements]]
     if not texts:
         raise ConfigError(f"{path}: the columns x and x_2 are empty: fill in the iterates")
+    of_numbers = [name for name, xs in observed.items() if xs is not None and name not in OF_THE_WHOLE.values()]
+    if observed["gaussian"] is None or len(of_numbers) < FEWEST_PROBES:
+        raise ConfigError(
+            f"{path}: x is filled in for {len(of_numbers)} of the probes of one number; at least {FEWEST_PROBES} are "
+            'needed, and "gaussian" is one of them'
+        )
     return chosen, observed, precision(path, texts)
 
 
