@@ -154,6 +154,8 @@ class Lanes:
             setattr(kept, name, getattr(self, name).take(padded, axis=1))
         kept._tell_apart()
         kept._settled = None
+        if self._settled is not None and self._settled.ndim == 3 and len(kept._kinds) > 1:
+            kept._settled = self._settled.take(padded, axis=2)
         return kept
 
     def snapshot(self) -> tuple[int, Floats, NDArray[np.float64], NDArray[np.float64]]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numba import njit
 from numba.extending import register_jitable
 
@@ -66,12 +68,18 @@ class Loop:
     def __init__(self, dispatcher: Any, recipe: Any) -> None:
         self.dispatcher = dispatcher
         self._recipe = recipe
+        self._seen: set[Any] = set()
+        self._lock = threading.Lock()
 
     def __call__(self, *arguments: Any) -> Any:
         if (others := opened()) is not None:
-            signature = tuple(map(self.dispatcher.typeof_pyval, arguments))
-            if signature not in self.dispatcher.overloads and self._missing(signature):
-                others.compile(self._recipe, signature)
+            kind = tuple((each.dtype.char, each.ndim) for each in arguments if isinstance(each, np.ndarray))
+            if kind not in self._seen:  # Numba takes long to say of which types arguments are
+                with self._lock:  # whoever else needs it waits, and then finds it
+                    signature = tuple(map(self.dispatcher.typeof_pyval, arguments))
+                    if signature not in self.dispatcher.overloads and self._missing(signature):
+                        others.compile(self._recipe, signature)
+                self._seen.add(kind)
         return self.dispatcher(*arguments)
 
     def _missing(self, signature: Any) -> bool:

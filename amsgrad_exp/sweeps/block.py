@@ -20,6 +20,8 @@ from amsgrad_exp.sweeps.store import Row, results_of
 from amsgrad_exp.sweeps.workers import told_to_stop
 from amsgrad_exp.trace import Trace
 
+GOLDEN = (5**0.5 - 1) / 2  # of which multiples are spread evenly modulo 1
+
 Advance = Callable[[Sequence[Trial]], Iterator[Finished | None]]
 
 
@@ -53,7 +55,9 @@ def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
         except ConfigError as error:
             row(cell, None, str(error))
 
-    turns = {key: key[0]([trials[cell] for cell in together]) for key, together in groups.items()}
+    keys = list(groups)
+    first = int(len(keys) * (cells[0] * GOLDEN % 1))  # blocks side by side do not wait for the same loop's compilation
+    turns = {key: key[0]([trials[cell] for cell in groups[key]]) for key in keys[first:] + keys[:first]}
     while turns:
         for key, runs in list(turns.items()):
             if told_to_stop():
