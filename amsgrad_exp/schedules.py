@@ -55,11 +55,11 @@ class Schedule(ABC):
 
     def scales(self, start: int, stop: int) -> Floats:
         """α_t/α of steps start ≤ t < stop, float64 of shape (stop - start,)."""
-        t = np.arange(start, stop)
+        t = np.arange(start - self.warmup, stop - self.warmup)
         if start >= self.warmup:
-            return self.decay(t - self.warmup)
-        rising = (1 + (self.warmup - 1) * (t / self.warmup)) / self.warmup
-        return np.where(t < self.warmup, rising, self.decay(np.maximum(t - self.warmup, 0)))
+            return self.decay(t)
+        rising = (1 + (self.warmup - 1) * ((t + self.warmup) / self.warmup)) / self.warmup
+        return np.where(t < 0, rising, self.decay(np.maximum(t, 0)))
 
     def step_sizes(self, start: int, stop: int) -> Floats:
         """α_t of steps start ≤ t < stop, float64 of shape (stop - start,)."""

@@ -52,7 +52,7 @@ assignments = st.tuples(
     st.just("=") | st.just(""),
     numbers | st.sampled_from("geometric paper 2,-1x3 [1, {a:1} [[[]]] &a[*a]".split()) | garbage,
 ).map("".join)
-references = st.sampled_from(["last", "", ".", "..", "nowhere", "x" * 300, "logs", "*", "[", "é"])
+references = st.sampled_from([*["last"] * 9, "", ".", "..", "nowhere", "x" * 300, "logs", "*", "[", "é"])
 
 # What an option is given: mostly one of these words, which are right for it somewhere, else anything.
 WORDS: dict[str, str] = {
@@ -83,9 +83,9 @@ FLAGS = {"--json", "--quiet", "--bound", "--no-fast-forward", "--all", "--no-fig
 COMMANDS: dict[str, list[str]] = {
     "run": ["--steps=40"],
     "compare": ["--steps=40", "--no-figure"],
-    "sweep": ["--steps=40", "--no-figure", "--optimizer=adam", "--jobs=1"],
+    "sweep": ["--steps=40", "--no-figure", "--optimizer=adam", "--jobs=1", "--grid=eps=1e-8,1e-9"],
     "gauntlet": ["--steps=40", "--no-figure", "--optimizer=sgd", "--problem=online", "--seeds=2", "--jobs=1"],
-    "attack": ["--problems=3", "--seconds=0.1", "--max-period=3", "--no-figure"],
+    "attack": ["--optimizer=sgd", "--problems=3", "--seconds=0.1", "--max-period=3", "--no-figure"],
     "boundary": [],
     "resume": [],
     "verify": [],
@@ -112,7 +112,7 @@ def options_of(command: str) -> list[str]:
 def command_lines(draw: st.DrawFn) -> list[str]:
     command = draw(st.sampled_from(list(COMMANDS)))
     words: list[str] = []
-    rarely = st.integers(0, 9).map(lambda number: number == 0)
+    rarely = st.integers(0, 99).map(lambda number: 40 < number < 48)
     for name in draw(st.lists(st.sampled_from(options_of(command)), max_size=4, unique=True)):
         if draw(rarely):
             name = draw(st.sampled_from([*WORDS, *FLAGS, "--help", "--version", "--no-such-option", "-q"]) | garbage)
@@ -120,8 +120,9 @@ def command_lines(draw: st.DrawFn) -> list[str]:
         value = st.one_of(values) if draw(rarely) else st.sampled_from(WORDS.get(name, "x").split())
         words += [name] if name in FLAGS and not draw(rarely) else [name, draw(value)]
     if command in ("resume", "verify", "show", "plot", "report", "list", "identify") or draw(rarely):
-        words += draw(st.lists(st.sampled_from(["runs", "sweeps", "optimizers"]) | references | garbage, max_size=2))
-    return [command, *words, *COMMANDS[command]]
+        known = st.sampled_from(["runs", "sweeps", "optimizers", "schedules"]) if command == "list" else references
+        words += draw(st.lists(garbage if draw(rarely) else known, min_size=1, max_size=1 + draw(rarely)))
+    return [command, *words, *(word for word in COMMANDS[command] if word.partition("=")[0] not in words)]
 
 
 def _ends_as_documented(arguments: list[str], directory: Path, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -191,25 +192,29 @@ entry = st.builds(
     optimizers | problems,
     st.dictionaries(st.sampled_from([*own]), scalars, max_size=2),
 )
+good_problems = st.sampled_from(["online", "stochastic", "theorem1", {"name": "bock-weiss", "c": "5e-1"}])
+good_optimizers = st.sampled_from(["adam", "sgd", {"name": "adam", "lr": "1e-2", "label": "é: '"}, "torch.optim.SGD"])
 likely = st.fixed_dictionaries(
     {},
     optional={
-        "name": st.sampled_from(["a", "", "a/b", "..", 3]) | garbage,
-        "problem": problems | entry | scalars,
-        "optimizers": st.lists(optimizers | entry | scalars, max_size=3) | anything,
-        "schedule": schedules | anything,
-        "seed": scalars,
-        "dtype": st.sampled_from(["float32", "float64", "half", 3]),
-        "log_every": scalars,
-        "fast_forward": scalars,
-        "grid": st.dictionaries(st.sampled_from(["lr", "beta2", "C", "x"]), anything, max_size=2) | anything,
+        "name": st.just("a") | st.sampled_from(["", "a/b", "..", 3]) | garbage,
+        "problem": good_problems | good_problems | problems | entry | scalars,
+        "optimizers": st.lists(good_optimizers, min_size=1, max_size=2)
+        | st.lists(optimizers | entry | scalars, max_size=3)
+        | anything,
+        "schedule": st.sampled_from(["inv", {"name": "step", "every": 0x10}]) | schedules | anything,
+        "seed": st.integers(0, 2**63) | scalars,
+        "dtype": st.sampled_from(["float32", "float64"]) | st.sampled_from(["half", 3]),
+        "log_every": st.sampled_from([1, 7, "1e1"]) | scalars,
+        "fast_forward": st.booleans() | scalars,
+        "grid": st.just({"lr": "0.1,0.2"}) | st.dictionaries(st.sampled_from(["lr", "C", "x"]), anything) | anything,
     },
 )
 
 
 @st.composite
 def files(draw: st.DrawFn) -> bytes:
-    data = draw(likely | st.dictionaries(keys, anything, max_size=5) | anything)
+    data = draw(likely | likely | st.dictionaries(keys, anything, max_size=5) | anything)
     content: bytes = yaml.safe_dump(data, allow_unicode=True).encode("utf-8", "surrogatepass")
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 3]))):
         at = draw(st.integers(0, len(content)))

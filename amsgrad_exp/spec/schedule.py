@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from typing import TYPE_CHECKING, Any
@@ -24,16 +25,25 @@ def written(given: Any) -> Any:
     Raises:
         ValueError: the schedule is unknown, or a constant is invalid.
     """
-    if not isinstance(given, str | Mapping):
-        return given
-    name, constants = _apart(given)
+    if isinstance(given, str):
+        return _canonical(given)[0]
+    return _described(*_apart(given))[0] if isinstance(given, Mapping) else given
+
+
+@functools.lru_cache
+def _canonical(text: str) -> tuple[str, int]:
+    """The canonical text, and the warm-up: read once, for the many cells of a sweep."""
+    return _described(*_apart(text))
+
+
+def _described(name: str, constants: Mapping[str, Any]) -> tuple[str, int]:
     schedule = _build(name, constants, lr=1.0, steps=MAX_STEPS)
     said = [
         f"{field.name}={getattr(schedule, field.name)!r}"
         for field in constants_of(name)
         if getattr(schedule, field.name) != field.default
     ]
-    return ":".join([name, ",".join(said)]) if said else name
+    return ":".join([name, ",".join(said)]) if said else name, schedule.warmup
 
 
 def kind_of(schedule: str) -> str:
@@ -53,7 +63,7 @@ def check_length(schedule: str, steps: int) -> None:
     Raises:
         ValueError: it is not.
     """
-    warmup = _build(*_apart(schedule), lr=1.0, steps=steps).warmup
+    _, warmup = _canonical(schedule)
     if warmup >= steps:
         raise ValueError(f"warmup of {kind_of(schedule)} must be less than steps ({steps}), not {warmup}")
 
