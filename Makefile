@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo dist site test agreement goldens gauntlet lint smoke soak bench figures field optimizers attacks identify vectors clean
+.PHONY: demo dist site test agreement coverage goldens gauntlet lint smoke soak bench figures field optimizers attacks identify vectors clean
 
 demo: $(VENV)/installed-run  ## the paper's experiment at full length
 	$(BIN)/amsgrad-exp compare
@@ -16,6 +16,9 @@ agreement: $(VENV)/installed-dev  ## every optimizer against an independent impl
 
 goldens: $(VENV)/installed-dev  ## compare what commands write with what version 0.2.0 wrote; takes minutes
 	$(BIN)/python -m tests.goldens
+
+coverage: $(VENV)/installed-dev  ## which optimizers of torch.optim and pytorch_optimizer run, as a table
+	$(BIN)/python -m tests.coverage
 
 gauntlet: $(VENV)/installed-run  ## every optimizer on every problem at full length, next to its published claim
 	$(BIN)/amsgrad-exp gauntlet

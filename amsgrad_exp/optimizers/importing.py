@@ -171,14 +171,14 @@ class Imported:
         try:
             made = self.maker(arranged, lr=lr, **arguments)
         except (Exception, SystemExit) as error:  # an imported constructor may raise anything
-            raise ValueError(f"optimizer {self.path} cannot be built: {said(error)}{self._hint(arguments)}") from error
+            raise ValueError(f"optimizer {self.path} cannot be built: {said(error)}{self.hint(arguments)}") from error
         if not isinstance(made, Optimizer):
             raise ValueError(
                 f"optimizer {self.path} cannot be built: it returned {_a(made)}, not a torch.optim.Optimizer"
             )
         return made
 
-    def _hint(self, arguments: Mapping[str, Any]) -> str:
+    def hint(self, arguments: Mapping[str, Any]) -> str:
         """A hint in parentheses if something is known to be missing, else an empty text."""
         function = "name a function of params and lr that"
         try:

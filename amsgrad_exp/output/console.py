@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from amsgrad_exp.driver.result import Result
+from amsgrad_exp.engines.base import Driven
 from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.records.summary import Summary
@@ -62,7 +63,7 @@ def run_table(run: Run, label: str | None = None) -> None:
     table.add_row("optimizer", Text(label or run.trial.optimizer.label or summary.optimizer))
     table.add_row("problem", _setting(summary))
     table.add_row("engine", f"{summary.engine}, {summary.dtype}")
-    if driven := _driven(summary):
+    if driven := driven_with(summary):
         table.add_row("driven with", driven)
     if summary.shared_between:
         table.add_row("shared", Text(SHARED[summary.shared_between], "yellow"))
@@ -81,11 +82,11 @@ SHARED = {
 FORMS = {"named": "the name and ", "module": "a module with ", "use_muon": "a group with use_muon=True and "}
 
 
-def _driven(summary: Summary) -> str:
-    """How an optimizer is driven that takes more than a tensor of shape (1,) and its gradient; else nothing."""
-    parts = ["a closure"] * summary.closure + ["gradients that can be differentiated"] * summary.graph
-    if summary.shape == "1x1" or summary.parameters in FORMS:
-        parts = [f"{FORMS.get(summary.parameters or '', '')}a parameter of shape {summary.shape}", *parts]
+def driven_with(driven: Summary | Driven) -> str:
+    """What an optimizer is driven with, if that is more than a tensor of shape (1,) and its gradient; else nothing."""
+    parts = ["a closure"] * driven.closure + ["gradients that can be differentiated"] * driven.graph
+    if driven.shape == "1x1" or driven.parameters in FORMS:
+        parts = [f"{FORMS.get(driven.parameters or '', '')}a parameter of shape {driven.shape}", *parts]
     return ", ".join(parts)
 
 

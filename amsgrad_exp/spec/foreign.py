@@ -31,7 +31,7 @@ def complete_foreign(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> d
     imported = imported_optimizer(name)
     parameters, takes_anything = imported.parameters, imported.takes_anything
     if not imported.takes("lr"):
-        raise ConfigError(f"optimizers: {name} takes no lr, which every schedule sets")
+        raise ConfigError(f"optimizers: {name} takes no lr, which every schedule sets{imported.hint({})}")
     options = entry.get("options")
     options = options if isinstance(options, dict) else {}
     taken = dict(defaults)
