@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from literature import corrections
+from precision import precisions
 
 from amsgrad_exp.output.catalogue import defaults
 from amsgrad_exp.problems import PROBLEMS, Problem
@@ -51,6 +52,7 @@ def main() -> None:
     for name, known in OPTIMIZERS.items():
         parts.append(optimizer(name, known, [cell for cell in cells if base(cell) == name]))
     parts += ["## Problems", *(problem(name, kind) for name, kind in PROBLEMS.items())]
+    parts += ["## What half precision does", *precisions()]
     parts += ["## What the literature says, run again", *corrections()]
     (HERE / "field.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 

@@ -144,3 +144,22 @@ class Curved(torch.optim.SGD):
             for param in group["params"]:
                 (second,) = torch.autograd.grad(param.grad.sum(), param)
                 param.data.add_(param.grad.detach() / (1 + second.abs()), alpha=-group["lr"])
+
+
+class Lengthy(torch.optim.SGD):
+    """Raises, with control characters, at length."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        raise ValueError("\x1b" + "no\nmore\t" * 1000)
+
+
+class Bare(Optimizer):
+    """Wraps an optimizer and has none of its attributes."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+
+
+def wrapped(params: ParamsT, lr: float) -> Optimizer:
+    """An optimizer in a wrapper that shows nothing of it."""
+    return Bare(Adam(params, lr=lr))

@@ -18,7 +18,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 @pytest.fixture
 def field(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(DOCS))
-    for name in ("field", "literature"):
+    for name in ("field", "literature", "precision"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     import field  # type: ignore[import-not-found]
 

@@ -54,7 +54,6 @@ def test_the_values_of_an_axis() -> None:
         ({"grid": ["lr=0.1,0.2"], "optimizers": ["torch.optim.SGD"], "engine": "compiled"}, "no rule for the compiled"),
         ({"grid": ["lr=0.1,0.2"], "optimizers": ["tests.optimizers.Random"]}, "is not deterministic"),
         ({"grid": ["steep=2e3"], "optimizers": ["tests.optimizers.Global"]}, "is not deterministic"),
-        ({"grid": ["steep=2e3"], "optimizers": ["torch.optim.SparseAdam"]}, "does not support dense gradients"),
         ({"grid": ["momentum=0,0.5"], "optimizers": ["torch.optim.NAdam"]}, "unknown setting 'momentum', did you mean"),
         ({"grid": ["momentum=0,0.5"], "optimizers": ["torch.optim.SGD", "torch.optim.NAdam"]}, "NAdam takes no momen"),
         ({"grid": ["lr=0.1,0.2"], "optimizers": ["adam", "adam"]}, "optimizer adam is listed twice"),

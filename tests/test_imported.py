@@ -159,16 +159,29 @@ def test_what_makes_no_optimizer_is_rejected_in_a_line(name: str, message: str) 
 
 def test_what_an_optimizer_needs_is_said() -> None:
     for path, needed in {
-        "torch.optim.SparseAdam": "takes no step: SparseAdam does not support dense gradients",
         "pytorch_optimizer.SAM": "needs base_optimizer",
         "pytorch_optimizer.Lookahead": "takes an optimizer, not parameters",
         "pytorch_optimizer.BSAM": "needs num_data",
         "pytorch_optimizer.DistributedMuon": "Default process group has not been initialized",
-        "pytorch_optimizer.LOMO": "has no step()",
+        "tests.factories.wrapped": "it does not keep the parameters that it is given",
     }.items():
         with pytest.raises(ConfigError) as error:
             build(load_experiment(optimizers=[path]).trials()[0])
         assert needed in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("torch.optim.SparseAdam", "RuntimeError at step 0: SparseAdam does not support dense gradients"),
+        ("pytorch_optimizer.LOMO", "NotImplementedError at step 0: it has no step(), and a method of its own does"),
+        ("tests.factories.Lengthy", "ValueError at step 0: " + "no more " * 62 + "no m…"),
+    ],
+)
+def test_what_takes_no_step_fails_at_the_first(path: str, reason: str, in_process: CommandLine) -> None:
+    done = in_process("run", "--optimizer", path, "--steps", "50")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert f"the optimizer raised {reason}" in done.stderr
 
 
 def test_the_record_says_how_an_optimizer_was_driven(in_process: CommandLine) -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from amsgrad_exp.engines import COMPILED_DTYPES
 from amsgrad_exp.errors import NoBound, RunFailed
 from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
 from amsgrad_exp.spec.schedule import schedule_of
@@ -99,6 +100,8 @@ def refuse(trial: Trial, steps: int | None = None) -> None:
         raise NoBound(f"a regret bound for {name} is known only for {mean.only_without} = 0, not {value:g}")
     if not trial.problem.convex:
         raise NoBound(f"a regret bound requires convex losses, and {trial.problem.name} has losses that are not convex")
+    if trial.dtype not in COMPILED_DTYPES:
+        raise NoBound(f"a regret bound is computed in double precision, and says nothing of {trial.dtype}")
     if trial.seeds > 1:
         raise NoBound("a regret bound is for one sequence of gradients: use one seed")
     if steps > MOST_STEPS:

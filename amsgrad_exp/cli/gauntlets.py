@@ -38,7 +38,7 @@ def gauntlet(
     config: Annotated[Path | None, typer.Option(help="Gauntlet in YAML; options override it.")] = None,
     steps: Annotated[str | None, typer.Option(metavar="N", help="Steps per cell, such as 10_000_000 or 1e7.")] = None,
     seeds: Annotated[str | None, typer.Option(metavar="N", help="Seeds per cell of a random problem.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, float64, bfloat16 or float16.")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, compiled or torch.")] = None,
     expect: Annotated[
         list[str] | None,

@@ -81,7 +81,7 @@ def experiment_options(
     ] = None,
     schedule: Annotated[str | None, typer.Option(help="Step-size schedule, see 'list schedules'.")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, compiled or torch.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, float64, bfloat16 or float16.")] = None,
     log_every: Annotated[str | None, typer.Option(metavar="N", help="Log a point every N steps.")] = None,
     seed: Annotated[str | None, typer.Option(metavar="N", help="Seed of a random problem.")] = None,
     seeds: Annotated[str | None, typer.Option(metavar="N", help="Average over N seeds of a random problem.")] = None,

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
 
 
+COMPILED_DTYPES = "float32", "float64"
+
+
 def _no_rule(trial: Trial) -> str | None:
+    if trial.dtype not in COMPILED_DTYPES:
+        known = " and ".join(COMPILED_DTYPES)
+        return f"the compiled engine has {known}, not {trial.dtype}: take engine torch or auto"
     if trial.optimizer.name not in OPTIMIZERS:
         return f"optimizer {trial.optimizer.name} has no rule for the compiled engine: take engine torch or auto"
     return None

@@ -15,7 +15,7 @@ from amsgrad_exp.engines.seeds import SeedsEngine, one_each
 from amsgrad_exp.engines.torch_cycle import Inputs, Trials
 from amsgrad_exp.engines.torch_saved import Saving
 from amsgrad_exp.engines.torch_state import Survey
-from amsgrad_exp.engines.torch_step import Step, raised
+from amsgrad_exp.engines.torch_step import Step, number_of, raised
 from amsgrad_exp.engines.torch_trial import drive_of
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import import_optimizer, written
@@ -37,7 +37,7 @@ class TorchEngine(Engine):
         optimizer: the import path of a class, or of a function that makes an optimizer.
         problem, schedule: what to minimize, with which step sizes.
         arguments: keyword arguments of the optimizer other than ``lr``.
-        dtype: "float32" or "float64", of the parameter; regret is summed in float64.
+        dtype: "float32", "float64", "bfloat16" or "float16", of the parameter; regret is summed in float64.
         seed: the seed of a random problem and of torch's generator.
         shape: "1" or "1x1", of the parameter; without, what the optimizer takes is found by trial.
 
@@ -65,7 +65,7 @@ class TorchEngine(Engine):
         imported = import_optimizer(optimizer)
         self.drive = drive_of(imported, lr=schedule.lr, arguments=arguments, dtype=dtype, shape=shape)
         torch.manual_seed(seed)
-        self._number: type[np.floating[Any]] = np.dtype(dtype).type
+        self._number: type[np.floating[Any]] = number_of(dtype)
         self.driven = Driven(written(self.drive.shape), self.drive.parameters, self.drive.closure, self.drive.graph)
 
         def new() -> tuple[Optimizer, torch.nn.Parameter]:
@@ -129,7 +129,7 @@ class TorchEngine(Engine):
         return Trace(steps, losses[rows], np.array(xs)[rows], total_regrets[rows + 1] / (steps + 1))
 
     def _losses(self, xs: list[float], inputs: Inputs) -> Floats:
-        """f_t(x_t) − f_t(x*) of iterates, in the parameter's dtype: the bits of the same on tensors."""
+        """f_t(x_t) − f_t(x*) of iterates, in the dtype of `number_of`: the bits of the same on tensors."""
         loss_of, optimum = self.problem.loss, self._number(self.problem.optimum)
         taken = zip(map(self._number, xs), inputs, strict=False)
         return np.array([loss_of(x, *c) - loss_of(optimum, *c) for x, (c, _) in taken], np.float64)

@@ -14,7 +14,7 @@ from torch.optim.optimizer import Optimizer
 from amsgrad_exp.engines.torch_lanes import elementwise
 from amsgrad_exp.engines.torch_loop import TorchEngine, import_path
 from amsgrad_exp.engines.torch_saved import Saving
-from amsgrad_exp.engines.torch_step import raised, update_of
+from amsgrad_exp.engines.torch_step import number_of, raised, update_of
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.rules import arguments_of
@@ -76,12 +76,14 @@ class TorchLanes:
         self._trials = trials
         self._schedule = schedule_of(lead)
         self._sequences = list(dict.fromkeys((trial.problem, trial.seed) for trial in trials))
-        self._dtype = np.dtype(lead.dtype)
+        self._dtype = np.dtype(number_of(lead.dtype))
         padded = [*trials, *[trials[-1]] * (-len(trials) % WIDTH)]
         numbers = {sequence: number for number, sequence in enumerate(self._sequences)}
         self._which = [numbers[trial.problem, trial.seed] for trial in padded]
         constants = [(trial.problem.start, trial.problem.optimum, *trial.problem.interval) for trial in padded]
         starts, self._optima, self._low, self._high = map(torch.from_numpy, np.array(constants, self._dtype).T.copy())
+        kept: torch.dtype = getattr(torch, lead.dtype)  # of x
+        starts, self._low, self._high = starts.to(kept), self._low.to(kept), self._high.to(kept)
         self._totals = np.zeros((2, len(padded)))
         settings = lead.optimizer
         imported = import_optimizer(import_path(settings))
@@ -100,7 +102,7 @@ class TorchLanes:
     @property
     def xs(self) -> NDArray[np.float64]:
         """x_t of each run."""
-        return self._param.detach().numpy()[: len(self)].astype(np.float64)
+        return self._param.detach().double().numpy()[: len(self)]
 
     @property
     def totals(self) -> NDArray[np.float64]:
@@ -171,7 +173,7 @@ class TorchLanes:
             iterates[i].copy_(x)
             for group in self._optimizer.param_groups:
                 group["lr"] = step_size
-            self._param.grad = slope(x, *c).clone()  # an optimizer may keep or modify it
+            self._param.grad = slope(iterates[i], *c).to(x.dtype, copy=True)  # an optimizer may keep or modify it
             try:
                 self._update()
             except (Exception, SystemExit) as error:  # an imported optimizer may raise anything

@@ -61,6 +61,8 @@ class Survey:
         self._walk(vars(param), True)
         for name, value in vars(optimizer).items():
             if name != "defaults":
+                if name.endswith("_hooks") and value:
+                    value = list(value.values())  # whose keys are numbers that a process counts
                 self._walk(value, True, (name,) if name in ("state", "param_groups") else None)
         for function in self._functions:  # grows on the way
             self._code(function)

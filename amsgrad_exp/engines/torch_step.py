@@ -11,7 +11,7 @@ import torch
 from torch.optim import optimizer as torch_optimizer
 from torch.optim.optimizer import Optimizer
 
-from amsgrad_exp.optimizers.importing import PLAIN, Drive
+from amsgrad_exp.optimizers.importing import PLAIN, Drive, said
 from amsgrad_exp.problems.base import LinearProblem, Problem
 
 # A gradient of at least this size has the same bits as autograd's, which does not round halves then.
@@ -40,7 +40,7 @@ class Step:
         self._drive = drive
         self._optimizer = optimizer
         self._param = param
-        self._number = np.dtype(str(param.dtype).removeprefix("torch.")).type
+        self._number = number_of(str(param.dtype).removeprefix("torch."))
         self._interval = problem.interval
         self._smallest = 0.0 if isinstance(problem, LinearProblem) else SMALLEST_SLOPE
         self._update = update_of(optimizer)
@@ -51,7 +51,7 @@ class Step:
 
         Args:
             x: the value of the parameter.
-            c: the loss's coefficients, NumPy numbers of the parameter's dtype.
+            c: the loss's coefficients, numbers as of `number_of`.
             step_size: α_t, for every parameter group.
 
         Returns:
@@ -68,9 +68,7 @@ class Step:
             self._update()
             self._param.grad = None
         else:
-            self._drive.step(
-                self._optimizer, [self._param], lambda: self._problem.loss(self._param, *map(float, c)).sum()
-            )
+            self._drive.step(self._optimizer, [self._param], lambda: self._loss(c))
         x = self._param.item()
         low, high = self._interval
         if not low < x < high:
@@ -78,10 +76,23 @@ class Step:
                 x = self._param.clamp_(low, high).item()
         return x
 
+    def _loss(self, c: tuple[Any, ...]) -> torch.Tensor:
+        x = self._param.float() if self._param.dtype.itemsize < 4 else self._param
+        loss: torch.Tensor = self._problem.loss(x, *map(float, c)).sum()
+        return loss
+
+
+def number_of(dtype: str) -> type[np.floating[Any]]:
+    """The numbers in which losses and gradients are computed: NumPy's of that dtype, or float32 for half precision."""
+    return np.dtype({"bfloat16": "float32", "float16": "float32"}.get(dtype, dtype)).type
+
 
 def raised(error: BaseException, step: int) -> str:
     """One line about an exception that an optimizer raised in a step."""
-    return f"the optimizer raised {type(error).__name__} at step {step}: {' '.join(str(error).split())}"
+    why = said(error)
+    if why == "NotImplementedError":
+        why = "it has no step(), and a method of its own does its work"
+    return f"the optimizer raised {type(error).__name__} at step {step}: {why}"
 
 
 def update_of(optimizer: Optimizer) -> Callable[[], Any]:

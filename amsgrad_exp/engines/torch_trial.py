@@ -7,11 +7,10 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from amsgrad_exp.engines.torch_state import generators_restored, outside_restored
-from amsgrad_exp.engines.torch_step import Step
+from amsgrad_exp.engines.torch_step import Step, number_of
 from amsgrad_exp.optimizers.importing import Drive, Form, Imported, said, written
 from amsgrad_exp.problems.online import Online
 
@@ -63,13 +62,9 @@ def _find(optimizer: Imported, lr: float, arguments: Mapping[str, Any], dtype: s
             furthest = steps, meant, drive, error
     assert furthest is not None
     steps, _, drive, error = furthest
-    if steps > 0:
-        return drive
-    if isinstance(error, NotImplementedError):
-        raise ValueError(f"optimizer {optimizer.path} has no step(): a method of its own does its work") from error
-    raise ValueError(
-        said(error) if steps < 0 else f"optimizer {optimizer.path} takes no step: {said(error)}"
-    ) from error
+    if steps < 0:
+        raise ValueError(said(error)) from error
+    return drive
 
 
 def _tried(
@@ -83,7 +78,8 @@ def _tried(
     with generators_restored():
         try:
             made = optimizer.make(drive.arrange([[param]]), lr=lr, arguments=arguments)
-            if not any(held is param for group in made.param_groups for held in group["params"]):
+            groups = getattr(made, "param_groups", [])  # a wrapper may have none
+            if not any(held is param for group in groups for held in group["params"]):
                 raise ValueError(
                     f"optimizer {optimizer.path} cannot be built: it does not keep the parameters that it is given"
                 )
@@ -93,7 +89,7 @@ def _tried(
         try:
             with outside_restored(made, param):
                 step = Step(problem, made, param, drive)
-                for slope in problem.coefficients(0, STEPS)[0].astype(np.dtype(dtype)):
+                for slope in problem.coefficients(0, STEPS)[0].astype(number_of(dtype)):
                     x = step.take(x, (slope,), lr)
                     taken += 1
         except (Exception, SystemExit) as error:  # an imported optimizer may raise anything

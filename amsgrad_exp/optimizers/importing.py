@@ -21,6 +21,8 @@ from torch.optim.optimizer import Optimizer
 LIBRARIES = {"torch", "numpy", "amsgrad_exp", *sys.stdlib_module_names}
 """Packages whose functions, classes and modules are assumed to keep no state between steps."""
 
+LONGEST = 500  # letters of what an exception says
+
 Form = Literal["tensors", "named", "module", "use_muon"]
 
 
@@ -264,7 +266,12 @@ def in_library(module: str | None) -> bool:
 
 def said(error: BaseException) -> str:
     """The message of an exception in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    try:
+        text = "".join(letter if letter.isprintable() else " " for letter in str(error))
+    except Exception:  # somebody's exception may raise anything, too
+        text = ""
+    text = " ".join(text.split()) or type(error).__name__
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _a(value: object) -> str:

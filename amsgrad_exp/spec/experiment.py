@@ -30,6 +30,10 @@ from amsgrad_exp.spec.optimizer import OptimizerSettings
 from amsgrad_exp.spec.schedule import check_length, written
 
 MAX_POINTS = 10_000_000
+# The largest number of each dtype.
+LARGEST = {"float16": 65504.0, "bfloat16": 2.0**127 * (2 - 2**-7)} | {
+    dtype: float(np.finfo(dtype).max) for dtype in ("float32", "float64")
+}
 BYTES_PER_POINT = 200  # of trace.csv and labml's log together, at most
 
 
@@ -43,7 +47,8 @@ class Setup(BaseModel):
         steps: T ≥ 1.
         log_every: a point is logged if (t + 1) mod log_every = 0.
         engine: a name in `engines.ENGINES`, or "auto" for the first engine that can run the trial.
-        dtype: the dtype of the iterate and the moments.
+        dtype: the dtype of the iterate and the moments; in half precision losses and gradients are computed in float32,
+            and gradients rounded.
         seed: the seed of a random problem and of torch's generator.
         seeds: the result is the mean over this many seeds of a random problem, from ``seed`` on.
         fast_forward: whether to derive the rest of a run that repeats itself instead of simulating it.
@@ -57,7 +62,7 @@ class Setup(BaseModel):
     steps: Annotated[Integer, Field(ge=1, le=MAX_STEPS)]
     log_every: Annotated[Integer, Field(ge=1, le=MAX_STEPS)]
     engine: Literal["auto", "compiled", "torch"] = "auto"
-    dtype: Literal["float32", "float64"] = "float32"
+    dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
     seed: Annotated[Integer, Field(ge=0, le=2**63)] = 0
     seeds: Annotated[Integer, Field(ge=1, le=10_000)] = 1
     fast_forward: bool = True
@@ -72,7 +77,8 @@ class Setup(BaseModel):
     def _constants_fit_the_dtype(self) -> Self:
         largest = self.problem.largest_slope
         reach = max(1.0, largest, *(abs(end) for end in self.problem.interval if np.isfinite(end)))
-        if not largest * reach < float(np.finfo(self.dtype).max) / 4:
+        computed = self.dtype if self.dtype in ("float32", "float64") else "float32"
+        if not (largest < LARGEST[self.dtype] and largest * reach < LARGEST[computed] / 4):
             raise ValueError(f"the problem's constants are too large for {self.dtype}: their products overflow")
         return self
 
@@ -106,7 +112,7 @@ class Trial(Setup):
     @model_validator(mode="after")
     def _settings_fit_the_dtype(self) -> Self:
         for name in ("lr", "eps"):
-            if (getattr(self.optimizer, name) or 0) > float(np.finfo(self.dtype).max):
+            if (getattr(self.optimizer, name) or 0) > LARGEST[self.dtype]:
                 raise ValueError(f"{name} is too large for {self.dtype}: {getattr(self.optimizer, name)}")
         return self
 
