@@ -10,19 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.image import imread
 
 from amsgrad_exp import bound, run
 from amsgrad_exp.bounds import Bound, Bounds, Published, bounds_of, refuse
 from amsgrad_exp.bounds.theorems import published
 from amsgrad_exp.bounds.trajectory import MOST_STEPS
+from amsgrad_exp.charts.style import COLOURS
+from amsgrad_exp.charts.traces import regret_and_bounds
 from amsgrad_exp.cli import bounds as cli
 from amsgrad_exp.cli.signals import Interruption
 from amsgrad_exp.errors import NoBound, RunFailed
-from amsgrad_exp.output.figures import curves, regret_and_bounds, style
-from amsgrad_exp.output.figures.style import COLOURS
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.problems.cycle import Cycle
 from amsgrad_exp.problems.online import Online
@@ -31,6 +28,7 @@ from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.read import resolve
 from amsgrad_exp.trace import Trace
 from tests.conftest import CommandLine
+from tests.scenes import Placed, Scene, View, drawn, pixels
 from tests.trials import make_trial
 
 REFUSED = [
@@ -173,32 +171,31 @@ def test_the_bound_of_a_run_from_python(tmp_path: Path) -> None:
     assert known.trajectory.total[-1] >= recorded.result.total_regret
 
 
+__all__ = ["drawn"]
+
+
 def trace(regret: np.ndarray) -> Trace:
     step = 10 * np.arange(1, len(regret) + 1) - 1
     return Trace(step, regret, np.linspace(0, -1, len(regret)), regret)
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that were saved."""
-    figures: list[Figure] = []
-
-    def saved(figure: Figure, path: Path) -> list[Path]:
-        figures.append(figure)
-        return style.save(figure, path)
-
-    monkeypatch.setattr(curves, "save", saved)
-    return figures
-
-
-def names(axes: Axes) -> list[str]:
-    legend = axes.get_legend()
-    assert legend is not None
-    return [text.get_text() for text in legend.get_texts()]
+def heights(view: View, points: list[Placed], log: bool = True) -> np.ndarray:
+    """The values of a line's points, read off the view's axis between two of its labels."""
+    labels = [
+        (float(placed.text.replace("−", "-")), placed.at[1])
+        for placed in view.items
+        if placed.role == "axis-label" and placed.item["align"] == "right" and placed.text.replace(".", "").isdigit()
+    ]
+    (low, at_low), *_, (high, at_high) = sorted(labels)
+    ends = np.log([low, high]) if log else np.array([low, high])
+    read: np.ndarray = ends[0] + (np.array([placed.at[1] for placed in points]) - at_low) / (at_high - at_low) * (
+        ends[1] - ends[0]
+    )
+    return np.exp(read) if log else read
 
 
 def test_bounds_stand_beside_the_regret_and_their_terms_in_a_panel_of_their_own(
-    drawn: list[Figure], tmp_path: Path
+    drawn: list[Scene], tmp_path: Path
 ) -> None:
     """On logarithmic axes, over t and over √t; at the steps that the traces show, whatever others they are known at."""
     traces = {"adam": trace(np.full(40, 0.5)), "amsgrad": trace(np.full(40, 0.1))}
@@ -206,24 +203,40 @@ def test_bounds_stand_beside_the_regret_and_their_terms_in_a_panel_of_their_own(
     known = Bound(step, -np.sqrt(step), 2.0 * (step + 1), np.sqrt(step + 1))
     bounds = {"adam": Bounds(known), "amsgrad": Bounds(known, Published("a theorem", step, 9.0 * (step + 1)))}
     regret_and_bounds(tmp_path / "figure", traces, bounds, Online())
-    regret, terms, iterate = drawn[0].axes
-    assert names(regret) == ["adam", "amsgrad", "bound", "published bound"]
-    assert names(terms) == ["distance", "moves", "largest end"]
-    assert (regret.get_yscale(), terms.get_yscale(), iterate.get_yscale()) == ("log", "log", "linear")
+    regret, terms, iterate = drawn[0].panels
+    kinds = ["bound on R(t)/t", "published bound", "distance", "moves", "largest end"]
+    assert drawn[0].legend == ["adam", "amsgrad", *kinds]
+    assert [view.texts("title-text") for view in (terms, iterate)] == [["|term of the bound| / √t"], ["iterate x"]]
     t = traces["adam"].step + 1
-    lines = [line for line in regret.get_lines() if len(np.asarray(line.get_ydata())) == len(t)]
     total = float(known.total[-2] / t[-1])
-    assert [line.get_color() for line in lines] == [COLOURS[number] for number in (0, 1, 0, 1, 1)]
-    assert [np.asarray(line.get_ydata(), float)[-1] for line in lines] == [0.5, 0.1, total, total, 9.0]
-    for number, line in enumerate(terms.get_lines()):
-        part = (2 * np.sqrt(t), np.ones(len(t)), np.sqrt((t - 1) / t))[number % 3]
-        assert line.get_color() == COLOURS[number // 3]
-        np.testing.assert_allclose(np.asarray(line.get_ydata(), float), part)
+    lines = {key: heights(regret, points) for key, points in regret.lines().items()}
+    assert all(len(values) == len(t) for values in lines.values())
+    (colour, other) = COLOURS[:2]
+    ends = {key: pytest.approx(values[-1], rel=0.02) for key, values in lines.items()}
+    assert ends == {
+        (colour, ()): total,
+        (other, ()): total,
+        (other, (1, 3)): 9.0,
+        (colour, (1, 0)): 0.5,
+        (other, (7, 3)): 0.1,
+    }
+    parts: dict[tuple[float, ...], np.ndarray] = {
+        (): 2 * np.sqrt(t),
+        (6, 3): np.ones(len(t)),
+        (1, 3): np.sqrt((t - 1) / t),
+    }
+    drawn_terms = terms.lines()
+    assert drawn_terms.keys() == {(line, dashes) for line in (colour, other) for dashes in parts}
+    for (_, dashes), points in drawn_terms.items():
+        np.testing.assert_allclose(heights(terms, points), parts[dashes], rtol=0.03)
 
 
-def test_a_bound_of_a_negative_regret_is_drawn(drawn: list[Figure], tmp_path: Path) -> None:
+def test_a_bound_of_a_negative_regret_is_drawn(drawn: list[Scene], tmp_path: Path) -> None:
+    """On a logarithmic axis, as far as they are positive."""
     of_one = trace(np.linspace(-3, 1, 100))
     known = Bound(of_one.step, np.zeros(100), of_one.regret * (of_one.step + 1), np.zeros(100))
     png, _ = regret_and_bounds(tmp_path / "figure", {"adam": of_one}, {"adam": Bounds(known)}, Online())
-    assert drawn[0].axes[0].get_yscale() == "symlog"
-    assert imread(png).shape[:2] == (720, 2700)
+    positive = of_one.regret[of_one.regret > 0]
+    for points in drawn[0].panels[0].lines().values():
+        np.testing.assert_allclose(heights(drawn[0].panels[0], points), positive, rtol=0.02)
+    assert pixels(png).shape[1] == 2 * drawn[0].width

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from amsgrad_exp.charts.traces import regret_and_iterate
 from amsgrad_exp.output import console
-from amsgrad_exp.output.figures import regret_and_iterate
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.trace import Trace
 from tests.conftest import CommandLine
@@ -97,7 +97,7 @@ def test_a_figure_of_runs_says_what_differs(
         drawn.append(list(traces))
         return regret_and_iterate(path, traces, problem)
 
-    monkeypatch.setattr("amsgrad_exp.output.figures.regret_and_iterate", draw)
+    monkeypatch.setattr("amsgrad_exp.charts.traces.regret_and_iterate", draw)
     for changed in (["--beta2", "0.99"], ["--beta2", "0.999"], ["--beta2", "0.999", "--problem", "stochastic"]):
         assert in_process("run", "--steps", "1000", "--quiet", *changed).returncode == 0
     first, second, third = sorted(path.name for path in tmp_path.glob("logs/synthetic/*"))

@@ -134,7 +134,6 @@ def test_a_figure_has_one_suffix(name: str, in_process: CommandLine, tmp_path: P
 
 
 def test_a_report_makes_the_directory_that_is_named_as_one(in_process: CommandLine, tmp_path: Path) -> None:
-    pytest.importorskip("altair")
     assert in_process("report", "last", "--out", "new/").returncode == 2
     assert not (tmp_path / "new").exists()
     in_process("run", "--steps", "100", "--quiet")

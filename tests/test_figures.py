@@ -1,84 +1,42 @@
-"""What is drawn: pixels of the PNG where they can say it, and the figure's own lines and words where they cannot."""
+"""What is drawn in files: pixels of the PNG where they can say it, and else where Vega puts lines and words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
-import matplotlib
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.image import imread
-from matplotlib.legend import Legend
+import vl_convert
 
-from amsgrad_exp.output.figures import Panel, curves, phase_diagram, planes, profile, regret_and_iterate, style
-from amsgrad_exp.output.figures.style import COLOURS, DASHES, edges
+from amsgrad_exp.charts.draw import SCALE, draw
+from amsgrad_exp.charts.plane import Plane, Side, heat_maps
+from amsgrad_exp.charts.plot import as_csv
+from amsgrad_exp.charts.spacing import edges
+from amsgrad_exp.charts.style import COLOURS, DASHES, FAILED, line_style
+from amsgrad_exp.charts.traces import regret_and_iterate
+from amsgrad_exp.output.marks import MARKS, mark
+from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.problems.base import Problem
-from amsgrad_exp.problems.components import Components
-from amsgrad_exp.problems.online import Online
+from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.sweeps import picture
+from amsgrad_exp.sweeps.matrix import verdicts
 from amsgrad_exp.trace import Trace
+from tests.scenes import Scene, View, colours_of, drawn, pixel, pixels, rgb, scene_of
+from tests.sweeping import change, failing, swept
+
+__all__ = ["drawn"]
+
+ONLINE, COMPONENTS = (PROBLEMS[name].model_validate({}) for name in ("online", "components"))
 
 
 def trace(regret: np.ndarray, every: int = 10, x: np.ndarray | None = None) -> Trace:
     step = every * np.arange(1, len(regret) + 1) - 1
     return Trace(step, regret, np.linspace(0, -1, len(regret)) if x is None else x, regret)
-
-
-def keep(figures: list[Figure], monkeypatch: pytest.MonkeyPatch, save: Callable[[Figure, Path], list[Path]]) -> None:
-    def saved(figure: Figure, path: Path) -> list[Path]:
-        figures.append(figure)
-        return save(figure, path)
-
-    for module in (curves, planes):
-        monkeypatch.setattr(module, "save", saved)
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that were saved."""
-    figures: list[Figure] = []
-    keep(figures, monkeypatch, style.save)
-    return figures
-
-
-@pytest.fixture
-def laid_out(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that would have been saved, with everything in its place."""
-
-    def lay_out(figure: Figure, path: Path) -> list[Path]:
-        figure.draw_without_rendering()
-        return []
-
-    figures: list[Figure] = []
-    keep(figures, monkeypatch, lay_out)
-    return figures
-
-
-def legend_of(place: Axes | Figure) -> Legend:
-    legend = place.get_legend() if isinstance(place, Axes) else place.legends[0]
-    assert legend is not None
-    return legend
-
-
-def names_in(legend: Legend) -> list[str]:
-    return [text.get_text() for text in legend.get_texts()]
-
-
-def pixel(png: Path, axes: Axes, x: float, y: float) -> np.ndarray:
-    """The colour of a PNG where a panel's coordinates are."""
-    pixels = imread(png)
-    across, up = axes.transData.transform((x, y)) * 200 / axes.figure.dpi
-    colour: np.ndarray = pixels[pixels.shape[0] - 1 - round(up), round(across), :3]
-    return colour
-
-
-def colours_of(png: Path) -> set[str]:
-    levels = (255 * imread(png)[:, :, :3]).round().astype(int)
-    return {f"#{number:06X}" for number in np.unique(levels @ [1 << 16, 1 << 8, 1])}
 
 
 @pytest.mark.parametrize(
@@ -87,188 +45,279 @@ def colours_of(png: Path) -> set[str]:
         {"adam": np.full(5000, 0.5), "amsgrad": 10 / np.arange(1, 5001)},
         {"one": np.array([0.3])},
         {"negative": np.linspace(-3, 1, 100)},
+        {"lost": np.array([0.3, 0.2, np.nan, np.inf])},
         {str(number): np.full(10, float(number)) for number in range(9)},
     ],
-    ids=["two", "a single point", "not positive", "more than there are colours"],
+    ids=["two", "a single point", "not positive", "not finite", "more than there are colours"],
 )
-def test_a_figure_is_written_as_png_and_svg(regrets: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_a_figure_is_written_as_png_and_svg(
+    regrets: dict[str, np.ndarray], tmp_path: Path, drawn: list[Scene], capfd: pytest.CaptureFixture[str]
+) -> None:
     traces = {name: trace(regret) for name, regret in regrets.items()}
-    png, svg = regret_and_iterate(tmp_path / "figure", traces, Online())
-    assert imread(png).shape[:2] == (720, 1800)
+    png, svg = regret_and_iterate(tmp_path / "figure", traces, ONLINE)
+    assert pixels(png).shape == (SCALE * drawn[0].height, SCALE * drawn[0].width, 3)
     assert set(COLOURS[: len(traces)]) <= colours_of(png)
     ElementTree.parse(svg)
+    assert capfd.readouterr() == ("", "")
 
 
-def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
+def test_the_same_figure_is_the_same_file_in_another_process_too(tmp_path: Path) -> None:
+    program = (
+        "import sys; from tests.test_figures import ONLINE, Path, np, regret_and_iterate, trace\n"
+        "regret_and_iterate(Path(sys.argv[1]), {'adam': trace(np.full(100, 0.5))}, ONLINE)"
+    )
     traces = {"adam": trace(np.full(100, 0.5))}
-    first = [path.read_bytes() for path in regret_and_iterate(tmp_path / "first", traces, Online())]
-    second = [path.read_bytes() for path in regret_and_iterate(tmp_path / "second", traces, Online())]
-    assert first == second
+    first = [path.read_bytes() for path in regret_and_iterate(tmp_path / "first", traces, ONLINE)]
+    second = [path.read_bytes() for path in regret_and_iterate(tmp_path / "second", traces, ONLINE)]
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "third")], check=True)
+    third = [(tmp_path / f"third.{suffix}").read_bytes() for suffix in ("png", "svg")]
+    assert first == second == third
+
+
+def test_a_compressed_png_has_the_same_pixels(tmp_path: Path) -> None:
+    png, svg = regret_and_iterate(tmp_path / "figure", {"adam": trace(np.full(100, 0.5))}, ONLINE)
+    plain = vl_convert.svg_to_png(svg.read_text(), scale=SCALE)
+    assert np.array_equal(pixels(png), pixels(plain))
+    assert len(png.read_bytes()) < len(plain) / 2
+
+
+def test_files_have_no_font_but_the_one_that_vl_convert_brings_and_digits_that_it_has(tmp_path: Path) -> None:
+    traces = {"adam, β₂ = 10⁻⁵": trace(np.geomspace(1e-9, 1, 5000)), "x": trace(np.full(5, 0.5))}
+    _, svg = regret_and_iterate(tmp_path / "figure", traces, ONLINE)
+    texts = [text for text in ElementTree.parse(svg).iter() if text.tag.endswith("}text")]
+    assert {text.get("font-family", "").split(",")[0] for text in texts} == {"Liberation Sans"}
+    said = ["".join(text.itertext()).replace("\u200b", "") for text in texts]
+    assert {"10−8", "10−4", "103", "104", "adam, β2 = 10−5"} <= set(said)
+    assert not set("".join(said)) & set("⁰¹²³⁴⁵⁶⁷⁸⁹⁻₀₁₂₃₄₅₆₇₈₉")
 
 
 def test_lines_are_told_apart_without_colour() -> None:
     assert len(set(map(str, DASHES))) == len(DASHES) == len(COLOURS)
+    assert len({str(line_style(number)) for number in range(49)}) == 49
 
 
-@pytest.mark.parametrize("rest", ["", ", α = 0.01, β1 = 0.9, β2 = 0.99"], ids=["short", "long"])
-def test_the_legend_is_the_names_as_they_are(rest: str, laid_out: list[Figure], tmp_path: Path) -> None:
-    names = [f"{name}{rest}" for name in ("adam, β2 = 0.99", "_hidden", r"$\no$")]
-    regret_and_iterate(tmp_path / "figure", {name: trace(np.full(100, 0.5)) for name in names}, Online())
-    legend = legend_of(laid_out[0] if rest else laid_out[0].axes[0])
-    assert names_in(legend) == names
-    frame = legend.get_window_extent()
-    assert 0 <= frame.x0 < frame.x1 <= laid_out[0].bbox.width
-    assert laid_out[0].axes[0].bbox.height > 100
+@pytest.mark.parametrize("rest", ["", ", α = 0.01, β1 = 0.9, β2 = 0.99 and more of it"], ids=["short", "long"])
+def test_the_legend_is_the_names_as_they_are(rest: str, drawn: list[Scene], tmp_path: Path) -> None:
+    names = [f"{name}{rest}" for name in ("adam, β2 = 0.99", "_hidden", r"$\no$", "<b>&amp;")]
+    _, svg = regret_and_iterate(tmp_path / "figure", {name: trace(np.full(100, 0.5)) for name in names}, ONLINE)
+    assert drawn[0].legend == names
+    assert drawn[0].width <= 1000
+    written = ["".join(text.itertext()) for text in ElementTree.parse(svg).iter() if text.tag.endswith("}text")]
+    assert set(names) <= set(written)
+    (legend,) = (view for view in drawn[0].views if view not in drawn[0].panels)
+    samples = [(mark.item["stroke"], tuple(mark.item["strokeDash"])) for mark in legend.marks("rule")]
+    assert samples == [(colour, tuple(dashes)) for colour, dashes in map(line_style, range(4))]
+    assert list(drawn[0].panels[0].lines()) == samples
+    places = {mark.at for mark in legend.marks("text")}
+    assert len({y for _, y in places}) == (1 if not rest else 4 if len(names[0]) > 100 else len({y for _, y in places}))
+    assert len(places) == 4
 
 
-@pytest.mark.parametrize(("problem", "low", "high"), [(Components(), -3000, 40), (Online(), -1, 1)], ids=str)
+@pytest.mark.parametrize(("problem", "low", "high"), [(COMPONENTS, -3000, 40), (ONLINE, -1, 1)], ids=str)
 def test_an_unbounded_iterate_is_shown_whole(
-    problem: Problem, low: float, high: float, laid_out: list[Figure], tmp_path: Path
+    problem: Problem, low: float, high: float, drawn: list[Scene], tmp_path: Path
 ) -> None:
-    far = trace(np.full(100, 0.5), x=np.linspace(40, -3000, 100))
+    far = trace(np.full(100, 0.5), x=np.linspace(high, low, 100))
     regret_and_iterate(tmp_path / "figure", {"adam": far}, problem)
-    iterate = laid_out[0].axes[1]
-    bottom, top = iterate.get_ylim()
-    margin = 0.2 * (high - low)
-    assert low - margin < bottom < low < high < top < high + margin
-    assert [text.get_text() for text in iterate.texts] == [rf"$x^* = {problem.optimum:g}$"]
+    panel = drawn[0].panels[1]
+    ((_, points),) = panel.lines().items()
+    heights = [panel.height - (placed.at[1] - panel.top) for placed in points]
+    assert 0 < heights[-1] < 0.2 * panel.height
+    assert 0.8 * panel.height < heights[0] < panel.height
+    assert panel.texts() == [f"x* = {problem.optimum:g}".replace("-", "−")]
 
 
 @pytest.mark.parametrize(
-    ("regret", "scale"),
-    [(np.geomspace(1, 100, 50), "log"), (np.linspace(1, 2, 50), "linear"), (np.linspace(-1, 9, 50), "linear")],
+    ("regret", "log"),
+    [(np.geomspace(1, 100, 50), True), (np.linspace(1, 2, 50), False), (np.linspace(-1, 9, 50), False)],
 )
 def test_regrets_far_apart_are_on_a_logarithmic_axis(
-    regret: np.ndarray, scale: str, laid_out: list[Figure], tmp_path: Path
+    regret: np.ndarray, log: bool, drawn: list[Scene], tmp_path: Path
 ) -> None:
-    regret_and_iterate(tmp_path / "figure", {"adam": trace(regret)}, Online())
-    axis = laid_out[0].axes[0]
-    assert axis.get_yscale() == scale
-    assert scale == "log" or axis.get_ylim()[0] <= 0
+    regret_and_iterate(tmp_path / "figure", {"adam": trace(regret)}, ONLINE)
+    panel = drawn[0].panels[0]
+    ((_, points),) = panel.lines().items()
+    heights = np.array([placed.at[1] for placed in points])
+    shown = np.log(regret) if log else regret
+    np.testing.assert_allclose(heights, np.interp(shown, shown[[0, -1]], heights[[0, -1]]), atol=0.01)
+    assert log or any(float(label.replace("−", "-")) == 0 for label in panel.texts("axis-label")[-10:])
+
+
+def profile(values: list[float], columns: dict[str, Any], name: str, tmp_path: Path) -> Path:
+    """Draw the profile of a sweep along one axis, whose cells are made to have these results."""
+    sweep = Sweep.of({name: ",".join(map(repr, values))}, optimizers=["adam", "amsgrad"], steps=100)
+    kept = swept(sweep, tmp_path)
+    for number, (regret, mean_x) in enumerate(zip(columns["regret"], columns["mean_x"], strict=True)):
+        numbers = ["NULL" if np.isnan(value) else repr(float(value)) for value in (regret, mean_x)]
+        for cell in (number, number + len(values)):
+            change(kept.directory, f"UPDATE cells SET regret = {numbers[0]}, mean_x = {numbers[1]} WHERE cell = {cell}")
+    made = picture.draw(kept)
+    return made[0] if made else kept.directory
 
 
 LOG1M = (1 - np.geomspace(0.5, 1e-4, 15)).tolist()
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "scale"),
+    ("name", "values", "height", "title"),
     [
-        ("lr", np.geomspace(1e-4, 1, 15).tolist(), "log"),
-        ("beta2", LOG1M, "function"),
-        ("beta1", np.linspace(0, 0.9, 15).tolist(), "linear"),
+        ("lr", np.geomspace(1e-4, 1, 15).tolist(), np.log, "step size α"),
+        ("beta2", LOG1M, lambda values: -np.log(1 - values), "β₂"),
+        ("beta1", np.linspace(0, 0.9, 15).tolist(), np.positive, "β₁"),
     ],
 )
 def test_a_profile_is_two_panels_spaced_as_the_axis(
-    name: str, values: list[float], scale: str, laid_out: list[Figure], tmp_path: Path
+    name: str, values: list[float], height: Any, title: str, drawn: list[Scene], tmp_path: Path
 ) -> None:
     """Both panels show just the axis: from its first value to its last, with a margin."""
-    column = {"regret": np.geomspace(1e-3, 1, 15), "mean_x": np.linspace(-1, 1, 15)}
-    profile(tmp_path / "profile", name, values, {"adam": column, "amsgrad": column})
-    assert names_in(legend_of(laid_out[0].axes[0])) == ["adam", "amsgrad"]
-    for axes, key in zip(laid_out[0].axes, ("regret", "mean_x"), strict=True):
-        assert axes.get_xscale() == scale
-        assert axes.get_xlabel() == style.SYMBOLS[name]
-        line = axes.get_lines()[0]
-        np.testing.assert_array_equal(line.get_ydata(), column[key])
-        first, last = (axes.transData.transform((value, column[key][0]))[0] for value in (values[0], values[-1]))
-        assert axes.bbox.x0 < first < axes.bbox.x0 + 0.1 * axes.bbox.width
-        assert axes.bbox.x1 - 0.1 * axes.bbox.width < last < axes.bbox.x1
+    columns = {"regret": np.geomspace(1e-3, 1, 15), "mean_x": np.linspace(-1, 1, 15)}
+    profile(values, columns, name, tmp_path)
+    assert drawn[0].legend == ["adam", "amsgrad"]
+    for panel in drawn[0].panels:
+        assert panel.texts("axis-title") == [title]
+        lines = list(panel.lines().values())
+        assert len(lines) == 2
+        for points in lines:
+            across = np.array([placed.at[0] - panel.left for placed in points]) / panel.width
+            expected = height(np.array(values))
+            np.testing.assert_allclose(across, np.interp(expected, expected[[0, -1]], across[[0, -1]]), atol=1e-4)
+            assert 0 < across[0] < 0.1 < 0.9 < across[-1] < 1
+            assert np.all(np.diff([placed.at[1] for placed in points]) < 0)
 
 
 def test_a_profile_leaves_failed_cells_out_and_shows_what_stands_between_them(
-    drawn: list[Figure], tmp_path: Path
+    drawn: list[Scene], tmp_path: Path
 ) -> None:
     column = np.array([0.1, 0.2, np.nan, 0.4, np.nan, 0.6, 0.7])
-    png, _ = profile(
-        tmp_path / "profile", "beta1", np.linspace(0, 0.6, 7).tolist(), {"adam": {"regret": column, "mean_x": column}}
-    )
-    for axes in drawn[0].axes:
-        assert np.allclose(pixel(png, axes, 0.3, 0.4), to_rgb(COLOURS[0]), atol=0.05)
-        assert np.allclose(pixel(png, axes, 0.05, 0.15), to_rgb(COLOURS[0]), atol=0.3)
-        assert np.allclose(pixel(png, axes, 0.25, 0.35), 1, atol=0.3)
+    png = profile(np.linspace(0, 0.6, 7).tolist(), {"regret": column, "mean_x": column}, "beta1", tmp_path / "some")
+    for panel in drawn[0].panels:
+        (first, second) = panel.lines().values()
+        assert len(first) == len(second) == 5
+        (alone, same) = panel.marks("symbol")
+        assert alone.at == same.at == first[2].at
+        assert np.allclose(pixel(png, alone.at), rgb(COLOURS[1]), atol=0.05)
+        assert np.allclose(pixel(png, second[0].at), rgb(COLOURS[1]), atol=0.3)
+        between = ((first[1].at[0] + first[2].at[0]) / 2, (first[1].at[1] + first[2].at[1]) / 2)
+        assert np.allclose(pixel(png, between), 1, atol=0.3)
     nothing = {"regret": column * np.nan, "mean_x": column * np.nan}
-    profile(tmp_path / "nothing", "beta1", np.linspace(0, 0.6, 7).tolist(), {"adam": nothing})
+    assert profile(np.linspace(0, 0.6, 7).tolist(), nothing, "beta1", tmp_path / "none").is_dir()
     one = {"regret": np.array([0.3]), "mean_x": np.array([0.3])}
-    png, _ = profile(tmp_path / "one", "lr", [0.1], {"adam": one})
-    assert np.allclose(pixel(png, drawn[-1].axes[1], 0.1, 0.3), to_rgb(COLOURS[0]), atol=0.05)
+    png = profile([0.1], one, "lr", tmp_path / "one")
+    (alone, _) = drawn[-1].panels[1].marks("symbol")
+    assert np.allclose(pixel(png, alone.at), rgb(COLOURS[1]), atol=0.05)
 
 
-def plane(shape: tuple[int, int] = (10, 15)) -> Panel:
+XS = np.linspace(0, 0.9, 10).tolist()
+
+
+def plane(shape: tuple[int, int] = (10, 15), title: str = "adam") -> Plane:
     """Cells from one end of the interval to the other, an eighth of them failed, and a boundary at 0.5."""
     mean_x = np.add.outer(np.linspace(-1, 1, shape[0]), np.linspace(-0.3, 0.3, shape[1])).clip(-1, 1)
     iterate = np.select([mean_x < -0.9, mean_x > 0.9], ["optimum", "worst"], "between").astype(object)
     mean_x[-shape[0] // 4 :, : shape[1] // 2] = np.nan
     iterate[np.isnan(mean_x)] = None
     x, y = np.linspace(0, 0.9, 20), np.linspace(0.5, 0.9999, 20)
-    return Panel("adam", mean_x, iterate, (x, y, np.broadcast_to(x - 0.5, (20, 20))))
+    return Plane(title, mean_x, iterate, (x, y, np.broadcast_to(x - 0.5, (20, 20))))
 
 
-def test_a_phase_diagram_has_each_cells_colour_in_its_place(drawn: list[Figure], tmp_path: Path) -> None:
-    xs, ys = np.linspace(0, 0.9, 10).tolist(), LOG1M
+def phase(
+    path: Path, shown: list[Plane], xs: list[float] = XS, ys: list[float] = LOG1M, ends: tuple[float, float] = (-1, 1)
+) -> list[Path]:
+    """Draw planes over beta1 and beta2."""
+    rows = [
+        [number, one.title, x, y, None if np.isnan(mean) else mean]
+        for one in shown
+        for number, ((x, y), mean) in enumerate(zip(itertools.product(xs, ys), one.mean_x.ravel(), strict=True))
+    ]
+    table = as_csv(["cell", "optimizer", "beta1", "beta2", "mean_x"], rows)
+    sides = Side("beta1", xs), Side("beta2", ys)
+    return draw(path, heat_maps("cells", sides, shown, ends, ["cell"]), {"cells": table})
+
+
+def colours(values: list[float], low: float, high: float) -> list[np.ndarray]:
+    """What Vega's own scale makes of values."""
+    fill = {"field": "v", "type": "quantitative", "scale": {"scheme": "purpleorange", "domain": [low, high]}}
+    points = {"mark": "square", "encoding": {"x": {"field": "v", "type": "nominal", "sort": None}, "color": fill}}
+    scene = scene_of({"data": {"values": [{"v": value} for value in values]}, **points})
+    return [rgb(placed.item["fill"]) for placed in scene.items if placed.kind == "symbol" and placed.role == "mark"]
+
+
+def place(panel: View, i: int, j: int) -> tuple[float, float]:
+    """The middle of a cell of 10 × 15."""
+    return panel.on((i + 0.5) / 10, (j + 0.5) / 15)
+
+
+def test_a_phase_diagram_has_each_cells_colour_in_its_place(drawn: list[Scene], tmp_path: Path) -> None:
     panel = plane()
-    swapped = Panel("$a_1", -panel.mean_x, panel.iterate, None)
-    png, svg = phase_diagram(tmp_path / "phase", {"beta1": xs, "beta2": ys}, [panel, swapped], -1, 1)
+    swapped = Plane("$a_1", -panel.mean_x, panel.iterate, None)
+    png, svg = phase(tmp_path / "phase", [panel, swapped])
     ElementTree.parse(svg)
-    colours = matplotlib.colormaps["PuOr_r"]
-    for axes, shown in zip(drawn[0].axes[:2], (panel, swapped), strict=True):
-        for i, j in ((0, 1), (2, 13), (4, 4), (6, 12), (8, 9), (9, 13)):
-            assert np.allclose(pixel(png, axes, xs[i], ys[j]), colours((shown.mean_x[i, j] + 1) / 2)[:3], atol=0.02)
-        assert np.allclose(pixel(png, axes, xs[9], ys[2]), to_rgb(planes.FAILED), atol=0.02)
-        assert axes.get_yscale() == "function"
+    some = [(0, 1), (2, 13), (4, 4), (6, 12), (8, 9), (9, 13)]
+    for view, shown in zip(drawn[0].panels, (panel, swapped), strict=True):
+        expected = colours([shown.mean_x[cell] for cell in some], -1, 1)
+        for cell, colour in zip(some, expected, strict=True):
+            assert np.allclose(pixel(png, place(view, *cell)), colour, atol=0.02)
+        assert np.allclose(pixel(png, place(view, 9, 2)), rgb(FAILED), atol=0.02)
+        assert view.texts("axis-title") == ["β₁", "β₂"]
+        assert [label for label in view.texts("axis-label") if label.startswith("0.99")] == ["0.99", "0.999", "0.9999"]
 
 
-def test_a_phase_diagram_names_areas_panels_and_the_boundary(laid_out: list[Figure], tmp_path: Path) -> None:
+def test_cells_leave_no_gaps(tmp_path: Path, drawn: list[Scene]) -> None:
+    even = Plane("adam", np.full((10, 15), 0.5), np.full((10, 15), None), None)
+    png, _ = phase(tmp_path / "phase", [even])
+    (view,) = drawn[0].panels
+    (left, low), (right, high) = ([round(SCALE * part) for part in view.on(*at)] for at in ((0.01, 0.01), (0.99, 0.99)))
+    inside = pixels(png)[high:low, left:right]
+    (colour,) = colours([0.5], -1, 1)
+    assert np.allclose(inside, colour, atol=0.02)
+
+
+def test_a_phase_diagram_names_areas_panels_and_the_boundary(drawn: list[Scene], tmp_path: Path) -> None:
     panel = plane()
-    panels = [panel, Panel("$a_1", panel.mean_x, panel.iterate, None)]
-    phase_diagram(tmp_path / "phase", {"beta1": np.linspace(0, 0.9, 10).tolist(), "beta2": LOG1M}, panels, -1, 1)
-    first, second, _ = laid_out[0].axes
-    assert [axes.get_title() for axes in (first, second)] == ["adam", "$a_1"]
-    for axes in (first, second):
-        assert sorted(text.get_text() for text in axes.texts) == ["between", "failed", "optimum", "worst point"]
-        for text in axes.texts:
-            at = tuple(float(part) for part in text.get_position())
-            i, j = np.argmin(np.abs(np.linspace(0, 0.9, 10) - at[0])), np.argmin(np.abs(np.array(LOG1M) - at[1]))
-            expected = {"worst point": "worst", "failed": None}.get(text.get_text(), text.get_text())
+    phase(tmp_path / "phase", [panel, Plane("$a_1", panel.mean_x, panel.iterate, None)])
+    first, second = drawn[0].panels
+    assert [view.texts("title-text") for view in (first, second)] == [["adam"], ["$a_1"]]
+    for view in (first, second):
+        assert sorted(set(view.texts())) == ["between", "failed or not done", "optimum", "worst point"]
+        for placed in view.marks("text"):
+            across, down = placed.at[0] - view.left, placed.at[1] - view.top
+            i, j = int(10 * across / view.width), int(15 * (1 - down / view.height))
+            expected = {"worst point": "worst", "failed or not done": None}.get(placed.text, placed.text)
             assert panel.iterate[i, j] == expected
-    assert names_in(legend_of(first)) == ["boundary by theory"]
-    contour = first.collections[1].get_paths()[0].vertices
-    assert np.allclose(np.asarray(contour)[:, 0], 0.5)
-    assert second.get_legend() is None
-    assert len(second.collections) == 1
+    assert drawn[0].legend == ["boundary by theory"]
+    boundary = {(placed.at[0] - first.left) / first.width for placed in first.marks("line")}
+    assert boundary
+    assert np.allclose(sorted(boundary), (0.5 + 0.05) / 1.0, atol=1e-3)
+    assert second.marks("line") == []
 
 
-def test_a_boundary_outside_of_the_plane_is_not_claimed(laid_out: list[Figure], tmp_path: Path) -> None:
+def test_a_boundary_outside_of_the_plane_is_not_claimed(drawn: list[Scene], tmp_path: Path) -> None:
     panel = plane()
     assert panel.boundary is not None
-    outside = Panel("adam", panel.mean_x, panel.iterate, (*panel.boundary[:2], panel.boundary[2] + 3))
-    phase_diagram(tmp_path / "phase", {"beta1": np.linspace(0, 0.9, 10).tolist(), "beta2": LOG1M}, [outside], -1, 1)
-    assert laid_out[0].axes[0].get_legend() is None
+    x, y, drift = panel.boundary
+    phase(tmp_path / "phase", [Plane("adam", panel.mean_x, panel.iterate, (x, y, drift + 3))])
+    assert drawn[0].legend == []
 
 
-@pytest.mark.parametrize(("low", "high"), [(-np.inf, np.inf), (-np.inf, 1.0), (-1.0, 1.0)])
 @pytest.mark.parametrize("failed", [False, True], ids=["", "all failed"])
-def test_colours_range_over_the_interval_or_the_data(
-    failed: bool, low: float, high: float, laid_out: list[Figure], tmp_path: Path
-) -> None:
+def test_colours_range_over_the_interval(failed: bool, drawn: list[Scene], tmp_path: Path) -> None:
     panel = plane()
     mean_x = np.full(panel.mean_x.shape, np.nan) if failed else 30 * panel.mean_x
-    axes = {"beta1": np.linspace(0, 0.9, 10).tolist(), "beta2": LOG1M}
-    phase_diagram(tmp_path / "phase", axes, [Panel("adam", mean_x, panel.iterate, None)], low, high)
-    bar = laid_out[0].axes[-1]
-    if not failed:
-        assert bar.get_ylim() == pytest.approx((max(low, -30.0), min(high, 30.0)))
-    assert bar.get_ylabel() == "mean iterate over the last tenth"
+    phase(tmp_path / "phase", [Plane("adam", mean_x, panel.iterate, None)], ends=(-30.0, 30.0))
+    labels = [placed.text for placed in drawn[0].items if placed.role == "legend-label"]
+    assert (labels[0], labels[-1]) == ("−30", "30")
+    titles = [placed.text for placed in drawn[0].items if placed.role == "legend-title"]
+    assert titles == ["mean x over the last tenth of the steps"]
 
 
 @pytest.mark.parametrize("shape", [(1, 15), (10, 1), (1, 1), (2, 2)])
-def test_a_plane_of_one_value_is_not_empty(shape: tuple[int, int], drawn: list[Figure], tmp_path: Path) -> None:
-    axes = {"beta1": np.linspace(0, 0.9, 10)[: shape[0]].tolist(), "beta2": LOG1M[: shape[1]]}
-    panel = Panel("adam", np.full(shape, -1.0), np.full(shape, "between", object), None)
-    png, _ = phase_diagram(tmp_path / "phase", axes, [panel], -1, 1)
-    inside = drawn[0].axes[0]
-    for x, y in ((0.03, 0.03), (0.97, 0.03), (0.03, 0.97), (0.97, 0.97)):
-        at = inside.transData.inverted().transform(inside.transAxes.transform((x, y)))
-        assert np.allclose(pixel(png, inside, *at), matplotlib.colormaps["PuOr_r"](0)[:3], atol=0.02)
+def test_a_plane_of_one_value_is_not_empty(shape: tuple[int, int], drawn: list[Scene], tmp_path: Path) -> None:
+    panel = Plane("adam", np.full(shape, -1.0), np.full(shape, "between", object), None)
+    png, _ = phase(tmp_path / "phase", [panel], XS[: shape[0]], LOG1M[: shape[1]])
+    (view,) = drawn[0].panels
+    (colour,) = colours([-1.0], -1, 1)
+    for at in ((0.03, 0.03), (0.97, 0.03), (0.03, 0.97), (0.97, 0.97)):
+        assert np.allclose(pixel(png, view.on(*at)), colour, atol=0.02)
 
 
 @pytest.mark.parametrize(
@@ -292,3 +341,26 @@ def test_spreading_keeps_the_ends_and_covers_every_decade() -> None:
     assert (shown.step[0], shown.step[-1]) == (whole.step[0], whole.step[-1])
     assert np.all(np.diff(shown.step) > 0)
     assert set(np.floor(np.log10(shown.step + 1))) == {3.0, 4.0, 5.0, 6.0, 7.0}
+
+
+def test_a_matrix_has_each_cells_letter_its_claim_and_its_proof_in_its_place(
+    drawn: list[Scene], tmp_path: Path
+) -> None:
+    kept = swept(failing(), tmp_path)
+    png, _ = picture.draw(kept)
+    (panel,) = drawn[0].panels
+    with kept.results() as results:
+        cells = verdicts(failing(), results).cells
+    assert len(cells) == 4
+    letters = {placed.at: placed.text for placed in panel.marks("text")}
+    framed = [placed.item for placed in panel.marks("rect") if placed.item.get("stroke") == "#000000"]
+    assert len(framed) == sum(cell.covered for cell in cells.values())
+    underlined = sum(cell.row["evidence"] == "proof" for cell in cells.values())
+    assert len([placed for placed in panel.items if placed.name.endswith("layer_3_marks")]) == underlined
+    for (optimizer, problem, *_), cell in cells.items():
+        i, j = (["online", "bock-weiss"].index(problem), ["adam", "sgd"].index(optimizer))
+        assert letters[panel.on((i + 0.5) / 2, 1 - (j + 0.5) / 2)] == mark(cell.row).letter
+        assert np.allclose(
+            pixel(png, panel.on((i + 0.2) / 2, 1 - (j + 0.2) / 2)), rgb(mark(cell.row).colour), atol=0.02
+        )
+    assert [text.split()[0] for text in drawn[0].legend[: len(MARKS)]] == [known.letter for known in MARKS]

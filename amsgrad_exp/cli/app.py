@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import sys
@@ -81,7 +80,6 @@ def run() -> int:
         if getattr(sys, name) is None:  # it was closed before the process started
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open until the process ends
         getattr(sys, name).reconfigure(errors="replace")
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns if the home directory is not writable
     ensure_home()
     with contextlib.suppress(OSError):
         sys.path.append(str(Path.cwd()))  # for the user's own optimizers

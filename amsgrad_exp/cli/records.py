@@ -132,10 +132,10 @@ def plot(
     out: Out = Path("logs"),
 ) -> None:
     """Draw recorded runs in one figure, as PNG and SVG."""
+    from amsgrad_exp.charts.traces import regret_and_bounds, regret_and_iterate
     from amsgrad_exp.errors import ConfigError
     from amsgrad_exp.output import console
     from amsgrad_exp.output.bounds import bounds_table
-    from amsgrad_exp.output.figures import regret_and_bounds, regret_and_iterate
     from amsgrad_exp.records import run as runs
     from amsgrad_exp.spec.labels import labels
 

@@ -36,10 +36,8 @@ def report(
 ) -> None:
     """Write one HTML page about runs, a sweep, a gauntlet or an attack; by default about the newest record."""
     from amsgrad_exp.output import console
-    from amsgrad_exp.report.page import require, write
-
-    require()
     from amsgrad_exp.report.find import page_of
+    from amsgrad_exp.report.page import write
 
     path = _place(out)
     with interruptible() as interruption:
@@ -104,13 +102,4 @@ def page_of_attack(directory: Path) -> Path:
     return path
 
 
-def require(value: bool) -> bool:
-    """Reject ``--report`` before anything is computed if the packages for pages are missing."""
-    if value:
-        from amsgrad_exp.report import page
-
-        page.require()
-    return value
-
-
-Report = Annotated[bool, typer.Option("--report", callback=require, help="Also write an HTML page of the results.")]
+Report = Annotated[bool, typer.Option("--report", help="Also write an HTML page of the results.")]

@@ -161,8 +161,8 @@ def _draw(
     command: str, runs: Mapping[str, Run], problem: Problem, bounds: Mapping[str, Bounds], *, quiet: bool
 ) -> None:
     """Draw the runs next to the directory of the first, and print the files' paths."""
+    from amsgrad_exp.charts.traces import regret_and_bounds, regret_and_iterate
     from amsgrad_exp.output import console
-    from amsgrad_exp.output.figures import regret_and_bounds, regret_and_iterate
 
     first = next(iter(runs.values()))
     path = first.directory.with_name(f"{command}-{first.run_id}")

@@ -8,26 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import altair as alt
-import numpy as np
-
 from amsgrad_exp.attack.record import AttackRecord, CounterexampleRecord
 from amsgrad_exp.attack.sequences import in_words
+from amsgrad_exp.charts.slopes import slopes_plot, slopes_table
 from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
 from amsgrad_exp.problems.cycle import Cycle
 from amsgrad_exp.records.files import sha256
 from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.report import runs
-from amsgrad_exp.report.page import Page, Plot, as_csv, short
-from amsgrad_exp.report.style import CONFIGURATION
+from amsgrad_exp.report.page import Page, short
 from amsgrad_exp.verdict import WORDS
 
 LONGEST_PROBLEM = 200  # characters that describe the problem of one shrinking step
 LONGEST_TITLE = 160
 MOST_NAMED = 5  # missing or damaged runs that are named
-BAR = "#0072B2"
-MARGIN = 0.06  # above and below the bars, relative to the height
-MOST_LABELLED = 8  # different slopes, including 0
 
 
 def page(directory: Path) -> Page:
@@ -46,8 +40,8 @@ def page(directory: Path) -> Page:
     base = runs.page(shown) if shown else Page("attack.html", "", "", (), {}, runs.NOTHING)
     plots, tables = list(base.plots), dict(base.tables)
     if example:
-        plots.insert(0, _slopes(example.slopes))
-        tables["slopes"] = as_csv(["t", "slope"], enumerate(example.slopes))
+        plots.insert(0, slopes_plot(example.slopes, short(in_words(tuple(example.slopes)), 300)))
+        tables["slopes"] = slopes_table(example.slopes)
     words = in_words(example.slopes) if example else None
     shrinking = [step.model_dump() for step in record.shrinking]
     return dataclasses.replace(
@@ -216,43 +210,3 @@ def _confirming(run: Run) -> dict[str, Any]:
         "limit_regret": result and result.limit_regret,
         "status": run.status(),
     }
-
-
-def _slopes(slopes: Sequence[int]) -> Plot:
-    """The slopes over one period as bars, on a scale that shows both 1 and −1000."""
-    different = {*slopes, 0}
-    labelled = different if len(different) <= MOST_LABELLED else {min(different), 0, max(different)}
-    data = alt.NamedData("slopes", format=alt.CsvDataFormat(type="csv", parse={"t": "number", "slope": "number"}))
-    bars = (
-        alt.Chart(data)
-        .transform_calculate(end="datum.t + 1")
-        .mark_bar(color=BAR, stroke=BAR, strokeWidth=1, aria=False)  # visible however narrow
-        .encode(
-            x=alt.X(
-                "t:Q",
-                title="step t of one period",
-                scale=alt.Scale(domain=[0, len(slopes)], nice=False),
-                axis=alt.Axis(format=",d", tickMinStep=1, tickCount=8, labelFlush=False, labelSeparation=6),
-            ),
-            x2="end",
-            y=alt.Y(
-                "slope:Q",
-                title=None,
-                scale=alt.Scale(type="symlog", domain=_beyond(min(different), max(different)), nice=False),
-                axis=alt.Axis(values=sorted(labelled, key=abs, reverse=True), format=",d"),  # 0 yields to the others
-            ),
-            y2=alt.Y2Datum(0),
-            tooltip=["t:N", "slope:N"],
-        )
-        .properties(title="slope s of the loss f(x) = s·x", height=200)
-    )
-    words = f"One period of the problem, {len(slopes):,} steps: {short(in_words(tuple(slopes)), 300)}."
-    return Plot("slopes", "The counterexample", {**alt.concat(bars).to_dict(), "config": CONFIGURATION}, words, 1)
-
-
-def _beyond(low: int, high: int) -> list[float]:
-    """A domain with a margin on either side on a symlog scale, sign(s)·log(1 + |s|)."""
-    ends = np.sign([low, high]) * np.log1p(np.abs([low, high]))
-    ends += MARGIN * (ends[1] - ends[0]) * np.array([-1, 1])
-    wider: list[float] = (np.sign(ends) * np.expm1(np.abs(ends))).tolist()
-    return wider

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from amsgrad_exp.charts.curves import THIN, Axis, Beside, Panel, curves
+from amsgrad_exp.charts.plot import Plot, as_csv
 from amsgrad_exp.output.marks import MARKS, PROVED, mark, plane_title
 from amsgrad_exp.report.cells import checked, missing
-from amsgrad_exp.report.curves import Axis, Panel, curves
-from amsgrad_exp.report.page import Page, Plot, as_csv
-from amsgrad_exp.report.style import SPARSE_LOG_LABELS
+from amsgrad_exp.report.page import Page
 from amsgrad_exp.spec.command import run_command
 from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.sweeps.matrix import Cell, Matrix, verdicts
@@ -96,14 +96,14 @@ def _plots(points: Mapping[int, Points]) -> list[Plot]:
         regret = Panel(
             "regret",
             "average regret R(t)/t",
-            labels=SPARSE_LOG_LABELS if log else None,
-            beside={"limit_regret": "exact limit"} if limit else {},
+            log=log,
+            beside={"limit_regret": Beside("exact limit", THIN)} if limit else {},
         )
         plot = curves(
             "points",
             ["the cell"],
             axis,
-            [regret, Panel("x", "iterate x", beside={"optimum": "x*"})],
+            [regret, Panel("x", "iterate x", beside={"optimum": Beside("x*", THIN)})],
             title="Its curve",
             alternative="",
             tooltip=[("step", "step"), ("x", "x"), ("regret", "R(t)/t")],

@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import importlib
-import io
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amsgrad_exp.errors import RunError
+from amsgrad_exp.charts.plot import Plot
 from amsgrad_exp.records.files import write_atomically
 
-NEEDED = ("altair", "contourpy", "jinja2", "vl_convert")  # from the extra "report"
+VEGA_LITE = "https://vega.github.io/schema/vega-lite/v6.json"  # by which the page's library knows it; not fetched
 TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # Unicode's explicit direction marks
 LONGEST = 60  # characters of a name in a heading, a legend or a table
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A figure of the page.
-
-    Attributes:
-        name: one word, unique on the page.
-        title: the text above the figure.
-        specification: Vega-Lite, whose data sets have the names of the page's tables.
-        alternative: a description in words.
-        columns: how many panels to put side by side if there is room.
-        legend: an entry for each line that can be hidden.
-        zoomed: whether sliders zoom it.
-    """
-
-    name: str
-    title: str
-    specification: Mapping[str, Any]
-    alternative: str
-    columns: int
-    legend: Sequence[Mapping[str, str]] = ()
-    zoomed: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,27 +37,12 @@ class Page:
     content: Mapping[str, Any] = field(default_factory=dict)
 
 
-def require() -> None:
-    """Check that the packages that make a page are installed.
-
-    Raises:
-        RunError: one is missing; the message says what to install.
-    """
-    try:
-        for module in NEEDED:
-            importlib.import_module(module)
-    except ImportError as error:
-        raise RunError(f"a report needs {error.name}: pip install 'amsgrad-exp[report]'") from error
-
-
 def write(page: Page, path: Path) -> None:
     """Write a page atomically.
 
     Raises:
-        RunError: a package that it needs is not installed.
         OSError: the file cannot be written.
     """
-    require()
     write_atomically(path, render(page).encode())
 
 
@@ -103,7 +62,10 @@ def render(page: Page) -> str:
     )
     environment.filters |= {"number": number, "rounded": format}
     data = {
-        "plots": {plot.name: {"specification": plot.specification, "columns": plot.columns} for plot in page.plots},
+        "plots": {
+            plot.name: {"specification": {"$schema": VEGA_LITE, **plot.specification}, "columns": plot.columns}
+            for plot in page.plots
+        },
         "tables": page.tables,
     }
     return environment.get_template(page.template).render(
@@ -127,12 +89,3 @@ def number(value: object) -> str:
     if value is None:
         return "—"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def as_csv(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """CSV with a header; numbers have enough digits to restore every bit."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()

@@ -5,19 +5,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from amsgrad_exp.bounds import Bounds
+from amsgrad_exp.charts.traces import TABLE, Curve, on_regret, plot, table
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.records.run import Run
-from amsgrad_exp.report.curves import Axis, Level, Panel, curves, extent
-from amsgrad_exp.report.page import Page, Plot, as_csv, short
-from amsgrad_exp.report.style import LOG_LABELS, SPARSE_LOG_LABELS
+from amsgrad_exp.report.page import Page, short
 from amsgrad_exp.report.words import bound, verdict
 from amsgrad_exp.spec.command import run_command
 from amsgrad_exp.spec.labels import labels
@@ -27,14 +24,10 @@ from amsgrad_exp.verdict import WORDS, Evidence
 MOST_POINTS = 500  # per line
 ALL_POINTS = 4000  # per panel: each point is an element of the page
 FEWEST_POINTS = 100
-BOUNDS = {"bound": "bound on R(t)/t", "published_bound": "published bound"}
-BESIDE = "A thin dashed line is a bound on R(t)/t, a thin dash-dotted line a published bound."
+BESIDE = "A broad pale line is a bound on R(t)/t, a thin dotted line a published bound."
 BANDS = "Bands are 95 % confidence intervals of the means over seeds."
 OPTIMA, LIMITS = "The dotted line in the iterate's panel is x*.", "Dotted lines in the regret's panel are exact limits."
 LINEAR = "The axis of the regret is linear, because some of the last averages are not positive."
-
-Beside = dict[str, NDArray[np.float64]]
-
 
 NOTHING: dict[str, Any] = {"missing": [], "entries": [], "problems": [], "decades": None, "note": ""}
 
@@ -58,7 +51,10 @@ def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None, missin
     most = min(MOST_POINTS, max(FEWEST_POINTS, ALL_POINTS // len(runs)))
     traces = [run.trace.spread(most) for run in runs]
     drawn = any(map(len, traces))
-    known = [_beside((bounds or {}).get(run.run_id), trace) for run, trace in zip(runs, traces, strict=True)]
+    curves = [
+        _curve(name, run, trace, (bounds or {}).get(run.run_id))
+        for name, run, trace in zip(names, runs, traces, strict=True)
+    ]
     entries = [
         _entry(number, name, run, (bounds or {}).get(run.run_id))
         for number, (name, run) in enumerate(zip(names, runs, strict=True), start=1)
@@ -68,8 +64,8 @@ def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None, missin
         template="runs.html",
         title=short(f"{_listed(names)} on {_listed(list(problems))}", 120),
         lead=_listed(list(dict.fromkeys(_setting(run) for run in runs))),
-        plots=[_plot(names, runs, traces, known)] if drawn else [],
-        tables={"points": _points(names, traces, known)} if drawn else {},
+        plots=[plot(curves, log=_log(traces), alternative=_said(names, traces))] if drawn else [],
+        tables={TABLE: table(curves)} if drawn else {},
         content={
             "missing": missing,
             "entries": entries,
@@ -82,7 +78,7 @@ def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None, missin
                 for name, it in problems.items()
             ],
             "decades": _decades(names, runs) if drawn else None,
-            "note": " ".join([_thinned(runs, traces), *_key(runs, traces, known)]) if drawn else "",
+            "note": " ".join([_thinned(runs, traces), *_key(curves)]) if drawn else "",
         },
     )
 
@@ -141,73 +137,10 @@ def _entry(number: int, label: str, run: Run, bounds: Bounds | None) -> dict[str
     }
 
 
-def _beside(bounds: Bounds | None, trace: Trace) -> Beside:
-    """The bounds on R(t)/t at a trace's points, by column."""
-    if bounds is None or not len(trace):
-        return {}
-    at = bounds.at(trace.step)
-    known = {"bound": at.trajectory.total / (trace.step + 1)}
-    return known | ({"published_bound": at.published.total / (trace.step + 1)} if at.published else {})
-
-
-def _points(names: Sequence[str], traces: Sequence[Trace], known: Sequence[Beside]) -> str:
-    tables = [trace.columns | beside for trace, beside in zip(traces, known, strict=True)]
-    widest = list(dict.fromkeys(column for table in tables for column in table))
-
-    def rows() -> Iterator[list[object]]:
-        for number, (name, table) in enumerate(zip(names, tables, strict=True), start=1):
-            columns = [table[column].tolist() if column in table else None for column in widest]
-            for row in range(len(table["step"])):
-                yield [number, name, *("" if column is None else column[row] for column in columns)]
-
-    return as_csv(["curve", "optimizer", *widest], rows())
-
-
-def _plot(names: Sequence[str], runs: Sequence[Run], traces: Sequence[Trace], known: Sequence[Beside]) -> Plot:
-    steps = np.concatenate([trace.step for trace in traces]) + 1
-    low, high = float(steps.min()), float(steps.max())
-    axis = Axis("toNumber(datum.step) + 1", "step t", low if low < high else low / 10, high, log=True)
-    spread = _spread(traces)
-    beside = {column: words for column, words in BOUNDS.items() if any(column in one for one in known)}
-    log, limits = _log(traces), _limits(names, runs)
-    drawn = [*(trace.regret for trace in traces), *(column for one in known for column in one.values())]
-    ends = extent(np.concatenate([*drawn, [limit.at for limit in limits]]), log=log)
-    labels = (SPARSE_LOG_LABELS if ends and ends[1] > 10 * ends[0] else LOG_LABELS) if log else None
-    panels = [
-        Panel(
-            "regret",
-            "average regret R(t)/t",
-            labels=labels,
-            ends=ends,
-            levels=limits,
-            halfwidths="regret_halfwidth" if spread else None,
-            beside=beside,
-        ),
-        Panel(
-            "x",
-            "iterate x",
-            ends=_ends(runs)
-            or extent(np.concatenate([*(trace.x for trace in traces), [it.at for it in _optima(runs)]])),
-            levels=_optima(runs),
-            halfwidths="x_halfwidth" if spread else None,
-        ),
-    ]
-    tooltip = [("step", "step"), ("x", "x"), ("regret", "R(t)/t"), ("loss", "f(x) − f(x*)")]
-    tooltip += list(beside.items())
-    return curves(
-        "points",
-        names,
-        axis,
-        panels,
-        title="Average regret and iterate",
-        alternative=_said(names, traces),
-        tooltip=tooltip,
-        points=max(map(len, traces)),
-    )
-
-
-def _spread(traces: Sequence[Trace]) -> bool:
-    return any(trace.regret_halfwidth is not None for trace in traces)
+def _curve(name: str, run: Run, trace: Trace, bounds: Bounds | None) -> Curve:
+    """A run as it is drawn, with its exact limit and its bounds."""
+    result, beside = run.summary.result, on_regret(bounds, trace) if bounds and len(trace) else {}
+    return Curve(name, trace, run.trial.problem, result.limit_regret if result else None, beside)
 
 
 def _log(traces: Sequence[Trace]) -> bool:
@@ -216,43 +149,20 @@ def _log(traces: Sequence[Trace]) -> bool:
     return bool(np.all(np.concatenate(late) > 0))
 
 
-def _key(runs: Sequence[Run], traces: Sequence[Trace], known: Sequence[Beside]) -> Iterator[str]:
+def _key(curves: Sequence[Curve]) -> Iterator[str]:
     """Sentences that explain what is drawn besides the curves, and what is omitted."""
+    traces = [curve.trace for curve in curves]
     yield OPTIMA
-    if _limits([""] * len(runs), runs):
+    if any(curve.limit is not None and curve.limit > 0 for curve in curves):
         yield LIMITS
-    if any(known):
+    if any(curve.beside for curve in curves):
         yield BESIDE
-    if _spread(traces):
+    if any(trace.regret_halfwidth is not None for trace in traces):
         yield BANDS
     if not _log(traces):
         yield LINEAR
     elif omitted := sum(int((trace.regret <= 0).sum()) for trace in traces):
         yield f"{omitted:,} averages are omitted from the logarithmic axis of the regret because they are not positive."
-
-
-def _limits(names: Sequence[str], runs: Sequence[Run]) -> list[Level]:
-    """The exact limits of the runs, if they are positive."""
-    results = [
-        (number, name, run.summary.result) for number, (name, run) in enumerate(zip(names, runs, strict=True), 1)
-    ]
-    return [
-        Level(result.limit_regret, f"exact limit of {name}", number)
-        for number, name, result in results
-        if result and result.limit_regret is not None and result.limit_regret > 0
-    ]
-
-
-def _optima(runs: Sequence[Run]) -> list[Level]:
-    return [Level(optimum, "x*, the optimum") for optimum in sorted({run.trial.problem.optimum for run in runs})]
-
-
-def _ends(runs: Sequence[Run]) -> tuple[float, float] | None:
-    """The whole interval with a margin, or None if a problem is unbounded."""
-    lows, highs = zip(*(run.trial.problem.interval for run in runs), strict=True)
-    low, high = min(lows), max(highs)
-    margin = 0.05 * (high - low)
-    return (low - margin, high + margin) if math.isfinite(margin) else None
 
 
 def _said(names: Sequence[str], traces: Sequence[Trace]) -> str:

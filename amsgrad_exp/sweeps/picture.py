@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from amsgrad_exp.charts.draw import draw as draw_files
+from amsgrad_exp.charts.grid import TABLE, plots, shown_of
+from amsgrad_exp.charts.matrix import draw_matrix
+from amsgrad_exp.charts.plot import as_csv
 from amsgrad_exp.output import console, matrix
-from amsgrad_exp.output.figures import Panel, draw_matrix, phase_diagram, profile
 from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.spec.grid import Sweep
 from amsgrad_exp.sweeps.matrix import verdicts
-from amsgrad_exp.sweeps.plane import boundary
 from amsgrad_exp.sweeps.run import Swept
 from amsgrad_exp.sweeps.store import Results
+
+NAMES = {1: "profile", 2: "phase"}  # of the files, by the number of axes
 
 
 def show(swept: Swept, results: Results) -> None:
@@ -35,36 +36,18 @@ def draw(swept: Swept) -> list[Path]:
         RunError: the results cannot be read.
         OSError: the figure cannot be written.
     """
-    if isinstance(swept.sweep, Gauntlet):
-        with swept.results() as results:
+    with swept.results() as results:
+        if isinstance(swept.sweep, Gauntlet):
             return draw_matrix(swept.directory / "gauntlet", verdicts(swept.sweep, results))
-    return _draw_axes(swept, swept.sweep) if isinstance(swept.sweep, Sweep) else []
-
-
-def _draw_axes(swept: Swept, sweep: Sweep) -> list[Path]:
-    """Draw where the cells of a sweep with one or two axes settle."""
-    mean_x, iterate, regret = (swept.column(name) for name in ("mean_x", "iterate", "regret"))
-    if len(sweep.axes) > 2 or np.all(np.isnan(mean_x)):
+        rows = {row["cell"]: row for row in results.rows()}
+    if not isinstance(swept.sweep, Sweep) or all(row["mean_x"] is None for row in rows.values()):
         return []
-    if len(sweep.axes) == 1:
-        ((name, values),) = sweep.axes.items()
-        columns = {
-            optimizer: {"regret": regret[number], "mean_x": mean_x[number]}
-            for number, optimizer in enumerate(sweep.optimizers)
-        }
-        return profile(swept.directory / "profile", name, values, columns)
-    panels = [
-        Panel(optimizer, mean_x[number], iterate[number], boundary(sweep, optimizer))
-        for number, optimizer in enumerate(sweep.optimizers)
+    shown = shown_of(swept.sweep)
+    columns = ("cell", "optimizer", *swept.sweep.axes, "mean_x", "regret")
+    kept = [[rows[cell][name] for name in columns] for cell in shown.ravel().tolist() if cell in rows]
+    tables = {TABLE: as_csv(columns, kept)}
+    return [
+        file
+        for plot in plots(swept.sweep, shown, rows)
+        for file in draw_files(swept.directory / NAMES[len(swept.sweep.axes)], plot, tables)
     ]
-    return phase_diagram(swept.directory / "phase", sweep.axes, panels, *interval(sweep, mean_x))
-
-
-def interval(sweep: Sweep, mean_x: NDArray[np.float64]) -> tuple[float, float]:
-    """The lowest and the highest end of the cells' intervals, or of their mean iterates if x is unbounded."""
-    lows, highs = zip(*{trial.problem.interval for trial in sweep.representatives()}, strict=True)
-    low, high = min(lows), max(highs)
-    return (
-        low if np.isfinite(low) else float(np.nanmin(mean_x)),
-        high if np.isfinite(high) else float(np.nanmax(mean_x)),
-    )

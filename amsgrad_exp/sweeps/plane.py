@@ -53,3 +53,13 @@ def _refined(values: Sequence[float], points: int, *, whole: bool) -> NDArray[np
     at = np.linspace(0, len(values) - 1, points)
     refined = np.interp(at, np.arange(len(values)), values)
     return np.round(refined) if whole else refined
+
+
+def interval(sweep: Sweep, mean_x: NDArray[np.float64]) -> tuple[float, float]:
+    """The lowest and the highest end of the cells' intervals, or of their mean iterates if x is unbounded."""
+    lows, highs = zip(*{trial.problem.interval for trial in sweep.representatives()}, strict=True)
+    low, high = min(lows), max(highs)
+    return (
+        low if np.isfinite(low) else float(np.nanmin(mean_x)),
+        high if np.isfinite(high) else float(np.nanmax(mean_x)),
+    )

@@ -1,0 +1,149 @@
+"""Charts as files, PNG and SVG."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from amsgrad_exp.charts.curves import SEEN
+from amsgrad_exp.charts.plot import Plot, Specification
+from amsgrad_exp.charts.style import INK, OF_FILES
+from amsgrad_exp.records.files import write_atomically
+
+PANEL = 450  # pixels, of one panel with its vertical axis
+LONE, LONE_HEIGHT = 600, 400  # of a single panel
+BESIDE = 76  # of these, beside the panel
+SCALE = 2  # pixels of the PNG for one of the SVG
+LEGEND_ROW, SAMPLE, CHARACTER = 22, 36, 7.6  # pixels: a row of the legend, a sample of a line, a character on average
+RAISED, LOWERED = (str.maketrans(marks, "0123456789−"[: len(marks)]) for marks in ("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "₀₁₂₃₄₅₆₇₈₉"))
+
+
+def draw(path: Path, plot: Plot, tables: Mapping[str, str]) -> list[Path]:
+    """Write a chart as PNG and SVG, the same bytes each time.
+
+    Args:
+        path: without a suffix; ``.png`` and ``.svg`` are added.
+        plot: of panels.
+        tables: CSV by name, the chart's data.
+
+    Returns:
+        The files written.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    return write(path, static(plot, tables))
+
+
+def write(path: Path, specification: Specification) -> list[Path]:
+    """Write Vega-Lite with all of its data as `draw` does."""
+    import vl_convert  # only where something is drawn
+
+    svg = _renumbered(_digits_shifted(vl_convert.vegalite_to_svg(specification)))
+    files = [path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")]
+    for file, content in zip(files, (_compressed(vl_convert.svg_to_png(svg, scale=SCALE)), svg.encode()), strict=True):
+        write_atomically(file, content)
+    return files
+
+
+def static(plot: Plot, tables: Mapping[str, str]) -> Specification:
+    """A chart without a page: its data inside, its legend above its panels, black on white."""
+    panel, height = (LONE, LONE_HEIGHT) if plot.columns == 1 else (PANEL, None)
+    specification = json.loads(json.dumps(plot.specification).replace(INK, "#000000"))
+    panels = specification.pop("concat")
+    for each in panels:
+        each["width"], each["height"] = panel - BESIDE, height or each["height"]
+        for layer in each["layer"]:
+            layer["encoding"].pop("tooltip", None)
+            if layer.get("name", "").startswith(SEEN):
+                layer["transform"].append({"filter": "datum.alone"})
+                del layer["encoding"]["opacity"]
+                layer["mark"]["opacity"] = 1
+    shown = {"concat": panels, "columns": specification.pop("columns", len(panels)), "spacing": 24}
+    legend = _legend(plot, panel * len(panels) - BESIDE)
+    settings = [
+        {name: value for name, value in each.items() if name != "bind"}
+        for each in specification.pop("params", [])
+        if "select" not in each
+    ]
+    return {
+        **specification,
+        "params": settings,
+        "config": OF_FILES,
+        "datasets": dict(tables),
+        "vconcat": [*legend, shown],
+        "spacing": 12,
+    }
+
+
+def _legend(plot: Plot, width: int) -> list[Specification]:
+    """Samples of the lines and their names, in as many rows as they take."""
+    entries: list[tuple[str, Mapping[str, Any]]] = [
+        (entry["label"], {"color": entry["colour"], "strokeDash": [float(dash) for dash in entry["dashes"].split()]})
+        for entry in plot.legend
+    ]
+    entries += [(words, {"color": "#555555", **mark}) for words, mark in plot.key]
+    layers: list[Specification] = []
+    left, row = 0.0, 0
+    for words, mark in entries:
+        wide = SAMPLE + 8 + CHARACTER * len(words) + 24
+        if left and left + wide > width:
+            left, row = 0.0, row + 1
+        y = {"value": (row + 0.5) * LEGEND_ROW}
+        ends = {"x": {"value": left}, "x2": {"value": left + SAMPLE}, "y": y}
+        layers += [
+            {"mark": {"type": "rule", "strokeWidth": 2, **mark}, "encoding": ends},
+            {
+                "mark": {"type": "text", "align": "left", "baseline": "middle", "text": words},
+                "encoding": {"x": {"value": left + SAMPLE + 8}, "y": y},
+            },
+        ]
+        left += wide
+    view = {"data": {"values": [{}]}, "width": width, "height": (row + 1) * LEGEND_ROW, "layer": layers}
+    return [view] if layers else []
+
+
+def _digits_shifted(svg: str) -> str:
+    """Raised and lowered digits as smaller ordinary ones, which every font has."""
+
+    def shifted(match: re.Match[str]) -> str:
+        marks, up = match[0], match[0][0] in "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"
+        digits = marks.translate(RAISED if up else LOWERED)
+        by = -0.5 if up else 0.25
+        return f'<tspan font-size="0.72em" dy="{by}em">{digits}</tspan><tspan dy="{-0.72 * by}em">\u200b</tspan>'
+
+    def in_text(match: re.Match[str]) -> str:
+        return re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+|[₀-₉]+", shifted, match[0])
+
+    return re.sub(">[^<]*</text>", in_text, svg)
+
+
+def _renumbered(svg: str) -> str:
+    """The ids counted from 0: vl-convert goes on counting from one chart of a process to the next."""
+    numbers: dict[str, int] = {}
+
+    def renumbered(match: re.Match[str]) -> str:
+        return f"{match[1]}{numbers.setdefault(match[2], len(numbers))}"
+
+    return re.sub(r"((?:id=\"|url\(#)(?:clip|gradient_))(\d+)", renumbered, svg)
+
+
+def _compressed(png: bytes) -> bytes:
+    """The same pixels in a third of the bytes: vl-convert compresses for speed alone."""
+    header, pixels, at = b"", b"", 8
+    while at < len(png):
+        (length,) = struct.unpack_from(">I", png, at)
+        kind, end = png[at + 4 : at + 8], at + 12 + length
+        if kind == b"IDAT":
+            pixels += png[at + 8 : end - 4]
+        elif kind != b"IEND":
+            header += png[at:end]
+        at = end
+    data = b"IDAT" + zlib.compress(zlib.decompress(pixels))
+    written = struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+    return png[:8] + header + written + png[-12:]
