@@ -166,7 +166,7 @@ def half(path: Path) -> None:
         (lambda run: half(run / "summary.json"), "Of 2 runs that confirmed it, 1 is damaged"),
         (lambda run: half(run / "trace.csv"), "Of 2 runs that confirmed it, 1 is damaged"),
         (lambda run: half(run / "experiment.yaml"), "Of 2 runs that confirmed it, 1 is damaged"),
-        (lambda run: (run / "summary.json").unlink(), "Of 2 runs that confirmed it, 1 is missing"),
+        (lambda run: (run / "summary.json").unlink(), "Of 2 runs that confirmed it, 1 is damaged"),
         (shutil.rmtree, "Of 2 runs that confirmed it, 1 is missing"),
     ],
 )
