@@ -86,3 +86,11 @@ def test_one_thread_compiles_by_itself() -> None:
     with compilers(1):
         assert opened() is None
         assert advanced(next(numbers_of_gradients))[1] == 1
+
+
+def test_a_sweep_that_outlasts_another_in_the_same_process_is_not_held_up() -> None:
+    with compilers(2):
+        made = opened()
+        assert made is not None
+        made.close()
+        assert advanced(next(numbers_of_gradients))[1] == 1

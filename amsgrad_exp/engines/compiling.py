@@ -32,6 +32,7 @@ class Compilers:
     def __init__(self, number: int) -> None:
         self.compiled = 0
         self._missing = 0
+        self._given_up = False
         self._lock = threading.Lock()
         self._idle: queue.SimpleQueue[subprocess.Popen[bytes] | None] = queue.SimpleQueue()
         self._number = number
@@ -47,15 +48,17 @@ class Compilers:
         """
         with self._lock:
             self._missing += 1
-            if self._missing <= FEW:
+            if self._missing <= FEW or self._given_up:
                 return
         process = self._idle.get()
         try:
+            if self._given_up:
+                return
             process = process or _started()
             _send(process, recipe, signature)
             self.compiled += 1
         except Exception:  # pickling and pipes may raise anything
-            self._missing = -sys.maxsize  # from here on do without
+            self._given_up = True
             if process is not None:
                 process.kill()
                 process.communicate()
@@ -64,10 +67,12 @@ class Compilers:
             self._idle.put(process)
 
     def close(self) -> None:
-        """End the processes by closing their input."""
-        for _ in range(self._number):
-            if process := self._idle.get():
+        """End the processes by closing their input; a loop needed after that is compiled in this process."""
+        self._given_up = True
+        for process in [self._idle.get() for _ in range(self._number)]:
+            if process is not None:
                 process.communicate()
+            self._idle.put(None)
 
 
 def _started() -> subprocess.Popen[bytes]:
@@ -107,14 +112,14 @@ def _compile(requests: IO[bytes]) -> None:
 def compilers(number: int) -> Iterator[None]:
     """Compile loops in up to ``number`` processes if many are missing in the cache, or in this process if it is 1."""
     global _open
-    before = _open
-    _open = Compilers(number) if number > 1 else None
+    before, own = _open, Compilers(number) if number > 1 else None
+    _open = own
     try:
         yield
     finally:
-        if _open is not None:
-            _open.close()
         _open = before
+        if own is not None:
+            own.close()
 
 
 def opened() -> Compilers | None:
