@@ -75,7 +75,8 @@ def row(answer: Answer) -> str:
     if answer.matches:
         return f"{name} | {answer.largest:.0e}"
     if answer.explained:
-        return f"{name}; {departs(answer)} (`{', '.join(answer.departures)}`) | {answer.rest:.0e}"
+        rough = ", as far as float32 can tell" if answer.single else ""
+        return f"{name}; {departs(answer)} (`{', '.join(answer.departures)}`){rough} | {answer.rest:.0e}"
     first = answer.first
     where = f'; first at step {first["step"]} of "{first["probe"]}"' if first else ""
     return f"none; closest to {name}{where} | "
