@@ -16,8 +16,7 @@ from amsgrad_exp.engines import build
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.problems.bock_weiss import BockWeiss
 from amsgrad_exp.problems.cycle import Cycle
-from amsgrad_exp.problems.online import Online
-from amsgrad_exp.problems.stochastic import Stochastic
+from amsgrad_exp.problems.reddi import Online, Stochastic
 from amsgrad_exp.rules import hyper_of, rule_of
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.experiment import Trial

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from amsgrad_exp.engines import choose
 from amsgrad_exp.errors import ConfigError
-from amsgrad_exp.problems.online import Online
-from amsgrad_exp.problems.theorem1 import Theorem1
+from amsgrad_exp.problems.reddi import Online, Theorem1
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.experiment import Experiment
 from amsgrad_exp.spec.read import load_experiment, resolve

@@ -19,10 +19,8 @@ from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.problems.bock_weiss import BockWeiss
 from amsgrad_exp.problems.components import Components
-from amsgrad_exp.problems.online import Online
-from amsgrad_exp.problems.shi_realizable import ShiRealizable
-from amsgrad_exp.problems.stochastic import Stochastic
-from amsgrad_exp.problems.theorem1 import Theorem1
+from amsgrad_exp.problems.reddi import Online, Stochastic, Theorem1
+from amsgrad_exp.problems.shi import ShiRealizable
 from amsgrad_exp.rules import adam, amsgrad
 from amsgrad_exp.rules.base import Hyper
 from amsgrad_exp.schedules import Constant, InverseSquareRoot, Schedule

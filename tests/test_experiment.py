@@ -17,9 +17,7 @@ from amsgrad_exp.engines.torch_loop import TorchEngine
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.problems.cycle import Cycle
-from amsgrad_exp.problems.online import Online
-from amsgrad_exp.problems.stochastic import Stochastic
-from amsgrad_exp.problems.theorem1 import Theorem1
+from amsgrad_exp.problems.reddi import Online, Stochastic, Theorem1
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import Constant, InverseSquareRoot, Schedule
 from amsgrad_exp.trace import Trace

@@ -16,8 +16,7 @@ from amsgrad_exp.engines.torch_runs import TorchLanes
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.problems.components import Components
-from amsgrad_exp.problems.online import Online
-from amsgrad_exp.problems.stochastic import Stochastic
+from amsgrad_exp.problems.reddi import Online, Stochastic
 from amsgrad_exp.records.recorder import record, resume
 from amsgrad_exp.records.verify import verify
 from amsgrad_exp.schedules import InverseSquareRoot

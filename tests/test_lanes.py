@@ -18,9 +18,7 @@ from amsgrad_exp.engines.compiled import CompiledEngine
 from amsgrad_exp.engines.seeds import SeedsEngine, halfwidth
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.problems.base import Problem
-from amsgrad_exp.problems.online import Online
-from amsgrad_exp.problems.stochastic import Stochastic
-from amsgrad_exp.problems.theorem1 import Theorem1
+from amsgrad_exp.problems.reddi import Online, Stochastic, Theorem1
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import SCHEDULES, Constant
 from amsgrad_exp.spec.experiment import Trial

@@ -12,14 +12,10 @@ from pydantic import ValidationError
 
 from amsgrad_exp.engines.torch_step import SMALLEST_SLOPE
 from amsgrad_exp.problems import PROBLEMS
-from amsgrad_exp.problems.adabound_theorem1 import AdaboundTheorem1
+from amsgrad_exp.problems.adabound import AdaboundTheorem1
 from amsgrad_exp.problems.base import LinearProblem, Problem
 from amsgrad_exp.problems.cycle import Cycle
-from amsgrad_exp.problems.online import Online
-from amsgrad_exp.problems.stochastic import Stochastic
-from amsgrad_exp.problems.theorem1 import Theorem1
-from amsgrad_exp.problems.theorem2 import Theorem2
-from amsgrad_exp.problems.theorem3 import Theorem3
+from amsgrad_exp.problems.reddi import Online, Stochastic, Theorem1, Theorem2, Theorem3
 from amsgrad_exp.verdict import Verdict
 
 CONSTANTS: dict[str, dict[str, Any]] = {"cycle": {"slopes": "74,-1x73"}}

@@ -16,7 +16,7 @@ from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.problems.cycle import Cycle
-from amsgrad_exp.problems.online import Online
+from amsgrad_exp.problems.reddi import Online
 from amsgrad_exp.rules import OPTIMIZERS, Rule, arguments_of, hyper_of, rule_of
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.experiment import Trial

@@ -14,9 +14,7 @@ from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.problems.base import LinearProblem
 from amsgrad_exp.problems.cycle import Cycle
-from amsgrad_exp.problems.online import Online
-from amsgrad_exp.problems.stochastic import Stochastic
-from amsgrad_exp.problems.theorem1 import Theorem1
+from amsgrad_exp.problems.reddi import Online, Stochastic, Theorem1
 from amsgrad_exp.rules.base import steady_state
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.blocks import LANES

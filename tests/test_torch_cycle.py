@@ -11,7 +11,7 @@ import pytest
 from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.engines.torch_loop import TorchEngine
-from amsgrad_exp.problems.online import Online
+from amsgrad_exp.problems.reddi import Online
 from amsgrad_exp.schedules import Constant
 from amsgrad_exp.trace import Trace
 

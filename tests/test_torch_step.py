@@ -13,8 +13,8 @@ from amsgrad_exp.engines.torch_loop import TorchEngine
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.problems.bock_weiss import BockWeiss
 from amsgrad_exp.problems.components import Components
-from amsgrad_exp.problems.online import Online
-from amsgrad_exp.problems.shi_nonrealizable import ShiNonrealizable
+from amsgrad_exp.problems.reddi import Online
+from amsgrad_exp.problems.shi import ShiNonrealizable
 from amsgrad_exp.schedules import InverseSquareRoot
 
 OTHERS = {"Optimizer", "LBFGS", "SparseAdam"}  # LBFGS evaluates the loss itself; SparseAdam takes no dense gradient

@@ -1,4 +1,4 @@
-"""Defines the base classes of problems, in general and with linear losses on an interval."""
+"""Defines the base classes of problems: with any losses, with linear losses on an interval, and with quadratic ones."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from amsgrad_exp.arithmetic import number
 from amsgrad_exp.numbers import Number
+from amsgrad_exp.problems.sequences import Floats, Sequence
 from amsgrad_exp.verdict import Verdict
 
-Floats = NDArray[np.float64]
+Settings = dict[str, float | str]
 
 LONGEST = 10_000  # steps of a period whose gradients are summed one by one
 
@@ -23,15 +24,12 @@ class Problem(BaseModel):
 
     Attributes:
         source: the paper and the place in it.
-        deterministic: whether the losses are the same for every seed.
         convex: whether every loss is convex.
-        steps_per_period: after how many steps the losses repeat; None if they never do.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: ClassVar[str]
-    deterministic: ClassVar[bool] = True
     convex: ClassVar[bool] = False
 
     name: str
@@ -47,18 +45,31 @@ class Problem(BaseModel):
         """The derivative of `loss` with respect to x, which is compiled."""
 
     @abstractmethod
+    def sequences(self) -> tuple[Sequence, ...]:
+        """The sequence of each coefficient; all of them have the same period."""
+
     def coefficients(self, start: int, stop: int, seed: int = 0) -> Floats:
         """The coefficients of the losses of steps start ≤ t < stop, float64 of shape (coefficients, stop - start)."""
+        sequences = self.sequences()
+        coefficients = np.empty((len(sequences), stop - start))
+        for row, sequence in zip(coefficients, sequences, strict=True):
+            sequence.fill(row, start, seed)
+        return coefficients
 
     @property
-    @abstractmethod
     def steps_per_period(self) -> int | None:
-        """After how many steps the losses repeat; None if they never do."""
+        """After how many steps the losses repeat; None if they are random."""
+        return self.sequences()[0].period
 
     @property
-    @abstractmethod
+    def deterministic(self) -> bool:
+        """Whether the losses are the same for every seed."""
+        return self.steps_per_period is not None
+
+    @property
     def largest_slope(self) -> float:
         """The largest magnitude of a gradient, or of a coefficient if gradients are unbounded."""
+        return self.sequences()[0].largest
 
     @property
     @abstractmethod
@@ -82,7 +93,7 @@ class Problem(BaseModel):
         return min(max(0.0, low), high)
 
     @property
-    def natural_settings(self) -> dict[str, float | str]:
+    def natural_settings(self) -> Settings:
         """The optimizer's settings and the schedule that the problem's source states; used as defaults."""
         return {}
 
@@ -136,9 +147,9 @@ class LinearProblem(Problem):
         return s
 
     @property
-    @abstractmethod
     def mean_slope(self) -> float:
         """The mean slope over a period, or its expectation; its sign decides which end is the optimum."""
+        return self.sequences()[0].mean
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -177,4 +188,36 @@ class LinearProblem(Problem):
             raise ValueError(f"the interval [{self.low:g}, {self.high:g}] is empty: low must be less than high")
         if self.mean_slope == 0:
             raise ValueError("the mean slope is 0, so all points are equally good: change a slope")
+        return self
+
+
+class QuadraticProblem(Problem):
+    """Losses f_t(x) = c·(x − b)²/2 on all of ℝ with the coefficients c and b, whose mean is least at x* = 0.
+
+    Attributes:
+        start_at: x before the first step.
+    """
+
+    optimum: ClassVar[float] = 0.0
+
+    start_at: Number
+
+    @staticmethod
+    def loss(x: Any, c: Any, b: Any) -> Any:
+        """c·(x − b)²/2."""
+        return c * (x - b) * (x - b) * number(0.5, x)
+
+    @staticmethod
+    def slope(x: Any, c: Any, b: Any) -> Any:
+        """c·(x − b)."""
+        return c * (x - b)
+
+    @property
+    def start(self) -> float:
+        return self.start_at
+
+    @model_validator(mode="after")
+    def _does_not_stay_where_it_starts(self) -> QuadraticProblem:
+        if self.distance == 0:
+            raise ValueError("start_at must not be the optimum, 0, from which x never moves")
         return self

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from amsgrad_exp.arithmetic import number, where
 from amsgrad_exp.numbers import Integer, Number
-from amsgrad_exp.problems.base import Problem
-from amsgrad_exp.problems.random import words
+from amsgrad_exp.problems.base import Problem, Settings
+from amsgrad_exp.problems.sequences import AtRandom
 
 
 class Components(Problem):
@@ -23,13 +22,11 @@ class Components(Problem):
     """
 
     source: ClassVar[str] = "Zhang et al. 2022, Section 3"
-
     name: Literal["components"] = "components"
     n: Annotated[Integer, Field(ge=2, le=10**6)] = 10
     a: Annotated[Number, Field(gt=0)] = 1.0
-    deterministic: ClassVar[bool] = False
-    steps_per_period: ClassVar[None] = None
     optimum: ClassVar[float] = -2.0
+    natural_settings: ClassVar[Settings] = {"lr": 0.1, "schedule": "inv-sqrt"}  # the plots vary the betas
 
     @staticmethod
     def loss(x: Any, s: Any) -> Any:
@@ -43,22 +40,9 @@ class Components(Problem):
         return where(x >= -1, s * number(1.0, x), s * (x + number(2.0, x)))
 
     @property
-    def natural_settings(self) -> dict[str, float | str]:
-        """The step sizes of the paper's plots, which vary the betas."""
-        return {"lr": 0.1, "schedule": "inv-sqrt"}
-
-    @property
-    def largest_slope(self) -> float:
-        return 1 + (self.n - 1) * self.a
-
-    @property
     def unevenness(self) -> float:
         """As `Problem.unevenness`, for the linear part, and as if the steep component came periodically."""
         return 2 * self.largest_slope * self.n
 
-    def coefficients(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
-        steep = words(start, stop, seed) < np.uint64(2**64 // self.n)
-        return np.where(steep, self.largest_slope, -self.a)[None]
-
-
-PROBLEM = Components
+    def sequences(self) -> tuple[AtRandom]:
+        return (AtRandom(Fraction(1, self.n), 1 + (self.n - 1) * self.a, -self.a),)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.problems.base import LinearProblem
+from amsgrad_exp.problems.sequences import Listed
 
 LONGEST = 100_000
 
@@ -41,7 +39,6 @@ class Cycle(LinearProblem):
     """
 
     source: ClassVar[str] = "yours"
-
     name: Literal["cycle"] = "cycle"
     slopes: Annotated[tuple[Number, ...], BeforeValidator(_spelled_out), Field(min_length=1)]
     start_at: Number | None = None
@@ -61,23 +58,5 @@ class Cycle(LinearProblem):
     def start(self) -> float:
         return super().start if self.start_at is None else self.start_at
 
-    @property
-    def mean_slope(self) -> float:
-        # Scaling by 2⁻¹⁷ is exact and keeps a sum of at most `LONGEST` numbers from overflowing.
-        return math.fsum(slope * 2.0**-17 for slope in self.slopes) / len(self.slopes) * 2.0**17
-
-    @property
-    def largest_slope(self) -> float:
-        return max(abs(slope) for slope in self.slopes)
-
-    @property
-    def steps_per_period(self) -> int:
-        return len(self.slopes)
-
-    def coefficients(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
-        first = start % len(self.slopes)
-        repeats = -(-(first + stop - start) // len(self.slopes))
-        return np.tile(self.slopes, repeats)[None, first : first + stop - start]
-
-
-PROBLEM = Cycle
+    def sequences(self) -> tuple[Listed]:
+        return (Listed(self.slopes),)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from amsgrad_exp.numbers import Integer, Number
-from amsgrad_exp.problems.base import LinearProblem
-from amsgrad_exp.problems.online import steep_once
+from amsgrad_exp.problems.base import LinearProblem, Settings
+from amsgrad_exp.problems.sequences import Periodic
 
 
 class AdaboundTheorem1(LinearProblem):
@@ -22,31 +20,11 @@ class AdaboundTheorem1(LinearProblem):
     """
 
     source: ClassVar[str] = "Luo et al. 2019, Theorem 1"
-
     name: Literal["adabound-theorem1"] = "adabound-theorem1"
     low: Number = -2.0
     high: Number = 2.0
     C: Annotated[Integer, Field(ge=3, le=10**6)] = 730
+    natural_settings: ClassVar[Settings] = {"lr": 1.0, "beta1": 0.0, "beta2": 0.99, "schedule": "inv-sqrt"}
 
-    @property
-    def mean_slope(self) -> float:
-        return 1 / self.C
-
-    @property
-    def largest_slope(self) -> float:
-        return 2.0
-
-    @property
-    def steps_per_period(self) -> int:
-        return self.C
-
-    @property
-    def natural_settings(self) -> dict[str, float | str]:
-        return {"lr": 1.0, "beta1": 0.0, "beta2": 0.99, "schedule": "inv-sqrt"}
-
-    def coefficients(self, start: int, stop: int, seed: int = 0) -> NDArray[np.float64]:
-        first, second = (steep_once(start, stop, self.C, phase, slope, 0.0) for phase, slope in ((0, -1.0), (1, 2.0)))
-        return first + second
-
-
-PROBLEM = AdaboundTheorem1
+    def sequences(self) -> tuple[Periodic]:
+        return (Periodic(self.C, {0: -1.0, 1: 2.0}, 0.0),)
