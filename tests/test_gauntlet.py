@@ -152,7 +152,7 @@ def test_what_it_says(in_process: CommandLine, tmp_path: Path) -> None:
         (["--optimizer", "adam:clip"], "OPTION=VALUE"),
         (["--optimizer", "adam", "--optimizer", "adam"], "adam is listed twice"),
         (["--problem", "onlin"], "unknown name 'onlin'"),
-        (["--schedule", "linear"], "unknown name 'linear'"),
+        (["--schedule", "linaer"], "unknown name 'linaer'"),
         (["--settings", "mine"], "unknown name 'mine'"),
         (["--steps", "0"], "steps"),
         (["--steps", "many"], "steps"),
