@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from amsgrad_exp import engines
 from amsgrad_exp.attack import run as attacks
@@ -15,7 +16,6 @@ from amsgrad_exp.attack.target import target
 from amsgrad_exp.bounds import Bounds, bounds_of
 from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.errors import ConfigError, RunFailed
-from amsgrad_exp.identification.answer import Answer
 from amsgrad_exp.process import alone
 from amsgrad_exp.records.recorder import record
 from amsgrad_exp.records.run import Run
@@ -25,6 +25,9 @@ from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.sweeps import run as sweeps
 from amsgrad_exp.sweeps.run import Swept
 from amsgrad_exp.sweeps.workers import workers
+
+if TYPE_CHECKING:
+    from amsgrad_exp.identification.answer import Answer
 
 
 class Watch:

@@ -206,8 +206,10 @@ def test_other_settings_go_into_the_file_and_out_of_it(in_process: CommandLine, 
     path = tmp_path / "p.csv"
     path.write_text(filled(text, adam))
     assert identify(iterates=path).departures == ("weight_decay_coupled",)
-    assert in_process("probes", "--option", "n=3").returncode == 2
-    assert in_process("probes", "--optimizer", "adam", "--option", "n=3").returncode == 2
+    wrong = ["--option n=3", "--option weight_decay=abc", "--beta1 1", "--lr 0", "--optimizer adam --option n=3"]
+    for arguments in wrong:
+        done = in_process("probes", *arguments.split())
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
 
 def test_the_page_lists_all_probes_departures_and_vectors() -> None:

@@ -5,16 +5,21 @@ Gradients and decay rates are short binary fractions, so that float32 represents
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from amsgrad_exp.errors import ConfigError
+
 Floats = NDArray[np.float64]
 
 SETTINGS = {"lr": 2.0**-4, "beta1": 1 - 2.0**-3, "beta2": 1 - 2.0**-5, "eps": 1e-6, "weight_decay": 0.0}
 """What a probe is run with where nothing else is asked for."""
+
+RANGES = {"lr": "above 0", "beta1": "in [0, 1)", "beta2": "in [0, 1)"}
 
 LONG_MEMORY = 1 - 2.0**-13
 """β2 of the long probe: bias correction still changes after tens of thousands of steps."""
@@ -74,8 +79,15 @@ def probes(settings: Mapping[str, float] | None = None) -> tuple[Probe, ...]:
 
     Args:
         settings: lr, beta1, beta2, eps or weight_decay, to replace the probes' own values.
+
+    Raises:
+        ConfigError: a setting is out of range.
     """
     given = dict(settings or {})
+    for name, value in given.items():
+        high = 1.0 if name in ("beta1", "beta2") else math.inf
+        if not 0 <= value < high or (name == "lr" and value == 0):
+            raise ConfigError(f"{name} must be a finite number {RANGES.get(name, 'of at least 0')}, not {value:g}")
     own = {**SETTINGS, **given}
     beta1 = own["beta1"]
     small = own["eps"] or SETTINGS["eps"]

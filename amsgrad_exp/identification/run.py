@@ -94,11 +94,12 @@ def probes_of(name: str | None, settings: Mapping[str, float], options: Mapping[
         RunFailed: the optimizer raised an exception.
     """
     given = {option: option_value(option, text) for option, text in options.items()}
-    decay = {"weight_decay": given["weight_decay"]} if isinstance(given.get("weight_decay"), int | float) else {}
     if name is None:
-        if others := given.keys() - decay.keys():
-            raise ConfigError(f"without an optimizer the only option is weight_decay, a number, not {min(others)}")
-        return table.written(probes({**settings, **decay}))
+        if others := given.keys() - {"weight_decay"}:
+            raise ConfigError(f"without an optimizer the only option is weight_decay, not {min(others)}")
+        if not all(isinstance(value, int | float) for value in given.values()):
+            raise ConfigError(f"weight_decay must be a number, not {options['weight_decay']!r}")
+        return table.written(probes({**settings, **given}))
     if name in OPTIMIZERS:
         said = ",".join(f"{option}={text}" for option, text in options.items())
         each = form(*rule_named(f"{name}:{said}" if said else name))
