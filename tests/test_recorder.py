@@ -53,6 +53,7 @@ def test_every_chunk_is_handed_on_once_its_points_are_recorded(tmp_path: Path) -
     ("optimizer", "reason"),
     [
         ("tests.optimizers.Unsaveable", "it keeps a function in param_groups[0]['how'], which cannot be saved"),
+        ("pytorch_optimizer.ScalableShampoo", "it keeps a PreConditioner in state[0]['pre_conditioner'], which cannot"),
         ("tests.factories.lookahead", "its state_dict cannot be saved: 'Lookahead' object has no attribute"),
         ("tests.optimizers.Forgetful", "it keeps something outside its state_dict"),
     ],
@@ -74,9 +75,14 @@ def test_a_state_that_cannot_be_saved_stops_no_run(
         recorder.resume(interrupted)
 
 
-def test_all_kinds_of_values_in_a_state_are_saved(tmp_path: Path) -> None:
-    whole = recorder.record(trial("tests.optimizers.Hoarding", steps=4000), tmp_path / "whole")
-    part = recorder.record(trial("tests.optimizers.Hoarding", steps=4000), tmp_path / "part", should_stop=lambda: True)
+@pytest.mark.parametrize(
+    "optimizer",
+    ["tests.optimizers.Hoarding", *(f"pytorch_optimizer.{name}" for name in ("AdaShift", "SCION", "FlashAdamW"))],
+)
+def test_all_kinds_of_values_in_a_state_are_saved(optimizer: str, tmp_path: Path) -> None:
+    """A deque, an Enum and the like: AdaShift and SCION keep such."""
+    whole = recorder.record(trial(optimizer, steps=4000), tmp_path / "whole")
+    part = recorder.record(trial(optimizer, steps=4000), tmp_path / "part", should_stop=lambda: True)
     assert part.summary.unsaved is None
     resumed = recorder.resume(part)
     assert (resumed.directory / "trace.csv").read_bytes() == (whole.directory / "trace.csv").read_bytes()
