@@ -253,3 +253,10 @@ def test_a_matrix_shaped_optimizer_is_attacked() -> None:
     moves, _ = lanes.advance(60, np.zeros(2, np.int64), np.full(2, 60))
     assert np.isfinite(moves).all()
     assert np.abs(moves).min() > 0
+
+
+def test_a_shape_is_read_from_yaml_as_a_number_or_a_text(tmp_path: Path) -> None:
+    for written, shape in (("1", "1"), ("'1'", "1"), ("1x1", "1x1")):
+        (tmp_path / "mine.yaml").write_text(f"optimizers: [{{name: torch.optim.Adam, shape: {written}}}]\n")
+        (settings,) = load_experiment(tmp_path / "mine.yaml").optimizers
+        assert settings.shape == shape

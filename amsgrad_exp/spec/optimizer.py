@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from amsgrad_exp.numbers import Number
 
@@ -33,7 +33,9 @@ class OptimizerSettings(BaseModel):
     beta2: Annotated[Number, Field(ge=0, lt=1)] | None = None
     eps: Annotated[Number, Field(ge=0)] | None = None
     optimized_update: bool | None = None
-    shape: Literal["1", "1x1"] | None = None
+    shape: Annotated[
+        Literal["1", "1x1"] | None, BeforeValidator(lambda shape: str(shape) if type(shape) is int else shape)
+    ] = None
     options: dict[str, JsonValue] = {}
 
     @property
