@@ -19,7 +19,7 @@ PANEL = 450  # pixels, of one panel with its vertical axis
 LONE, LONE_HEIGHT = 600, 400  # of a single panel
 BESIDE = 76  # of these, beside the panel
 SCALE = 2  # pixels of the PNG for one of the SVG
-LEGEND_ROW, SAMPLE, CHARACTER = 22, 36, 7.6  # pixels: a row of the legend, a sample of a line, a character on average
+LEGEND_ROW, SAMPLE, CHARACTER = 24, 36, 8.6  # pixels: a row of the legend, a sample of a line, a character on average
 RAISED, LOWERED = (str.maketrans(marks, "0123456789−"[: len(marks)]) for marks in ("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "₀₁₂₃₄₅₆₇₈₉"))
 
 
@@ -115,7 +115,7 @@ def _digits_shifted(svg: str) -> str:
         marks, up = match[0], match[0][0] in "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"
         digits = marks.translate(RAISED if up else LOWERED)
         by = -0.5 if up else 0.25
-        return f'<tspan font-size="0.72em" dy="{by}em">{digits}</tspan><tspan dy="{-0.72 * by}em">\u200b</tspan>'
+        return f'<tspan font-size="0.75em" dy="{by}em">{digits}</tspan><tspan dy="{-0.75 * by}em">\u200b</tspan>'
 
     def in_text(match: re.Match[str]) -> str:
         return re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+|[₀-₉]+", shifted, match[0])

@@ -60,7 +60,7 @@ def configuration(ink: str, font: str, size: int, **more: Any) -> dict[str, Any]
 
 
 OF_PAGES = configuration(INK, FONT, 12, background="transparent")
-OF_FILES = configuration("#000000", FONT_OF_FILES, 14, background="#ffffff", padding=6)
+OF_FILES = configuration("#000000", FONT_OF_FILES, 16, background="#ffffff", padding=6, axisY={"minExtent": 52})
 
 # Powers of ten are labelled as 10⁵.
 _DIGITS = "['⁰','¹','²','³','⁴','⁵','⁶','⁷','⁸','⁹']"
