@@ -14,16 +14,16 @@ import pytest
 import vl_convert
 
 from amsgrad_exp.charts.draw import SCALE, draw
+from amsgrad_exp.charts.marks import MARKS, mark
 from amsgrad_exp.charts.plane import Plane, Side, heat_maps
 from amsgrad_exp.charts.plot import as_csv
 from amsgrad_exp.charts.spacing import edges
 from amsgrad_exp.charts.style import COLOURS, DASHES, FAILED, line_style
 from amsgrad_exp.charts.traces import regret_and_iterate
-from amsgrad_exp.output.marks import MARKS, mark
+from amsgrad_exp.output import picture
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.spec.grid import Sweep
-from amsgrad_exp.sweeps import picture
 from amsgrad_exp.sweeps.matrix import verdicts
 from amsgrad_exp.trace import Trace
 from tests.scenes import Scene, View, colours_of, drawn, pixel, pixels, rgb, scene_of

@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from amsgrad_exp.output import console
+from amsgrad_exp.output import console, picture
 from amsgrad_exp.spec.grid import load_sweep
-from amsgrad_exp.sweeps import picture
 from tests.conftest import CommandLine
 from tests.recorded import logged
+from tests.scenes import Scene, drawn
 from tests.sweeping import change, rows, small, swept
+
+__all__ = ["drawn"]
 
 
 def test_a_plane(command_line: CommandLine, tmp_path: Path) -> None:
@@ -105,19 +106,12 @@ def test_colours_are_over_the_intervals_that_there_are(
     constants: dict[str, float],
     interval: tuple[float, float],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    drawn: list[Scene],
 ) -> None:
-    drawn: list[Any] = []
-
-    def draw(*arguments: Any) -> list[Path]:
-        drawn.extend(arguments)
-        return []
-
-    monkeypatch.setattr(picture, "phase_diagram", draw)
-    monkeypatch.setattr(picture, "boundary", lambda sweep, optimizer: None)
     sweep = load_sweep(grid=grid, constants=constants, optimizers=["adam"], steps=100)
     picture.draw(swept(sweep, tmp_path))
-    assert tuple(drawn[-2:]) == interval
+    labels = [placed.text.replace("−", "-") for placed in drawn[0].items if placed.role == "legend-label"]
+    assert (float(labels[0]), float(labels[-1])) == interval
 
 
 def test_nothing_is_drawn_where_no_cell_came_to_anything(tmp_path: Path) -> None:

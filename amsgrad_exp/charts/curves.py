@@ -87,7 +87,6 @@ class Panel:
         title: above the panel.
         ends: of its axis; None where they follow the data, of which there must always be some.
         log: whether its axis is logarithmic; then it has ends, and what is not positive is not drawn.
-        zero: whether its axis begins at 0 at the latest.
         levels: horizontal lines.
         halfwidths: the column of the halfwidths of a band about each curve; None without one.
         beside: further columns, drawn as lines of their own.
@@ -97,7 +96,6 @@ class Panel:
     title: str
     ends: tuple[float, float] | None = None
     log: bool = False
-    zero: bool = False
     levels: Sequence[Level] = ()
     halfwidths: str | None = None
     beside: Mapping[str, Beside] = field(default_factory=dict)
@@ -107,7 +105,7 @@ class Panel:
         """Of its vertical axis."""
         if self.ends:
             return {"type": "log" if self.log else "linear", "nice": False, "domain": list(self.ends)}
-        return {"type": "log", "nice": False} if self.log else {"zero": self.zero, "padding": 8}
+        return {"type": "log", "nice": False} if self.log else {"zero": False, "padding": 8}
 
     @property
     def axis(self) -> Specification:
@@ -331,9 +329,6 @@ def _level(panel: Panel, level: Level, colour: Specification) -> list[Specificat
     side = {"align": "right", "dx": -6} if level.right else {"align": "left", "dx": 6}
     side |= {"baseline": "top", "dy": 4} if level.below else {"baseline": "bottom", "dy": -4}
     named = {**encoding, "x": {"value": "width" if level.right else 0}, "text": {"field": "label"}}
-    layers = [{**base, "mark": rule, "encoding": {**encoding, "tooltip": tooltip}}]
-    return (
-        [*layers, {**base, "mark": {"type": "text", "aria": False, **side}, "encoding": named}]
-        if level.label
-        else layers
-    )
+    text = {"type": "text", "aria": False, **side}
+    drawn = [{**base, "mark": rule, "encoding": {**encoding, "tooltip": tooltip}}]
+    return drawn + ([{**base, "mark": text, "encoding": named}] if level.label else [])

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from amsgrad_exp.charts.draw import write
+from amsgrad_exp.charts.marks import MARKS, mark, plane_title
 from amsgrad_exp.charts.plot import Specification, inline_data
 from amsgrad_exp.charts.style import FONT_OF_FILES, configuration
-from amsgrad_exp.output.marks import MARKS, mark, plane_title
 from amsgrad_exp.sweeps.matrix import Matrix
 from amsgrad_exp.verdict import Evidence
 

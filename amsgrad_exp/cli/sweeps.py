@@ -74,7 +74,7 @@ def complete(
 ) -> Swept:
     """Compute a sweep or a gauntlet, or its missing cells; print, export and draw the results, and write the page."""
     from amsgrad_exp.output import console, progress
-    from amsgrad_exp.sweeps.picture import draw, show
+    from amsgrad_exp.output.picture import draw, show
 
     with (
         interruptible() as interruption,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from amsgrad_exp.charts.marks import MARKS, PROVED, mark, plane_title
 from amsgrad_exp.output.console import out
-from amsgrad_exp.output.marks import MARKS, PROVED, mark, plane_title
 from amsgrad_exp.verdict import Evidence
 
 if TYPE_CHECKING:

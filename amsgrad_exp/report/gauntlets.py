@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.charts.curves import THIN, Axis, Beside, Panel, curves
+from amsgrad_exp.charts.marks import MARKS, PROVED, mark, plane_title
 from amsgrad_exp.charts.plot import Plot, as_csv
-from amsgrad_exp.output.marks import MARKS, PROVED, mark, plane_title
 from amsgrad_exp.report.cells import checked, missing
 from amsgrad_exp.report.page import Page
 from amsgrad_exp.spec.command import run_command
