@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.problems.cycle import Cycle
 from amsgrad_exp.problems.reddi import Online
 from amsgrad_exp.rules import OPTIMIZERS, Rule, arguments_of, hyper_of, rule_of
+from amsgrad_exp.rules.base import Hyper, hyper
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.schedule import schedule_of
@@ -46,6 +48,13 @@ def in_python(trial: Trial, steps: int) -> tuple[list[Any], list[Any]]:
         xs.append(x)
         states.append(state)
     return xs, states
+
+
+@every_optimizer
+def test_the_type_of_hyper_parameters_is_known_by_its_names(optimizer: str, variant: dict[str, Any]) -> None:
+    kind = rule_of(make_trial(optimizer, Online(), Constant(0.01), **variant).optimizer).hyper
+    assert kind in (Hyper, hyper(*kind._fields))
+    assert pickle.loads(pickle.dumps(kind)) is kind
 
 
 def assert_the_compiled_loop_is_the_rule(trial: Trial) -> None:
@@ -117,7 +126,7 @@ def test_the_torch_class_is_elementwise_and_follows_the_compiled_loop(optimizer:
     compiled = build(trial).advance(STEPS, 1)
     literal = build(trial.on_engine("torch")).advance(STEPS, 1)
     np.testing.assert_allclose(literal.x, compiled.x, rtol=0, atol=1e-12)
-    kind: Any = import_optimizer(OPTIMIZERS[optimizer].path)
+    kind: Any = import_optimizer(OPTIMIZERS[optimizer].path).maker
     generator = torch.Generator().manual_seed(1)
     together = torch.nn.Parameter(torch.randn(2, 3, dtype=torch.float64, generator=generator))
     apart = [torch.nn.Parameter(number.detach().clone()) for number in together.flatten()]
@@ -145,9 +154,9 @@ def test_every_optimizer_is_there_by_its_title() -> None:
     for optimizer in OPTIMIZERS.values():
         kind: Any = getattr(optimizers, optimizer.title)
         assert issubclass(kind, torch.optim.Optimizer)
-        assert kind is import_optimizer(optimizer.path)
+        assert kind is import_optimizer(optimizer.path).maker
     with pytest.raises(ValueError, match=r"^n: .*greater than or equal to 1, not 0$"):
-        shift: Any = import_optimizer("amsgrad_exp.optimizers.AdaShift")
+        shift: Any = import_optimizer("amsgrad_exp.optimizers.AdaShift").maker
         shift([torch.nn.Parameter(torch.ones(1))], n=0)
 
 

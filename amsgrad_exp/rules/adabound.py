@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -10,7 +10,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
-from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, bias_corrected
+from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, bias_corrected, hyper
 from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
 from amsgrad_exp.rules.mean import FIRST_MOMENT
 
@@ -20,19 +20,6 @@ class AdaBoundOptions(Options):
 
     final_lr: Annotated[Number, Field(gt=0)] = 0.1
     gamma: Annotated[Number, Field(gt=0)] = 1e-3
-
-
-class AdaBoundHyper(NamedTuple):
-    """Adam's, the final step size and γ."""
-
-    lr: float
-    beta1: float
-    one_minus_beta1: float
-    beta2: float
-    one_minus_beta2: float
-    eps: float
-    final_lr: float
-    gamma: float
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
@@ -51,15 +38,14 @@ def bounds(t: Any, scale: Any, h: Any, power1: Any, power2: Any, unsettled: Any)
     return scale, (final * (1.0 - 1.0 / (length + 1.0)), final * (1.0 + 1.0 / length)), (power1, power2, unsettled)
 
 
-def drift(slopes: Floats, h: AdaBoundHyper) -> Floats:
+def drift(slopes: Floats, h: Any) -> Floats:
     """D = Σ_j s_j·F/α for large t. It has the sign of Σ_j s_j."""
     total: Floats = np.sum(slopes) * np.asarray(h.final_lr) / h.lr
     return total
 
 
-RULE = Rule(
-    update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, settles=False, drift=drift, mean=FIRST_MOMENT
-)
+HYPER = hyper(*Hyper._fields, "final_lr", "gamma")
+RULE = Rule(update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=HYPER, settles=False, drift=drift, mean=FIRST_MOMENT)
 
 OPTIMIZER = Optimizer(
     title="AdaBound",

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
-from amsgrad_exp.rules.base import Floats, Optimizer, Rule, alongside, steady_state, uncorrected
+from amsgrad_exp.rules.base import Floats, Optimizer, Rule, alongside, hyper, steady_state, uncorrected
 from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import GRADIENT
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.optimizer import OptimizerSettings
-
-
-class AdadeltaHyper(NamedTuple):
-    """The paper calls β2 ρ."""
-
-    lr: float
-    beta2: float
-    one_minus_beta2: float
-    eps: float
 
 
 def update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, acc_delta: Any) -> Any:
@@ -31,7 +22,7 @@ def update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, acc_delta: Any) -> A
     return a * delta, (v, h.beta2 * acc_delta + h.one_minus_beta2 * delta * delta)
 
 
-def drift(slopes: Floats, h: AdadeltaHyper) -> Floats:
+def drift(slopes: Floats, h: Any) -> Floats:
     """D = Σ_j s_j·√(u_{j−1} + ε)/√(v_j + ε), with the only periodic u.
 
     u_j = (β2 + r_j)·u_{j−1} + r_j·ε, r_j = (1 − β2)·s_j²/(v_j + ε), and Π_j (β2 + r_j) < 1 unless all s_j² are equal:
@@ -50,9 +41,8 @@ def drift(slopes: Floats, h: AdadeltaHyper) -> Floats:
     return total
 
 
-RULE = Rule(
-    update, {"square_avg": 0.0, "acc_delta": 0.0}, uncorrected, (), hyper=AdadeltaHyper, drift=drift, mean=GRADIENT
-)
+HYPER = hyper("lr", "beta2", "one_minus_beta2", "eps")
+RULE = Rule(update, {"square_avg": 0.0, "acc_delta": 0.0}, uncorrected, (), hyper=HYPER, drift=drift, mean=GRADIENT)
 
 
 def arguments(settings: OptimizerSettings) -> dict[str, Any]:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from amsgrad_exp.arithmetic import sqrt
-from amsgrad_exp.rules.base import Optimizer, Rule, uncorrected
+from amsgrad_exp.rules.base import Optimizer, Rule, hyper, uncorrected
 from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.mean import GRADIENT
-
-
-class AdagradHyper(NamedTuple):
-    """α and ε."""
-
-    lr: float
-    eps: float
 
 
 def update(g: Any, a: Any, c: Any, h: Any, squares: Any) -> Any:
@@ -24,7 +17,7 @@ def update(g: Any, a: Any, c: Any, h: Any, squares: Any) -> Any:
 
 
 # No drift: S grows without bound and D tends to 0, from the sign of the mean slope.
-RULE = Rule(update, {"sum": 0.0}, uncorrected, (), hyper=AdagradHyper, mean=GRADIENT)
+RULE = Rule(update, {"sum": 0.0}, uncorrected, (), hyper=hyper("lr", "eps"), mean=GRADIENT)
 
 OPTIMIZER = Optimizer(
     title="Adagrad",

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from amsgrad_exp.arithmetic import maximum
-from amsgrad_exp.rules.base import Floats, Optimizer, Rule, decayed, steady_state
+from amsgrad_exp.rules.base import Floats, Optimizer, Rule, decayed, hyper, steady_state
 from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import FIRST_MOMENT
-
-
-class AdamaxHyper(NamedTuple):
-    """Adam's, without 1 − β2."""
-
-    lr: float
-    beta1: float
-    one_minus_beta1: float
-    beta2: float
-    eps: float
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_inf: Any) -> Any:
@@ -35,7 +25,7 @@ def correction(t: Any, scale: Any, h: Any, power1: Any) -> Any:
     return scale / (1.0 - power1), (), (power1,)
 
 
-def drift(slopes: Floats, h: AdamaxHyper) -> Floats:
+def drift(slopes: Floats, h: Any) -> Floats:
     """D = Σ_j m_j/u_j. Starting from u = 0, u is periodic from the second period on."""
     m = steady_state(slopes, h.beta1)
     u, terms = np.zeros(m.shape[1:]), []
@@ -46,9 +36,8 @@ def drift(slopes: Floats, h: AdamaxHyper) -> Floats:
     return total
 
 
-RULE = Rule(
-    update, {"exp_avg": 0.0, "exp_inf": 0.0}, correction, (1.0,), hyper=AdamaxHyper, drift=drift, mean=FIRST_MOMENT
-)
+HYPER = hyper("lr", "beta1", "one_minus_beta1", "beta2", "eps")
+RULE = Rule(update, {"exp_avg": 0.0, "exp_inf": 0.0}, correction, (1.0,), hyper=HYPER, drift=drift, mean=FIRST_MOMENT)
 
 OPTIMIZER = Optimizer(
     title="Adamax",

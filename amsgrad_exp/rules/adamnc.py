@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
-from amsgrad_exp.rules.base import Floats, Optimizer, Rule
+from amsgrad_exp.rules.base import Floats, Optimizer, Rule, hyper
 from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
 from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT
-
-
-class AdamNCHyper(NamedTuple):
-    """There is no β2. λ is the factor of a geometric decay of β1."""
-
-    lr: float
-    beta1: float
-    eps: float
-    lam: float
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
@@ -33,10 +24,13 @@ def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any
     return a * m / (sqrt(v) + h.eps), (m, v)
 
 
-def drift(slopes: Floats, h: AdamNCHyper) -> Floats:
+def drift(slopes: Floats, h: Any) -> Floats:
     """D = Σ_j s_j/(√v + ε) for large t, where v is the mean of all s². It has the sign of Σ_j s_j."""
     total: Floats = np.sum(slopes) / (np.sqrt(np.mean(slopes**2)) + np.asarray(h.eps))
     return total
+
+
+HYPER = hyper("lr", "beta1", "eps", "lam")
 
 
 @functools.cache
@@ -53,7 +47,7 @@ def with_decay(kind: str) -> Rule:
         {"exp_avg": 0.0, "exp_avg_sq": 0.0},
         coefficients,
         (start, 1.0),
-        hyper=AdamNCHyper,
+        hyper=HYPER,
         settles=False,
         drift=drift,
         mean=DECAYING_FIRST_MOMENT,

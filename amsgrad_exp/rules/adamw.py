@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
-from amsgrad_exp.rules.base import Optimizer, Options, Rule, decayed
+from amsgrad_exp.rules.base import Hyper, Optimizer, Options, Rule, decayed, hyper
 from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import FIRST_MOMENT_WITHOUT_DECAY
 
@@ -18,18 +18,6 @@ class AdamWOptions(Options):
     """λ: every step also subtracts α_t·λ·x from x."""
 
     weight_decay: Annotated[Number, Field(ge=0)] = 0.01
-
-
-class AdamWHyper(NamedTuple):
-    """Adam's, and λ."""
-
-    lr: float
-    beta1: float
-    one_minus_beta1: float
-    beta2: float
-    one_minus_beta2: float
-    eps: float
-    weight_decay: float
 
 
 def update(g: Any, a: Any, c: Any, h: Any, x: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
@@ -44,8 +32,9 @@ def corrections(t: Any, scale: Any, h: Any, power1: Any, power2: Any) -> Any:
     return scale, (1.0 - power1, sqrt(1.0 - power2)), (power1, power2)
 
 
+HYPER = hyper(*Hyper._fields, "weight_decay")
 # No drift: the weight decay depends on x, so a period has no single D.
-RULE = Rule(update, MOMENTS, corrections, (1.0, 1.0), hyper=AdamWHyper, sees_x=True, mean=FIRST_MOMENT_WITHOUT_DECAY)
+RULE = Rule(update, MOMENTS, corrections, (1.0, 1.0), hyper=HYPER, sees_x=True, mean=FIRST_MOMENT_WITHOUT_DECAY)
 
 OPTIMIZER = Optimizer(
     title="AdamW",

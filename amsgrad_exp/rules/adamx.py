@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from amsgrad_exp.arithmetic import maximum, sqrt
-from amsgrad_exp.rules.amsgrad import MOMENTS, DecayHyper, drift
+from amsgrad_exp.rules.amsgrad import DECAYING, MOMENTS, drift
 from amsgrad_exp.rules.base import Optimizer, Rule
 from amsgrad_exp.rules.claims import Claim, Kind, beta1_below_root_beta2
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
@@ -42,7 +42,7 @@ def with_decay(kind: str) -> Rule:
         MOMENTS,
         coefficients,
         (start, 0.0),
-        hyper=DecayHyper,
+        hyper=DECAYING,
         settles=kind != "harmonic",
         drift=known,
         mean=DECAYING_FIRST_MOMENT,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, decayed, hyper, steady_state
 from amsgrad_exp.rules.claims import Claim, Kind, one_sample
 from amsgrad_exp.rules.mean import FIRST_MOMENT_WITHOUT_BETA2
 
@@ -18,19 +18,6 @@ class AdanOptions(Options):
     """β3, of the second moment; β2 is of the differences of gradients."""
 
     beta3: Annotated[Number, Field(ge=0, lt=1)] = 0.99
-
-
-class AdanHyper(NamedTuple):
-    """Three decay rates."""
-
-    lr: float
-    beta1: float
-    one_minus_beta1: float
-    beta2: float
-    one_minus_beta2: float
-    beta3: float
-    one_minus_beta3: float
-    eps: float
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_diff: Any, exp_avg_sq: Any, previous: Any) -> Any:
@@ -55,7 +42,7 @@ def corrections(t: Any, scale: Any, h: Any, power1: Any, power2: Any, power3: An
     return scale / (1.0 - power1), c, (power1, power2, power3)
 
 
-def drift(slopes: Floats, h: AdanHyper) -> Floats:
+def drift(slopes: Floats, h: Any) -> Floats:
     """D = Σ_j (m_j + β2·w_j)/(√n_j + ε)."""
     d = slopes - np.roll(slopes, 1)
     m, w = steady_state(slopes, h.beta1), steady_state(d, h.beta2)
@@ -69,7 +56,7 @@ RULE = Rule(
     {"exp_avg": 0.0, "exp_avg_diff": 0.0, "exp_avg_sq": 0.0, "previous_grad": 0.0},
     corrections,
     (1.0, 1.0, 1.0),
-    hyper=AdanHyper,
+    hyper=hyper("lr", "beta1", "one_minus_beta1", "beta2", "one_minus_beta2", "beta3", "one_minus_beta3", "eps"),
     drift=drift,
     mean=FIRST_MOMENT_WITHOUT_BETA2,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from amsgrad_exp.arithmetic import maximum, minimum, sqrt
-from amsgrad_exp.rules.adabound import AdaBoundHyper, AdaBoundOptions, bounds, drift
+from amsgrad_exp.rules.adabound import HYPER, AdaBoundOptions, bounds, drift
 from amsgrad_exp.rules.adam import moments
 from amsgrad_exp.rules.amsgrad import MOMENTS
 from amsgrad_exp.rules.base import Optimizer, Rule
@@ -20,9 +20,7 @@ def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_ex
     return minimum(maximum(a / (sqrt(v_max) + h.eps), c[0]), c[1]) * m, (m, v, v_max)
 
 
-RULE = Rule(
-    update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=AdaBoundHyper, settles=False, drift=drift, mean=FIRST_MOMENT
-)
+RULE = Rule(update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=HYPER, settles=False, drift=drift, mean=FIRST_MOMENT)
 
 OPTIMIZER = Optimizer(
     title="AMSBound",

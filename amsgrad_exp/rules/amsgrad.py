@@ -7,14 +7,14 @@ v; the paper corrects nothing, and its β1 may decay.
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import model_validator
 
 from amsgrad_exp.arithmetic import maximum, sqrt
 from amsgrad_exp.rules.adam import moments, textbook_correction
-from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, bias_corrected, decayed, steady_state
+from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, bias_corrected, decayed, hyper, steady_state
 from amsgrad_exp.rules.claims import Claim, Kind, of_the_paper
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
 from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT, FIRST_MOMENT
@@ -33,17 +33,6 @@ class AMSGradOptions(DecayOptions):
         if self.beta1_decay != "none" and self.dialect != "paper":
             raise ValueError(f"beta1_decay requires dialect paper, not {self.dialect}")
         return self
-
-
-class DecayHyper(NamedTuple):
-    """Adam's without 1 − β1, which is a coefficient, and λ of a geometric decay of β1."""
-
-    lr: float
-    beta1: float
-    beta2: float
-    one_minus_beta2: float
-    eps: float
-    lam: float
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
@@ -81,7 +70,7 @@ def paper_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, 
     return a * m / (sqrt(v_max) + h.eps), (m, v, v_max)
 
 
-def drift(slopes: Floats, h: Hyper | DecayHyper) -> Floats:
+def drift(slopes: Floats, h: Any) -> Floats:
     """D = Σ_j s_j/(√v̂ + ε) with v̂ = max_j v_j. It has the sign of Σ_j s_j for every β1."""
     v = steady_state(slopes**2, h.beta2).max(axis=0)
     total: Floats = np.sum(slopes) / (np.sqrt(v) + h.eps)
@@ -101,6 +90,7 @@ def optax_drift(slopes: Floats, h: Hyper) -> Floats:
     return total
 
 
+DECAYING = hyper("lr", "beta1", "beta2", "one_minus_beta2", "eps", "lam")
 MOMENTS = {"exp_avg": 0.0, "exp_avg_sq": 0.0, "max_exp_avg_sq": 0.0}
 FOLDED = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), drift=drift, mean=FIRST_MOMENT)
 TEXTBOOK = Rule(textbook_update, MOMENTS, textbook_correction, (1.0, 1.0), drift=drift, mean=FIRST_MOMENT)
@@ -121,7 +111,7 @@ def paper(kind: str) -> Rule:
         MOMENTS,
         coefficients,
         (start,),
-        hyper=DecayHyper,
+        hyper=DECAYING,
         settles=kind != "harmonic",
         drift=drift,
         mean=DECAYING_FIRST_MOMENT,

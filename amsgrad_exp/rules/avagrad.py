@@ -5,13 +5,13 @@ Its step is scaled by a norm over all parameters, which makes the published form
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.adam import moments
-from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, decayed, steady_state, uncorrected
+from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, decayed, hyper, steady_state, uncorrected
 from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.mean import FIRST_MOMENT
 
@@ -20,14 +20,6 @@ class AvaGradOptions(Options):
     """Which form: the released code or the published algorithm."""
 
     form: Literal["released", "published"] = "released"
-
-
-class PublishedHyper(NamedTuple):
-    """v and ε cancel in one dimension."""
-
-    lr: float
-    beta1: float
-    one_minus_beta1: float
 
 
 def released_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, gamma: Any) -> Any:
@@ -61,7 +53,7 @@ def released_drift(slopes: Floats, h: Hyper) -> Floats:
     return total
 
 
-def published_drift(slopes: Floats, h: PublishedHyper) -> Floats:
+def published_drift(slopes: Floats, h: Any) -> Floats:
     """D = Σ_j m_j = Σ_j s_j."""
     return np.full(np.shape(h.lr), np.sum(slopes))
 
@@ -74,8 +66,9 @@ RELEASED = Rule(
     drift=released_drift,
     mean=FIRST_MOMENT,
 )
+HYPER = hyper("lr", "beta1", "one_minus_beta1")
 PUBLISHED = Rule(
-    published_update, {"exp_avg": 0.0}, uncorrected, (), hyper=PublishedHyper, drift=published_drift, mean=FIRST_MOMENT
+    published_update, {"exp_avg": 0.0}, uncorrected, (), hyper=HYPER, drift=published_drift, mean=FIRST_MOMENT
 )
 
 OPTIMIZER = Optimizer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import namedtuple
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,8 +26,8 @@ Floats = NDArray[np.float64]
 class Hyper(NamedTuple):
     """The hyper-parameters of most rules, in the run's dtype.
 
-    A rule with other hyper-parameters declares its own type, with the names of settings or of its options.
-    ``one_minus_…`` is 1 minus a setting, computed in double precision and rounded once.
+    A rule with other hyper-parameters makes their type with `hyper`. ``one_minus_…`` is 1 minus a setting, computed in
+    double precision and rounded once.
     """
 
     lr: float
@@ -35,6 +36,16 @@ class Hyper(NamedTuple):
     beta2: float
     one_minus_beta2: float
     eps: float
+
+
+@functools.cache
+def hyper(*names: str) -> type[Any]:
+    """The type of hyper-parameters with these names, of settings or of a rule's options: a named tuple, as `Hyper`.
+
+    Equal names give the same type. This module keeps it under its own name, so that it can be pickled.
+    """
+    kind = namedtuple("__".join(("Hyper", *names)), names, module=__name__)  # type: ignore[misc]
+    return globals().setdefault(kind.__name__, kind)  # type: ignore[no-any-return]
 
 
 class Options(BaseModel):

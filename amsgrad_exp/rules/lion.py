@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from amsgrad_exp.arithmetic import sign
-from amsgrad_exp.rules.base import Floats, Optimizer, Rule, alongside, steady_state, uncorrected
+from amsgrad_exp.rules.base import Floats, Optimizer, Rule, alongside, hyper, steady_state, uncorrected
 from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_BETA1
-
-
-class LionHyper(NamedTuple):
-    """Both rates belong to one moment: β1 to the value that is used, β2 to the value that is kept."""
-
-    lr: float
-    beta1: float
-    one_minus_beta1: float
-    beta2: float
-    one_minus_beta2: float
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any) -> Any:
@@ -28,14 +18,15 @@ def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any) -> Any:
     return a * sign(ahead), (h.beta2 * exp_avg + h.one_minus_beta2 * g,)
 
 
-def drift(slopes: Floats, h: LionHyper) -> Floats:
+def drift(slopes: Floats, h: Any) -> Floats:
     """D = Σ_j sign(β1·m_{j−1} + (1 − β1)·s_j)."""
     before = np.roll(steady_state(slopes, h.beta2), 1, axis=0)
     total: Floats = np.sum(np.sign(h.beta1 * before + h.one_minus_beta1 * alongside(slopes, before)), axis=0)
     return total
 
 
-RULE = Rule(update, {"exp_avg": 0.0}, uncorrected, (), hyper=LionHyper, drift=drift, mean=GRADIENT_WITHOUT_BETA1)
+HYPER = hyper("lr", "beta1", "one_minus_beta1", "beta2", "one_minus_beta2")
+RULE = Rule(update, {"exp_avg": 0.0}, uncorrected, (), hyper=HYPER, drift=drift, mean=GRADIENT_WITHOUT_BETA1)
 
 OPTIMIZER = Optimizer(
     title="Lion",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -10,7 +10,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import power, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
-from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, decayed, steady_state
+from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, alongside, decayed, hyper, steady_state
 from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_BETA1
 
@@ -19,18 +19,6 @@ class NAdamOptions(Options):
     """ψ: how fast μ_t rises from β1/2 to β1."""
 
     momentum_decay: Annotated[Number, Field(ge=0)] = 0.004
-
-
-class NAdamHyper(NamedTuple):
-    """Adam's, and ψ."""
-
-    lr: float
-    beta1: float
-    one_minus_beta1: float
-    beta2: float
-    one_minus_beta2: float
-    eps: float
-    momentum_decay: float
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
@@ -55,7 +43,7 @@ def momenta(t: Any, scale: Any, h: Any, mu_product: Any, unsettled: Any, power2:
     return scale, (of_gradient, of_mean, sqrt(1.0 - power2)), (mu_product, unsettled, power2)
 
 
-def drift(slopes: Floats, h: NAdamHyper) -> Floats:
+def drift(slopes: Floats, h: Any) -> Floats:
     """D = Σ_j (β1·m_j + (1 − β1)·s_j)/(√v_j + ε)."""
     m, v = steady_state(slopes, h.beta1), steady_state(slopes**2, h.beta2)
     ahead = h.beta1 * m + h.one_minus_beta1 * alongside(slopes, m)
@@ -63,7 +51,8 @@ def drift(slopes: Floats, h: NAdamHyper) -> Floats:
     return total
 
 
-RULE = Rule(update, MOMENTS, momenta, (1.0, 1.0, 1.0), hyper=NAdamHyper, drift=drift, mean=GRADIENT_WITHOUT_BETA1)
+HYPER = hyper(*Hyper._fields, "momentum_decay")
+RULE = Rule(update, MOMENTS, momenta, (1.0, 1.0, 1.0), hyper=HYPER, drift=drift, mean=GRADIENT_WITHOUT_BETA1)
 
 # Its class is made from the rule: torch.optim's keeps Π μ_i, mu_product, in float32 even for parameters in float64.
 OPTIMIZER = Optimizer(

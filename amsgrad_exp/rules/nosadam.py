@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from amsgrad_exp.arithmetic import power, sqrt
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, decayed
+from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, decayed, hyper
 from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
 from amsgrad_exp.rules.mean import FIRST_MOMENT
 
@@ -18,16 +18,6 @@ class NosAdamOptions(Options):
     """γ: the larger it is, the more weight older gradients have; with 0 all have the same weight."""
 
     gamma: Annotated[Number, Field(ge=0)] = 0.1
-
-
-class NosAdamHyper(NamedTuple):
-    """There is no β2."""
-
-    lr: float
-    beta1: float
-    one_minus_beta1: float
-    eps: float
-    gamma: float
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
@@ -45,7 +35,7 @@ def nostalgia(t: Any, scale: Any, h: Any, power1: Any, total: Any) -> Any:
     return scale / (1.0 - power1), (weight / total,), (power1, total)
 
 
-def drift(slopes: Floats, h: NosAdamHyper) -> Floats:
+def drift(slopes: Floats, h: Any) -> Floats:
     """D = Σ_j s_j/(√v + ε) for large t, where v is the mean of all s². It has the sign of Σ_j s_j."""
     total: Floats = np.sum(slopes) / (np.sqrt(np.mean(slopes**2)) + np.asarray(h.eps))
     return total
@@ -56,7 +46,7 @@ RULE = Rule(
     {"exp_avg": 0.0, "exp_avg_sq": 0.0},
     nostalgia,
     (1.0, 0.0),
-    hyper=NosAdamHyper,
+    hyper=hyper("lr", "beta1", "one_minus_beta1", "eps", "gamma"),
     settles=False,
     drift=drift,
     mean=FIRST_MOMENT,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -12,7 +12,7 @@ from amsgrad_exp.arithmetic import maximum, power, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import moments
 from amsgrad_exp.rules.amsgrad import MOMENTS
-from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, bias_corrected, steady_state
+from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, bias_corrected, hyper, steady_state
 from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.mean import FIRST_MOMENT
 
@@ -23,16 +23,7 @@ class PadamOptions(Options):
     p: Annotated[Number, Field(gt=0, le=0.5)] = 0.125
 
 
-class PadamHyper(NamedTuple):
-    """Adam's, and p."""
-
-    lr: float
-    beta1: float
-    one_minus_beta1: float
-    beta2: float
-    one_minus_beta2: float
-    eps: float
-    p: float
+HYPER = hyper(*Hyper._fields, "p")
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
@@ -54,10 +45,10 @@ def with_roots(roots: int) -> Rule:
             denominator = sqrt(denominator)
         return a * m / denominator, (m, v, v_max)
 
-    return Rule(rooted_update, MOMENTS, bias_corrected, (1.0, 1.0), hyper=PadamHyper, drift=drift, mean=FIRST_MOMENT)
+    return Rule(rooted_update, MOMENTS, bias_corrected, (1.0, 1.0), hyper=HYPER, drift=drift, mean=FIRST_MOMENT)
 
 
-def drift(slopes: Floats, h: PadamHyper) -> Floats:
+def drift(slopes: Floats, h: Any) -> Floats:
     """D = Σ_j m_j/(√v̂ + ε)^{2p} with v̂ = max_j v_j. It has the sign of Σ_j s_j."""
     m = steady_state(slopes, h.beta1)
     v = steady_state(slopes**2, h.beta2).max(axis=0)
@@ -66,7 +57,7 @@ def drift(slopes: Floats, h: PadamHyper) -> Floats:
 
 
 ROOTS = {2.0 ** -(roots + 1): roots for roots in range(4)}
-RULE = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), hyper=PadamHyper, drift=drift, mean=FIRST_MOMENT)
+RULE = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), hyper=HYPER, drift=drift, mean=FIRST_MOMENT)
 
 OPTIMIZER = Optimizer(
     title="Padam",

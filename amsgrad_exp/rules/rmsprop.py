@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from amsgrad_exp.arithmetic import maximum, number, sqrt
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, steady_state, uncorrected
+from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, hyper, steady_state, uncorrected
 from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_MOMENTUM
 
@@ -22,16 +22,6 @@ class RMSpropOptions(Options):
 
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     centered: bool = False
-
-
-class RMSpropHyper(NamedTuple):
-    """torch.optim calls β2 alpha."""
-
-    lr: float
-    beta2: float
-    one_minus_beta2: float
-    eps: float
-    momentum: float
 
 
 def update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, momentum_buffer: Any) -> Any:
@@ -49,26 +39,27 @@ def centered_update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, grad_avg: A
     return a * b, (v, m, b)
 
 
-def drift(slopes: Floats, h: RMSpropHyper) -> Floats:
+def drift(slopes: Floats, h: Any) -> Floats:
     """D = Σ_j s_j/(√v_j + ε)/(1 − μ)."""
     v = steady_state(slopes**2, h.beta2)
     total: Floats = np.sum(alongside(slopes, v) / (np.sqrt(v) + h.eps), axis=0) / (1 - h.momentum)
     return total
 
 
-def centered_drift(slopes: Floats, h: RMSpropHyper) -> Floats:
+def centered_drift(slopes: Floats, h: Any) -> Floats:
     """As `drift`, with v_j − m_j² for v_j."""
     v = np.maximum(steady_state(slopes**2, h.beta2) - steady_state(slopes, h.beta2) ** 2, 0)
     total: Floats = np.sum(alongside(slopes, v) / (np.sqrt(v) + h.eps), axis=0) / (1 - h.momentum)
     return total
 
 
+HYPER = hyper("lr", "beta2", "one_minus_beta2", "eps", "momentum")
 PLAIN = Rule(
     update,
     {"square_avg": 0.0, "momentum_buffer": 0.0},
     uncorrected,
     (),
-    hyper=RMSpropHyper,
+    hyper=HYPER,
     drift=drift,
     mean=GRADIENT_WITHOUT_MOMENTUM,
 )
@@ -77,7 +68,7 @@ CENTERED = Rule(
     {"square_avg": 0.0, "grad_avg": 0.0, "momentum_buffer": 0.0},
     uncorrected,
     (),
-    hyper=RMSpropHyper,
+    hyper=HYPER,
     drift=centered_drift,
     mean=GRADIENT_WITHOUT_MOMENTUM,
 )

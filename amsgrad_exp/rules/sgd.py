@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, uncorrected
+from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, hyper, uncorrected
 from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.mean import HEAVY_BALL
 
@@ -19,26 +19,20 @@ class SGDOptions(Options):
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
 
 
-class SGDHyper(NamedTuple):
-    """α and μ."""
-
-    lr: float
-    momentum: float
-
-
 def update(g: Any, a: Any, c: Any, h: Any, momentum_buffer: Any) -> Any:
     """The update α_t·b_t with b_t = μ·b + g."""
     b = h.momentum * momentum_buffer + g
     return a * b, (b,)
 
 
-def drift(slopes: Floats, h: SGDHyper) -> Floats:
+def drift(slopes: Floats, h: Any) -> Floats:
     """D = Σ_j s_j/(1 − μ). It always has the sign of the mean gradient."""
     total: Floats = np.sum(slopes) / (1 - np.asarray(h.momentum))
     return total
 
 
-RULE = Rule(update, {"momentum_buffer": 0.0}, uncorrected, (), hyper=SGDHyper, drift=drift, mean=HEAVY_BALL)
+HYPER = hyper("lr", "momentum")
+RULE = Rule(update, {"momentum_buffer": 0.0}, uncorrected, (), hyper=HYPER, drift=drift, mean=HEAVY_BALL)
 
 OPTIMIZER = Optimizer(
     title="SGD",

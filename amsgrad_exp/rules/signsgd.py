@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from amsgrad_exp.arithmetic import sign
-from amsgrad_exp.rules.base import Floats, Optimizer, Rule, uncorrected
+from amsgrad_exp.rules.base import Floats, Optimizer, Rule, hyper, uncorrected
 from amsgrad_exp.rules.claims import Claim, Kind, one_sample
 from amsgrad_exp.rules.mean import GRADIENT
-
-
-class SignSGDHyper(NamedTuple):
-    """α alone."""
-
-    lr: float
 
 
 def update(g: Any, a: Any, c: Any, h: Any) -> Any:
@@ -23,12 +17,12 @@ def update(g: Any, a: Any, c: Any, h: Any) -> Any:
     return a * sign(g), ()
 
 
-def drift(slopes: Floats, h: SignSGDHyper) -> Floats:
+def drift(slopes: Floats, h: Any) -> Floats:
     """D = Σ_j sign(s_j)."""
     return np.full(np.shape(h.lr), np.sum(np.sign(slopes)))
 
 
-RULE = Rule(update, {}, uncorrected, (), hyper=SignSGDHyper, drift=drift, mean=GRADIENT)
+RULE = Rule(update, {}, uncorrected, (), hyper=hyper("lr"), drift=drift, mean=GRADIENT)
 
 OPTIMIZER = Optimizer(
     title="SignSGD",

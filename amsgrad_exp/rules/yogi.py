@@ -6,7 +6,7 @@ from typing import Any
 
 from amsgrad_exp.arithmetic import sign, sqrt
 from amsgrad_exp.rules.adam import textbook_correction
-from amsgrad_exp.rules.base import Hyper, Optimizer, Rule
+from amsgrad_exp.rules.base import Optimizer, Rule
 from amsgrad_exp.rules.claims import Claim, Kind, one_sample
 from amsgrad_exp.rules.mean import FIRST_MOMENT
 
@@ -19,9 +19,7 @@ def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any
 
 
 # No drift: v always changes by (1 − β2)·g², so its cycle depends on where it started.
-RULE = Rule(
-    update, {"exp_avg": 1e-6, "exp_avg_sq": 1e-6}, textbook_correction, (1.0, 1.0), hyper=Hyper, mean=FIRST_MOMENT
-)
+RULE = Rule(update, {"exp_avg": 1e-6, "exp_avg_sq": 1e-6}, textbook_correction, (1.0, 1.0), mean=FIRST_MOMENT)
 
 OPTIMIZER = Optimizer(
     title="Yogi",
