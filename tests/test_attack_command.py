@@ -31,6 +31,7 @@ KEYS = [
     "seconds",
     "shrinking",
     "settings",
+    "shared_between",
     "limits",
     "search_seconds",
     "interrupted",

@@ -180,7 +180,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"schedule": "inv-sqrt:every=0"}, "^schedule: every of inv-sqrt: must be greater than or equal to 1"),
     ({"schedule": "inv-sqrt:lr=2"}, "^schedule: inv-sqrt takes no lr"),
     ({"engine": "fast"}, "^engine: must be 'auto', 'compiled' or 'torch', not 'fast'"),
-    ({"dtype": "float16"}, "^dtype: must be 'float32' or 'float64'"),
+    ({"dtype": "float8"}, "^dtype: must be 'float32', 'float64', 'bfloat16' or 'float16'"),
     ({"name": "../../etc"}, "^name: "),
     ({"stepz": 3}, r"^stepz: unknown key, did you mean steps\?"),
     ({"problem": "onlin"}, r"^problem: unknown name 'onlin', did you mean online\?"),

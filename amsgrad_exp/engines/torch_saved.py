@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
-from amsgrad_exp.engines.torch_state import Survey, generators_restored
+from amsgrad_exp.engines.torch_state import Survey, generators_restored, unheard
 from amsgrad_exp.optimizers import AdaptiveOptimizer
 from amsgrad_exp.optimizers.importing import said
 
@@ -68,7 +68,7 @@ class Saving:
         return buffer.getvalue()
 
     def _check(self, saved: bytes, step: int) -> None:
-        with generators_restored():
+        with generators_restored(), unheard():
             twin = Saving(self._new)
             twin.load(saved)
             own, restored = (Survey(each.optimizer, each.param, step).own for each in (self, twin))

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amsgrad_exp.engines.torch_state import generators_restored, outside_restored
+from amsgrad_exp.engines.torch_state import generators_restored, outside_restored, unheard
 from amsgrad_exp.optimizers.importing import Drive, Imported
 
 STEPS = 24
@@ -97,7 +97,7 @@ def _moved(
     ]
     flat = [parameter for group in parameters for parameter in group]
     of_each = [torch.from_numpy(gradients[:, at]).reshape(STEPS, *p.shape) for at, p in zip(columns, flat, strict=True)]
-    with generators_restored(), _seeded() as untouched:
+    with generators_restored(), unheard(), _seeded() as untouched:
         try:
             made = optimizer.make(drive.arrange(parameters), lr=lr, arguments=arguments)
             with outside_restored(made, flat[0]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import io
 import random
 import types
 from collections import deque
@@ -240,3 +241,8 @@ def outside_restored(optimizer: Optimizer, param: Tensor) -> Iterator[None]:
         with contextlib.suppress(Exception):
             if survey is not None and Survey(optimizer, param, 0).outside != survey.outside:
                 survey.restore_outside()
+
+
+def unheard() -> contextlib.AbstractContextManager[object]:
+    """Discard what an optimizer prints in a trial: it prints the same again in the run."""
+    return contextlib.redirect_stdout(io.StringIO())

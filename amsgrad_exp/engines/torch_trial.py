@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from amsgrad_exp.engines.torch_state import generators_restored, outside_restored
+from amsgrad_exp.engines.torch_state import generators_restored, outside_restored, unheard
 from amsgrad_exp.engines.torch_step import Step, number_of
 from amsgrad_exp.optimizers.importing import Drive, Form, Imported, said, written
 from amsgrad_exp.problems.reddi import Online
@@ -75,7 +75,7 @@ def _tried(
     Random generators, and numbers and texts outside of the optimizer, are restored afterwards.
     """
     param = torch.nn.Parameter(torch.zeros(drive.shape, dtype=getattr(torch, dtype)))
-    with generators_restored():
+    with generators_restored(), unheard():
         try:
             made = optimizer.make(drive.arrange([[param]]), lr=lr, arguments=arguments)
             groups = getattr(made, "param_groups", [])  # a wrapper may have none
