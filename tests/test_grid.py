@@ -51,7 +51,6 @@ def test_the_values_of_an_axis() -> None:
         ({"grid": ["C=3,4"]}, "unknown setting 'C'"),
         ({"grid": ["name=3,4"]}, "unknown setting 'name'"),
         ({"grid": ["period=2:3:3"]}, "period: must be a valid integer"),
-        ({"grid": ["lr=0.1,0.2"], "optimizers": ["torch.optim.SGD"], "engine": "compiled"}, "no rule for the compiled"),
         ({"grid": ["lr=0.1,0.2"], "optimizers": ["tests.optimizers.Random"]}, "is not deterministic"),
         ({"grid": ["steep=2e3"], "optimizers": ["tests.optimizers.Global"]}, "is not deterministic"),
         ({"grid": ["momentum=0,0.5"], "optimizers": ["torch.optim.NAdam"]}, "unknown setting 'momentum', did you mean"),

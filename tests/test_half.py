@@ -12,17 +12,15 @@ import pytest
 import torch
 
 from amsgrad_exp.engines.torch_loop import TorchEngine
-from amsgrad_exp.engines.torch_runs import TorchLanes
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.problems.components import Components
-from amsgrad_exp.problems.reddi import Online, Stochastic
+from amsgrad_exp.problems.reddi import Online
 from amsgrad_exp.records.recorder import record, resume
 from amsgrad_exp.records.verify import verify
 from amsgrad_exp.schedules import InverseSquareRoot
 from amsgrad_exp.spec.read import load_experiment
 from tests.conftest import CommandLine
-from tests.trials import make_trial
 
 HALVES = ["bfloat16", "float16"]
 STEPS = 300
@@ -53,24 +51,6 @@ def test_the_engine_takes_the_steps_of_a_loop_in_half_precision(name: str, probl
     assert engine.failure is None
     assert trace.x.tolist() == by_hand(lambda params: getattr(torch.optim, name)(params, lr=0.1), problem, dtype, STEPS)
     assert len(set(trace.x.tolist())) > 20
-
-
-@pytest.mark.parametrize("dtype", HALVES)
-def test_runs_together_are_those_alone(dtype: str) -> None:
-    shared: dict[str, Any] = {"dtype": dtype, "steps": 200, "log_every": 1}
-    schedule = InverseSquareRoot(0.5)
-    trials = [make_trial("torch.optim.Adam", Stochastic(), schedule, seed=seed, **shared) for seed in range(3)]
-    together = TorchLanes(trials).advance(200, 1)
-    for lane, trial in enumerate(trials):
-        engine = TorchEngine(
-            "torch.optim.Adam",
-            trial.problem,
-            schedule,
-            arguments=trial.optimizer.arguments,
-            dtype=dtype,
-            seed=lane,
-        )
-        assert together.x[:, lane] == pytest.approx(engine.advance(200, 1).x, abs=0.02)
 
 
 @pytest.mark.parametrize("dtype", HALVES)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from amsgrad_exp.attack.target import target
 from amsgrad_exp.engines import build
 from amsgrad_exp.engines.torch_loop import TorchEngine
 from amsgrad_exp.engines.torch_trial import drive_of
@@ -245,11 +246,7 @@ def test_a_factory_is_attacked(in_process: CommandLine) -> None:
 
 
 def test_a_matrix_shaped_optimizer_is_attacked() -> None:
-    from amsgrad_exp.engines.torch_lanes import lanes_of
-
-    make, apart = lanes_of("torch.optim.Muon", lr=0.01, arguments={})
-    assert apart
-    lanes = make([(3, -1), (-1, -1, 3)], np.ones(2))
+    lanes = target("torch.optim.Muon").make_lanes([(3, -1), (-1, -1, 3)], np.ones(2))
     moves, _ = lanes.advance(60, np.zeros(2, np.int64), np.full(2, 60))
     assert np.isfinite(moves).all()
     assert np.abs(moves).min() > 0

@@ -224,7 +224,6 @@ def test_a_gauntlet_takes_any_schedule_and_by_default_the_two_of_the_literature(
     assert Gauntlet.of(optimizers=["adam"], steps=100).data["schedules"] == ["constant", "inv-sqrt"]
     gauntlet = Gauntlet.of(optimizers=["adam"], problems=["online"], steps=100, schedules=["cosine:warmup=1e1", "inv"])
     assert [gauntlet.trial(cell).schedule for cell in range(4)] == ["cosine:warmup=10"] * 2 + ["inv"] * 2
-    assert all(gauntlet.together(gauntlet.trial(cell)) for cell in range(4))
     with pytest.raises(ConfigError, match=r"^schedules: unknown name 'cosin', did you mean cosine"):
         Gauntlet.of(optimizers=["adam"], schedules=["cosin"])
 

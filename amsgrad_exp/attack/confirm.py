@@ -12,6 +12,7 @@ import numpy as np
 
 from amsgrad_exp.attack.search import Fall
 from amsgrad_exp.attack.sequences import written
+from amsgrad_exp.engines import compiles
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.problems.base import LinearProblem
 from amsgrad_exp.records.recorder import record
@@ -26,10 +27,9 @@ MOVES_OF_A_PERIOD = 0.25  # total movement within a period at step T, so small t
 PERIODS = 50  # least number of the problem's periods in T steps
 CROSSINGS = 9  # least T, in units of `Fall.crossing`: 1.1 times the way from x* to the worst end
 LIMIT_STEPS = 1_000_000  # least length of the first run, so that it repeats itself
-LITERAL_STEPS, LITERAL_STEPS_ALONE = (
-    1_000_000,
-    2_600_000,
-)  # total steps on the literal engine, and if it is the only one
+LITERAL_STEPS = 1_000_000  # in all, on the literal engine, of an optimizer that has a rule
+LITERAL_STEPS_CHECKED = 100_000  # if it has a program, which takes literal steps itself to check itself
+LITERAL_STEPS_ALONE = 2_600_000  # if it cannot be compiled
 LEAST_PAID = 0.5  # least mean cost of a step, relative to that at the worst end
 POINTS = 10_000  # logged, about; whole periods apart, so that the regret between two points is that of whole periods
 
@@ -129,13 +129,17 @@ def all_cases(settings: OptimizerSettings, fall: Fall) -> Iterator[Case]:
     steps = steps_of(fall)
     worst = 1.0 if sum(fall.slopes) > 0 else -1.0
     ways = list(itertools.product((-worst, 0.0, worst), ("float32", "float64"), ("constant", "inv-sqrt")))
-    compiled = settings.name in OPTIMIZERS
+    has_rule = settings.name in OPTIMIZERS
+    compiled = has_rule or all(
+        compiles(case(settings, fall, steps, worst, "constant", engine="compiled", dtype=dtype))
+        for dtype in ("float32", "float64")
+    )
     if compiled:
         for start, dtype, schedule in ways:
             first = (start, dtype, schedule) == ways[0]
             longer = max(10 * steps, LIMIT_STEPS) if first else 10 * steps
             yield case(settings, fall, longer, start, schedule, engine="compiled", dtype=dtype), steps
-    budget = LITERAL_STEPS if compiled else LITERAL_STEPS_ALONE
+    budget = LITERAL_STEPS if has_rule else LITERAL_STEPS_CHECKED if compiled else LITERAL_STEPS_ALONE
     literal = ways[: budget // steps]
     for start, dtype, schedule in literal:
         # With a constant step size, a run is derived as soon as it repeats itself, after about T steps.

@@ -12,15 +12,15 @@ import numpy as np
 from amsgrad_exp import engines
 from amsgrad_exp.attack.drift import FIRST_STEPS, MakeLanes
 from amsgrad_exp.engines.held import Slopes
-from amsgrad_exp.errors import NoSteadyState
+from amsgrad_exp.errors import ConfigError, NoSteadyState
 from amsgrad_exp.problems.cycle import Cycle
-from amsgrad_exp.rules import OPTIMIZERS, arguments_of
+from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.optimizer import OptimizerSettings
 from amsgrad_exp.spec.published import published
 from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.theory import drift_of
 
-COMPILED_LANES, TORCH_LANES, LANES_APART = 4096, 16_384, 48  # sizes of batches
+COMPILED_LANES, LANES_APART = 4096, 48  # sizes of batches
 ALL_AND_RANDOM = 60_000  # problems: all families, 35,029 at the default longest period, then random ones
 SUBSET, LONGEST_OF_SUBSET = 192, 128  # problems, and their longest period, if each problem is a parameter
 MEMORIES = 4  # the first drift is measured after this many times the second moment's memory, 1/(1 − β2)
@@ -78,22 +78,21 @@ def target(name: str, settings: Mapping[str, Any] | None = None, options: Mappin
         make = functools.partial(CompiledHeldLanes, complete)
         theory = functools.cache(functools.partial(_theory, complete))
         return Target(complete, make, COMPILED_LANES, first, theory, problems=ALL_AND_RANDOM)
-    from amsgrad_exp.engines.torch_lanes import lanes_of
+    from amsgrad_exp.engines.recorded import program_of
+    from amsgrad_exp.engines.recorded.held import LiteralHeldLanes, RecordedHeldLanes, require_deterministic
 
-    arguments = arguments_of(complete)
     shared = engines.shared_between(experiment.trials()[0])
-    make_lanes, apart = lanes_of(name, lr=complete.lr, arguments=arguments, shape=complete.shape)
-    if apart:
-        return Target(
-            complete,
-            make_lanes,
-            LANES_APART,
-            first,
-            problems=SUBSET,
-            max_period=LONGEST_OF_SUBSET,
-            shared_between=shared,
-        )
-    return Target(complete, make_lanes, TORCH_LANES, first, shared_between=shared)
+    require_deterministic(complete)
+    try:
+        program = program_of(complete, "float64")
+    except ValueError as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    if isinstance(program, str):
+        literal = functools.partial(LiteralHeldLanes, complete)
+        few: dict[str, Any] = {"problems": SUBSET, "max_period": LONGEST_OF_SUBSET}
+        return Target(complete, literal, LANES_APART, first, shared_between=shared, **few)
+    compiled = functools.partial(RecordedHeldLanes, program, complete)
+    return Target(complete, compiled, COMPILED_LANES, first, shared_between=shared)
 
 
 def _theory(settings: OptimizerSettings, slopes: Slopes) -> float | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.driver.chunk import Chunk, tail_start
+from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.driver.fast_forward import Plan, Standing, derive, extrapolate
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.trace import Trace
@@ -21,15 +20,15 @@ if TYPE_CHECKING:
 MAX_RECORDED = 1_000_000  # steps, summed over the batch, that are logged one by one at once: 24 bytes each
 
 
-Finished = tuple[int, Trace, Chunk | RunFailed]
-"""The index of a trial, all of its logged points, and its last chunk or its failure."""
+Finished = tuple[int, Trace, Chunk | RunFailed | None]
+"""The index of a trial, all of its logged points, and its last chunk or its failure; None if it must be run alone."""
 
 
 def drive_lanes(trials: Sequence[Trial]) -> Iterator[Finished]:
     """Run trials of the compiled engine as one batch, with the same bits as `drive` one by one, but much faster.
 
     Args:
-        trials: trials of one seed each that are `engines.lanes.alike`.
+        trials: trials of one seed each that are `engines.compiled.alike`.
 
     Yields:
         Each run as it finishes.
@@ -39,12 +38,10 @@ def drive_lanes(trials: Sequence[Trial]) -> Iterator[Finished]:
 
 def advance_lanes(trials: Sequence[Trial]) -> Iterator[Finished | None]:
     """As `drive_lanes`, but yields None after every chunk, so that the caller can advance other batches in turn."""
-    from amsgrad_exp.engines.compiled import CompiledEngine
-    from amsgrad_exp.engines.lanes import Lanes
+    from amsgrad_exp.engines.compiled import CompiledEngine, make_lanes
 
-    lead = trials[0]
-    plan = Plan.of(CompiledEngine(lead), lead.steps, fast_forward=lead.fast_forward)
-    lanes = Lanes(trials)
+    lead, lanes = trials[0], make_lanes(trials)
+    plan = Plan.of(CompiledEngine(lead, lanes), lead.steps, fast_forward=lead.fast_forward)
     numbers = np.arange(len(trials))
     comparable = np.zeros(len(trials), bool)
     reference = lanes.state
@@ -52,10 +49,11 @@ def advance_lanes(trials: Sequence[Trial]) -> Iterator[Finished | None]:
     while True:
         repeating = np.zeros(len(lanes), bool)
         if plan.compares_at(lanes.step):
-            repeating = comparable & lanes.saturated & lanes.same_bits(reference)
-            comparable, reference = lanes.saturated, lanes.state
+            saturated = lanes.saturated
+            repeating = comparable & saturated & lanes.same_bits(reference)
+            comparable, reference = saturated, lanes.state
         failed = ~np.isfinite(lanes.xs + lanes.totals[0])
-        leaving = repeating | failed | (lanes.step == lead.steps)
+        leaving = repeating | failed | lanes.lost | (lanes.step == lead.steps)
         if leaving.any():
             gone = numbers[leaving]
             history = Trace.concatenate([points.lanes(np.searchsorted(who, gone)) for who, points in logged])
@@ -63,7 +61,9 @@ def advance_lanes(trials: Sequence[Trial]) -> Iterator[Finished | None]:
             for position, lane in enumerate(np.flatnonzero(leaving).tolist()):
                 number, trace, x = int(numbers[lane]), history.lanes(position), float(lanes.xs[lane])
                 total_regret, x_sum = lanes.totals[:, lane].tolist()
-                if failed[lane]:
+                if lanes.lost[lane]:
+                    yield number, trace, None
+                elif failed[lane]:
                     yield number, trace, _lost(x, total_regret, lanes.step)
                 elif repeating[lane]:
                     derived = list(_derived(lanes, lane, cycles.get(lane), trials[number], plan))
@@ -80,46 +80,6 @@ def advance_lanes(trials: Sequence[Trial]) -> Iterator[Finished | None]:
             lanes.reset_x_sum()
         logged.append((numbers, lanes.advance(plan.stop_after(lanes.step), lead.log_every)))
         yield None
-
-
-def advance_torch_lanes(trials: Sequence[Trial]) -> Iterator[Finished | None]:
-    """As `advance_lanes`, for the torch engine and any number of seeds; all trials finish together at the last step.
-
-    Args:
-        trials: trials with the same `engines.torch_runs.lane_key`.
-    """
-    from amsgrad_exp.engines.seeds import halfwidth, mean, one_each
-    from amsgrad_exp.engines.torch_runs import TorchLanes
-
-    lead = trials[0]
-    tail = tail_start(lead.steps)
-    runs = [run for trial in trials for run in one_each(trial)]
-    pieces = [Trace.empty((0, len(runs)))]
-    try:
-        lanes = TorchLanes(runs)
-        while lanes.step < lead.steps:
-            if lanes.step == tail:
-                lanes.reset_x_sum()
-            end = tail if lanes.step < tail else lead.steps
-            pieces.append(lanes.advance(min(end, lanes.step + lanes.chunk_steps), lead.log_every))
-            yield None
-    except (RunFailed, ValueError) as failure:
-        for number in range(len(trials)):
-            yield number, Trace.empty(), RunFailed(str(failure))
-        return
-    history, xs, totals = Trace.concatenate(pieces), lanes.xs, lanes.totals
-    first = 0
-    for number, trial in enumerate(trials):
-        own = np.arange(first, first + trial.seeds)
-        first += trial.seeds
-        points = history.lanes(own)
-        trace = points.lanes(0) if trial.seeds == 1 else mean(points)
-        x, (total_regret, x_sum) = float(xs[own].mean()), totals[:, own].mean(axis=1).tolist()
-        if not math.isfinite(x + total_regret):
-            yield number, trace, _lost(x, total_regret, lanes.step)
-            continue
-        halfwidths = (*halfwidth(totals[:, own]).tolist(),) if trial.seeds > 1 else None
-        yield number, trace, Chunk(trace, lanes.step, x, total_regret, x_sum, lanes.step, halfwidths=halfwidths)
 
 
 def _lost(x: float, total_regret: float, step: int) -> RunFailed:

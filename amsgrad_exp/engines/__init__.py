@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from amsgrad_exp.errors import ConfigError
@@ -18,56 +16,29 @@ if TYPE_CHECKING:
 COMPILED_DTYPES = "float32", "float64"
 
 
-def _no_rule(trial: Trial) -> str | None:
-    if trial.dtype not in COMPILED_DTYPES:
-        known = " and ".join(COMPILED_DTYPES)
-        return f"the compiled engine has {known}, not {trial.dtype}: take engine torch or auto"
-    if trial.optimizer.name not in OPTIMIZERS:
-        return f"optimizer {trial.optimizer.name} has no rule for the compiled engine: take engine torch or auto"
-    return None
+def has_rule(trial: Trial) -> bool:
+    """Whether a trial is run by the rule of a registered optimizer, for which torch is not needed."""
+    return trial.engine != "torch" and trial.optimizer.name in OPTIMIZERS and trial.dtype in COMPILED_DTYPES
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of engine.
+def compiles(trial: Trial) -> bool:
+    """Whether a trial is run by compiled code. An imported optimizer is imported, and one of its steps recorded."""
+    from amsgrad_exp.engines.compiled import alike
 
-    Attributes:
-        builder: the module whose ``build`` makes one for a trial; imported only then.
-        refuses: why it cannot run a trial, or None.
-    """
-
-    builder: str
-    refuses: Callable[[Trial], str | None]
-
-
-ENGINES = {
-    "compiled": Kind("amsgrad_exp.engines.compiled", _no_rule),
-    "torch": Kind("amsgrad_exp.engines.torch_loop", lambda trial: None),
-}
-"""In order of preference."""
-
-
-def choose(trial: Trial) -> str:
-    """The name of the engine that runs a trial: the one it asks for, or the first that does not refuse.
-
-    Raises:
-        ConfigError: none can.
-    """
-    names = list(ENGINES) if trial.engine == "auto" else [trial.engine]
-    refusals = [ENGINES[name].refuses(trial) for name in names]
-    for name, refusal in zip(names, refusals, strict=True):
-        if refusal is None:
-            return name
-    raise ConfigError(str(refusals[-1]))
+    try:
+        return has_rule(trial) or alike(trial) is not None
+    except ConfigError:
+        return False
 
 
 def build(trial: Trial) -> Engine:
     """The engine of a trial, at step 0.
 
     Raises:
-        ConfigError: its optimizer cannot be imported or built, or not be run on many seeds.
+        ConfigError: its optimizer cannot be imported or built, or must be compiled and cannot be.
     """
-    engine: Engine = importlib.import_module(ENGINES[choose(trial)].builder).build(trial)
+    name = "compiled" if has_rule(trial) else "torch_loop"
+    engine: Engine = importlib.import_module(f"amsgrad_exp.engines.{name}").build(trial)
     return engine
 
 

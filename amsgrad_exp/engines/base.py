@@ -12,19 +12,26 @@ from amsgrad_exp.trace import Trace
 
 @dataclass(frozen=True)
 class Driven:
-    """How an engine drives an optimizer named by an import path, as a record says it.
+    """How an engine takes an optimizer's steps, as a record says it.
 
     Attributes:
+        engine: "compiled" or "torch".
         shape: of its parameter, "1" or "1x1"; None where there is no parameter, on the compiled engine.
         parameters: what it is built of: tensors, named tensors, a module, or groups with ``use_muon``; None likewise.
         closure: whether its ``step`` is called with a closure that evaluates the loss.
         graph: whether it gets gradients that can be differentiated.
+        not_compiled: why an imported optimizer's steps are not, or no longer, taken by a compiled program, in a line.
+        program, kernels: digests of the program that takes them, and of what torch's kernels gave in trials.
     """
 
+    engine: str = "compiled"
     shape: str | None = None
     parameters: str | None = None
     closure: bool = False
     graph: bool = False
+    not_compiled: str | None = None
+    program: str | None = None
+    kernels: str | None = None
 
 
 class Engine(ABC):

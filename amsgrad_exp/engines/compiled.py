@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from amsgrad_exp.engines import has_rule
 from amsgrad_exp.engines.base import Engine
-from amsgrad_exp.engines.lanes import Lanes
+from amsgrad_exp.engines.lanes import Lanes, flushed
 from amsgrad_exp.engines.seeds import SeedsEngine, one_each
+from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.rules import rule_of
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import Trace
 
@@ -73,6 +77,45 @@ class CompiledEngine(Engine):
     def load(self, saved: bytes) -> None:
         self._lanes.load(0, json.loads(saved))
         self._follow()
+
+
+def make_lanes(trials: Sequence[Trial]) -> Lanes:
+    """A batch of `alike` trials."""
+    if has_rule(trials[0]):
+        return Lanes(trials)
+    from amsgrad_exp.engines.recorded import program_for
+    from amsgrad_exp.engines.recorded.lanes import RecordedLanes, literal_engines
+
+    programs = [program for trial in trials if not isinstance(program := program_for(trial), str)]
+    return RecordedLanes(trials, programs, literal_engines(trials))
+
+
+def alike(trial: Trial) -> Hashable | None:
+    """What trials must have in common to be advanced together; None of one that cannot be compiled.
+
+    The period must be the same only if the runs may repeat themselves.
+
+    Raises:
+        ConfigError: the optimizer cannot be imported or built.
+    """
+    rule: Hashable
+    if has_rule(trial):
+        rule = rule_of(trial.optimizer)
+        settles = rule.settles
+    else:
+        from amsgrad_exp.engines.recorded import program_for
+
+        try:
+            program = program_for(trial) if trial.engine != "torch" else ""
+        except ValueError as error:
+            raise ConfigError(str(error).splitlines()[0]) from error
+        if isinstance(program, str):
+            return None
+        rule, settles = (program.in_batches, program.begin), True
+    problem = trial.problem
+    repeats = trial.fast_forward and schedule_of(trial).constant and settles
+    kind = (problem.loss, problem.slope, (problem.steps_per_period or 0) if repeats else -1)
+    return rule, kind, flushed(trial), trial.dtype, trial.schedule, trial.steps, trial.log_every, trial.fast_forward
 
 
 def build(trial: Trial) -> Engine:

@@ -37,15 +37,22 @@ class CompiledHeldLanes(HeldLanes):
         self._slopes = np.concatenate([np.asarray(sequence, np.float64) for sequence in sequences])
         self._following = np.arange(1, len(self._slopes) + 1)
         self._following[first + lengths - 1] = first
-        self._rule = rule_of(settings)
-        h = hyper_of(settings)
+        self._rule, h, carry, states = self._start(settings, sequences)
         self._hyper = np.array([h], np.float64).T.copy()
-        self._carry = np.array([self._rule.carry], np.float64).T.copy()
+        self._carry = np.array([carry], np.float64).T.copy()
         padding = -len(self) % TILE
         self._x = np.append(self._held, np.repeat(self._held[-1:], padding))
-        self._places = np.append(first, np.repeat(first[-1:], padding))
-        start = np.array(list(self._rule.state.values()), np.float64)
-        self._state = np.repeat(start[:, None], len(self._x), axis=1)
+        places = first + self.step % lengths
+        self._places = np.append(places, np.repeat(places[-1:], padding))
+        self._state = np.pad(states, ((0, 0), (0, padding)), "edge")
+
+    def _start(
+        self, settings: OptimizerSettings, sequences: Sequence[Slopes]
+    ) -> tuple[Rule, Sequence[float], Sequence[float], Floats]:
+        """The rule, its hyper-parameters, what its coefficients carry and its state, (slots, lanes), at `step`."""
+        rule = rule_of(settings)
+        start = np.array(list(rule.state.values()), np.float64)
+        return rule, hyper_of(settings), rule.carry, np.repeat(start[:, None], len(self), axis=1)
 
     def advance(self, stop: int, begin: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[Floats, Floats]:
         counted = np.pad(np.array([begin, end]), ((0, 0), (0, len(self._x) - len(self))))
@@ -88,7 +95,7 @@ def make_held_loop(rule: Rule) -> Callable[..., None]:
     count = len(hyper._fields)
     seen, passed = (0, 1 + slots) if rule.sees_x else (1, slots)
     rows, of_step = 3 + slots, 1 + rule.number_of_coefficients
-    slope_row, width = 1 + slots, TILE
+    slope_row, width, gives_x = 1 + slots, TILE, rule.gives_x
 
     def loop(
         state: Any,
@@ -119,6 +126,7 @@ def make_held_loop(rule: Rule) -> Callable[..., None]:
                     before = column(local, seen, passed, lane)
                     move, new = update(local[slope_row, lane], h.lr * both[0], both[1:], h, *before)
                     put_column(local, 1, lane, new)
+                    move = local[0, lane] - move if gives_x else move
                     move = move if counted[0, first + lane] <= i < counted[1, first + lane] else 0.0
                     total[0, lane] += move
                     total[1, lane] += abs(move)

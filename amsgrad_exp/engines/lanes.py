@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.engines.layout import MAX_LAID_OUT, laid_out, layout_of
-from amsgrad_exp.engines.loops import make_coefficients, make_loop
+from amsgrad_exp.engines.loops import in_float32, make_coefficients, make_loop
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.problems.base import LinearProblem
 from amsgrad_exp.rules import hyper_of, rule_of
+from amsgrad_exp.rules.base import Rule
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import Trace, logged_steps
 
@@ -29,19 +30,7 @@ FEW_KINDS = 4  # of coefficients, likewise: few are worked out in vectors, and n
 TILES = (8, 32)  # lanes: enough in flight to hide roots and divisions, few enough for the registers
 
 
-def alike(trial: Trial) -> tuple[Any, ...]:
-    """What trials must have in common to be advanced together.
-
-    The period only where they may come to repeat themselves.
-    """
-    problem, rule = trial.problem, rule_of(trial.optimizer)
-    repeats = trial.fast_forward and schedule_of(trial).constant and rule.settles
-    kind = (problem.loss, problem.slope, (problem.steps_per_period or 0) if repeats else -1)
-    shared = trial.dtype, trial.schedule, trial.steps, trial.log_every, trial.fast_forward
-    return rule, kind, _flushed(trial), *shared
-
-
-def _flushed(trial: Trial) -> bool:
+def flushed(trial: Trial) -> bool:
     """Whether subnormal numbers are 0 in a trial: not where ε = 0, for a root that became 0 would be divided by."""
     return trial.optimizer.eps != 0
 
@@ -65,24 +54,42 @@ class Lanes:
     chunk_steps = 65_536
 
     def __init__(self, trials: Sequence[Trial]) -> None:
+        rule = rule_of(trials[0].optimizer)
+        hypers = np.array([hyper_of(trial.optimizer) for trial in trials], np.float64)
+        self._begin(trials, rule, hypers, np.array([list(rule.state.values())] * len(trials)))
+
+    def _begin(
+        self, trials: Sequence[Trial], rule: Rule, hypers: Floats, states: Floats, kept: np.dtype[Any] | None = None
+    ) -> None:
+        """Stand at step 0.
+
+        Args:
+            trials: one a lane.
+            rule: of all of them.
+            hypers: their hyper-parameters, (lanes, hyper-parameters).
+            states: the rule's state, (lanes, slots).
+            kept: the dtype of what is kept from step to step, the trials' if None.
+        """
         lead = trials[0]
         self.step = 0
         self._trials = list(trials)
         self._dtype = np.dtype(lead.dtype)
-        self._rule = rule_of(lead.optimizer)
+        kept = self._coefficient_dtype = kept or self._dtype
+        self._rule = rule
+        self._flushed = flushed(lead)
         self._schedule = schedule_of(lead)
         self._settled: Floats | None = None
         self._repeated: tuple[tuple[int, int], tuple[Floats, Floats]] | None = None
         self._few = FEW if isinstance(lead.problem, LinearProblem) else 1
         padded = [*trials, *[trials[-1]] * (-len(trials) % self._width)]
         self._lay_out()
-        hypers = [hyper_of(trial.optimizer) for trial in padded]
-        self._hypers = np.array(hypers, np.float64).T.copy()
+        padding = ((0, len(padded) - len(trials)), (0, 0))
+        self._hypers = np.pad(hypers, padding, "edge").T.copy()
         self._tell_apart()
-        ends = [(*trial.problem.interval, trial.problem.optimum) for trial in padded]
-        self._constants = np.array([*self._hypers, *np.array(ends).T], self._dtype)
-        starts = [[trial.problem.start, *self._rule.state.values()] for trial in padded]
-        self._state = np.array(starts, self._dtype).T.copy()
+        ends = np.array([(*trial.problem.interval, trial.problem.optimum) for trial in padded]).astype(self._dtype)
+        self._constants = np.array([*self._hypers, *ends.T], kept)
+        starts = np.array([[trial.problem.start] for trial in padded])
+        self._state = np.hstack([starts, np.pad(states, padding, "edge")]).T.astype(kept)
         self._totals = np.zeros((2, len(padded)))
         self._carry = np.repeat(np.array(self._rule.carry)[:, None], len(padded), axis=1)
 
@@ -139,6 +146,11 @@ class Lanes:
         same: NDArray[np.bool_] = np.all(self.state.view(integers) == state.view(integers), axis=0)
         return same
 
+    @property
+    def lost(self) -> NDArray[np.bool_]:
+        """Which lanes cannot go on in a batch."""
+        return np.zeros(len(self), bool)
+
     def reset_x_sum(self) -> None:
         """Set every lane's sum of iterates to 0."""
         self._totals[1] = 0
@@ -183,7 +195,7 @@ class Lanes:
         try:
             carried = saved["carry"] if "carry" in saved else saved["beta_powers"]  # as 0.1.0 called it
             carry = np.array(carried, np.float64).reshape(len(self._carry))
-            state = np.array(saved["state"], self._dtype)[: len(self._state)]  # 0.1.0 kept v̂ for Adam, too
+            state = np.array(saved["state"], self._state.dtype)[: len(self._state)]  # 0.1.0 kept v̂ for Adam, too
             state = state.reshape(len(self._state))
             step, totals = int(saved["step"]), (float(saved["total_regret"]), float(saved["x_sum"]))
         except (KeyError, TypeError) as error:
@@ -217,12 +229,16 @@ class Lanes:
             began, until = self.step, stop if shared else min(stop, self.step + max(1, MAX_LAID_OUT // width))
             own = None if shared else laid_out(self._layout, began, until, self._dtype)
             while self.step < until:
-                varying = bool(self._carry.any())
+                varying = self._varying()
                 longest = max(1, MAX_VARYING // (width if len(self._kinds) > 1 else 1))
                 end = min(until, self.step + longest) if varying else until
                 rows = None if own is None else np.ascontiguousarray(own[:, self.step - began : end - began])
                 pieces.append(self._take(end, log_every, rows, varying=varying))
         return pieces[0] if len(pieces) == 1 else Trace.concatenate([Trace.empty((0, len(self))), *pieces])
+
+    def _varying(self) -> bool:
+        """Whether the rule's coefficients still change from step to step."""
+        return bool(self._carry.any())
 
     def _take(self, stop: int, log_every: int, own: Floats | None, *, varying: bool) -> Trace:
         """Take steps in one call of the loop; ``own`` are the problems' coefficients where lanes do not share them."""
@@ -230,12 +246,13 @@ class Lanes:
         problem, width = self._trials[0].problem, self._constants.shape[1]
         steps = logged_steps(self.step, stop, log_every)
         losses, xs = np.empty((2, len(steps), width), self._dtype)
+        narrow = self._state.dtype != self._dtype
         total_regrets = np.empty((len(steps), width))
         first = int(steps[0]) - self.step if len(steps) else 0
         loop = make_loop(
             self._rule,
-            problem.loss,
-            problem.slope,
+            in_float32(problem.loss) if narrow else problem.loss,
+            in_float32(problem.slope) if narrow else problem.slope,
             per_step=len(sequence),
             width=self._width,
         )
@@ -252,7 +269,7 @@ class Lanes:
             losses,
             xs,
             total_regrets,
-            _flushed(self._trials[0]),
+            self._flushed,
         )
         self.step = stop
         n = len(self)
@@ -288,8 +305,8 @@ class Lanes:
         Where all lanes have the same, of shapes (1, steps) and (coefficients, steps), else with a last axis of lanes.
         """
         shape = (len(schedule), len(self._kinds))
-        scales = np.empty((1, *shape), self._dtype)
-        varied = np.empty((self._rule.number_of_coefficients, *shape), self._dtype)
+        scales = np.empty((1, *shape), self._coefficient_dtype)
+        varied = np.empty((self._rule.number_of_coefficients, *shape), self._coefficient_dtype)
         carry = self._carry[:, self._kinds].copy()
         fill = make_coefficients(self._rule, width=_width(len(self._kinds), FEW_KINDS))
         fill(carry, self._hypers[:, self._kinds].copy(), schedule, self.step, scales, varied)

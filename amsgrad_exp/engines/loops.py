@@ -99,6 +99,13 @@ def makes_loops(make: Callable[..., Any]) -> Callable[..., Loop]:
     return made
 
 
+@functools.cache
+def in_float32(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A problem's function of x in float32, where x is kept in float64; coefficients are float32."""
+    plain = jitable(function)
+    return jitable(lambda x, *p: plain(np.float32(x), *p))
+
+
 @makes_loops
 def make_loop(
     rule: Rule, loss: Callable[..., Any], slope: Callable[..., Any], *, per_step: int, width: int
@@ -127,6 +134,7 @@ def make_loop(
     of_rule = rule.number_of_coefficients
     rows, constant_rows = 3 + slots, 3 + count
     loss, slope = jitable(loss), jitable(slope)
+    gives_x = rule.gives_x
 
     def loop(
         state: Any,
@@ -173,7 +181,7 @@ def make_loop(
                         step_size = h.lr * at_step(scales, 1, i, tile + lane)[0]
                         move, new = update(slope(x, *p), step_size, c, h, *column(local, seen, passed, lane))
                         put_column(local, 1, lane, new)
-                        x = x - move
+                        x = move if gives_x else x - move
                         x = k[high, lane] if x > k[high, lane] else x
                         x = k[low, lane] if x < k[low, lane] else x
                         local[0, lane] = x

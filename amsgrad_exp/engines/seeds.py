@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -75,6 +77,61 @@ class SeedLanes(Protocol):
         """
 
 
+class OneByOne:
+    """`SeedLanes` of engines that are advanced one after the other.
+
+    Args:
+        engines: one a seed.
+    """
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        self.engines = engines
+        self.chunk_steps = engines[0].chunk_steps
+        self.step = engines[0].step
+
+    @property
+    def xs(self) -> NDArray[np.float64]:
+        """x_t of each."""
+        return np.array([each.x for each in self.engines])
+
+    @property
+    def totals(self) -> NDArray[np.float64]:
+        """R(t) and the sum of iterates of each, (2, lanes)."""
+        return np.array([[each.total_regret, each.x_sum] for each in self.engines]).T
+
+    def reset_x_sum(self) -> None:
+        """Set every sum of iterates to 0."""
+        for each in self.engines:
+            each.reset_x_sum()
+
+    def advance(self, stop: int, log_every: int) -> Trace:
+        """Take the steps up to, not including, ``stop``.
+
+        Raises:
+            RunFailed: one of the engines failed.
+        """
+        traces = [each.advance(stop, log_every) for each in self.engines]
+        self.step = self.engines[0].step
+        if failure := next((each.failure for each in self.engines if each.failure), None):
+            raise RunFailed(failure)
+        columns = [np.stack([each.columns[name] for each in traces], axis=1) for name in ("loss", "x", "regret")]
+        return Trace(traces[0].step, *columns)
+
+    def save_all(self) -> bytes:
+        """What each engine saves."""
+        return json.dumps([each.save().hex() for each in self.engines]).encode()
+
+    def load_all(self, saved: bytes) -> None:
+        """Go on from what `save_all` returned.
+
+        Raises:
+            ValueError: it is not that of so many such engines.
+        """
+        for each, state in zip(self.engines, json.loads(saved), strict=True):
+            each.load(bytes.fromhex(state))
+        self.step = self.engines[0].step
+
+
 class SeedsEngine(Engine):
     """A run for each of a trial's seeds, advanced together.
 
@@ -89,6 +146,8 @@ class SeedsEngine(Engine):
         super().__init__(trial.problem, schedule_of(trial), trial.seed)
         self._lanes = lanes
         self.chunk_steps = lanes.chunk_steps
+        if isinstance(lanes, OneByOne):
+            self.driven = lanes.engines[0].driven
 
     @property
     def x(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import hashlib
 import io
@@ -54,7 +55,7 @@ class Survey:
         self._given = counters
         self._facts = {True: hashlib.sha256(), False: hashlib.sha256()}
         self._seen: dict[int, tuple[int, bool, object]] = {id(optimizer): (0, True, optimizer)}
-        self._functions: list[types.FunctionType | type] = [type(optimizer)]
+        self.functions: list[types.FunctionType | type] = [type(optimizer)]
         self._places: list[tuple[Put, Any]] = []
         self.counters: dict[Path, int] = {}
         self.opaque: str | None = None
@@ -65,7 +66,7 @@ class Survey:
                 if name.endswith("_hooks") and value:
                     value = list(value.values())  # whose keys are numbers that a process counts
                 self._walk(value, True, (name,) if name in ("state", "param_groups") else None)
-        for function in self._functions:  # grows on the way
+        for function in self.functions:  # grows on the way
             self._code(function)
         # Loading a state tears values that groups share with the defaults apart, and adds one default.
         self._seen = {}
@@ -90,8 +91,8 @@ class Survey:
                 self._places.append((put, value))
         elif isinstance(value, types.FunctionType | type):
             self._note(own, value.__module__, value.__qualname__)
-            if value not in self._functions:
-                self._functions.append(value)
+            if value not in self.functions:
+                self.functions.append(value)
         elif isinstance(value, types.ModuleType | types.BuiltinFunctionType):
             self._note(own, value.__name__)
             if not isinstance(value.__self__ if hasattr(value, "__self__") else None, types.ModuleType | None):
@@ -186,7 +187,7 @@ class Survey:
                 continue
         if in_library(function.__globals__.get("__name__")):
             return
-        names = set(_names(function.__code__))
+        names = set(names_of(function.__code__))
         self._globals(function.__globals__, names)
 
     def _globals(self, scope: dict[str, Any], names: set[str]) -> None:
@@ -197,18 +198,29 @@ class Survey:
                 self._globals(vars(value), names)
 
 
+def copied(optimizer: Optimizer, param: torch.nn.Parameter) -> tuple[Optimizer, torch.nn.Parameter]:
+    """An optimizer and its parameter with all that is theirs, also what a ``state_dict`` leaves out."""
+    memo: dict[int, Any] = {}
+    twin = copy.deepcopy(param, memo)
+    vars(twin).update(copy.deepcopy(vars(param), memo))
+    new = object.__new__(type(optimizer))
+    memo[id(optimizer)] = new
+    vars(new).update({name: copy.deepcopy(value, memo) for name, value in vars(optimizer).items()})
+    return new, twin
+
+
 def bits(tensor: Tensor) -> bytes:
     """The bytes of a dense tensor's numbers, of any dtype."""
     flat = tensor.detach().reshape(-1).contiguous()
     return flat.view(torch.uint8).numpy().tobytes()
 
 
-def _names(code: types.CodeType) -> Iterator[str]:
+def names_of(code: types.CodeType) -> Iterator[str]:
     """The names of globals and attributes that a function's code mentions, and that of the functions in it."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _names(constant)
+            yield from names_of(constant)
 
 
 @contextlib.contextmanager

@@ -62,7 +62,8 @@ def run_table(run: Run, label: str | None = None) -> None:
     table.add_column(overflow="fold")
     table.add_row("optimizer", Text(label or run.trial.optimizer.label or summary.optimizer))
     table.add_row("problem", _setting(summary))
-    table.add_row("engine", f"{summary.engine}, {summary.dtype}")
+    reason = f", not compiled: {summary.not_compiled}" if summary.not_compiled else ""
+    table.add_row("engine", Text(f"{summary.engine}, {summary.dtype}{reason}"))
     if driven := driven_with(summary):
         table.add_row("driven with", driven)
     if summary.shared_between:

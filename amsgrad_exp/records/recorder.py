@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -256,8 +256,11 @@ class Recorder:
             self._on_note(trouble)
         _, digest = self._writer.sync()
         seconds = time.monotonic() - self._begun
+        driven = self._engine.driven
+        if driven.engine != self.run.summary.engine and driven.not_compiled:
+            self._on_note(f"{trial.optimizer.name} went on uncompiled: {driven.not_compiled}")
         summary = self.run.summary.changed(
-            status=status, reason=reason, result=result, seconds=seconds, trace_sha256=digest
+            status=status, reason=reason, result=result, seconds=seconds, trace_sha256=digest, **asdict(driven)
         )
         summary.write(self.run.directory)
         return replace(self.run, summary=summary, logged=trace)

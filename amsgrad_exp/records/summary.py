@@ -22,7 +22,6 @@ from pydantic import (
     model_validator,
 )
 
-from amsgrad_exp import engines
 from amsgrad_exp.driver.result import Result
 from amsgrad_exp.engines.base import Driven
 from amsgrad_exp.errors import Damaged
@@ -130,9 +129,9 @@ def _source(optimizer: str | None) -> str | None:
 class Summary(BaseModel):
     """A run's summary.json.
 
-    ``unsaved`` says why the run has no checkpoints, or is None. ``shape``, ``parameters``, ``closure`` and ``graph``:
-    see `engines.base.Driven`. ``result`` is None until the run is completed; the file has its fields at the
-    top level. ``seconds`` is the wall time of simulating and recording, summed over all sessions of the run.
+    ``unsaved`` says why the run has no checkpoints, or is None. ``engine``, ``shape`` and all from ``parameters`` to
+    ``kernels``: see `engines.base.Driven`. ``result`` is None until the run is completed; the file has its fields at
+    the top level. ``seconds`` is the wall time of simulating and recording, summed over all sessions of the run.
     """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
@@ -153,6 +152,9 @@ class Summary(BaseModel):
     closure: bool = False
     graph: bool = False
     shared_between: str | None = None
+    not_compiled: str | None = None
+    program: str | None = None
+    kernels: str | None = None
     result: Result | None = None
     seconds: float = 0.0
     started: datetime
@@ -184,7 +186,6 @@ class Summary(BaseModel):
             optimizer=trial.optimizer.name,
             problem=trial.problem.name,
             schedule=trial.schedule,
-            engine=engines.choose(trial),
             dtype=trial.dtype,
             steps=trial.steps,
             seeds=trial.seeds,

@@ -70,6 +70,7 @@ class Rule:
         carry: the carried values at t = 0.
         hyper: the type of h.
         sees_x: whether the update depends on x itself, as weight decay does.
+        gives_x: whether the update returns the new x instead of the move.
         settles: whether all that is carried ever comes to be 0.
         drift: computes D of `theory.drift` from the slopes of one period, (P,), and hyper-parameters, arrays of any
             shape; None if no periodic steady state is known.
@@ -82,6 +83,7 @@ class Rule:
     carry: tuple[float, ...]
     hyper: type[Any] = Hyper
     sees_x: bool = False
+    gives_x: bool = False
     settles: bool = True
     drift: Callable[[Floats, Any], Floats] | None = field(default=None)
     mean: Mean | None = None

@@ -30,9 +30,6 @@ class Cells(Protocol):
     def averaged(self) -> bool:
         """Whether a cell may be a mean over seeds, with confidence intervals."""
 
-    def together(self, trial: Trial) -> bool:
-        """Whether a cell of the torch engine runs in a batch if possible; it is then not fast-forwarded."""
-
     @property
     def keeps_points(self) -> bool:
         """Whether points of each cell's curve are stored."""

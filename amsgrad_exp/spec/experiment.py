@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from amsgrad_exp import engines
+from amsgrad_exp.engines import COMPILED_DTYPES
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.numbers import Integer, dump
 from amsgrad_exp.problems import Problem
@@ -46,7 +46,7 @@ class Setup(BaseModel):
         schedule: the step-size schedule, as `spec.schedule.written` returns it; α is each optimizer's ``lr``.
         steps: T ≥ 1.
         log_every: a point is logged if (t + 1) mod log_every = 0.
-        engine: a name in `engines.ENGINES`, or "auto" for the first engine that can run the trial.
+        engine: "compiled" for a compiled loop, "torch" for the literal loop, or "auto" for the first if there is one.
         dtype: the dtype of the iterate and the moments; in half precision losses and gradients are computed in float32,
             and gradients rounded.
         seed: the seed of a random problem and of torch's generator.
@@ -117,8 +117,10 @@ class Trial(Setup):
         return self
 
     @model_validator(mode="after")
-    def _an_engine_can_run_it(self) -> Self:
-        engines.choose(self)
+    def _compiled_code_has_the_dtype(self) -> Self:
+        if self.engine == "compiled" and self.dtype not in COMPILED_DTYPES:
+            known = " and ".join(COMPILED_DTYPES)
+            raise ValueError(f"the compiled engine has {known}, not {self.dtype}: take engine torch or auto")
         return self
 
     def on_engine(self, engine: str) -> Trial:

@@ -24,7 +24,7 @@ from amsgrad_exp.spec.complete import build_problem, named
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.explain import nearest
 from amsgrad_exp.spec.read import option_value, read_yaml, resolve_trial
-from amsgrad_exp.spec.schedule import kind_of, schedule_of, written
+from amsgrad_exp.spec.schedule import kind_of, written
 
 SHARED = {"steps": 10_000_000, "seeds": 32, "dtype": "float32", "engine": "auto"}
 POINTS = 1000  # logged per cell
@@ -60,10 +60,6 @@ class Gauntlet:
     def averaged(self) -> bool:
         """True, because cells of random problems are means over seeds."""
         return True
-
-    def together(self, trial: Trial) -> bool:
-        """Whether a cell cannot be fast-forwarded."""
-        return not (trial.problem.deterministic and schedule_of(trial).constant)
 
     @property
     def keeps_points(self) -> bool:
@@ -153,18 +149,16 @@ class Gauntlet:
         for first in range(0, len(self.optimizers), ROWS):
             if len(block := todo[~foreign & ~drawn & (optimizer // ROWS == first // ROWS)]):
                 yield block.tolist()
-        parts: dict[object, list[int]] = {}
+        parts: dict[Any, list[int]] = {}
         for cell in todo[foreign].tolist():
             parts.setdefault(self._part(cell), []).append(cell)
         yield from parts.values()
 
-    def _part(self, cell: int) -> object:
-        """The key that the cell of an imported optimizer shares with the other cells of its block."""
-        from amsgrad_exp.engines.torch_runs import lane_key
-
+    def _part(self, cell: int) -> Any:
+        """What a cell of an imported optimizer has in common with those that it is computed with."""
         try:
             trial = self.trial(cell)
-            return (lane_key(trial) if self.together(trial) else None) or cell
+            return (trial.optimizer.name,) if trial.seeds == 1 and engines.compiles(trial) else cell
         except ConfigError:
             return cell
 

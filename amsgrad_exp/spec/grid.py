@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp import engines
-from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.numbers import dump
 from amsgrad_exp.rules import OPTIMIZERS, rule_of
 from amsgrad_exp.spec.assignments import assigned
@@ -67,10 +66,6 @@ class Sweep:
     def averaged(self) -> bool:
         """False, because a sweep has one seed per cell."""
         return False
-
-    def together(self, trial: Trial) -> bool:
-        """Whether cells differ in constants of the problem; these can share one torch optimizer."""
-        return any(target.of == "problem" for target in self.targets.values())
 
     @property
     def keeps_points(self) -> bool:
@@ -226,10 +221,11 @@ class Sweep:
             )
         for optimizer in self.optimizers:
             trials = [_first_possible(functools.partial(self.at, optimizer), pair) for pair in self._pairs()]
-            if engines.choose(trials[0]) == "torch":
-                from amsgrad_exp.engines.torch_runs import lane_key
+            if trials[0].optimizer.name not in OPTIMIZERS:
+                from amsgrad_exp.engines.recorded.held import require_deterministic
 
-                lane_key(trials[0])
+                with contextlib.suppress(RunFailed):  # which cells of the sweep say
+                    require_deterministic(trials[0].optimizer)
 
     @cached_property
     def parting_axes(self) -> list[str]:

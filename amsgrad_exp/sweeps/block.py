@@ -8,9 +8,9 @@ from concurrent.futures import CancelledError
 from amsgrad_exp import engines
 from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.driver.drive import drive
-from amsgrad_exp.driver.lanes import Finished, advance_lanes, advance_torch_lanes
+from amsgrad_exp.driver.lanes import Finished, advance_lanes
 from amsgrad_exp.driver.result import Result, summarize
-from amsgrad_exp.engines.lanes import alike
+from amsgrad_exp.engines.compiled import alike
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.spec.experiment import Trial
@@ -51,7 +51,7 @@ def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
     for cell in cells:
         try:
             trials[cell] = trial = sweep.trial(cell)
-            groups.setdefault(_loop_of(trial, cell, together=sweep.together(trial)), []).append(cell)
+            groups.setdefault(_loop_of(trial, cell), []).append(cell)
         except ConfigError as error:
             row(cell, None, str(error))
 
@@ -67,7 +67,10 @@ def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
                     break
                 number, trace, last = finished
                 cell = groups[key][number]
-                if isinstance(last, RunFailed):
+                if last is None:
+                    groups[_alone, cell] = [cell]
+                    turns[_alone, cell] = _alone([trials[cell]])
+                elif isinstance(last, RunFailed):
                     row(cell, None, str(last))
                 else:
                     result = summarize(trials[cell].problem, trace, last, schedule=schedule_of(trials[cell]))
@@ -79,20 +82,14 @@ def run_block(sweep: Cells, cells: Sequence[int]) -> list[Row]:
     return list(rows.values())
 
 
-def _loop_of(trial: Trial, cell: int, *, together: bool) -> tuple[Advance, Hashable]:
+def _loop_of(trial: Trial, cell: int) -> tuple[Advance, Hashable]:
     """The function that advances a trial, and the key that it shares with the other trials of its batch.
 
     Raises:
-        ConfigError: the optimizer cannot be built, or is not deterministic.
+        ConfigError: the optimizer cannot be built.
     """
-    if engines.choose(trial) == "compiled":
-        return (advance_lanes, alike(trial)) if trial.seeds == 1 else (_alone, cell)
-    if together:
-        from amsgrad_exp.engines.torch_runs import lane_key
-
-        if key := lane_key(trial):
-            return advance_torch_lanes, key
-    return _alone, cell
+    key = alike(trial) if trial.seeds == 1 else None
+    return (_alone, cell) if key is None else (advance_lanes, key)
 
 
 def _alone(trials: Sequence[Trial]) -> Iterator[Finished | None]:

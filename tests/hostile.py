@@ -1,0 +1,223 @@
+"""Optimizers that try to be recorded wrongly: each must not be compiled, or give the literal loop's bits."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import json as text
+import math
+import random
+import struct
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim import Optimizer
+
+TABLE = [1.0, 0.5, 0.25]
+GLOBAL = {"t": 0}
+COUNT = itertools.count()
+STEEP = 6.0
+
+
+class Base(Optimizer):
+    """Keeps a count t, as a Python number in its state, and a momentum."""
+
+    def __init__(self, params: Any, lr: float = 1e-3) -> None:
+        super().__init__(params, {"lr": lr})
+        self.begin()
+
+    def begin(self) -> None:
+        pass
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                s = self.state[p]
+                if not s:
+                    s["t"], s["m"] = 0, torch.zeros_like(p)
+                s["t"] += 1
+                s["m"].mul_(0.9).add_(p.grad, alpha=0.1)
+                with torch.no_grad():
+                    self.rule(p, s, s["t"], group["lr"])
+
+    def rule(self, p: Any, s: Any, t: Any, lr: Any) -> None:
+        raise NotImplementedError
+
+
+def times(factor: Any) -> Any:
+    """An optimizer whose step is scaled by a function of its parts."""
+
+    def rule(self: Any, p: Any, s: Any, t: Any, lr: Any) -> None:
+        p.add_(s["m"], alpha=-lr * factor(self, p, s, t, lr))
+
+    return rule
+
+
+def hostile(rule: Any, **more: Any) -> type[Base]:
+    return type("Hostile", (Base,), {"rule": rule, **more})
+
+
+def _restart(self: Any, p: Any, s: Any, t: Any, lr: Any) -> None:
+    if t % 1000 == 0:
+        s["m"].zero_()
+    p.add_(s["m"], alpha=-lr)
+
+
+def _restart_int(self: Any, p: Any, s: Any, t: Any, lr: Any) -> None:
+    if int(t) % 1000 == 0:
+        s["m"].zero_()
+    p.add_(s["m"], alpha=-lr)
+
+
+def _tensor_counter(self: Any, p: Any, s: Any, t: Any, lr: Any) -> None:
+    s["n"] = s.get("n", torch.zeros(())) + 1
+    p.add_(s["m"] * torch.where(s["n"] % 700 == 0, 0.0, 1.0), alpha=-lr)
+
+
+def _global_count(self: Any, p: Any, s: Any, t: Any, lr: Any) -> float:
+    GLOBAL["t"] += 1
+    return 0.5 if GLOBAL["t"] > 3000 else 1.0
+
+
+def _closure(self: Any) -> None:
+    n = 0
+
+    def count() -> int:
+        nonlocal n
+        n += 1
+        return n
+
+    self.count = count
+
+
+def _queue(self: Any, p: Any, s: Any, t: Any, lr: Any) -> None:
+    self.q.append(p.grad.clone())
+    p.add_(self.q[0], alpha=-lr)
+
+
+def _list_of_numbers(self: Any, p: Any, s: Any, t: Any, lr: Any) -> None:
+    self.q.append(p.grad.item())
+    p.add_(p.grad, alpha=-lr * (1.0 if sum(self.q) > 0 else 2.0))
+
+
+def _late_flag(self: Any, p: Any, s: Any, t: Any, lr: Any) -> None:
+    if t > 2500:
+        s["late"] = True
+    p.add_(s["m"], alpha=-lr * (0.5 if s.get("late") else 1.0))
+
+
+def _string_state(self: Any, p: Any, s: Any, t: Any, lr: Any) -> None:
+    self.mode = {"a": "b", "b": "c", "c": "a"}[self.mode]
+    p.add_(s["m"], alpha=-lr * (0.5 if self.mode == "a" else 1.0))
+
+
+def _array_state(self: Any, p: Any, s: Any, t: Any, lr: Any) -> None:
+    self.n += 1
+    p.add_(s["m"], alpha=-lr * float(1 / (1 + self.n[0] % 50)))
+
+
+def _tensor_branch(self: Any, p: Any, s: Any, t: Any, lr: Any) -> None:
+    p.add_(s["m"], alpha=-lr * 2 if s["m"] > STEEP else -lr)
+
+
+def _counted_on_data(self: Any, p: Any, s: Any, t: Any, lr: Any) -> None:
+    if s["m"].item() > STEEP:
+        self.steep += 1
+    p.add_(s["m"], alpha=-lr / (1 + self.steep))
+
+
+def _data_set(self: Any, p: Any, s: Any, t: Any, lr: Any) -> None:
+    p.data = p.data - lr * s["m"]
+
+
+def _bits(self: Any, p: Any, s: Any, t: Any, lr: Any) -> None:
+    p.add_(s["m"].view(torch.int32).bitwise_and(-4096).view(torch.float32), alpha=-lr)
+
+
+def _grad_kept(self: Any, p: Any, s: Any, t: Any, lr: Any) -> None:
+    p.add_(s["m"] if self.last is None else self.last, alpha=-lr)
+    self.last = p.grad
+
+
+def _lr_changed(self: Any, p: Any, s: Any, t: Any, lr: Any) -> None:
+    p.add_(s["m"], alpha=-lr)
+    self.param_groups[0]["lr"] *= 0.99
+
+
+def _fast_past(self: Any, p: Any, s: Any, t: Any, lr: Any) -> None:
+    """A restart when x has moved far: on data, and once in a while."""
+    if abs(p.item() - s.setdefault("x", p.item())) > 0.01:
+        s["x"] = p.item()
+        s["m"].zero_()
+    p.add_(s["m"], alpha=-lr)
+
+
+def _queue_begin(self: Any) -> None:
+    self.q = collections.deque(maxlen=30)
+
+
+def _mode_begin(self: Any) -> None:
+    self.mode = "a"
+
+
+def _n_begin(self: Any) -> None:
+    self.n = np.zeros(1)
+
+
+def _steep_begin(self: Any) -> None:
+    self.steep = 0
+
+
+def _last_begin(self: Any) -> None:
+    self.last = None
+
+
+HOSTILE: dict[str, type[Base]] = {
+    "warm": hostile(times(lambda self, p, s, t, lr: 0.01 if t < 3000 else 1.0)),
+    "restart": hostile(_restart),
+    "restart_int": hostile(_restart_int),
+    "numpy_sqrt": hostile(times(lambda self, p, s, t, lr: float(1 / np.sqrt(t)))),
+    "table": hostile(times(lambda self, p, s, t, lr: TABLE[t // 1500 % 3])),
+    "floats": hostile(times(lambda self, p, s, t, lr: 2.0 if float(s["m"]) > STEEP else 1.0)),
+    "items": hostile(times(lambda self, p, s, t, lr: 2.0 if s["m"].item() > STEEP else 1.0)),
+    "tensor_branch": hostile(_tensor_branch),
+    "arrays": hostile(times(lambda self, p, s, t, lr: 2.0 if s["m"].numpy()[0] > STEEP else 1.0)),
+    "lists": hostile(times(lambda self, p, s, t, lr: s["m"].tolist()[0])),
+    "global_count": hostile(times(_global_count)),
+    "closure_count": hostile(times(lambda self, p, s, t, lr: 0.5 if self.count() > 3000 else 1.0), begin=_closure),
+    "queue": hostile(_queue, begin=_queue_begin),
+    "random_now": hostile(times(lambda self, p, s, t, lr: np.random.rand())),
+    "small_lr": hostile(times(lambda self, p, s, t, lr: max(lr, 2e-4) / lr)),
+    "string": hostile(times(lambda self, p, s, t, lr: 0.5 if len(str(t)) > 3 else 1.0)),
+    "tensor_where": hostile(times(lambda self, p, s, t, lr: torch.where(s["m"].abs() > STEEP, 2.0, 1.0).item())),
+    "data_set": hostile(_data_set),
+    # twenty more
+    "imported_sqrt": hostile(times(lambda self, p, s, t, lr: 0.5 if sqrt(t) > 50 else 1.0)),
+    "numpy_branch": hostile(times(lambda self, p, s, t, lr: 0.5 if np.log(t) > 8 else 1.0)),
+    "hashed": hostile(times(lambda self, p, s, t, lr: {1500: 9.0, 2500: 0.0}.get(t, 1.0))),
+    "rounded": hostile(times(lambda self, p, s, t, lr: 1.0 / (1 + round(t / 1000)))),
+    "floor": hostile(times(lambda self, p, s, t, lr: 1.0 / (1 + math.floor(t / 1000)))),
+    "packed": hostile(times(lambda self, p, s, t, lr: 0.5 if struct.pack(">d", t)[1] > 0xA0 else 1.0)),
+    "json": hostile(times(lambda self, p, s, t, lr: text.loads(text.dumps(t)) % 7 / 7)),
+    "iterator": hostile(times(lambda self, p, s, t, lr: 0.5 if next(COUNT) > 3000 else 1.0)),
+    "random_choice": hostile(times(lambda self, p, s, t, lr: random.choice([0.5, 1.0]))),
+    "torch_rand": hostile(times(lambda self, p, s, t, lr: torch.rand(()).item())),
+    "tensor_counter": hostile(_tensor_counter),
+    "list_of_numbers": hostile(_list_of_numbers, begin=_queue_begin),
+    "late_flag": hostile(_late_flag),
+    "string_state": hostile(_string_state, begin=_mode_begin),
+    "array_state": hostile(_array_state, begin=_n_begin),
+    "counted_on_data": hostile(_counted_on_data, begin=_steep_begin),
+    "bits": hostile(_bits),
+    "grad_kept": hostile(_grad_kept, begin=_last_begin),
+    "lr_changed": hostile(_lr_changed),
+    "fast_past": hostile(_fast_past),
+    "power_of_x": hostile(times(lambda self, p, s, t, lr: abs(p.item()) ** 0.5)),
+    "remainder": hostile(times(lambda self, p, s, t, lr: 1 / (1 + divmod(t, 300)[1]))),
+}
+
+for _name, _class in HOSTILE.items():
+    _class.__name__ = _class.__qualname__ = _name
+    globals()[_name] = _class

@@ -1,0 +1,199 @@
+"""Any torch optimizer as a compiled rule: the literal loop's bits, or a reason why it is not compiled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from amsgrad_exp.driver.drive import drive
+from amsgrad_exp.driver.lanes import drive_lanes
+from amsgrad_exp.engines import build, compiles
+from amsgrad_exp.engines.base import Engine
+from amsgrad_exp.engines.recorded import program_of
+from amsgrad_exp.engines.recorded.engine import RecordedEngine
+from amsgrad_exp.engines.recorded.kernels import ANSWERS
+from amsgrad_exp.engines.recorded.program import Program
+from amsgrad_exp.engines.recorded.tracked import Notes, following, text_of
+from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.records.recorder import record
+from amsgrad_exp.records.verify import verify
+from amsgrad_exp.spec.experiment import Trial
+from amsgrad_exp.spec.read import load_experiment
+from amsgrad_exp.trace import Trace
+from tests import hostile
+
+
+def trial_of(name: str, **given: Any) -> Trial:
+    settings: dict[str, Any] = {"steps": 3000, "schedule": "inv-sqrt", "log_every": 1, "engine": "compiled"} | given
+    (trial,) = load_experiment(optimizers=[name], **settings).trials()
+    return trial
+
+
+def run(trial: Trial) -> tuple[Trace, Engine]:
+    engine = build(trial)
+    chunks = drive(engine, trial.steps, trial.log_every, fast_forward=trial.fast_forward)
+    return Trace.concatenate([chunk.trace for chunk in chunks]), engine
+
+
+def same(one: Trace, other: Trace) -> bool:
+    return all(one.columns[name].tobytes() == other.columns[name].tobytes() for name in one.columns)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "name",
+    ["torch.optim.NAdam", "torch.optim.Adafactor", "torch.optim.RAdam", "torch.optim.Muon", "tests.hostile.warm"],
+)
+def test_a_run_has_the_literal_bits(name: str, dtype: str) -> None:
+    trial = trial_of(name, dtype=dtype)
+    trace, engine = run(trial)
+    assert engine.driven.engine == "compiled"
+    assert same(trace, run(trial.on_engine("torch"))[0])
+
+
+@pytest.mark.parametrize("problem", ["components", "stochastic", "shi-realizable", "adopt-toy"])
+def test_the_literal_bits_on_other_problems(problem: str) -> None:
+    trial = trial_of("torch.optim.Adam", problem=problem, schedule="constant", steps=2000)
+    trace, engine = run(trial)
+    assert engine.driven.program
+    assert same(trace, run(trial.on_engine("torch"))[0])
+
+
+@pytest.mark.parametrize("name", sorted(hostile.HOSTILE))
+def test_a_hostile_optimizer_is_not_compiled_or_has_the_literal_bits(name: str) -> None:
+    trial = trial_of(f"tests.hostile.{name}", engine="auto", steps=12_000, settings={"lr": 0.01})
+    hostile.GLOBAL["t"] = 0
+    trace, engine = run(trial)
+    if engine.driven.program is None:
+        assert engine.driven.engine == "torch"
+        assert engine.driven.not_compiled
+        return
+    hostile.GLOBAL["t"] = 0
+    assert same(trace, run(trial.on_engine("torch"))[0])
+
+
+def test_why_an_optimizer_is_not_compiled() -> None:
+    with pytest.raises(ConfigError, match=r"cannot be compiled: it draws random numbers; take engine torch"):
+        build(trial_of("tests.hostile.torch_rand"))
+    engine = build(trial_of("tests.hostile.torch_rand", engine="auto", steps=20_000))
+    assert (engine.driven.engine, engine.driven.not_compiled) == ("torch", "it draws random numbers")
+
+
+def test_a_program_that_is_wrong_is_found_out_and_the_run_goes_on_literally() -> None:
+    trial = trial_of("torch.optim.NAdam")
+    program = program_of(trial.optimizer, trial.dtype)
+    assert isinstance(program, Program)
+    wrong = Program(**{**vars_of(program), "constants": (program.constants[0] * 1.001, *program.constants[1:])})
+    engine = RecordedEngine(trial, wrong)
+    chunks = drive(engine, trial.steps, trial.log_every)
+    trace = Trace.concatenate([chunk.trace for chunk in chunks])
+    assert engine.driven.engine == "torch"
+    assert engine.driven.not_compiled == f"its program came to something else at step {wrong.begin}"
+    assert same(trace, run(trial.on_engine("torch"))[0])
+
+
+def vars_of(program: Program) -> dict[str, Any]:
+    return {name: getattr(program, name) for name in Program.__dataclass_fields__}
+
+
+def test_a_run_is_saved_and_goes_on_with_the_same_bits() -> None:
+    trial = trial_of("torch.optim.Adafactor")
+    expected = build(trial).advance(3000, 1)
+    first, second = build(trial), build(trial)
+    head = first.advance(1700, 1)
+    second.load(first.save())
+    assert same(Trace.concatenate([head, second.advance(3000, 1)]), expected)
+
+
+def test_a_batch_agrees_with_single_runs_to_rounding() -> None:
+    trials = [
+        trial_of("torch.optim.Adam", settings={"lr": lr, "beta2": beta2})
+        for lr in (0.01, 0.1)
+        for beta2 in (0.95, 0.99)
+    ]
+    finished = {number: trace for number, trace, _ in drive_lanes(trials)}
+    for number, trial in enumerate(trials):
+        np.testing.assert_allclose(finished[number].x, run(trial)[0].x, rtol=0, atol=1e-5)
+
+
+def test_seeds_are_a_batch() -> None:
+    trial = trial_of("torch.optim.Adam", problem="stochastic", seeds=3)
+    trace, engine = run(trial)
+    assert engine.driven.engine == "compiled"
+    literal, _ = run(trial.on_engine("torch"))
+    np.testing.assert_allclose(trace.x, literal.x, rtol=0, atol=1e-5)
+    again = build(trial)
+    again.load(engine.save())
+    assert again.save() == engine.save()
+
+
+def test_a_constant_step_size_is_fast_forwarded() -> None:
+    given = {"settings": {"beta1": 0.5, "beta2": 0.9}, "schedule": "constant", "steps": 400_000, "log_every": 1000}
+    trial = trial_of("torch.optim.Adam", **given)
+    engine = build(trial)
+    *_, last = drive(engine, trial.steps, trial.log_every)
+    assert last.steps_simulated < trial.steps
+    full = build(trial)
+    full.advance(trial.steps, 10**9)
+    assert last.x == full.x
+
+
+def test_a_record_keeps_its_program_and_is_verified(tmp_path: Path) -> None:
+    recorded = record(trial_of("torch.optim.NAdam", steps=12_000, log_every=100), tmp_path)
+    summary = recorded.summary
+    assert summary.engine == "compiled"
+    assert summary.program
+    assert summary.kernels
+    assert verify(recorded).first_step is None
+    literally = verify(recorded, "torch")
+    assert (literally.tolerance, literally.first_step) == (0.0, None)
+
+
+def test_short_runs_are_literal() -> None:
+    assert not compiles(trial_of("torch.optim.NAdam", engine="auto", steps=100))
+    assert compiles(trial_of("torch.optim.NAdam", engine="auto", steps=10_000))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [int, str, hash, round, np.sqrt, np.array, lambda t: t.real, lambda t: f"{t}", lambda t: [0] * t, lambda t: {t: 1}],
+)
+def test_a_number_that_can_no_longer_be_followed_is_an_escape(use: Any) -> None:
+    notes = Notes(lambda text, truth: None)
+    use(notes.number(3.0, "p0"))
+    assert notes.escapes
+
+
+def test_what_is_computed_with_a_number_is_noted() -> None:
+    import math
+
+    guards: list[tuple[str, bool]] = []
+    notes = Notes(lambda text, truth: guards.append((text, truth)))
+    t = notes.number(3.0, "p0")
+    with following([]):
+        y = math.sqrt(1 - 0.9**t) / t
+        assert not max(t, 5.0) < 5
+    assert text_of(y) == "(np.sqrt((1.0 - pow_d(0.9, p0))) / p0)"
+    assert guards == [("(p0 < 5.0)", True)]
+    assert not notes.escapes
+
+
+def test_a_kernel_that_rounds_otherwise_on_special_numbers_has_no_expression() -> None:
+    one: dict[str, Any] = {
+        "dtypes": [torch.float32],
+        "shapes": [(1,)],
+        "numbers": [],
+        "operands": [("t", 0)],
+        "kinds": ("f", "f"),
+    }
+
+    def answer(call: Any, *templates: str) -> str | None:
+        return ANSWERS.template(object(), call, templates=templates, condition=False, **one)
+
+    assert answer(lambda tensors, _: tensors[0] * 2, "{0} + {0}") == "{0} + {0}"
+    assert answer(lambda tensors, _: tensors[0].abs(), "where({0} < 0, -{0}, {0})") is None  # −0
+    assert answer(lambda tensors, _: tensors[0].clamp(min=0), "where({0} > 0, {0}, {zero})") is None  # NaN
