@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo dist site test agreement coverage goldens gauntlet lint smoke soak bench figures field optimizers attacks identify vectors clean
+.PHONY: recorded demo dist site test agreement coverage goldens gauntlet lint smoke soak bench figures field optimizers attacks identify vectors clean
 
 demo: $(VENV)/installed-run  ## the paper's experiment at full length
 	$(BIN)/amsgrad-exp compare
@@ -38,6 +38,9 @@ soak: $(VENV)/installed-dev  ## many more random kills, command lines and files 
 
 bench: $(VENV)/installed-bench  ## speed compared with other programs, side by side in one run
 	$(BIN)/python -m benchmarks
+
+recorded: $(VENV)/installed-dev $(VENV)/installed-bench  ## every optimizer class of torch.optim and pytorch_optimizer: is it compiled?
+	$(BIN)/python -m benchmarks.recorded
 
 figures: $(VENV)/installed-run  ## the figures of the README
 	$(BIN)/python docs/figures.py

@@ -76,7 +76,7 @@ class Lanes:
         self._dtype = np.dtype(lead.dtype)
         kept = self._coefficient_dtype = kept or self._dtype
         self._rule = rule
-        self._flushed = flushed(lead)
+        self._flushed, self._slope = flushed(lead), lead.problem.slope
         self._schedule = schedule_of(lead)
         self._settled: Floats | None = None
         self._repeated: tuple[tuple[int, int], tuple[Floats, Floats]] | None = None
@@ -252,7 +252,7 @@ class Lanes:
         loop = make_loop(
             self._rule,
             in_float32(problem.loss) if narrow else problem.loss,
-            in_float32(problem.slope) if narrow else problem.slope,
+            in_float32(self._slope) if narrow else self._slope,
             per_step=len(sequence),
             width=self._width,
         )

@@ -106,6 +106,18 @@ def in_float32(function: Callable[..., Any]) -> Callable[..., Any]:
     return jitable(lambda x, *p: plain(np.float32(x), *p))
 
 
+@functools.cache
+def not_below(smallest: float, slope: Callable[..., Any]) -> Callable[..., Any]:
+    """A problem's slope, or NaN instead of one that is nearer to 0."""
+    plain = jitable(slope)
+
+    def checked(x: Any, *p: Any) -> Any:
+        y = plain(x, *p)
+        return y * np.float32(np.nan) if abs(y) < smallest else y
+
+    return jitable(checked)
+
+
 @makes_loops
 def make_loop(
     rule: Rule, loss: Callable[..., Any], slope: Callable[..., Any], *, per_step: int, width: int

@@ -85,13 +85,15 @@ class RecordedEngine(TorchEngine):
             xs = self._taken(begin, lanes.step, standing, 1).x  # the step that is lost is for the optimizer
             known = int(np.isfinite(xs).sum()) - 1
             trace = self._taken(begin, begin + known, standing, log_every)
+            if known < BETWEEN:
+                self._resume_at, self._wait = begin + known + self._wait, 2 * self._wait
         if lanes.lost[0]:
             self._look_for_paths()
             return Trace.empty()
         self._stand(lanes, 0)
         lanes.advance(self.step + 1, 1)
-        known = not lanes.lost[0]
-        if not known and self.step == begin:
+        known = not lanes.lost[0] and bool(np.isfinite(lanes.xs[0]))
+        if lanes.lost[0] and self.step == begin:
             self._look_for_paths()
             return Trace.empty()
         expected = *program.named(lanes.state[:, 0]), *lanes.carry[:, 0]

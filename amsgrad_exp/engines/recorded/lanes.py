@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.engines.lanes import Floats, Lanes
+from amsgrad_exp.engines.loops import not_below
 from amsgrad_exp.engines.recorded.kernels import same_bits
 from amsgrad_exp.engines.recorded.program import Program
 from amsgrad_exp.engines.torch_loop import TorchEngine, settings_of
+from amsgrad_exp.engines.torch_step import SMALLEST_SLOPE
+from amsgrad_exp.problems.base import LinearProblem
 from amsgrad_exp.trace import Trace
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ class RecordedLanes(Lanes):
         kept = np.float64 if lead.wide else trials[0].dtype
         self._begin(trials, rule, hypers, np.zeros((len(trials), len(rule.state))), np.dtype(kept))
         self._flushed = False
+        if exact and not isinstance(trials[0].problem, LinearProblem):
+            self._slope = not_below(SMALLEST_SLOPE, self._slope)  # autograd rounds others in another way
         if lead.wide_coefficients:
             self._coefficient_dtype = np.dtype(np.float64)
         self._carry = np.zeros((len(lead.carry), self._constants.shape[1]))
@@ -124,6 +129,8 @@ class RecordedLanes(Lanes):
         number, scale = self._dtype.type, float(self._schedule.scales(self.step, self.step + 1)[0])
         gradient = trial.problem.slope(number(state[0]), *c)
         (x, *rest), after = program.step(state, carry, gradient, scale, trial.optimizer.lr, number)
+        if not isinstance(trial.problem, LinearProblem) and abs(gradient) < SMALLEST_SLOPE:
+            return
         low, high = map(number, trial.problem.interval)
         expected = [*program.named([min(max(x, float(low)), float(high)), *rest]), *after]
         engine.advance(self.step + 1, 1)
