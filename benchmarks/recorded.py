@@ -88,7 +88,7 @@ def row(name: str, steps: int) -> str:
         if driven.not_compiled and not later:
             later = f"; then {given}: {driven.not_compiled}"
         answers.append(same)
-    verdict = "same bits" if all(answers) else f"DIFFERS in {answers.count(False)} of"
+    verdict = f"same bits in {len(answers)} runs" if all(answers) else f"DIFFERS in {answers.count(False)} runs"
     return (
         f"{verdict}, {len(answers)} runs; {speed:,.0f} ns a step with all checks, literally {literally:.0f} µs{later}"
     )
