@@ -21,7 +21,7 @@ from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.engines import build
-from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import load_experiment
@@ -49,7 +49,9 @@ def classes() -> Iterator[str]:
 def run(trial: Trial) -> tuple[Trace, Any, float]:
     engine = build(trial)
     begun = time.perf_counter()
-    chunks = [chunk.trace for chunk in drive(engine, trial.steps, trial.log_every, fast_forward=False)]
+    chunks = [Trace.empty()]
+    with contextlib.suppress(RunFailed):  # where x overflows: the points before that count
+        chunks += (chunk.trace for chunk in drive(engine, trial.steps, trial.log_every, fast_forward=False))
     return Trace.concatenate(chunks), engine.driven, time.perf_counter() - begun
 
 
