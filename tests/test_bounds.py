@@ -40,10 +40,14 @@ AT_ZERO: list[tuple[str, dict[str, Any]]] = [
     ("adamw", {"options": {"weight_decay": 0.0}}),
     ("rmsprop", {"options": {"centered": True, "momentum": 0.0}}),
 ]
-PAPER = [{"dialect": "paper", "beta1_decay": decay, "lam": 0.8} for decay in ("none", "geometric", "harmonic")]
+DECAYS: list[dict[str, Any]] = [
+    {"beta1_decay": "none"},
+    {"beta1_decay": "geometric", "lam": 0.8},
+    {"beta1_decay": "harmonic"},
+]
 THEOREMS = [
-    *(("amsgrad", {"options": options}) for options in PAPER),
-    *(("adamnc", {"options": {"beta1_decay": decay, "lam": 0.8}}) for decay in ("none", "geometric", "harmonic")),
+    *(("amsgrad", {"options": {"dialect": "paper", **decay}}) for decay in DECAYS),
+    *(("adamnc", {"options": decay}) for decay in DECAYS),
 ]
 
 
@@ -213,7 +217,7 @@ def theorem(trial: Trial, steps: int) -> float:
         else:
             largest = math.fsum(squares[:t]) / t
         over = (math.sqrt(largest) + eps) / (alpha / math.sqrt(t))
-        lam: Any = options["lam"]
+        lam = options.get("lam", 0.0)
         weighted += {"none": beta1, "geometric": beta1 * lam ** (t - 1), "harmonic": beta1 / t}[
             str(options["beta1_decay"])
         ] * over

@@ -40,6 +40,8 @@ lanes = st.lists(
     max_size=6,
 )
 
+CONSTANTS: dict[str, dict[str, Any]] = {"step": {"every": 1000}}
+
 
 def lane_trial(
     optimizer: str, kind: str, schedule: str, optimized: bool, lane: dict[str, Any], **changed: Any
@@ -52,7 +54,9 @@ def lane_trial(
     settings = {name: lane[name] for name in ("betas", "eps", "seed")}
     if "optimized_update" in OPTIMIZERS[optimizer].options.model_fields:
         settings["optimized_update"] = optimized
-    return make_trial(optimizer, problem, SCHEDULES[schedule](lane["lr"]), **settings, **changed)
+    return make_trial(
+        optimizer, problem, SCHEDULES[schedule](lane["lr"], **CONSTANTS.get(schedule, {})), **settings, **changed
+    )
 
 
 @pytest.mark.parametrize("optimizer", SEVERAL)

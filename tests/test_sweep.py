@@ -20,6 +20,7 @@ from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.engines import build
 from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, RunError
+from amsgrad_exp.records.files import locked
 from amsgrad_exp.spec.grid import load_sweep
 from amsgrad_exp.sweeps import compute, run, store
 from amsgrad_exp.sweeps.block import run_block
@@ -184,16 +185,8 @@ def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
 
 def test_two_processes_on_one_sweep(tmp_path: Path) -> None:
     directory = swept(small(steps=100), tmp_path, should_stop=lambda: True).directory
-    refusals: list[str] = []
-
-    def try_again(done: int, total: int) -> None:
-        if not refusals:
-            with pytest.raises(RunError) as caught:
-                resumed(directory)
-            refusals.append(str(caught.value))
-
-    resumed(directory, on_cells=try_again)
-    assert f"in use by process {os.getpid()}" in refusals[0]
+    with locked(directory), pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
+        resumed(directory)
 
 
 def test_results_know_what_is_done(tmp_path: Path) -> None:
