@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amsgrad_exp import engines
-from amsgrad_exp.attack import run as attacks
-from amsgrad_exp.attack.result import Attack
-from amsgrad_exp.attack.search import Limits
-from amsgrad_exp.attack.target import target
+from amsgrad_exp.attacks import run as attacks
+from amsgrad_exp.attacks.result import Attack
+from amsgrad_exp.attacks.search import Limits
+from amsgrad_exp.attacks.target import target
 from amsgrad_exp.bounds import Bounds, bounds_of
 from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.errors import ConfigError, RunFailed

@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 from amsgrad_exp.api import attack
-from amsgrad_exp.attack.result import Attack
-from amsgrad_exp.attack.sequences import in_words
+from amsgrad_exp.attacks.result import Attack
+from amsgrad_exp.attacks.sequences import in_words
 from amsgrad_exp.rules import OPTIMIZERS
 
 PAGE = Path(__file__).parent / "attack.md"

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from amsgrad_exp.attack.record import AttackRecord, CounterexampleRecord, Shrunk
-from amsgrad_exp.attack.search import Limits
-from amsgrad_exp.attack.sequences import in_words
-from amsgrad_exp.attack.target import target
+from amsgrad_exp.attacks.record import AttackRecord, CounterexampleRecord, Shrunk
+from amsgrad_exp.attacks.search import Limits
+from amsgrad_exp.attacks.sequences import in_words
+from amsgrad_exp.attacks.target import target
 from amsgrad_exp.cli import options
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records.files import sha256

@@ -77,3 +77,8 @@ def test_nothing_heavy_is_imported_until_it_is_asked_for() -> None:
     assert done.stdout == "[]\n"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = amsgrad_exp.nothing
+
+
+def test_no_public_name_is_hidden_by_a_package_of_that_name() -> None:
+    packages = {path.name for path in Path(amsgrad_exp.__file__).parent.iterdir()}
+    assert not packages & set(amsgrad_exp.__all__)

@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amsgrad_exp.attack import confirm as confirming
-from amsgrad_exp.attack.confirm import confirm, steps_of
-from amsgrad_exp.attack.drift import measure
-from amsgrad_exp.attack.families import families, necklaces, neighbours, random_sequences, steep
-from amsgrad_exp.attack.run import Watch, attack
-from amsgrad_exp.attack.search import Fall, Found, Limits, Search
-from amsgrad_exp.attack.sequences import canonical, in_words, negated, reduced, size, written
-from amsgrad_exp.attack.shrink import simpler
-from amsgrad_exp.attack.target import Target, target
+from amsgrad_exp.attacks import confirm as confirming
+from amsgrad_exp.attacks.confirm import confirm, steps_of
+from amsgrad_exp.attacks.drift import measure
+from amsgrad_exp.attacks.families import families, necklaces, neighbours, random_sequences, steep
+from amsgrad_exp.attacks.run import Watch, attack
+from amsgrad_exp.attacks.search import Fall, Found, Limits, Search
+from amsgrad_exp.attacks.sequences import canonical, in_words, negated, reduced, size, written
+from amsgrad_exp.attacks.shrink import simpler
+from amsgrad_exp.attacks.target import Target, target
 from amsgrad_exp.engines.held import HeldLanes, Slopes
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.problems.cycle import Cycle

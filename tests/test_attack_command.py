@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from amsgrad_exp.attack import confirm
-from amsgrad_exp.attack.record import AttackRecord
+from amsgrad_exp.attacks import confirm
+from amsgrad_exp.attacks.record import AttackRecord
 from amsgrad_exp.output import console
 from amsgrad_exp.records.document import read_document
 from tests.conftest import CommandLine

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from amsgrad_exp.attack.record import AttackRecord
-from amsgrad_exp.attack.search import Limits
-from amsgrad_exp.attack.target import target
+from amsgrad_exp.attacks.record import AttackRecord
+from amsgrad_exp.attacks.search import Limits
+from amsgrad_exp.attacks.target import target
 from amsgrad_exp.errors import Damaged, NoSuchRun
 from amsgrad_exp.records.document import read_document, write_document
 from amsgrad_exp.report import attacks

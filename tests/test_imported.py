@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from amsgrad_exp.attack.target import target
+from amsgrad_exp.attacks.target import target
 from amsgrad_exp.engines import build
 from amsgrad_exp.engines.torch_loop import TorchEngine
 from amsgrad_exp.engines.torch_trial import drive_of

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import amsgrad_exp
-from amsgrad_exp.attack.record import AttackRecord
+from amsgrad_exp.attacks.record import AttackRecord
 from amsgrad_exp.cli import records as commands
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from amsgrad_exp.attack.result import Counterexample
+from amsgrad_exp.attacks.result import Counterexample
 from amsgrad_exp.charts.curves import Level
 from amsgrad_exp.charts.draw import draw
 from amsgrad_exp.charts.plot import Plot, Specification, as_csv, named_data

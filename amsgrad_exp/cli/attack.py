@@ -15,7 +15,7 @@ from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
 from amsgrad_exp.errors import NotAsExpected
 
 if TYPE_CHECKING:
-    from amsgrad_exp.attack.result import Attack
+    from amsgrad_exp.attacks.result import Attack
 
 SURVIVES = "survives"
 
@@ -59,7 +59,7 @@ def attack(
     Settings that are not given have the optimizer's own defaults.
     """
     from amsgrad_exp import api
-    from amsgrad_exp.attack.search import Limits
+    from amsgrad_exp.attacks.search import Limits
     from amsgrad_exp.output import attacks, console
 
     limits = Limits(seconds, problems, max_period, seed)

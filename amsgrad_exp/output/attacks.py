@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from amsgrad_exp.attack.result import Attack, Counterexample
-from amsgrad_exp.attack.run import Watch
-from amsgrad_exp.attack.search import Fall, Found
+from amsgrad_exp.attacks.result import Attack, Counterexample
+from amsgrad_exp.attacks.run import Watch
+from amsgrad_exp.attacks.search import Fall, Found
 from amsgrad_exp.output import console
 from amsgrad_exp.output.progress import problem_progress
 from amsgrad_exp.records.summary import Summary

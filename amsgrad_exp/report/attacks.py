@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from amsgrad_exp.attack.record import AttackRecord, CounterexampleRecord
-from amsgrad_exp.attack.sequences import in_words
+from amsgrad_exp.attacks.record import AttackRecord, CounterexampleRecord
+from amsgrad_exp.attacks.sequences import in_words
 from amsgrad_exp.charts.slopes import slopes_plot, slopes_table
 from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
 from amsgrad_exp.problems.cycle import Cycle

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from amsgrad_exp.attack.drift import FIRST_STEPS, MakeLanes, Measured, measure
-from amsgrad_exp.attack.families import families, neighbours, random_sequences
-from amsgrad_exp.attack.sequences import fair, size
+from amsgrad_exp.attacks.drift import FIRST_STEPS, MakeLanes, Measured, measure
+from amsgrad_exp.attacks.families import families, neighbours, random_sequences
+from amsgrad_exp.attacks.sequences import fair, size
 from amsgrad_exp.engines.held import Slopes
 
 QUICK = 15_000  # largest `Fall.crossing` that the literal engine can confirm in reasonable time

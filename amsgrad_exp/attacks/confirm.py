@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from amsgrad_exp.attack.search import Fall
-from amsgrad_exp.attack.sequences import written
+from amsgrad_exp.attacks.search import Fall
+from amsgrad_exp.attacks.sequences import written
 from amsgrad_exp.engines import compiles
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.problems.base import LinearProblem

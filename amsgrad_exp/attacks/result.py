@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from amsgrad_exp.attack.confirm import Confirmation
-from amsgrad_exp.attack.record import AttackRecord, CounterexampleRecord, Shrunk
-from amsgrad_exp.attack.search import Fall, Found, Limits
-from amsgrad_exp.attack.sequences import in_words
+from amsgrad_exp.attacks.confirm import Confirmation
+from amsgrad_exp.attacks.record import AttackRecord, CounterexampleRecord, Shrunk
+from amsgrad_exp.attacks.search import Fall, Found, Limits
+from amsgrad_exp.attacks.sequences import in_words
 from amsgrad_exp.engines.held import Slopes
 from amsgrad_exp.records.files import sha256
 from amsgrad_exp.records.run import Run

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from amsgrad_exp import engines
-from amsgrad_exp.attack.drift import FIRST_STEPS, MakeLanes
+from amsgrad_exp.attacks.drift import FIRST_STEPS, MakeLanes
 from amsgrad_exp.engines.held import Slopes
 from amsgrad_exp.errors import ConfigError, NoSteadyState
 from amsgrad_exp.problems.cycle import Cycle

@@ -15,12 +15,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from amsgrad_exp.attack.confirm import all_cases, confirm
-from amsgrad_exp.attack.result import Attack, Counterexample
-from amsgrad_exp.attack.search import Fall, Found, Limits, Search
-from amsgrad_exp.attack.sequences import canonical
-from amsgrad_exp.attack.shrink import shrink
-from amsgrad_exp.attack.target import Target
+from amsgrad_exp.attacks.confirm import all_cases, confirm
+from amsgrad_exp.attacks.result import Attack, Counterexample
+from amsgrad_exp.attacks.search import Fall, Found, Limits, Search
+from amsgrad_exp.attacks.sequences import canonical
+from amsgrad_exp.attacks.shrink import shrink
+from amsgrad_exp.attacks.target import Target
 from amsgrad_exp.records.files import write_atomically
 
 

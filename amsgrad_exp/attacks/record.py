@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from amsgrad_exp.attack.search import Limits
+from amsgrad_exp.attacks.search import Limits
 from amsgrad_exp.errors import Damaged
 from amsgrad_exp.records.document import read_document, validated, write_document
 from amsgrad_exp.records.summary import Origin

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from amsgrad_exp.attack.search import Fall, Search
-from amsgrad_exp.attack.sequences import canonical, negated, reduced, runs, size
+from amsgrad_exp.attacks.search import Fall, Search
+from amsgrad_exp.attacks.sequences import canonical, negated, reduced, runs, size
 from amsgrad_exp.engines.held import Slopes
 
 MOST = 4096  # candidates per step

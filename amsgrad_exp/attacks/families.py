@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.attack.sequences import canonical, negated, reduced
+from amsgrad_exp.attacks.sequences import canonical, negated, reduced
 from amsgrad_exp.engines.held import Slopes
 
 ALL_PERIODS_TO = 128
