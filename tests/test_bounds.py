@@ -217,7 +217,7 @@ def theorem(trial: Trial, steps: int) -> float:
         else:
             largest = math.fsum(squares[:t]) / t
         over = (math.sqrt(largest) + eps) / (alpha / math.sqrt(t))
-        lam = options.get("lam", 0.0)
+        lam: Any = options.get("lam", 0.0)
         weighted += {"none": beta1, "geometric": beta1 * lam ** (t - 1), "harmonic": beta1 / t}[
             str(options["beta1_decay"])
         ] * over
