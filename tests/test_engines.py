@@ -267,7 +267,7 @@ def test_the_compiled_engine_does_not_import_torch_and_is_cached(tmp_path_factor
         "(trial,) = load_experiment(optimizers=['amsgrad']).trials()\n"
         "build(trial).advance(10, 1)\n"
         "assert 'torch' not in sys.modules\n"
-        "stats = made[0].stats\n"
+        "stats = made[0].dispatcher.stats\n"
         "print(len(stats.cache_hits), len(stats.cache_misses))\n"
     )
     cache = {"NUMBA_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
