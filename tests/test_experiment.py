@@ -13,7 +13,6 @@ from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.driver.result import LONG_ENOUGH, Result, regret_slope, summarize
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.engines.compiled import CompiledEngine
-from amsgrad_exp.engines.torch_loop import TorchEngine
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.problems.base import Problem
 from amsgrad_exp.problems.cycle import Cycle
@@ -21,7 +20,7 @@ from amsgrad_exp.problems.reddi import Online, Stochastic, Theorem1
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import Constant, InverseSquareRoot, Schedule
 from amsgrad_exp.trace import Trace
-from tests.trials import make_trial
+from tests.trials import make_engine, make_trial
 
 
 def compiled(
@@ -100,9 +99,8 @@ def test_fast_forward_agrees_on_other_problems(
 
 
 def test_the_torch_engine_fast_forwards_to_the_same_bits() -> None:
-    def engine() -> TorchEngine:
-        arguments = {"betas": (0.5, 0.9), "eps": 1e-8}
-        return TorchEngine("amsgrad_exp.optimizers.AMSGrad", Online(period=5), Constant(0.1), arguments=arguments)
+    def engine() -> Engine:
+        return make_engine("torch", "amsgrad", Online(period=5), Constant(0.1), betas=(0.5, 0.9), eps=1e-8)
 
     fast, result = go(engine(), 20_000, 13)
     full, _ = go(engine(), 20_000, 13, fast_forward=False)

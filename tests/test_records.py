@@ -45,7 +45,7 @@ def test_reading_a_run_imports_nothing_it_names(tmp_path: Path, monkeypatch: pyt
 
 
 def test_damaged_runs_are_named(run: runs.Run, tmp_path: Path) -> None:
-    change_line(run.directory / "summary.json", 4, "amsgrad", "adam")
+    change_line(run.directory / "summary.json", 5, "amsgrad", "adam")
     reasons: list[str] = []
     assert runs.list_runs(tmp_path, reasons.append) == []
     assert reasons == [f"{run.directory / 'summary.json'} is damaged: its checksum is wrong"]
