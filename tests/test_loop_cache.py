@@ -66,6 +66,7 @@ def _added_up() -> tuple[int, float]:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))  # which Numba reads again when its environment has changed
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     assert _added_up() == (1, 10.0)
     assert _added_up() == (0, 10.0)
