@@ -20,8 +20,8 @@ from amsgrad_exp.problems.base import LinearProblem, Problem
 from amsgrad_exp.rules import OPTIMIZERS, options_of
 
 if TYPE_CHECKING:
+    from amsgrad_exp.rules.settings import OptimizerSettings
     from amsgrad_exp.spec.experiment import Trial
-    from amsgrad_exp.spec.optimizer import OptimizerSettings
 
 Floats = NDArray[np.float64]
 

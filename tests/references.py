@@ -14,7 +14,7 @@ import pytorch_optimizer
 import torch
 
 from amsgrad_exp.problems import Problem
-from amsgrad_exp.spec.optimizer import OptimizerSettings
+from amsgrad_exp.rules.settings import OptimizerSettings
 
 Reference = Callable[[Problem, list[float], OptimizerSettings], list[float]]
 

@@ -24,6 +24,7 @@ from amsgrad_exp.rules.claims import Kind
 from amsgrad_exp.spec.gauntlet import Gauntlet, row
 from amsgrad_exp.spec.kinds import load_cells
 from amsgrad_exp.sweeps.block import run_block
+from amsgrad_exp.sweeps.matrix import Cell
 from amsgrad_exp.sweeps.points import packed
 from amsgrad_exp.sweeps.store import results_of
 from amsgrad_exp.trace import Trace
@@ -212,9 +213,9 @@ def test_every_optimizer_says_what_was_claimed(label: str) -> None:
     assert (claim.kind is Kind.NONE) == (not claim.theorem) == (not claim.conditions)
     gauntlet = Gauntlet.of(optimizers=[label])
     covered = {
-        tuple(values.values()): claim.covers(gauntlet.trial(cell))
+        tuple(values.values()): claim.covers(trial.optimizer, trial.problem, trial.schedule)
         for cell in range(len(gauntlet))
-        for _, values in [gauntlet.values(cell)]
+        for (_, values), trial in [(gauntlet.values(cell), gauntlet.trial(cell))]
     }
     schedules = {schedule for (_, schedule, _), yes in covered.items() if yes}
     assert schedules <= {claim.schedule}
@@ -231,11 +232,16 @@ def test_every_optimizer_says_what_was_claimed(label: str) -> None:
 def test_a_claim_is_contradicted_at_the_worst_point_alone() -> None:
     gauntlet = Gauntlet.of(optimizers=["adam"], problems=["theorem1"], settings=["stated"], schedules=["inv-sqrt"])
     claim, trial = OPTIMIZERS["adam"].claim, gauntlet.trial(0)
-    assert claim.contradicted(trial, Verdict.WORST, Trend.NOT_VANISHING)
-    assert not claim.contradicted(trial, Verdict.BETWEEN, Trend.NOT_VANISHING)
-    assert not claim.contradicted(trial, Verdict.WORST, Trend.UNDECIDED)
-    with_momentum = trial.model_copy(update={"optimizer": trial.optimizer.model_copy(update={"beta1": 0.9})})
-    assert not claim.contradicted(with_momentum, Verdict.WORST, Trend.NOT_VANISHING)
+    assert claim.covers(trial.optimizer, trial.problem, trial.schedule)
+    assert not claim.covers(trial.optimizer.model_copy(update={"beta1": 0.9}), trial.problem, trial.schedule)
+
+    def contradicted(iterate: Verdict, trend: Trend, *, covered: bool = True) -> bool:
+        return Cell({"iterate": iterate, "regret_trend": trend}, claim, covered, 0.5, "inv-sqrt").contradicted
+
+    assert contradicted(Verdict.WORST, Trend.NOT_VANISHING)
+    assert not contradicted(Verdict.BETWEEN, Trend.NOT_VANISHING)
+    assert not contradicted(Verdict.WORST, Trend.UNDECIDED)
+    assert not contradicted(Verdict.WORST, Trend.NOT_VANISHING, covered=False)
 
 
 @pytest.mark.parametrize("label", Gauntlet.of(steps=1).optimizers)

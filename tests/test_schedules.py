@@ -217,7 +217,7 @@ def test_a_trend_is_undecided_if_the_step_sizes_depend_on_the_length() -> None:
 def test_a_claim_about_step_sizes_does_not_cover_those_with_a_warmup() -> None:
     for schedule, covered in (("inv-sqrt", True), ("inv-sqrt:c=2", True), ("inv-sqrt:warmup=9", False), ("inv", False)):
         (trial,) = resolve({"schedule": schedule, "optimizers": ["amsgrad"]}).trials()
-        assert Claim(Kind.REGRET).covers(trial) == covered
+        assert Claim(Kind.REGRET).covers(trial.optimizer, trial.problem, trial.schedule) == covered
 
 
 def test_a_gauntlet_takes_any_schedule_and_by_default_the_two_of_the_literature() -> None:

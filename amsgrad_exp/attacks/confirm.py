@@ -18,8 +18,8 @@ from amsgrad_exp.problems.base import LinearProblem
 from amsgrad_exp.records.recorder import record
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.spec.experiment import Trial
-from amsgrad_exp.spec.optimizer import OptimizerSettings
 from amsgrad_exp.spec.read import resolve_trial
 from amsgrad_exp.verdict import Verdict
 

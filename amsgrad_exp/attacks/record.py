@@ -23,8 +23,8 @@ from amsgrad_exp.attacks.search import Limits
 from amsgrad_exp.errors import Damaged
 from amsgrad_exp.records.document import read_document, validated, write_document
 from amsgrad_exp.records.summary import Origin
+from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.spec.command import optimizer_words
-from amsgrad_exp.spec.optimizer import OptimizerSettings
 
 SCHEMA = 1
 KIND = "an attack's result"

@@ -17,7 +17,7 @@ from amsgrad_exp.engines.held import Slopes
 from amsgrad_exp.records.files import sha256
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.records.summary import Origin
-from amsgrad_exp.spec.optimizer import OptimizerSettings
+from amsgrad_exp.rules.settings import OptimizerSettings
 
 
 @dataclass(frozen=True)

@@ -17,19 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.engines import COMPILED_DTYPES
 from amsgrad_exp.errors import NoBound, RunFailed
 from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
+from amsgrad_exp.spec.experiment import COMPILED_DTYPES, Trial
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import logged_steps
-
-if TYPE_CHECKING:
-    from amsgrad_exp.spec.experiment import Trial
 
 Floats = NDArray[np.float64]
 

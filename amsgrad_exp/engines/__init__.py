@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING
 
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.spec.experiment import COMPILED_DTYPES, Trial
 
 if TYPE_CHECKING:
     from amsgrad_exp.engines.base import Engine
-    from amsgrad_exp.spec.experiment import Trial
-
-
-COMPILED_DTYPES = "float32", "float64"
 
 
 def has_rule(trial: Trial) -> bool:

@@ -15,7 +15,7 @@ from amsgrad_exp.engines.loops import compile_loop, jitable, make_coefficients, 
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.rules import hyper_of, rule_of
 from amsgrad_exp.rules.base import Rule
-from amsgrad_exp.spec.optimizer import OptimizerSettings
+from amsgrad_exp.rules.settings import OptimizerSettings
 
 TILE = TILES[-1]
 STEPS_AT_ONCE = 4096

@@ -30,8 +30,8 @@ from amsgrad_exp.trace import Trace, logged_steps
 
 if TYPE_CHECKING:
     from amsgrad_exp.engines.recorded.program import Program
+    from amsgrad_exp.rules.settings import OptimizerSettings
     from amsgrad_exp.spec.experiment import Trial
-    from amsgrad_exp.spec.optimizer import OptimizerSettings
 
 NEVER = 2**63 - 1
 AHEAD = 24  # gradients that are looked at ahead of a recording

@@ -16,9 +16,9 @@ from amsgrad_exp.identification.observe import observe
 from amsgrad_exp.identification.probes import Floats, Probe
 from amsgrad_exp.optimizers.importing import PLAIN
 from amsgrad_exp.rules import OPTIMIZERS, arguments_of
+from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.spec.complete import check_name, complete
 from amsgrad_exp.spec.foreign import imported_optimizer
-from amsgrad_exp.spec.optimizer import OptimizerSettings
 from amsgrad_exp.spec.read import option_value
 
 PUBLISHED = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}

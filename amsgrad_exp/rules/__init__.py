@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from amsgrad_exp.rules.base import Optimizer, Options, Rule
 
 if TYPE_CHECKING:
-    from amsgrad_exp.spec.optimizer import OptimizerSettings
+    from amsgrad_exp.rules.settings import OptimizerSettings
 
 __all__ = ["OPTIMIZERS", "Optimizer", "Options", "Rule", "arguments_of", "hyper_of", "options_of", "rule_of"]
 

@@ -12,7 +12,7 @@ from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import GRADIENT
 
 if TYPE_CHECKING:
-    from amsgrad_exp.spec.optimizer import OptimizerSettings
+    from amsgrad_exp.rules.settings import OptimizerSettings
 
 
 def update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, acc_delta: Any) -> Any:

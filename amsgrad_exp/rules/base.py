@@ -18,7 +18,7 @@ from amsgrad_exp.rules.claims import NOTHING, Claim
 
 if TYPE_CHECKING:
     from amsgrad_exp.rules.mean import Mean
-    from amsgrad_exp.spec.optimizer import OptimizerSettings
+    from amsgrad_exp.rules.settings import OptimizerSettings
 
 Floats = NDArray[np.float64]
 

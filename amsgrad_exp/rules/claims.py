@@ -1,4 +1,4 @@
-"""Describes published claims of convergence and decides whether a trial is covered by one or contradicts it."""
+"""Describes published claims of convergence and decides whether one covers a trial."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from amsgrad_exp.problems.base import LinearProblem
-from amsgrad_exp.verdict import Trend, Verdict
+from amsgrad_exp.problems.base import LinearProblem, Problem
 
 if TYPE_CHECKING:
-    from amsgrad_exp.spec.experiment import Trial
-    from amsgrad_exp.spec.optimizer import OptimizerSettings
+    from amsgrad_exp.rules.settings import OptimizerSettings
 
 
 class Kind(StrEnum):
@@ -48,23 +46,14 @@ class Claim:
     schedule: str = "inv-sqrt"
     refuted: str = ""
 
-    def covers(self, trial: Trial) -> bool:
-        """Whether the claim covers a trial."""
-        name, _, constants = trial.schedule.partition(":")
+    def covers(self, optimizer: OptimizerSettings, problem: Problem, schedule: str) -> bool:
+        """Whether the claim covers an optimizer on a problem with a schedule, as text."""
+        name, _, constants = schedule.partition(":")
         if self.kind is Kind.NONE or name != self.schedule or "warmup=" in constants:
             return False
-        return self._of_such_losses(trial) and self.holds(trial.optimizer)
+        return self._of_such_losses(problem) and self.holds(optimizer)
 
-    def contradicted(self, trial: Trial, iterate: str | None, trend: str | None) -> bool:
-        """Whether a trial with this result contradicts a claim that covers it.
-
-        It does if its iterates stay at the worst point and its average regret does not vanish. A trial whose iterates
-        are still on their way may satisfy a bound of order √T, whose constants can be large.
-        """
-        return iterate in (Verdict.WORST, Verdict.AWAY) and trend == Trend.NOT_VANISHING and self.covers(trial)
-
-    def _of_such_losses(self, trial: Trial) -> bool:
-        problem = trial.problem
+    def _of_such_losses(self, problem: Problem) -> bool:
         linear, (low, high) = isinstance(problem, LinearProblem), problem.interval
         if self.kind is Kind.REGRET:
             return linear and math.isfinite(high - low)

@@ -14,7 +14,7 @@ from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_MOMENTUM
 
 if TYPE_CHECKING:
-    from amsgrad_exp.spec.optimizer import OptimizerSettings
+    from amsgrad_exp.rules.settings import OptimizerSettings
 
 
 class RMSpropOptions(Options):

@@ -12,9 +12,9 @@ from amsgrad_exp.numbers import whole_number
 from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.problems.base import LinearProblem
 from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.spec.explain import explain, nearest, short
 from amsgrad_exp.spec.foreign import complete_foreign
-from amsgrad_exp.spec.optimizer import OptimizerSettings
 
 REFERENCE = {"lr": 0.01, "beta1": 0.9, "beta2": 0.99, "eps": 1e-16, "optimized_update": True}
 

@@ -18,18 +18,18 @@ from pydantic import (
     model_validator,
 )
 
-from amsgrad_exp.engines import COMPILED_DTYPES
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.numbers import Integer, dump
 from amsgrad_exp.problems import Problem
+from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.schedules import MAX_STEPS
 from amsgrad_exp.spec.complete import complete
 from amsgrad_exp.spec.explain import bytes_in_words, explain
 from amsgrad_exp.spec.labels import labels
-from amsgrad_exp.spec.optimizer import OptimizerSettings
 from amsgrad_exp.spec.schedule import check_length, written
 
 MAX_POINTS = 10_000_000
+COMPILED_DTYPES = "float32", "float64"
 # The largest number of each dtype.
 LARGEST = {"float16": 65504.0, "bfloat16": 2.0**127 * (2 - 2**-7)} | {
     dtype: float(np.finfo(dtype).max) for dtype in ("float32", "float64")

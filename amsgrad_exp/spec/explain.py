@@ -10,7 +10,7 @@ from pydantic import (
     ValidationError,
 )
 
-from amsgrad_exp.spec.optimizer import OptimizerSettings
+from amsgrad_exp.rules.settings import OptimizerSettings
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from amsgrad_exp.engines.torch_state import generators_restored
 from amsgrad_exp.engines.torch_trial import drive_of
 from amsgrad_exp.optimizers.importing import Drive, import_optimizer
 from amsgrad_exp.rules import arguments_of
-from amsgrad_exp.spec.optimizer import OptimizerSettings
+from amsgrad_exp.rules.settings import OptimizerSettings
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
