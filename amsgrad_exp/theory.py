@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from amsgrad_exp.errors import NoSteadyState
-from amsgrad_exp.problems.base import LinearProblem, Problem
+from amsgrad_exp.problems import LinearProblem, Problem
 from amsgrad_exp.rules import OPTIMIZERS, options_of
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.engines.compiled import CompiledEngine
 from amsgrad_exp.engines.lanes import Lanes
 from amsgrad_exp.engines.torch_loop import TorchEngine
-from amsgrad_exp.problems.reddi import Online
+from amsgrad_exp.problems import Online
 from amsgrad_exp.schedules import Constant
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import load_experiment

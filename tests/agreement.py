@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from amsgrad_exp.engines import build
-from amsgrad_exp.problems.cycle import Cycle
-from amsgrad_exp.problems.reddi import Online
+from amsgrad_exp.problems import Cycle, Online
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from tests.references import REFERENCES, VARIANTS

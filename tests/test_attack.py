@@ -26,7 +26,7 @@ from amsgrad_exp.attacks.shrink import simpler
 from amsgrad_exp.attacks.target import Target, target
 from amsgrad_exp.engines.held import HeldLanes, Slopes
 from amsgrad_exp.errors import ConfigError, RunFailed
-from amsgrad_exp.problems.cycle import Cycle
+from amsgrad_exp.problems import Cycle
 from amsgrad_exp.sweeps.workers import workers
 
 SLOPES = st.lists(st.integers(-9, 9), min_size=2, max_size=12).map(tuple).filter(lambda slopes: sum(slopes) != 0)

@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 from amsgrad_exp.bounds import bounds_of
 from amsgrad_exp.bounds.theorems import published
 from amsgrad_exp.engines import build
-from amsgrad_exp.problems import PROBLEMS
-from amsgrad_exp.problems.bock_weiss import BockWeiss
-from amsgrad_exp.problems.cycle import Cycle
-from amsgrad_exp.problems.reddi import Online, Stochastic
+from amsgrad_exp.problems import PROBLEMS, Cycle, Online, Stochastic
+from amsgrad_exp.problems.convergence import BockWeiss
 from amsgrad_exp.rules import hyper_of, rule_of
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.experiment import Trial

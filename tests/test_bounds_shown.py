@@ -20,9 +20,7 @@ from amsgrad_exp.charts.traces import regret_and_bounds
 from amsgrad_exp.cli import bounds as cli
 from amsgrad_exp.cli.signals import Interruption
 from amsgrad_exp.errors import NoBound, RunFailed
-from amsgrad_exp.problems import PROBLEMS
-from amsgrad_exp.problems.cycle import Cycle
-from amsgrad_exp.problems.reddi import Online, Stochastic
+from amsgrad_exp.problems import PROBLEMS, Cycle, Online, Stochastic
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.read import resolve
 from amsgrad_exp.trace import Trace

@@ -9,7 +9,7 @@ import pytest
 
 from amsgrad_exp.charts.traces import regret_and_iterate
 from amsgrad_exp.output import console
-from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems import Problem
 from amsgrad_exp.trace import Trace
 from tests.conftest import CommandLine
 from tests.recorded import RUN_KEYS

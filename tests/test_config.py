@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from amsgrad_exp.engines import has_rule
 from amsgrad_exp.errors import ConfigError
-from amsgrad_exp.problems.reddi import Online, Theorem1
+from amsgrad_exp.problems import Online, Theorem1
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.experiment import Experiment
 from amsgrad_exp.spec.read import load_experiment, resolve

@@ -16,13 +16,10 @@ from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.engines.torch_loop import TorchEngine
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import import_optimizer
-from amsgrad_exp.problems.base import Problem
-from amsgrad_exp.problems.bock_weiss import BockWeiss
-from amsgrad_exp.problems.components import Components
-from amsgrad_exp.problems.reddi import Online, Stochastic, Theorem1
-from amsgrad_exp.problems.shi import ShiRealizable
+from amsgrad_exp.problems import Online, Problem, Stochastic, Theorem1
+from amsgrad_exp.problems.convergence import BockWeiss, Components, ShiRealizable
 from amsgrad_exp.rules import adam, amsgrad
-from amsgrad_exp.rules.base import Hyper
+from amsgrad_exp.rules.rule import Hyper
 from amsgrad_exp.schedules import Constant, InverseSquareRoot, Schedule
 from amsgrad_exp.spec.read import load_experiment
 from tests.trials import SEVERAL, make_engine

@@ -14,9 +14,7 @@ from amsgrad_exp.driver.result import LONG_ENOUGH, Result, regret_slope, summari
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.engines.compiled import CompiledEngine
 from amsgrad_exp.errors import RunFailed
-from amsgrad_exp.problems.base import Problem
-from amsgrad_exp.problems.cycle import Cycle
-from amsgrad_exp.problems.reddi import Online, Stochastic, Theorem1
+from amsgrad_exp.problems import Cycle, Online, Problem, Stochastic, Theorem1
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import Constant, InverseSquareRoot, Schedule
 from amsgrad_exp.trace import Trace

@@ -21,8 +21,7 @@ from amsgrad_exp.charts.spacing import edges
 from amsgrad_exp.charts.style import COLOURS, DASHES, FAILED, line_style
 from amsgrad_exp.charts.traces import regret_and_iterate
 from amsgrad_exp.output import picture
-from amsgrad_exp.problems import PROBLEMS
-from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.spec.grid import Sweep
 from amsgrad_exp.sweeps.matrix import verdicts
 from amsgrad_exp.trace import Trace

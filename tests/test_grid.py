@@ -12,8 +12,7 @@ from pydantic import Field
 
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.numbers import Integer
-from amsgrad_exp.problems import PROBLEMS
-from amsgrad_exp.problems.reddi import Online
+from amsgrad_exp.problems import PROBLEMS, Online
 from amsgrad_exp.spec.blocks import LANES
 from amsgrad_exp.spec.grid import load_sweep
 from amsgrad_exp.sweeps.plane import boundary

@@ -13,9 +13,8 @@ import torch
 
 from amsgrad_exp.engines.torch_loop import TorchEngine
 from amsgrad_exp.errors import ConfigError
-from amsgrad_exp.problems.base import Problem
-from amsgrad_exp.problems.components import Components
-from amsgrad_exp.problems.reddi import Online
+from amsgrad_exp.problems import Online, Problem
+from amsgrad_exp.problems.convergence import Components
 from amsgrad_exp.records.recorder import record, resume
 from amsgrad_exp.records.verify import verify
 from amsgrad_exp.schedules import InverseSquareRoot

@@ -18,8 +18,8 @@ from amsgrad_exp.engines.torch_loop import TorchEngine
 from amsgrad_exp.engines.torch_trial import drive_of
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import PLAIN, Drive, import_optimizer
-from amsgrad_exp.problems.components import Components
-from amsgrad_exp.problems.reddi import Online
+from amsgrad_exp.problems import Online
+from amsgrad_exp.problems.convergence import Components
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records.recorder import record
 from amsgrad_exp.records.verify import verify

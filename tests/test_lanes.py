@@ -17,8 +17,7 @@ from amsgrad_exp.engines import build
 from amsgrad_exp.engines.compiled import CompiledEngine
 from amsgrad_exp.engines.seeds import SeedsEngine, halfwidth
 from amsgrad_exp.errors import RunFailed
-from amsgrad_exp.problems.base import Problem
-from amsgrad_exp.problems.reddi import Online, Stochastic, Theorem1
+from amsgrad_exp.problems import Online, Problem, Stochastic, Theorem1
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import SCHEDULES, Constant
 from amsgrad_exp.spec.experiment import Trial

@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from amsgrad_exp.engines.torch_step import SMALLEST_SLOPE
-from amsgrad_exp.problems import PROBLEMS
-from amsgrad_exp.problems.adabound import AdaboundTheorem1
-from amsgrad_exp.problems.base import LinearProblem, Problem
-from amsgrad_exp.problems.cycle import Cycle
-from amsgrad_exp.problems.reddi import Online, Stochastic, Theorem1, Theorem2, Theorem3
+from amsgrad_exp.problems import PROBLEMS, Cycle, LinearProblem, Online, Problem, Stochastic, Theorem1
+from amsgrad_exp.problems.reddi import Theorem2, Theorem3
+from amsgrad_exp.problems.repairs import AdaboundTheorem1
 from amsgrad_exp.verdict import Verdict
 
 CONSTANTS: dict[str, dict[str, Any]] = {"cycle": {"slopes": "74,-1x73"}}

@@ -15,11 +15,9 @@ from amsgrad_exp import optimizers
 from amsgrad_exp.engines import build
 from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.optimizers.importing import import_optimizer
-from amsgrad_exp.problems import PROBLEMS, Problem
-from amsgrad_exp.problems.cycle import Cycle
-from amsgrad_exp.problems.reddi import Online
+from amsgrad_exp.problems import PROBLEMS, Cycle, Online, Problem
 from amsgrad_exp.rules import OPTIMIZERS, Rule, arguments_of, hyper_of, rule_of
-from amsgrad_exp.rules.base import Hyper, hyper
+from amsgrad_exp.rules.rule import Hyper, hyper
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.schedule import schedule_of

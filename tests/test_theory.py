@@ -11,11 +11,8 @@ from amsgrad_exp import theory
 from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.engines import build
 from amsgrad_exp.errors import NoSteadyState
-from amsgrad_exp.problems import PROBLEMS
-from amsgrad_exp.problems.base import LinearProblem
-from amsgrad_exp.problems.cycle import Cycle
-from amsgrad_exp.problems.reddi import Online, Stochastic, Theorem1
-from amsgrad_exp.rules.base import steady_state
+from amsgrad_exp.problems import PROBLEMS, Cycle, LinearProblem, Online, Stochastic, Theorem1
+from amsgrad_exp.rules.rule import steady_state
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.blocks import LANES
 from amsgrad_exp.spec.grid import load_sweep

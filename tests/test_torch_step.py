@@ -10,11 +10,8 @@ import torch
 
 from amsgrad_exp.engines import torch_step
 from amsgrad_exp.engines.torch_loop import TorchEngine
-from amsgrad_exp.problems.base import Problem
-from amsgrad_exp.problems.bock_weiss import BockWeiss
-from amsgrad_exp.problems.components import Components
-from amsgrad_exp.problems.reddi import Online
-from amsgrad_exp.problems.shi import ShiNonrealizable
+from amsgrad_exp.problems import Online, Problem
+from amsgrad_exp.problems.convergence import BockWeiss, Components, ShiNonrealizable
 from amsgrad_exp.schedules import InverseSquareRoot
 
 OTHERS = {"Optimizer", "LBFGS", "SparseAdam"}  # LBFGS evaluates the loss itself; SparseAdam takes no dense gradient

@@ -14,7 +14,7 @@ from amsgrad_exp.attacks.search import Fall
 from amsgrad_exp.attacks.sequences import written
 from amsgrad_exp.engines import compiles
 from amsgrad_exp.errors import RunFailed
-from amsgrad_exp.problems.base import LinearProblem
+from amsgrad_exp.problems import LinearProblem
 from amsgrad_exp.records.recorder import record
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.rules import OPTIMIZERS

@@ -13,7 +13,7 @@ from amsgrad_exp import engines
 from amsgrad_exp.attacks.drift import FIRST_STEPS, MakeLanes
 from amsgrad_exp.engines.held import Slopes
 from amsgrad_exp.errors import ConfigError, NoSteadyState
-from amsgrad_exp.problems.cycle import Cycle
+from amsgrad_exp.problems import Cycle
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.spec.published import published

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from amsgrad_exp.bounds.trajectory import CHUNK, refuse, shown_steps
 from amsgrad_exp.errors import NoBound
-from amsgrad_exp.problems.base import LinearProblem
+from amsgrad_exp.problems import LinearProblem
 from amsgrad_exp.rules import hyper_of, options_of
 
 if TYPE_CHECKING:

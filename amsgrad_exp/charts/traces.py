@@ -17,7 +17,7 @@ from amsgrad_exp.charts.curves import BROAD, DOTTED, THIN, Axis, Beside, Level, 
 from amsgrad_exp.charts.draw import draw
 from amsgrad_exp.charts.plot import Plot, as_csv
 from amsgrad_exp.charts.spacing import extent, far_apart, regret_extent
-from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems import Problem
 from amsgrad_exp.trace import Trace
 
 TABLE = "points"

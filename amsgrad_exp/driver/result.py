@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from amsgrad_exp.driver.chunk import Chunk, Cycle, tail_start
-from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems import Problem
 from amsgrad_exp.schedules import Schedule
 from amsgrad_exp.trace import Trace
 from amsgrad_exp.verdict import Evidence, Trend, Verdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from amsgrad_exp.problems.base import Problem
+from amsgrad_exp.problems import Problem
 from amsgrad_exp.schedules import Schedule
 from amsgrad_exp.trace import Trace
 

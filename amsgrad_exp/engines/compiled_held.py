@@ -13,8 +13,7 @@ from amsgrad_exp.engines.intrinsics import at_step, column, put_column, stack_ti
 from amsgrad_exp.engines.lanes import TILES
 from amsgrad_exp.engines.loops import compile_loop, jitable, make_coefficients, makes_loops
 from amsgrad_exp.errors import RunFailed
-from amsgrad_exp.rules import hyper_of, rule_of
-from amsgrad_exp.rules.base import Rule
+from amsgrad_exp.rules import Rule, hyper_of, rule_of
 from amsgrad_exp.rules.settings import OptimizerSettings
 
 TILE = TILES[-1]

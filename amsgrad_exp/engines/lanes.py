@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from amsgrad_exp.engines.layout import MAX_LAID_OUT, laid_out, layout_of
 from amsgrad_exp.engines.loops import in_float32, make_coefficients, make_loop
-from amsgrad_exp.problems import Problem
-from amsgrad_exp.problems.base import LinearProblem
-from amsgrad_exp.rules import hyper_of, rule_of
-from amsgrad_exp.rules.base import Rule
+from amsgrad_exp.problems import LinearProblem, Problem
+from amsgrad_exp.rules import Rule, hyper_of, rule_of
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import Trace, logged_steps
 

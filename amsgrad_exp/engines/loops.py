@@ -30,7 +30,7 @@ from amsgrad_exp.engines.intrinsics import (
 from amsgrad_exp.engines.loop_cache import LoopCache
 from amsgrad_exp.engines.scalars import INNER
 from amsgrad_exp.engines.short_loops import ShortLoopsCompiler
-from amsgrad_exp.rules.base import Rule
+from amsgrad_exp.rules import Rule
 
 SHORT = 16  # turns of an inner loop: LLVM unrolls longer ones only after it has made vectors of them
 

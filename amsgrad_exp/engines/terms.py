@@ -8,7 +8,7 @@ from typing import Any
 
 from amsgrad_exp.engines.intrinsics import at_step
 from amsgrad_exp.engines.loops import compile_loop, jitable
-from amsgrad_exp.rules.base import Rule
+from amsgrad_exp.rules import Rule
 
 
 @functools.cache

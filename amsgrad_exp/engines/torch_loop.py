@@ -21,8 +21,8 @@ from amsgrad_exp.engines.torch_step import Step, number_of, raised
 from amsgrad_exp.engines.torch_trial import drive_of
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import import_optimizer, written
-from amsgrad_exp.problems.base import Problem
-from amsgrad_exp.problems.sequences import Floats
+from amsgrad_exp.problems import Problem
+from amsgrad_exp.problems.problem import Floats
 from amsgrad_exp.rules import OPTIMIZERS, arguments_of
 from amsgrad_exp.schedules import Schedule
 from amsgrad_exp.spec.schedule import schedule_of

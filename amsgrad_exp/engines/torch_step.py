@@ -12,7 +12,7 @@ from torch.optim import optimizer as torch_optimizer
 from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.optimizers.importing import PLAIN, Drive, said
-from amsgrad_exp.problems.base import LinearProblem, Problem
+from amsgrad_exp.problems import LinearProblem, Problem
 
 # A gradient of at least this size has the same bits as autograd's, which does not round halves then.
 # tests/test_problems.py checks this.

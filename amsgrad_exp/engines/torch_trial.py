@@ -12,7 +12,7 @@ import torch
 from amsgrad_exp.engines.torch_state import generators_restored, outside_restored, unheard
 from amsgrad_exp.engines.torch_step import Step, number_of
 from amsgrad_exp.optimizers.importing import Drive, Form, Imported, said, written
-from amsgrad_exp.problems.reddi import Online
+from amsgrad_exp.problems import Online
 
 SHAPES = ((1,), (1, 1))
 FORMS: tuple[Form, ...] = ("tensors", "named", "module", "use_muon")

@@ -7,15 +7,20 @@ are written by hand. Of the others, those that torch.optim has are its classes, 
 from __future__ import annotations
 
 import pkgutil
+import sys
 
+from amsgrad_exp.optimizers import adaptive
 from amsgrad_exp.optimizers.adam import Adam
+from amsgrad_exp.optimizers.adaptive import AdaptiveOptimizer
 from amsgrad_exp.optimizers.amsgrad import AMSGrad
-from amsgrad_exp.optimizers.base import AdaptiveOptimizer
 from amsgrad_exp.optimizers.from_rule import RuleOptimizer
 from amsgrad_exp.optimizers.groups import WeightDecay
 from amsgrad_exp.rules import OPTIMIZERS
 
 __all__ = ["AMSGrad", "Adam", "AdaptiveOptimizer", "RuleOptimizer", "WeightDecay"]
+
+# Pickles of versions 0.1.0 and 0.2.0 look for WeightDecay there.
+sys.modules[f"{__name__}.base"] = adaptive
 
 _ARGUMENTS = (RuleOptimizer.__doc__ or "").partition("\n\n")[2]
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from amsgrad_exp.optimizers.base import AdaptiveOptimizer, State, count_step, new_step
+from amsgrad_exp.optimizers.adaptive import AdaptiveOptimizer, State, count_step, new_step
 from amsgrad_exp.optimizers.groups import Group, WeightDecay, checked_options
 from amsgrad_exp.rules.adam import AdamOptions
-from amsgrad_exp.rules.base import Options
+from amsgrad_exp.rules.rule import Options
 
 
 class Adam(AdaptiveOptimizer):

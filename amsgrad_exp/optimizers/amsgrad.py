@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from amsgrad_exp.optimizers.adam import Adam
-from amsgrad_exp.optimizers.base import State
+from amsgrad_exp.optimizers.adaptive import State
 from amsgrad_exp.optimizers.groups import Group, WeightDecay
 from amsgrad_exp.rules.amsgrad import AMSGradOptions
-from amsgrad_exp.rules.base import Options
+from amsgrad_exp.rules.rule import Options
 
 
 class AMSGrad(Adam):

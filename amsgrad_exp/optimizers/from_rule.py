@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from amsgrad_exp.optimizers.base import AdaptiveOptimizer, State, count_step, new_step
+from amsgrad_exp.optimizers.adaptive import AdaptiveOptimizer, State, count_step, new_step
 from amsgrad_exp.optimizers.groups import Group, WeightDecay, checked_options
-from amsgrad_exp.rules.base import Optimizer, Rule
+from amsgrad_exp.rules.rule import Optimizer, Rule
 
 
 class RuleOptimizer(AdaptiveOptimizer):

@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from amsgrad_exp.rules.base import Options
+from amsgrad_exp.rules.rule import Options
 
 Group = dict[str, Any]
 

@@ -7,17 +7,13 @@ chunks and every resumed run sees the same sequence.
 
 from __future__ import annotations
 
-from amsgrad_exp.problems.adabound import AdaboundTheorem1
-from amsgrad_exp.problems.adashift import AdashiftSequential, AdashiftStochastic
-from amsgrad_exp.problems.adopt import AdoptCycle, AdoptToy
-from amsgrad_exp.problems.base import LinearProblem, Problem
-from amsgrad_exp.problems.bock_weiss import BockWeiss
-from amsgrad_exp.problems.components import Components
+from amsgrad_exp.problems.convergence import BockWeiss, Components, ShiBoundary, ShiNonrealizable, ShiRealizable
 from amsgrad_exp.problems.cycle import Cycle
+from amsgrad_exp.problems.problem import LinearProblem, Problem
 from amsgrad_exp.problems.reddi import Online, Stochastic, Theorem1, Theorem2, Theorem3, Theorem6
-from amsgrad_exp.problems.shi import ShiBoundary, ShiNonrealizable, ShiRealizable
+from amsgrad_exp.problems.repairs import AdaboundTheorem1, AdashiftSequential, AdashiftStochastic, AdoptCycle, AdoptToy
 
-__all__ = ["PROBLEMS", "LinearProblem", "Problem"]
+__all__ = ["PROBLEMS", "Cycle", "LinearProblem", "Online", "Problem", "Stochastic", "Theorem1"]
 
 KINDS: tuple[type[Problem], ...] = (
     *(Online, Stochastic, Theorem1, Theorem2, Theorem3, Theorem6),

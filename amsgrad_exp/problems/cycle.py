@@ -9,8 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.problems.base import LinearProblem
-from amsgrad_exp.problems.sequences import Listed
+from amsgrad_exp.problems.problem import LinearProblem, Listed
 
 LONGEST = 100_000
 

@@ -8,8 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from amsgrad_exp.numbers import Integer, Number
-from amsgrad_exp.problems.base import LinearProblem, Settings
-from amsgrad_exp.problems.sequences import AtRandom, Periodic
+from amsgrad_exp.problems.problem import AtRandom, LinearProblem, Periodic, Settings
 
 
 class Online(LinearProblem):

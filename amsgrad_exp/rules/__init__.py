@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from amsgrad_exp.rules.base import Optimizer, Options, Rule
+from amsgrad_exp.rules.rule import Optimizer, Options, Rule
 
 if TYPE_CHECKING:
     from amsgrad_exp.rules.settings import OptimizerSettings

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
-from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, alongside, decayed, steady_state
 from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.mean import GRADIENT
+from amsgrad_exp.rules.rule import Floats, Hyper, Optimizer, Rule, alongside, decayed, steady_state
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: Any) -> Any:

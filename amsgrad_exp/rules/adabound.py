@@ -10,9 +10,9 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
-from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, bias_corrected, hyper
 from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
 from amsgrad_exp.rules.mean import FIRST_MOMENT
+from amsgrad_exp.rules.rule import Floats, Hyper, Optimizer, Options, Rule, bias_corrected, hyper
 
 
 class AdaBoundOptions(Options):

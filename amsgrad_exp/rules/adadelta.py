@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
-from amsgrad_exp.rules.base import Floats, Optimizer, Rule, alongside, hyper, steady_state, uncorrected
 from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import GRADIENT
+from amsgrad_exp.rules.rule import Floats, Optimizer, Rule, alongside, hyper, steady_state, uncorrected
 
 if TYPE_CHECKING:
     from amsgrad_exp.rules.settings import OptimizerSettings

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from amsgrad_exp.arithmetic import sqrt
-from amsgrad_exp.rules.base import Optimizer, Rule, hyper, uncorrected
 from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.mean import GRADIENT
+from amsgrad_exp.rules.rule import Optimizer, Rule, hyper, uncorrected
 
 
 def update(g: Any, a: Any, c: Any, h: Any, squares: Any) -> Any:

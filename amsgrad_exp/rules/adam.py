@@ -11,7 +11,9 @@ from typing import Any, Literal
 import numpy as np
 
 from amsgrad_exp.arithmetic import scalar, sqrt
-from amsgrad_exp.rules.base import (
+from amsgrad_exp.rules.claims import Claim, Kind, kingmas
+from amsgrad_exp.rules.mean import FIRST_MOMENT
+from amsgrad_exp.rules.rule import (
     Floats,
     Hyper,
     Optimizer,
@@ -22,8 +24,6 @@ from amsgrad_exp.rules.base import (
     steady_state,
     uncorrected,
 )
-from amsgrad_exp.rules.claims import Claim, Kind, kingmas
-from amsgrad_exp.rules.mean import FIRST_MOMENT
 
 
 class AdamOptions(Options):

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from amsgrad_exp.arithmetic import maximum
-from amsgrad_exp.rules.base import Floats, Optimizer, Rule, decayed, hyper, steady_state
 from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import FIRST_MOMENT
+from amsgrad_exp.rules.rule import Floats, Optimizer, Rule, decayed, hyper, steady_state
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_inf: Any) -> Any:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
-from amsgrad_exp.rules.base import Floats, Optimizer, Rule, hyper
 from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
 from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT
+from amsgrad_exp.rules.rule import Floats, Optimizer, Rule, hyper
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:

@@ -9,9 +9,9 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import MOMENTS, moments
-from amsgrad_exp.rules.base import Hyper, Optimizer, Options, Rule, decayed, hyper
 from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import FIRST_MOMENT_WITHOUT_DECAY
+from amsgrad_exp.rules.rule import Hyper, Optimizer, Options, Rule, decayed, hyper
 
 
 class AdamWOptions(Options):

@@ -7,10 +7,10 @@ from typing import Any
 
 from amsgrad_exp.arithmetic import maximum, sqrt
 from amsgrad_exp.rules.amsgrad import DECAYING, MOMENTS, drift
-from amsgrad_exp.rules.base import Optimizer, Rule
 from amsgrad_exp.rules.claims import Claim, Kind, beta1_below_root_beta2
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
 from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT
+from amsgrad_exp.rules.rule import Optimizer, Rule
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:

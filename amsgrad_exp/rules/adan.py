@@ -9,9 +9,9 @@ from pydantic import Field
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, decayed, hyper, steady_state
 from amsgrad_exp.rules.claims import Claim, Kind, one_sample
 from amsgrad_exp.rules.mean import FIRST_MOMENT_WITHOUT_BETA2
+from amsgrad_exp.rules.rule import Floats, Optimizer, Options, Rule, alongside, decayed, hyper, steady_state
 
 
 class AdanOptions(Options):

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.numbers import Integer
-from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, alongside, decayed, steady_state
 from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import GRADIENT, GRADIENT_WITHOUT_BETA1
+from amsgrad_exp.rules.rule import Floats, Hyper, Optimizer, Options, Rule, alongside, decayed, steady_state
 
 
 class AdaShiftOptions(Options):

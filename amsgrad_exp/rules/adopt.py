@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from amsgrad_exp.arithmetic import maximum, minimum, sqrt
-from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, alongside, steady_state
 from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_BETA1
+from amsgrad_exp.rules.rule import Floats, Hyper, Optimizer, Options, Rule, alongside, steady_state
 
 
 class ADOPTOptions(Options):

@@ -8,9 +8,9 @@ from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.rules.adabound import HYPER, AdaBoundOptions, bounds, drift
 from amsgrad_exp.rules.adam import moments
 from amsgrad_exp.rules.amsgrad import MOMENTS
-from amsgrad_exp.rules.base import Optimizer, Rule
 from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
 from amsgrad_exp.rules.mean import FIRST_MOMENT
+from amsgrad_exp.rules.rule import Optimizer, Rule
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:

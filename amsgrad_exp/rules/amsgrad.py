@@ -14,10 +14,10 @@ from pydantic import model_validator
 
 from amsgrad_exp.arithmetic import maximum, sqrt
 from amsgrad_exp.rules.adam import moments, textbook_correction
-from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, bias_corrected, decayed, hyper, steady_state
 from amsgrad_exp.rules.claims import Claim, Kind, of_the_paper
 from amsgrad_exp.rules.decay import DECAYS, DecayOptions
 from amsgrad_exp.rules.mean import DECAYING_FIRST_MOMENT, FIRST_MOMENT
+from amsgrad_exp.rules.rule import Floats, Hyper, Optimizer, Rule, bias_corrected, decayed, hyper, steady_state
 
 
 class AMSGradOptions(DecayOptions):

@@ -11,9 +11,9 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.adam import moments
-from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, decayed, hyper, steady_state, uncorrected
 from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.mean import FIRST_MOMENT
+from amsgrad_exp.rules.rule import Floats, Hyper, Optimizer, Options, Rule, decayed, hyper, steady_state, uncorrected
 
 
 class AvaGradOptions(Options):

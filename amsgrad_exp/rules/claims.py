@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from amsgrad_exp.problems.base import LinearProblem, Problem
+from amsgrad_exp.problems import LinearProblem, Problem
 
 if TYPE_CHECKING:
     from amsgrad_exp.rules.settings import OptimizerSettings

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from amsgrad_exp.arithmetic import scalar
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.rules.base import Options, decayed
+from amsgrad_exp.rules.rule import Options, decayed
 
 LAM = 0.99
 

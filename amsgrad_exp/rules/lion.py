@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from amsgrad_exp.arithmetic import sign
-from amsgrad_exp.rules.base import Floats, Optimizer, Rule, alongside, hyper, steady_state, uncorrected
 from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_BETA1
+from amsgrad_exp.rules.rule import Floats, Optimizer, Rule, alongside, hyper, steady_state, uncorrected
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any) -> Any:

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from amsgrad_exp.arithmetic import power, sqrt
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, decayed, hyper
 from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
 from amsgrad_exp.rules.mean import FIRST_MOMENT
+from amsgrad_exp.rules.rule import Floats, Optimizer, Options, Rule, decayed, hyper
 
 
 class NosAdamOptions(Options):

@@ -12,9 +12,9 @@ from amsgrad_exp.arithmetic import maximum, power, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.adam import moments
 from amsgrad_exp.rules.amsgrad import MOMENTS
-from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Options, Rule, bias_corrected, hyper, steady_state
 from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.mean import FIRST_MOMENT
+from amsgrad_exp.rules.rule import Floats, Hyper, Optimizer, Options, Rule, bias_corrected, hyper, steady_state
 
 
 class PadamOptions(Options):

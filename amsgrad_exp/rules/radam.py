@@ -8,9 +8,9 @@ import numpy as np
 
 from amsgrad_exp.arithmetic import sqrt
 from amsgrad_exp.rules.adam import moments
-from amsgrad_exp.rules.base import Floats, Hyper, Optimizer, Rule, decayed, steady_state
 from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import FIRST_MOMENT
+from amsgrad_exp.rules.rule import Floats, Hyper, Optimizer, Rule, decayed, steady_state
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from amsgrad_exp.arithmetic import maximum, number, sqrt
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, alongside, hyper, steady_state, uncorrected
 from amsgrad_exp.rules.claims import NOTHING
 from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_MOMENTUM
+from amsgrad_exp.rules.rule import Floats, Optimizer, Options, Rule, alongside, hyper, steady_state, uncorrected
 
 if TYPE_CHECKING:
     from amsgrad_exp.rules.settings import OptimizerSettings

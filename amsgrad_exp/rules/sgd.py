@@ -8,9 +8,9 @@ import numpy as np
 from pydantic import Field
 
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.rules.base import Floats, Optimizer, Options, Rule, hyper, uncorrected
 from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.mean import HEAVY_BALL
+from amsgrad_exp.rules.rule import Floats, Optimizer, Options, Rule, hyper, uncorrected
 
 
 class SGDOptions(Options):

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from amsgrad_exp.arithmetic import sign
-from amsgrad_exp.rules.base import Floats, Optimizer, Rule, hyper, uncorrected
 from amsgrad_exp.rules.claims import Claim, Kind, one_sample
 from amsgrad_exp.rules.mean import GRADIENT
+from amsgrad_exp.rules.rule import Floats, Optimizer, Rule, hyper, uncorrected
 
 
 def update(g: Any, a: Any, c: Any, h: Any) -> Any:

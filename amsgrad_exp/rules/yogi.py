@@ -6,9 +6,9 @@ from typing import Any
 
 from amsgrad_exp.arithmetic import sign, sqrt
 from amsgrad_exp.rules.adam import textbook_correction
-from amsgrad_exp.rules.base import Optimizer, Rule
 from amsgrad_exp.rules.claims import Claim, Kind, one_sample
 from amsgrad_exp.rules.mean import FIRST_MOMENT
+from amsgrad_exp.rules.rule import Optimizer, Rule
 
 
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:

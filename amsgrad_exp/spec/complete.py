@@ -9,8 +9,7 @@ from pydantic import ValidationError
 
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.numbers import whole_number
-from amsgrad_exp.problems import PROBLEMS, Problem
-from amsgrad_exp.problems.base import LinearProblem
+from amsgrad_exp.problems import PROBLEMS, LinearProblem, Problem
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.spec.explain import explain, nearest, short

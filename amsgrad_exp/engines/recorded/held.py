@@ -16,8 +16,7 @@ from amsgrad_exp.engines.torch_step import raised
 from amsgrad_exp.engines.torch_trial import drive_of
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.optimizers.importing import import_optimizer
-from amsgrad_exp.rules import arguments_of
-from amsgrad_exp.rules.base import Rule
+from amsgrad_exp.rules import Rule, arguments_of
 from amsgrad_exp.rules.settings import OptimizerSettings
 
 TRIED = 24  # steps that are taken twice

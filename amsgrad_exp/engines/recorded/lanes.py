@@ -14,7 +14,7 @@ from amsgrad_exp.engines.recorded.kernels import same_bits
 from amsgrad_exp.engines.recorded.program import Program
 from amsgrad_exp.engines.torch_loop import TorchEngine, settings_of
 from amsgrad_exp.engines.torch_step import SMALLEST_SLOPE
-from amsgrad_exp.problems.base import LinearProblem
+from amsgrad_exp.problems import LinearProblem
 from amsgrad_exp.trace import Trace
 
 if TYPE_CHECKING:

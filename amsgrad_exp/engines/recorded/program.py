@@ -23,7 +23,7 @@ from amsgrad_exp.engines.recorded.kernels import ANSWERS
 from amsgrad_exp.engines.recorded.paths import Path
 from amsgrad_exp.engines.recorded.recording import leaves
 from amsgrad_exp.engines.recorded.source import Source
-from amsgrad_exp.rules.base import Rule
+from amsgrad_exp.rules import Rule
 
 FAR = (10**6, 10**9, 10**12)
 """Steps ahead at which coefficients are looked at, to see whether they depend on the count of steps."""

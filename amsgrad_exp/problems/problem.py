@@ -1,22 +1,108 @@
-"""Defines the base classes of problems: with any losses, with linear losses on an interval, and with quadratic ones."""
+"""Defines problems: sequences of coefficients, and losses made of them (any, linear on an interval, or quadratic)."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from amsgrad_exp.arithmetic import number
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.problems.sequences import Floats, Sequence
 from amsgrad_exp.verdict import Verdict
 
+Floats = NDArray[np.float64]
 Settings = dict[str, float | str]
 
 LONGEST = 10_000  # steps of a period whose gradients are summed one by one
+
+
+@dataclass(frozen=True)
+class Periodic:
+    """A number for each step t: ``special[t mod period]`` if there is one, else ``other``.
+
+    All sequences have the same four members. `fill` writes the numbers of the steps from ``start`` on into a row,
+    (steps,); ``period`` is None if they never repeat; ``mean`` is over a period, or the expectation; ``largest`` is the
+    largest magnitude.
+    """
+
+    period: int
+    special: Mapping[int, float]
+    other: float
+
+    def fill(self, row: Floats, start: int, seed: int) -> None:
+        row[:] = self.other
+        for phase, value in self.special.items():
+            row[(phase - start) % self.period :: self.period] = value
+
+    @property
+    def mean(self) -> float:
+        return (sum(self.special.values()) + (self.period - len(self.special)) * self.other) / self.period
+
+    @property
+    def largest(self) -> float:
+        return max(map(abs, (*self.special.values(), self.other)))
+
+
+@dataclass(frozen=True)
+class Listed:
+    """At most 2¹⁷ numbers, repeated."""
+
+    numbers: tuple[float, ...]
+
+    def fill(self, row: Floats, start: int, seed: int) -> None:
+        first = start % self.period
+        repeats = -(-(first + len(row)) // self.period)
+        row[:] = np.tile(self.numbers, repeats)[first : first + len(row)]
+
+    @property
+    def period(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def mean(self) -> float:
+        # Scaling by 2⁻¹⁷ is exact and keeps the sum from overflowing.
+        return math.fsum(each * 2.0**-17 for each in self.numbers) / self.period * 2.0**17
+
+    @property
+    def largest(self) -> float:
+        return max(map(abs, self.numbers))
+
+
+@dataclass(frozen=True)
+class AtRandom:
+    """Steep with the given probability, else shallow; a function of the seed and the step alone.
+
+    It is steep at step t if word t of Philox 4×64 with the key ``seed``, divided by 2⁶⁴, is less than the probability.
+    Philox can start at any step (Salmon et al. 2011, *Parallel Random Numbers: As Easy as 1, 2, 3*).
+    """
+
+    probability: float | Fraction
+    steep: float
+    shallow: float
+    period: ClassVar[None] = None
+
+    def fill(self, row: Floats, start: int, seed: int) -> None:
+        block, offset = divmod(start, 4)  # each value of Philox's counter gives four words
+        words = np.random.Philox(key=seed, counter=block).random_raw(len(row) + offset)[offset:]
+        row[:] = np.where(words < int(self.probability * 2**64), self.steep, self.shallow)
+
+    @property
+    def mean(self) -> float:
+        return float(self.probability * self.steep + (1 - self.probability) * self.shallow)
+
+    @property
+    def largest(self) -> float:
+        return max(abs(self.steep), abs(self.shallow))
+
+
+Sequence = Periodic | Listed | AtRandom
 
 
 class Problem(BaseModel):
@@ -138,12 +224,10 @@ class LinearProblem(Problem):
 
     @staticmethod
     def loss(x: Any, s: Any) -> Any:
-        """f_t(x) = s·x."""
         return s * x
 
     @staticmethod
     def slope(x: Any, s: Any) -> Any:
-        """f_t'(x) = s."""
         return s
 
     @property
@@ -204,12 +288,10 @@ class QuadraticProblem(Problem):
 
     @staticmethod
     def loss(x: Any, c: Any, b: Any) -> Any:
-        """c·(x − b)²/2."""
         return c * (x - b) * (x - b) * number(0.5, x)
 
     @staticmethod
     def slope(x: Any, c: Any, b: Any) -> Any:
-        """c·(x − b)."""
         return c * (x - b)
 
     @property

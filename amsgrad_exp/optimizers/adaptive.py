@@ -15,7 +15,7 @@ from torch.optim.optimizer import Optimizer, ParamsT, _default_to_fused_or_forea
 
 from amsgrad_exp.optimizers.groups import Group, WeightDecay, check_group, is_between, plain
 from amsgrad_exp.optimizers.tensors import Tensors
-from amsgrad_exp.rules.base import Options
+from amsgrad_exp.rules.rule import Options
 
 State = dict[str, Any]
 

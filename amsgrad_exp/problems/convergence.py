@@ -1,14 +1,38 @@
-"""Defines the problems on which Shi et al. 2021 (ICLR 2021) show where RMSprop converges."""
+"""Defines the problems of papers that show where Adam and RMSprop converge as they are.
+
+They are Bock and Weiß 2019 (IJCNN and KI 2019; arXiv 2210.02070), Shi et al. 2021 (ICLR 2021) and Zhang et al. 2022
+(arXiv 2208.09632, Section 3; a is from arXiv 2603.02092).
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from amsgrad_exp.arithmetic import number, where
 from amsgrad_exp.numbers import Integer, Number
-from amsgrad_exp.problems.base import LinearProblem, QuadraticProblem, Settings
-from amsgrad_exp.problems.sequences import Periodic
+from amsgrad_exp.problems.problem import AtRandom, LinearProblem, Periodic, Problem, QuadraticProblem, Settings
+
+
+class BockWeiss(QuadraticProblem):
+    """A quadratic around whose minimum Adam has the 2-cycle ±α(1 − β1)/(2(1 + β1)).
+
+    f_t(x) = c·x²/2 on all of ℝ, the same at every step; x* = 0. The cycle exists for all α, β1, β2 and c, but the
+    iterates do not always converge to it: they do for β1 = 0.1 and β2 = 0.5, while for β1 = 0.9 and β2 = 0.999 they
+    oscillate irregularly and farther from x*. The papers' own settings are unknown; here α is constant and ε = 0.
+    """
+
+    source: ClassVar[str] = "Bock and Weiß 2019"
+    convex: ClassVar[bool] = True
+    name: Literal["bock-weiss"] = "bock-weiss"
+    c: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
+    start_at: Number = 1.0
+    natural_settings: ClassVar[Settings] = {"lr": 0.001, "beta1": 0.1, "beta2": 0.5, "eps": 0.0}
+
+    def sequences(self) -> tuple[Periodic, Periodic]:
+        return Periodic(1, {}, self.c), Periodic(1, {}, 0.0)
 
 
 class ShiBoundary(LinearProblem):
@@ -78,3 +102,36 @@ class ShiNonrealizable(QuadraticProblem):
     def sequences(self) -> tuple[Periodic, Periodic]:
         n, last = self.n, self.n - 1
         return Periodic(n, {last: float(n)}, -1.0), Periodic(n, {last: self.b}, self.b * n / (n - 1))
+
+
+class Components(Problem):
+    """A random one of n components at each step: one is steep, the other n − 1 are shallow and of the opposite sign.
+
+    f_t(x) = s·x for x ≥ −1 and s·((x + 2)²/2 − 3/2) below, with s = 1 + (n − 1)·a for one component and −a for the
+    others, on all of ℝ; their mean is x/n for x ≥ −1, and x* = −2. The component at step t depends only on (seed, t),
+    as in `stochastic`.
+    """
+
+    source: ClassVar[str] = "Zhang et al. 2022, Section 3"
+    name: Literal["components"] = "components"
+    n: Annotated[Integer, Field(ge=2, le=10**6)] = 10
+    a: Annotated[Number, Field(gt=0)] = 1.0
+    optimum: ClassVar[float] = -2.0
+    natural_settings: ClassVar[Settings] = {"lr": 0.1, "schedule": "inv-sqrt"}  # the plots vary the betas
+
+    @staticmethod
+    def loss(x: Any, s: Any) -> Any:
+        two, three_halves = number(2.0, x), number(1.5, x)
+        return where(x >= -1, s * x, s * ((x + two) * (x + two) / two - three_halves))
+
+    @staticmethod
+    def slope(x: Any, s: Any) -> Any:
+        return where(x >= -1, s * number(1.0, x), s * (x + number(2.0, x)))
+
+    @property
+    def unevenness(self) -> float:
+        """As `Problem.unevenness`, for the linear part, and as if the steep component came periodically."""
+        return 2 * self.largest_slope * self.n
+
+    def sequences(self) -> tuple[AtRandom]:
+        return (AtRandom(Fraction(1, self.n), 1 + (self.n - 1) * self.a, -self.a),)
