@@ -30,17 +30,21 @@ INTRODUCTION = """\
 Every optimizer and problem of `amsgrad-exp`, and the result of each optimizer on each problem. `make field` writes this
 document: no number here is typed by hand, except those that others published.
 
-Notation: t = 1, 2, …; g_t is the gradient at x_t, α_t the step size; m_0 = v_0 = 0 unless stated otherwise; after every
-step x is clamped to the problem's interval. Each rule agrees with an independent implementation, step by step, to
+Notation: g_t is the gradient at x_t, α_t the step size; m_0 = v_0 = 0 unless stated otherwise; after every step x is
+clamped to the problem's interval. In an optimizer's rule t counts steps from 1, as in its paper. In a problem's loss f_t
+it counts from 0: the first loss of `online` is f_0. Options are shown as `name=value`, which is how `--option` takes
+them, and with the other choices in parentheses. Each rule agrees with an independent implementation, step by step, to
 10⁻¹² in double precision (`make agreement`)."""
 
 FOUND = """\
-*Claim* is what was published about convergence. *Found* is the result of `amsgrad-exp gauntlet`: where the mean iterate
-over the last tenth of 10⁷ steps is, with a constant step size or α/√t, with the settings of each problem's source
-(*stated*) or the optimizer's own (*defaults*; [method.md](method.md#the-gauntlet)). An asterisk marks a proof: the run
-repeats itself bit for bit, so its limit is known exactly."""
+*Claim* is what was published about convergence. The table of each optimizer is the result of `amsgrad-exp gauntlet`: on
+which problems the mean iterate over the last tenth of 10⁷ steps is at the optimum, between, at the worst point, or far
+*away* from all of them. The settings are those of each problem's source (*stated*) or the optimizer's own (*defaults*;
+[method.md](method.md#the-gauntlet)). An asterisk marks a proof: the run repeats itself bit for bit, so its limit is known
+exactly."""
 
-STEP_SIZES = {"constant": "constant step size", "inv-sqrt": "α/√t"}
+STEP_SIZES = {"constant": "constant", "inv-sqrt": "α/√t"}
+PLACES = ("optimum", "between", "worst", "away", "failed")
 
 Cells = Sequence[Mapping[str, Any]]
 
@@ -77,8 +81,7 @@ def optimizer(name: str, known: Optimizer, cells: Cells) -> str:
     lines += ["", "```text", *known.lines, "```", ""]
     lines += [f"- *Claim.* {claimed(known.claim)}"]
     lines += [f"- {remark}" for remark in known.remarks]
-    lines += [f"- *Found*, {where}: {what}." for where, what in found(cells)]
-    return escaped("\n".join(lines).rstrip())
+    return escaped("\n".join([*lines, *found(cells)]).rstrip())
 
 
 def claimed(claim: Claim) -> str:
@@ -89,16 +92,20 @@ def claimed(claim: Claim) -> str:
     return f"{claim.kind.capitalize()}, {claim.theorem}: {claim.conditions}.{refuted}"
 
 
-def found(cells: Cells) -> Iterator[tuple[str, str]]:
-    """For each choice of settings and schedule, the problems grouped by where the iterates settle."""
+def found(cells: Cells) -> Iterator[str]:
+    """A table of the problems by where the iterates settle, with a row for each choice of settings and step sizes."""
+    if not cells:
+        return
     settled: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
         mark = "\\*" if cell["evidence"] == "proof" else ""
         form = cell["optimizer"].partition(":")[2]
-        where = f"{cell['settings']}, {STEP_SIZES[cell['schedule']]}{f', {form}' if form else ''}"
-        settled[where][cell["iterate"] or "failed"].append(cell["problem"] + mark)
-    for where, by in settled.items():
-        yield where, "; ".join(f"**{iterate}** on {', '.join(names)}" for iterate, names in by.items())
+        row = " | ".join([cell["settings"] + (f", `{form}`" if form else ""), STEP_SIZES[cell["schedule"]]])
+        settled[row][cell["iterate"] or "failed"].append(cell["problem"] + mark)
+    columns = [where for where in PLACES if any(where in row for row in settled.values())]
+    yield from ("", f"| settings | step size | {' | '.join(columns)} |", f"|{' --- |' * (2 + len(columns))}")
+    for row, by in settled.items():
+        yield f"| {row} | {' | '.join(', '.join(by.get(where, [])) for where in columns)} |"
 
 
 def problem(name: str, kind: type[Problem]) -> str:

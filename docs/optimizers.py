@@ -22,7 +22,8 @@ INTRODUCTION = """\
 `amsgrad_exp.optimizers` has a `torch.optim.Optimizer` class for every optimizer of `amsgrad-exp list optimizers`. They
 work in any PyTorch program. This page is written by `make optimizers`, from the classes themselves.
 
-These arguments are the same for every class of this package. They may also be given for one parameter group.
+These arguments are the same for every class of this package, but not for the classes of torch.optim, such as `AdamW`,
+which appear here as they are. They may also be given for one parameter group.
 
 | argument | default | meaning |
 |---|---|---|
@@ -44,6 +45,7 @@ These arguments are the same for every class of this package. They may also be g
 - **torch.optim.** `AMSGrad`, `Adam` and `NAdam` load the states of torch.optim's `Adam`, `AdamW` and `NAdam`, and the
   other way round. A group from torch.optim has no `optimized_update`, so it becomes `False`: ε is then added where
   torch.optim adds it. For an exchange in the other direction, create the optimizer with `optimized_update=False`.
+- **eps** of `Adam` and `AMSGrad` is 1e-16, as in the reference experiment, where torch.optim has 1e-8.
 - **Half precision.** Parameters in float16 or bfloat16 are updated in float32, and their state is float32.
 - **torch.compile** leaves `step` uncompiled: it runs as it is.
 - Sparse gradients and complex parameters are rejected.

@@ -51,6 +51,6 @@ def test_what_the_gauntlet_found_is_said_by_where_iterates_settle(field: ModuleT
     ]
     text = field.optimizer("adam", OPTIMIZERS["adam"], cells)
     assert text.count("- *Claim.* Regret bound, Kingma and Ba 2015, Theorem 4.1: ") == 1
-    found = "**worst** on online\\*, stochastic; **optimum** on bock-weiss."
-    assert f"- *Found*, stated, constant step size: {found}" in text
-    assert "- *Found*, defaults, constant step size: **failed** on components." in text
+    assert "| settings | step size | optimum | worst | failed |" in text
+    assert "| stated | constant | bock-weiss | online\\*, stochastic |  |" in text
+    assert "| defaults | constant |  |  | components |" in text
