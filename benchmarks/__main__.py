@@ -31,6 +31,7 @@ from benchmarks.candidates import (
     parameter_steps,
     peak_megabytes,
     plain_c,
+    recorded_rule,
 )
 
 ROUNDS = 7
@@ -82,6 +83,8 @@ def main() -> None:
         table("Loops: AMSGrad on the online problem, float32", measure(loops), "ns a step", 1e9)
     whole = command("run", "--optimizer", "torch.optim.NAdam", "--steps", str(STEPS))
     imported = {
+        "recorded rule, compiled, step sizes α/√t": recorded_rule("compiled"),
+        "torch engine, step sizes α/√t": recorded_rule("torch"),
         "bare loop": bare_torch_loop(torch.optim.NAdam),
         f"run --optimizer torch.optim.NAdam, {STEPS:,} steps": lambda: whole() / STEPS,
     }

@@ -21,6 +21,7 @@ import torch
 from rich.console import Console
 
 from amsgrad_exp.driver.drive import drive
+from amsgrad_exp.engines import build
 from amsgrad_exp.engines.compiled import CompiledEngine
 from amsgrad_exp.engines.lanes import Lanes
 from amsgrad_exp.engines.torch_loop import TorchEngine
@@ -183,6 +184,14 @@ def engine_loop(path: str) -> Timed:
         TorchEngine(path, Online(), Constant(0.01), arguments=arguments).advance(TORCH_STEPS, 1000)
 
     return per_step(TORCH_STEPS, work)
+
+
+def recorded_rule(engine: str) -> Timed:
+    """NAdam of torch.optim with step sizes α/√t: compiled, with torch's bits and all checks, or literally."""
+    steps = LANE_STEPS if engine == "compiled" else TORCH_STEPS
+    given = {"steps": LANE_STEPS, "schedule": "inv-sqrt", "engine": engine}
+    (imported,) = load_experiment(optimizers=["torch.optim.NAdam"], **given).trials()
+    return per_step(steps, lambda: build(imported).advance(steps, 1000))
 
 
 def bare_torch_loop(kind: Callable[..., torch.optim.Optimizer], **options: Any) -> Timed:
