@@ -18,7 +18,6 @@ from amsgrad_exp.rules import OPTIMIZERS
 from benchmarks.candidates import (
     LANES,
     STEPS,
-    WITHOUT_RECORDS,
     Timed,
     bare_torch_loop,
     command,
@@ -106,7 +105,6 @@ def main() -> None:
     run = ("run", "--optimizer", "amsgrad")
     commands = {
         "10^7 steps": command(*run),
-        "10^7 steps without writing its record": command(*run, before=WITHOUT_RECORDS),
         "10^12 steps": command(*run, "--steps", "1e12"),
         "10^7 steps, --no-fast-forward": command(*run, "--no-fast-forward"),
         "compare, with its figure": command("compare"),

@@ -228,11 +228,9 @@ def parameter_steps(kind: Callable[..., torch.optim.Optimizer], **options: Any) 
     return per_step(PARAMETER_STEPS, work)
 
 
-def command(*arguments: str, before: str = "") -> Timed:
-    """A whole process with a command of this package; the process runs the code ``before`` first."""
-    program = (
-        f"{before}\nimport sys\nfrom amsgrad_exp.cli import main\nsys.argv = ['amsgrad-exp', *{arguments!r}]\nmain()"
-    )
+def command(*arguments: str) -> Timed:
+    """A whole process with a command of this package."""
+    program = f"import sys\nfrom amsgrad_exp.cli import main\nsys.argv = ['amsgrad-exp', *{arguments!r}]\nmain()"
 
     def timed() -> float:
         with tempfile.TemporaryDirectory() as folder:
@@ -241,17 +239,6 @@ def command(*arguments: str, before: str = "") -> Timed:
             return time.perf_counter() - begun
 
     return timed
-
-
-WITHOUT_RECORDS = """
-import contextlib
-from amsgrad_exp.records import checkpoint, recorder, summary, trace_csv
-checkpoint.write_atomically = recorder.write_atomically = summary.write_atomically = lambda path, content: None
-recorder.locked = contextlib.nullcontext
-trace_csv.TraceWriter.append = lambda self, trace: None
-trace_csv.TraceWriter.sync = lambda self: (0, "")
-summary.Origin.here = classmethod(lambda cls: cls(versions={}, platform="", git_commit=None))
-"""
 
 
 def peak_megabytes(*arguments: str) -> float:
