@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -38,7 +39,7 @@ ROUNDS = 7
 SWEEP = ["sweep", "--optimizer", "adam", "--grid", "beta1=0:0.99:100", "--grid", "beta2=log1m:0.5:0.99999:100"]
 
 
-def measure(candidates: dict[str, Timed | None]) -> dict[str, list[float]]:
+def measure(candidates: Mapping[str, Timed | None]) -> dict[str, list[float]]:
     """Times of every candidate, round by round, after one round to warm up."""
     present = {name: timed for name, timed in candidates.items() if timed is not None}
     seconds: dict[str, list[float]] = {name: [] for name in present}

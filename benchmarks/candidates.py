@@ -205,7 +205,7 @@ def bare_torch_loop(kind: Callable[..., torch.optim.Optimizer], **options: Any) 
             slope = 1010.0 if t % 101 == 1 else -10.0
             loss = (slope * x).sum() + slope
             total_regret += loss.item()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad()
             x.data.clamp_(-1.0, 1.0)

@@ -79,7 +79,7 @@ def counted_from_1() -> str:
     """The reproduction of Section 5 of Reddi et al."""
     entries = {"Adam": ("adam", {}), "AMSGrad": ("amsgrad", {}), "AdaShift": ("adashift", {"n": 10})}
     published = {"Adam": "0.506, 0.407, 0.324", "AMSGrad": "0.314, 0.218, 0.136", "AdaShift": "0.461, 0.325, 0.205"}
-    rows = [("R(t)/t at 50,000, 100,000 and 250,000", "published", "phase = 0", "phase = 1")]
+    rows: list[tuple[str, ...]] = [("R(t)/t at 50,000, 100,000 and 250,000", "published", "phase = 0", "phase = 1")]
     for title, (name, options) in entries.items():
         ours = []
         for phase in (0, 1):
@@ -97,7 +97,9 @@ def counted_from_1() -> str:
 
 def circles() -> str:
     """Bock and Weiß's 2-cycle."""
-    rows = [("β1, β2", "half-width α(1 − β1)/(2(1 + β1))", "largest distance of the last thousand of 10⁵ steps")]
+    rows: list[tuple[str, ...]] = [
+        ("β1, β2", "half-width α(1 − β1)/(2(1 + β1))", "largest distance of the last thousand of 10⁵ steps")
+    ]
     for beta1, beta2 in ((0.0, 0.9), (0.1, 0.5), (0.5, 0.9), (0.9, 0.9), (0.9, 0.99), (0.9, 0.999)):
         width = 0.001 * (1 - beta1) / (2 * (1 + beta1))
         entry = {"name": "adam", "lr": 0.001, "beta1": beta1, "beta2": beta2, "options": PAPER}
@@ -141,7 +143,9 @@ def theorem_2() -> str:
 
 def open_step_sizes() -> str:
     """The effect of α, if a source leaves it open."""
-    rows = [("without bias correction, on", "α", "Adam after 10⁶ and 10⁷ steps", "AMSGrad after 10⁶ and 10⁷ steps")]
+    rows: list[tuple[str, ...]] = [
+        ("without bias correction, on", "α", "Adam after 10⁶ and 10⁷ steps", "AMSGrad after 10⁶ and 10⁷ steps")
+    ]
     usual = {"beta1": 0.9, "beta2": 0.99}
     for problem, betas in (({"name": "theorem2", "C": 3218}, usual), ("theorem3", {}), ("adabound-theorem1", {})):
         for lr in (0.01, 0.1, 0.4, 1.0):
@@ -167,7 +171,9 @@ def adopt_toy() -> str:
         (50, "amsgrad"): "+0.11, +0.11, +0.08",
         (50, "adopt"): "−0.93, −0.93, −0.84",
     }
-    rows = [("k", "optimizer", "read off the figure", f"median of {TOY_SEEDS} seeds", "quartiles")]
+    rows: list[tuple[str, ...]] = [
+        ("k", "optimizer", "read off the figure", f"median of {TOY_SEEDS} seeds", "quartiles")
+    ]
     for (k, name), figure in published.items():
         medians, quartiles = [], []
         for beta2 in (0.1, 0.5, 0.999):
@@ -184,7 +190,7 @@ def adashift_stochastic() -> str:
     """The reproduction's single run, compared with many."""
     published = {"adam": (1.18, 2.80, 4.24), "adashift": (-0.31, -1.89, -2.45), "amsgrad": (-0.07, -0.50, -0.14)}
     biases = {"torch": "corrected", "paper": "uncorrected", "": "corrected"}
-    rows = [("optimizer", "published", "bias", "δ = 0.002", "δ = 0.02")]
+    rows: list[tuple[str, ...]] = [("optimizer", "published", "bias", "δ = 0.002", "δ = 0.02")]
     for name, dialect in (
         ("adam", "torch"),
         ("adam", "paper"),
@@ -213,7 +219,7 @@ def adashift_stochastic() -> str:
 
 def amsgrad_of_optax() -> str:
     """The effect of taking the maximum of the corrected v."""
-    rows = [("β2", "optax: √v̂", "torch: √v̂", "ratio")]
+    rows: list[tuple[str, ...]] = [("β2", "optax: √v̂", "torch: √v̂", "ratio")]
     for beta2 in (0.99, 0.999):
         roots = []
         for dialect in ("optax", "torch"):

@@ -20,10 +20,9 @@ def field(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(DOCS))
     for name in ("field", "literature", "precision"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    import field  # type: ignore[import-not-found]
+    import field
 
-    module: ModuleType = field
-    return module
+    return field
 
 
 def test_the_document_says_what_the_registries_say(field: ModuleType) -> None:
