@@ -189,7 +189,7 @@ def engine_loop(path: str) -> Timed:
 def recorded_rule(engine: str) -> Timed:
     """NAdam of torch.optim with step sizes α/√t: compiled, with torch's bits and all checks, or literally."""
     steps = LANE_STEPS if engine == "compiled" else TORCH_STEPS
-    given = {"steps": LANE_STEPS, "schedule": "inv-sqrt", "engine": engine}
+    given: dict[str, Any] = {"steps": LANE_STEPS, "schedule": "inv-sqrt", "engine": engine}
     (imported,) = load_experiment(optimizers=["torch.optim.NAdam"], **given).trials()
     return per_step(steps, lambda: build(imported).advance(steps, 1000))
 

@@ -110,7 +110,8 @@ def row(name: str, steps: int) -> Row:
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
-    begun, found = time.perf_counter(), {}
+    begun = time.perf_counter()
+    found: dict[str, Any] = {}
     result: Row = {"name": name, "steps": steps, "made_by": made_by(), "cases": found}
     try:
         for case, given in cases(name, steps):
