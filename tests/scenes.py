@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import vl_convert
 
-from amsgrad_exp.charts import draw, matrix
+from amsgrad_exp.charts import draw, letters
 from amsgrad_exp.charts.draw import SCALE
 
 Item = Mapping[str, Any]
@@ -120,7 +120,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Scene]:
         scenes.append(scene_of(specification))
         return original(path, specification)
 
-    for module in (draw, matrix):
+    for module in (draw, letters):
         monkeypatch.setattr(module, "write", write)
     return scenes
 

@@ -16,7 +16,7 @@ from amsgrad_exp.bounds import Bound, Bounds, Published, bounds_of, refuse
 from amsgrad_exp.bounds.theorems import published
 from amsgrad_exp.bounds.trajectory import MOST_STEPS
 from amsgrad_exp.charts.style import COLOURS
-from amsgrad_exp.charts.traces import regret_and_bounds
+from amsgrad_exp.charts.traces import regret_and_iterate
 from amsgrad_exp.cli import bounds as cli
 from amsgrad_exp.cli.signals import Interruption
 from amsgrad_exp.errors import NoBound, RunFailed
@@ -199,7 +199,7 @@ def test_bounds_stand_beside_the_regret_and_their_terms_in_a_panel_of_their_own(
     step = np.append(traces["adam"].step, 405)
     known = Bound(step, -np.sqrt(step), 2.0 * (step + 1), np.sqrt(step + 1))
     bounds = {"adam": Bounds(known), "amsgrad": Bounds(known, Published("a theorem", step, 9.0 * (step + 1)))}
-    regret_and_bounds(tmp_path / "figure", traces, bounds, Online())
+    regret_and_iterate(tmp_path / "figure", traces, Online(), bounds)
     regret, terms, iterate = drawn[0].panels
     kinds = ["bound on R(t)/t", "published bound", "distance", "moves", "largest end"]
     assert drawn[0].legend == ["adam", "amsgrad", *kinds]
@@ -232,7 +232,7 @@ def test_a_bound_of_a_negative_regret_is_drawn(drawn: list[Scene], tmp_path: Pat
     """On a logarithmic axis, as far as they are positive."""
     of_one = trace(np.linspace(-3, 1, 100))
     known = Bound(of_one.step, np.zeros(100), of_one.regret * (of_one.step + 1), np.zeros(100))
-    png, _ = regret_and_bounds(tmp_path / "figure", {"adam": of_one}, {"adam": Bounds(known)}, Online())
+    png, _ = regret_and_iterate(tmp_path / "figure", {"adam": of_one}, Online(), {"adam": Bounds(known)})
     positive = of_one.regret[of_one.regret > 0]
     for points in drawn[0].panels[0].lines().values():
         np.testing.assert_allclose(heights(drawn[0].panels[0], points), positive, rtol=0.02)

@@ -14,11 +14,10 @@ import pytest
 import vl_convert
 
 from amsgrad_exp.charts.draw import SCALE, draw
-from amsgrad_exp.charts.marks import MARKS, mark
-from amsgrad_exp.charts.plane import Plane, Side, heat_maps
-from amsgrad_exp.charts.plot import as_csv
-from amsgrad_exp.charts.spacing import edges
-from amsgrad_exp.charts.style import COLOURS, DASHES, FAILED, line_style
+from amsgrad_exp.charts.letters import MARKS, mark
+from amsgrad_exp.charts.panels import as_csv
+from amsgrad_exp.charts.planes import Plane, Side, heat_maps
+from amsgrad_exp.charts.style import COLOURS, DASHES, FAILED, edges, line_style
 from amsgrad_exp.charts.traces import regret_and_iterate
 from amsgrad_exp.output import picture
 from amsgrad_exp.problems import PROBLEMS, Problem
@@ -230,7 +229,7 @@ def phase(
     ]
     table = as_csv(["cell", "optimizer", "beta1", "beta2", "mean_x"], rows)
     sides = Side("beta1", xs), Side("beta2", ys)
-    return draw(path, heat_maps("cells", sides, shown, ends, ["cell"]), {"cells": table})
+    return draw(path, heat_maps(sides, shown, ends, ["cell"]), {"cells": table})
 
 
 def colours(values: list[float], low: float, high: float) -> list[np.ndarray]:

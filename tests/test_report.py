@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from amsgrad_exp import api
-from amsgrad_exp.charts import grid
+from amsgrad_exp.charts import planes
 from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records.run import Run, read_run
@@ -160,7 +160,7 @@ def test_ten_million_points_are_thinned_and_the_page_says_so(records: tuple[list
 def test_a_plane_of_many_cells_is_thinned_and_the_page_says_so(
     records: tuple[list[Run], Swept], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grid, "MOST_CELLS", 40)
+    monkeypatch.setattr(planes, "MOST_CELLS", 40)
     made = page_of_sweep(records[1].directory)
     kept = made.tables["cells"]
     betas, rates = (sorted({float(cell[name]) for cell in kept}) for name in ("beta2", "lr"))

@@ -1,4 +1,4 @@
-"""Charts as files, PNG and SVG."""
+"""Writes charts as PNG and SVG files."""
 
 from __future__ import annotations
 
@@ -6,42 +6,38 @@ import json
 import re
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from amsgrad_exp.charts.curves import SEEN
-from amsgrad_exp.charts.plot import Plot, Specification
+from amsgrad_exp.charts.panels import SEEN, Line, Plot, Specification
 from amsgrad_exp.charts.style import INK, OF_FILES
 from amsgrad_exp.records.files import write_atomically
 
-PANEL = 450  # pixels, of one panel with its vertical axis
-LONE, LONE_HEIGHT = 600, 400  # of a single panel
-BESIDE = 76  # of these, beside the panel
-SCALE = 2  # pixels of the PNG for one of the SVG
-LEGEND_ROW, SAMPLE, CHARACTER = 24, 36, 8.6  # pixels: a row of the legend, a sample of a line, a character on average
+PANEL = 450  # the width of a panel with its vertical axis, in pixels
+LONE, LONE_HEIGHT = 600, 400  # the size of a single panel
+BESIDE = 76  # the width of the vertical axis
+SCALE = 2  # pixels of the PNG for each of the SVG
+LEGEND_ROW, SAMPLE = 24, 36  # the height of a row of the legend, and the width of a sample of a line
+CHARACTER = 8.6  # the average width of a character
 RAISED, LOWERED = (str.maketrans(marks, "0123456789−"[: len(marks)]) for marks in ("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 def draw(path: Path, plot: Plot, tables: Mapping[str, str]) -> list[Path]:
-    """Write a chart as PNG and SVG, the same bytes each time.
+    """Write a chart as PNG and SVG, always with the same bytes, and return the files.
 
     Args:
-        path: without a suffix; ``.png`` and ``.svg`` are added.
-        plot: of panels.
-        tables: CSV by name, the chart's data.
-
-    Returns:
-        The files written.
+        path: the path without a suffix.
+        plot: the chart.
+        tables: the chart's data as CSV, by name.
 
     Raises:
-        OSError: they cannot be written.
+        OSError: a file cannot be written.
     """
     return write(path, static(plot, tables))
 
 
 def write(path: Path, specification: Specification) -> list[Path]:
-    """Write Vega-Lite with all of its data as `draw` does."""
+    """Write Vega-Lite that contains all of its data, as `draw` does."""
     import vl_convert  # only where something is drawn
 
     svg = _renumbered(_digits_shifted(vl_convert.vegalite_to_svg(specification)))
@@ -52,7 +48,7 @@ def write(path: Path, specification: Specification) -> list[Path]:
 
 
 def static(plot: Plot, tables: Mapping[str, str]) -> Specification:
-    """A chart without a page: its data inside, its legend above its panels, black on white."""
+    """A chart that needs no page: it contains its data, has its legend above the panels, and is black on white."""
     panel, height = (LONE, LONE_HEIGHT) if plot.columns == 1 else (PANEL, None)
     specification = json.loads(json.dumps(plot.specification).replace(INK, "#000000"))
     panels = specification.pop("concat")
@@ -65,7 +61,7 @@ def static(plot: Plot, tables: Mapping[str, str]) -> Specification:
                 del layer["encoding"]["opacity"]
                 layer["mark"]["opacity"] = 1
     shown = {"concat": panels, "columns": specification.pop("columns", len(panels)), "spacing": 24}
-    legend = _legend(plot, panel * len(panels) - BESIDE)
+    key = [(words, {"color": "#555555", **mark}) for words, mark in plot.key]
     settings = [
         {name: value for name, value in each.items() if name != "bind"}
         for each in specification.pop("params", [])
@@ -76,32 +72,27 @@ def static(plot: Plot, tables: Mapping[str, str]) -> Specification:
         "params": settings,
         "config": OF_FILES,
         "datasets": dict(tables),
-        "vconcat": [*legend, shown],
+        "vconcat": [*legend([*plot.legend, *key], panel * len(panels) - BESIDE), shown],
         "spacing": 12,
     }
 
 
-def _legend(plot: Plot, width: int) -> list[Specification]:
-    """Samples of the lines and their names, in as many rows as they take."""
-    entries: list[tuple[str, Mapping[str, Any]]] = [
-        (entry["label"], {"color": entry["colour"], "strokeDash": [float(dash) for dash in entry["dashes"].split()]})
-        for entry in plot.legend
-    ]
-    entries += [(words, {"color": "#555555", **mark}) for words, mark in plot.key]
+def legend(entries: Sequence[Line], width: float, *, character: float = CHARACTER) -> list[Specification]:
+    """A view with a sample of each mark and its meaning, in rows of at most this width; none without entries."""
     layers: list[Specification] = []
     left, row = 0.0, 0
     for words, mark in entries:
-        wide = SAMPLE + 8 + CHARACTER * len(words) + 24
+        wide = SAMPLE + 8 + character * len(words) + 24
         if left and left + wide > width:
             left, row = 0.0, row + 1
         y = {"value": (row + 0.5) * LEGEND_ROW}
-        ends = {"x": {"value": left}, "x2": {"value": left + SAMPLE}, "y": y}
+        text = {"type": "text", "align": "left", "baseline": "middle", "text": words}
         layers += [
-            {"mark": {"type": "rule", "strokeWidth": 2, **mark}, "encoding": ends},
             {
-                "mark": {"type": "text", "align": "left", "baseline": "middle", "text": words},
-                "encoding": {"x": {"value": left + SAMPLE + 8}, "y": y},
+                "mark": {"type": "rule", "strokeWidth": 2, **mark},
+                "encoding": {"x": {"value": left}, "x2": {"value": left + SAMPLE}, "y": y},
             },
+            {"mark": text, "encoding": {"x": {"value": left + SAMPLE + 8}, "y": y}},
         ]
         left += wide
     view = {"data": {"values": [{}]}, "width": width, "height": (row + 1) * LEGEND_ROW, "layer": layers}
@@ -109,7 +100,7 @@ def _legend(plot: Plot, width: int) -> list[Specification]:
 
 
 def _digits_shifted(svg: str) -> str:
-    """Raised and lowered digits as smaller ordinary ones, which every font has."""
+    """Replace raised and lowered digits by small ordinary ones, which every font has."""
 
     def shifted(match: re.Match[str]) -> str:
         marks, up = match[0], match[0][0] in "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"
@@ -124,7 +115,7 @@ def _digits_shifted(svg: str) -> str:
 
 
 def _renumbered(svg: str) -> str:
-    """The ids counted from 0: vl-convert goes on counting from one chart of a process to the next."""
+    """Count ids from 0: vl-convert continues to count from one chart of a process to the next."""
     numbers: dict[str, int] = {}
 
     def renumbered(match: re.Match[str]) -> str:
@@ -134,7 +125,7 @@ def _renumbered(svg: str) -> str:
 
 
 def _compressed(png: bytes) -> bytes:
-    """The same pixels in a third of the bytes: vl-convert compresses for speed alone."""
+    """Compress the same pixels into a third of the bytes: vl-convert only compresses for speed."""
     header, pixels, at = b"", b"", 8
     while at < len(png):
         (length,) = struct.unpack_from(">I", png, at)

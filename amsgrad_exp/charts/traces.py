@@ -1,4 +1,4 @@
-"""Average regret and iterate of runs over time, with their bounds: the paper's Figure 1."""
+"""Draws runs over time, with their bounds (the paper's Figure 1), and the problem on which an attack makes one fail."""
 
 from __future__ import annotations
 
@@ -7,38 +7,57 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.bounds import Bounds
-from amsgrad_exp.charts.curves import BROAD, DOTTED, THIN, Axis, Beside, Level, Panel, curves
 from amsgrad_exp.charts.draw import draw
-from amsgrad_exp.charts.plot import Plot, as_csv
-from amsgrad_exp.charts.spacing import extent, far_apart, regret_extent
+from amsgrad_exp.charts.panels import (
+    BROAD,
+    DOTTED,
+    THIN,
+    Axis,
+    Level,
+    Line,
+    Panel,
+    Plot,
+    Specification,
+    as_csv,
+    curves,
+    named_data,
+)
+from amsgrad_exp.charts.style import COLOURS, OF_PAGES, extent, far_apart, regret_extent
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.trace import Trace
 
+if TYPE_CHECKING:
+    from amsgrad_exp.attacks.result import Counterexample
+
 TABLE = "points"
 ON_FILES = 1000  # points of a curve in a file
-BOUNDS = {"bound": Beside("bound on R(t)/t", BROAD), "published_bound": Beside("published bound", DOTTED)}
-TERMS = {
-    "distance": Beside("distance", {"strokeWidth": 2}),
-    "moves": Beside("moves", THIN | {"strokeWidth": 2}),
-    "end": Beside("largest end", DOTTED),
+BOUNDS: dict[str, Line] = {"bound": ("bound on R(t)/t", BROAD), "published_bound": ("published bound", DOTTED)}
+TERMS: dict[str, Line] = {
+    "distance": ("distance", {"strokeWidth": 2}),
+    "moves": ("moves", THIN | {"strokeWidth": 2}),
+    "end": ("largest end", DOTTED),
 }
+
+SLOPES = "slopes"  # the table of a counterexample
+SLOPE_MARGIN = 0.06  # above and below the bars, relative to the height
+MOST_LABELLED = 8  # different slopes, including 0
+SCHEDULES = {"inv-sqrt": "step sizes α/√t", "constant": "constant step size α"}
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One run's points as they are drawn.
+    """One run as it is drawn.
 
     Attributes:
-        name: in the legend.
-        trace: its points, as many as are drawn.
-        problem: that it is of.
-        limit: the exact limit of R(T)/T; None without one, or not to be drawn.
+        name: the name in the legend.
+        trace: the points that are drawn.
+        limit: the exact limit of R(T)/T; None if there is none, or if it is not to be drawn.
         beside: further columns at the same points, float64 (n,), by name.
     """
 
@@ -49,38 +68,31 @@ class Curve:
     beside: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
-def regret_and_iterate(path: Path, traces: Mapping[str, Trace], problem: Problem) -> list[Path]:
-    """Draw average regret and iterate against t, a line for each trace.
+def regret_and_iterate(
+    path: Path, traces: Mapping[str, Trace], problem: Problem, bounds: Mapping[str, Bounds] | None = None
+) -> list[Path]:
+    """Draw the average regret and the iterate against t as PNG and SVG, a line for each trace.
+
+    With bounds, draw them too, and a panel with the terms of the trajectory bound, each divided by √t, so that a term
+    of order √t is level.
 
     Args:
-        path: without a suffix; ``.png`` and ``.svg`` are added.
-        traces: by the name to show in the legend.
-        problem: whose interval and optimum are marked.
+        path: the path without a suffix.
+        traces: the points by the name in the legend.
+        problem: the problem whose interval and optimum are marked.
+        bounds: the bounds of some or all traces, known at the traces' steps, by the same names.
 
     Returns:
         The files written.
     """
-    return _draw(path, [Curve(name, trace.spread(ON_FILES), problem) for name, trace in traces.items()])
-
-
-def regret_and_bounds(
-    path: Path, traces: Mapping[str, Trace], bounds: Mapping[str, Bounds], problem: Problem
-) -> list[Path]:
-    """As `regret_and_iterate`, with the bounds on the average regret, and a panel of the trajectory bound's terms.
-
-    There each term is divided by √t, so that one of order √t is level or falls.
-
-    Args:
-        path, traces, problem: as there.
-        bounds: of some of the traces or of all, by the same names; known at the traces' steps.
-    """
-    shown = {name: trace.spread(ON_FILES) for name, trace in traces.items()}
-    known = {name: on_regret(bounds[name], shown[name]) | _terms(bounds[name], shown[name]) for name in bounds}
-    return _draw(path, [Curve(name, trace, problem, beside=known.get(name, {})) for name, trace in shown.items()])
-
-
-def _draw(path: Path, shown: Sequence[Curve]) -> list[Path]:
-    return draw(path, plot(shown, log=_log(shown), alternative=""), {TABLE: table(shown)})
+    shown = []
+    for name, trace in traces.items():
+        drawn, known = trace.spread(ON_FILES), (bounds or {}).get(name)
+        beside = on_regret(known, drawn) | _terms(known, drawn) if known else {}
+        shown.append(Curve(name, drawn, problem, beside=beside))
+    regrets = np.concatenate([curve.trace.regret for curve in shown])
+    log = bool(np.any(regrets > 0)) if bounds else far_apart(regrets)
+    return draw(path, plot(shown, log=log), {TABLE: table(shown)})
 
 
 def on_regret(bounds: Bounds, trace: Trace) -> dict[str, NDArray[np.float64]]:
@@ -91,23 +103,15 @@ def on_regret(bounds: Bounds, trace: Trace) -> dict[str, NDArray[np.float64]]:
 
 
 def _terms(bounds: Bounds, trace: Trace) -> dict[str, NDArray[np.float64]]:
-    """The magnitudes of the trajectory bound's terms over √t at a trace's points, by column.
+    """The magnitudes of the trajectory bound's terms divided by √t at a trace's points, by column.
 
-    Of the end, whose sign changes all the time, it is the largest magnitude up to each step.
+    The end term changes its sign all the time, so its column is its largest magnitude up to each step.
     """
     root = np.sqrt(trace.step + 1)
     at, every = bounds.at(trace.step).trajectory, bounds.trajectory
     largest = np.maximum.accumulate(np.abs(every.end))[np.searchsorted(every.step, trace.step)]
     parts = {"distance": at.distance, "moves": at.moves, "end": largest}
     return {name: np.abs(part) / root for name, part in parts.items()}
-
-
-def _log(shown: Sequence[Curve]) -> bool:
-    """Whether a file's axis for regrets is logarithmic: where all are positive and far apart, or bounds are shown."""
-    regrets = np.concatenate([curve.trace.regret for curve in shown])
-    if any(curve.beside for curve in shown):
-        return bool(np.any(regrets > 0))
-    return far_apart(regrets)
 
 
 def table(shown: Sequence[Curve]) -> str:
@@ -125,16 +129,16 @@ def table(shown: Sequence[Curve]) -> str:
 
 
 def plot(
-    shown: Sequence[Curve], *, log: bool, alternative: str, levels: Sequence[Level] = (), right: bool = False
+    shown: Sequence[Curve], *, log: bool, alternative: str = "", levels: Sequence[Level] = (), right: bool = False
 ) -> Plot:
-    """Panels of the average regret, of the terms of a bound where the curves have them, and of the iterate.
+    """Panels of the average regret, of the terms of a bound if the curves have them, and of the iterate.
 
     Args:
-        shown: at least one curve has points.
+        shown: the curves, of which at least one has points.
         log: whether the axis of the regret is logarithmic.
         alternative: the chart in words.
-        levels: of the regret, besides the exact limits.
-        right: whether x* is named at the right.
+        levels: levels of the regret besides the exact limits.
+        right: whether x* is labelled at the right.
     """
     traces = [curve.trace for curve in shown]
     steps = np.concatenate([trace.step for trace in traces]) + 1
@@ -151,9 +155,11 @@ def plot(
         log=log,
         levels=[*_limits(shown), *levels, *([] if log or ends[0] == 0 else [Level(0, "0")])],
         halfwidths="regret_halfwidth" if spread else None,
-        beside={column: beside for column, beside in BOUNDS.items() if column in known},
+        beside={column: line for column, line in BOUNDS.items() if column in known},
     )
-    terms = [Panel("", "|term of the bound| / √t", ends=_term_ends(shown), log=True, beside=TERMS)]
+    sizes = [column for curve in shown for column in _columns(curve, TERMS)] or [np.ones(1)]
+    term_ends = extent(np.concatenate(sizes), log=True)
+    terms = [Panel("", "|term of the bound| / √t", ends=term_ends, log=True, beside=TERMS)]
     iterate = Panel(
         "x",
         "iterate x",
@@ -169,13 +175,13 @@ def plot(
         [regret, *(terms if known >= TERMS.keys() else []), iterate],
         title="Average regret and iterate",
         alternative=alternative,
-        tooltip=tooltip + [(column, beside.words) for column, beside in regret.beside.items()],
+        tooltip=tooltip + [(column, words) for column, (words, _) in regret.beside.items()],
         points=max(map(len, traces)),
     )
 
 
 def _regret_ends(shown: Sequence[Curve], levels: Sequence[Level], *, log: bool) -> tuple[float, float] | None:
-    """Of the averages, their bands, bounds, limits and other levels."""
+    """The ends of the axis of averages, their bands, bounds, limits and other levels."""
     drawn = [column for curve in shown for column in (curve.trace.regret, *_columns(curve, BOUNDS))]
     drawn += [np.array([curve.limit]) for curve in shown if curve.limit is not None]
     drawn.append(np.array([level.at for level in levels]))
@@ -185,18 +191,12 @@ def _regret_ends(shown: Sequence[Curve], levels: Sequence[Level], *, log: bool) 
     return regret_extent(np.concatenate(drawn), log=log)
 
 
-def _term_ends(shown: Sequence[Curve]) -> tuple[float, float] | None:
-    return extent(
-        np.concatenate([column for curve in shown for column in _columns(curve, TERMS)] or [np.ones(1)]), log=True
-    )
-
-
 def _columns(curve: Curve, names: Mapping[str, Any]) -> list[NDArray[np.float64]]:
     return [column for name, column in curve.beside.items() if name in names]
 
 
 def _iterate_ends(shown: Sequence[Curve]) -> tuple[float, float] | None:
-    """The whole interval with a margin, where all problems have one, else what is drawn."""
+    """The whole interval with a margin if all problems have one, else what is drawn."""
     lows, highs = zip(*(curve.problem.interval for curve in shown), strict=True)
     low, high = min(lows), max(highs)
     if math.isfinite(high - low):
@@ -214,9 +214,86 @@ def _optima(shown: Sequence[Curve]) -> list[Level]:
 
 
 def _limits(shown: Sequence[Curve]) -> list[Level]:
-    """The exact limit of each run that has one, as far as a logarithmic axis can show it."""
+    """The exact limits of the runs, if a logarithmic axis can show them."""
     return [
         Level(curve.limit, f"exact limit of {curve.name}", number)
         for number, curve in enumerate(shown, start=1)
         if curve.limit is not None and curve.limit > 0
     ]
+
+
+def counterexample(path: Path, found: Counterexample) -> list[Path]:
+    """Draw one period of the slopes, and the average regret and iterate of runs from x*, as PNG and SVG.
+
+    Args:
+        path: the path without a suffix.
+        found: a counterexample with a run, confirmed or not.
+
+    Returns:
+        The files written.
+    """
+    runs = {name: found.run(schedule) for schedule, name in SCHEDULES.items()}
+    shown = [Curve(name, run.trace.spread(ON_FILES), run.trial.problem) for name, run in runs.items() if run]
+    worst = 2 * abs(float(np.mean(found.slopes)))  # f_t(x) − f_t(x*) on average at the other end of [−1, 1]
+    at_worst = Level(worst, "R(t)/t at the worst point", label="at the worst point", below=True, right=True)
+    lines = plot(shown, log=False, levels=[at_worst], right=True)
+    bars = slopes_plot(found.slopes, found.words).specification["concat"]
+    panels = [{**panel, "height": 280} for panel in (*bars, *lines.specification["concat"])]
+    title = {"text": f"Slopes over one period: {found.words}", "offset": 12, "limit": 0}
+    both = {**lines.specification, "title": title, "concat": panels, "columns": len(panels)}
+    tables = {TABLE: table(shown), SLOPES: slopes_table(found.slopes)}
+    return draw(path, Plot(SLOPES, "", both, "", len(panels), lines.legend), tables)
+
+
+def slopes_table(slopes: Sequence[int]) -> str:
+    """The slopes as CSV."""
+    return as_csv(["t", "slope"], enumerate(slopes))
+
+
+def slopes_plot(slopes: Sequence[int], words: str) -> Plot:
+    """The slopes of one period as bars, on an axis that shows both 1 and −1000; ``words`` describes them."""
+    different = {*slopes, 0}
+    labelled = different if len(different) <= MOST_LABELLED else {min(different), 0, max(different)}
+    domain = _beyond(min(different), max(different))
+    steps = {"format": ",d", "tickMinStep": 1, "tickCount": 8, "labelFlush": False, "labelSeparation": 6}
+    values = sorted(labelled, key=abs, reverse=True)  # 0 yields to the others
+    bars: Specification = {
+        "mark": {
+            "type": "bar",
+            "color": COLOURS[1],
+            "stroke": COLOURS[1],
+            "strokeWidth": 1,
+            "aria": False,
+        },  # visible however narrow
+        "encoding": {
+            "x": _number("t", "step t of one period", {"domain": [0, len(slopes)], "nice": False}, steps),
+            "x2": {"field": "end"},
+            "y": _number(
+                "slope", None, {"type": "symlog", "domain": domain, "nice": False}, {"values": values, "format": ",d"}
+            ),
+            "y2": {"datum": 0},
+            "tooltip": [{"field": name, "type": "nominal"} for name in ("t", "slope")],
+        },
+    }
+    panel = {
+        "title": "slope s of the loss f(x) = s·x",
+        "height": 200,
+        "data": named_data(SLOPES, {"t", "slope"}),
+        "transform": [{"calculate": "datum.t + 1", "as": "end"}],
+        "layer": [bars],
+    }
+    alternative = f"One period of the problem, {len(slopes):,} steps: {words}."
+    specification = {"concat": [panel], "columns": 1, "config": OF_PAGES}
+    return Plot(SLOPES, "The counterexample", specification, alternative, 1)
+
+
+def _number(column: str, title: str | None, scale: dict[str, Any], axis: dict[str, Any]) -> Specification:
+    return {"field": column, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
+
+
+def _beyond(low: int, high: int) -> list[float]:
+    """A domain with equal margins on a symlog scale, which is sign(s)·log(1 + |s|)."""
+    ends = np.sign([low, high]) * np.log1p(np.abs([low, high]))
+    ends += SLOPE_MARGIN * (ends[1] - ends[0]) * np.array([-1, 1])
+    wider: list[float] = (np.sign(ends) * np.expm1(np.abs(ends))).tolist()
+    return wider

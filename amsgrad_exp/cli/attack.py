@@ -98,6 +98,6 @@ def _figure(result: Attack) -> list[Path]:
     """Draw the counterexample, if there is one."""
     if result.counterexample is None or result.counterexample.run("constant") is None:
         return []
-    from amsgrad_exp.charts.slopes import counterexample
+    from amsgrad_exp.charts.traces import counterexample
 
     return counterexample(result.directory / "counterexample", result.counterexample)

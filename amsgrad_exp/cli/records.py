@@ -132,7 +132,7 @@ def plot(
     out: Out = Path("logs"),
 ) -> None:
     """Draw recorded runs in one figure, as PNG and SVG."""
-    from amsgrad_exp.charts.traces import regret_and_bounds, regret_and_iterate
+    from amsgrad_exp.charts.traces import regret_and_iterate
     from amsgrad_exp.errors import ConfigError
     from amsgrad_exp.output import console
     from amsgrad_exp.output.bounds import bounds_table
@@ -161,7 +161,7 @@ def plot(
     with interruptible() as interruption:
         bounds = bounds_of(dict(zip(names, drawn, strict=True)), interruption, quiet=False)
     bounds_table(bounds)
-    console.out.print("figure", *regret_and_bounds(figure, traces, bounds, problems[0]), soft_wrap=True)
+    console.out.print("figure", *regret_and_iterate(figure, traces, problems[0], bounds), soft_wrap=True)
 
 
 KINDS = ("problems", "optimizers", "schedules", "runs", "sweeps")

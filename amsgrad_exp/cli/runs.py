@@ -161,13 +161,13 @@ def _draw(
     command: str, runs: Mapping[str, Run], problem: Problem, bounds: Mapping[str, Bounds], *, quiet: bool
 ) -> None:
     """Draw the runs next to the directory of the first, and print the files' paths."""
-    from amsgrad_exp.charts.traces import regret_and_bounds, regret_and_iterate
+    from amsgrad_exp.charts.traces import regret_and_iterate
     from amsgrad_exp.output import console
 
     first = next(iter(runs.values()))
     path = first.directory.with_name(f"{command}-{first.run_id}")
     traces = {label: run.trace for label, run in runs.items()}
-    files = regret_and_bounds(path, traces, bounds, problem) if bounds else regret_and_iterate(path, traces, problem)
+    files = regret_and_iterate(path, traces, problem, bounds)
     if not quiet:
         console.out.print("figure", *files, soft_wrap=True)
 

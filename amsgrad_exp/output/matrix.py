@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from amsgrad_exp.charts.marks import MARKS, PROVED, mark, plane_title
+from amsgrad_exp.charts.letters import MARKS, PROVED, mark, plane_title
 from amsgrad_exp.output.console import out
 from amsgrad_exp.verdict import Evidence
 

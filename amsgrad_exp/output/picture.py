@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from amsgrad_exp.charts.draw import draw as draw_files
-from amsgrad_exp.charts.grid import TABLE, plots, shown_of
-from amsgrad_exp.charts.matrix import draw_matrix
-from amsgrad_exp.charts.plot import as_csv
+from amsgrad_exp.charts.letters import draw_matrix
+from amsgrad_exp.charts.panels import as_csv
+from amsgrad_exp.charts.planes import TABLE, plots, shown_of
 from amsgrad_exp.output import console, matrix
 from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.spec.grid import Sweep

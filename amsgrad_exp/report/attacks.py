@@ -10,7 +10,7 @@ from typing import Any
 
 from amsgrad_exp.attacks.record import AttackRecord, CounterexampleRecord
 from amsgrad_exp.attacks.sequences import in_words
-from amsgrad_exp.charts.slopes import slopes_plot, slopes_table
+from amsgrad_exp.charts.traces import slopes_plot, slopes_table
 from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
 from amsgrad_exp.problems import Cycle
 from amsgrad_exp.records.files import sha256

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.charts.curves import THIN, Axis, Beside, Panel, curves
-from amsgrad_exp.charts.marks import MARKS, PROVED, mark, plane_title
-from amsgrad_exp.charts.plot import Plot, as_csv
+from amsgrad_exp.charts.letters import MARKS, PROVED, mark, plane_title
+from amsgrad_exp.charts.panels import THIN, Axis, Panel, Plot, as_csv, curves
 from amsgrad_exp.report.cells import checked, missing
 from amsgrad_exp.report.page import Page
 from amsgrad_exp.spec.command import run_command
@@ -97,13 +96,13 @@ def _plots(points: Mapping[int, Points]) -> list[Plot]:
             "regret",
             "average regret R(t)/t",
             log=log,
-            beside={"limit_regret": Beside("exact limit", THIN)} if limit else {},
+            beside={"limit_regret": ("exact limit", THIN)} if limit else {},
         )
         plot = curves(
             "points",
             ["the cell"],
             axis,
-            [regret, Panel("x", "iterate x", beside={"optimum": Beside("x*", THIN)})],
+            [regret, Panel("x", "iterate x", beside={"optimum": ("x*", THIN)})],
             title="Its curve",
             alternative="",
             tooltip=[("step", "step"), ("x", "x"), ("regret", "R(t)/t")],

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amsgrad_exp.charts.plot import Plot
+from amsgrad_exp.charts.panels import Plot
 from amsgrad_exp.records.files import write_atomically
 
 VEGA_LITE = "https://vega.github.io/schema/vega-lite/v6.json"  # by which the page's library knows it; not fetched

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.charts.grid import along, columns_of, plots, shown_of
-from amsgrad_exp.charts.plot import as_csv
+from amsgrad_exp.charts.panels import as_csv
+from amsgrad_exp.charts.planes import along, columns_of, plots, shown_of
 from amsgrad_exp.report.cells import checked, missing
 from amsgrad_exp.report.page import Page, short
 from amsgrad_exp.spec.command import command
