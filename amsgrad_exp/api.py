@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,46 +14,23 @@ from amsgrad_exp.attacks.result import Attack
 from amsgrad_exp.attacks.search import Limits
 from amsgrad_exp.attacks.target import target
 from amsgrad_exp.bounds import Bounds, bounds_of
-from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.process import alone
 from amsgrad_exp.records.recorder import record
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.spec.cells import Cells
-from amsgrad_exp.spec.experiment import Experiment, Trial
+from amsgrad_exp.spec.experiment import Experiment
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.sweeps import run as sweeps
 from amsgrad_exp.sweeps.run import Swept
 from amsgrad_exp.sweeps.workers import workers
+from amsgrad_exp.watch import UNWATCHED, Watch
 
 if TYPE_CHECKING:
     from amsgrad_exp.identification.answer import Answer
 
 
-class Watch:
-    """Progress callbacks; the defaults do nothing, except that an optimizer's failure is raised."""
-
-    def running(self, label: str, trial: Trial) -> contextlib.AbstractContextManager[Callable[[Chunk], object]]:
-        """A context around one run; the function it yields is called with every chunk after it is recorded."""
-        return contextlib.nullcontext(lambda chunk: None)
-
-    def should_stop(self) -> bool:
-        """Called after every chunk; True interrupts the run, so that it can be resumed, and starts no other."""
-        return False
-
-    def note(self, line: str) -> None:
-        """Called with one line about a problem that does not stop the run."""
-
-    def failed(self, label: str, failure: RunFailed) -> None:
-        """Called if an optimizer fails during its run; the steps before the failure are recorded.
-
-        Raises:
-            RunFailed: to stop here.
-        """
-        raise failure
-
-
-def run(experiment: Experiment, out: Path | str = "logs", watch: Watch | None = None) -> Run:
+def run(experiment: Experiment, out: Path | str = "logs", watch: Watch = UNWATCHED) -> Run:
     """Run an experiment with one optimizer and record it under ``out``, as ``amsgrad-exp run`` does.
 
     Returns:
@@ -66,12 +43,12 @@ def run(experiment: Experiment, out: Path | str = "logs", watch: Watch | None = 
     """
     if len(experiment.optimizers) > 1:
         raise ConfigError(f"run takes one optimizer, not {len(experiment.optimizers)}: use compare")
-    (recorded,) = compare(experiment, out, watch).values()
-    return recorded
+    (trial,) = experiment.trials()
+    return record(trial, Path(out), watch, labels([trial])[0])
 
 
 @alone()
-def compare(experiment: Experiment, out: Path | str = "logs", watch: Watch | None = None) -> dict[str, Run]:
+def compare(experiment: Experiment, out: Path | str = "logs", watch: Watch = UNWATCHED) -> dict[str, Run]:
     """Run every optimizer of an experiment, as ``amsgrad-exp compare`` does.
 
     Returns:
@@ -80,7 +57,6 @@ def compare(experiment: Experiment, out: Path | str = "logs", watch: Watch | Non
     Raises:
         As `run`, but any number of optimizers is allowed.
     """
-    watch = watch or Watch()
     trials = experiment.trials()
     for trial in trials:
         engines.build(trial)  # reject an invalid optimizer before anything is run
@@ -90,26 +66,25 @@ def compare(experiment: Experiment, out: Path | str = "logs", watch: Watch | Non
             watch.note(f"not started: {label}")
             continue
         try:
-            with watch.running(label, trial) as on_chunk:
-                runs[label] = record(trial, Path(out), on_chunk, watch.should_stop, watch.note)
+            runs[label] = record(trial, Path(out), watch, label)
         except RunFailed as failure:
             watch.failed(label, failure)
     return runs
 
 
-def bound(run: Run, on_steps: Callable[[int, int], object] = lambda done, total: None) -> Bounds:
+def bound(run: Run, watch: Watch = UNWATCHED) -> Bounds:
     """Upper bounds on a run's regret at its logged points, as ``--bound`` shows them.
 
     Args:
         run: the run; if it was interrupted, the bounds end with its last logged point.
-        on_steps: progress callback, called with the steps simulated and the total; every step is simulated.
+        watch: progress callbacks; every step is simulated.
 
     Raises:
         NoBound: no bound is known; the message says why.
         RunFailed: the bound is not finite.
     """
     ended = run.summary.result is not None or not len(run.trace)
-    return bounds_of(run.trial, run.trial.steps if ended else int(run.trace.step[-1]) + 1, on_steps)
+    return bounds_of(run.trial, run.trial.steps if ended else int(run.trace.step[-1]) + 1, watch)
 
 
 @alone()
@@ -117,10 +92,7 @@ def sweep(
     plane: Cells,
     out: Path | str = "sweeps",
     executor: Executor | None = None,
-    *,
-    on_cells: Callable[[int, int], object] = lambda done, total: None,
-    should_stop: Callable[[], bool] = lambda: False,
-    on_note: Callable[[str], object] = lambda note: None,
+    watch: Watch = UNWATCHED,
 ) -> Swept:
     """Run an experiment over a grid, or a gauntlet, as ``amsgrad-exp sweep`` and ``amsgrad-exp gauntlet`` do.
 
@@ -130,7 +102,7 @@ def sweep(
         out: a directory, created if missing.
         executor: computes blocks of cells; `sweeps.workers.workers` makes one from threads or a Dask cluster. The
             default is one thread per core.
-        on_cells, should_stop, on_note: as in `amsgrad_exp.sweeps.run.sweep`.
+        watch: progress callbacks; a request to stop discards the unfinished blocks, and ``resume`` computes the rest.
 
     Returns:
         The sweep: ``swept.axes`` and ``swept.column("mean_x")`` are arrays.
@@ -140,7 +112,7 @@ def sweep(
         RunError, OSError: the sweep could not be stored.
     """
     with workers() if executor is None else contextlib.nullcontext(executor) as where:
-        return sweeps.sweep(plane, Path(out), where, on_cells=on_cells, should_stop=should_stop, on_note=on_note)
+        return sweeps.sweep(plane, Path(out), where, watch)
 
 
 @alone()
@@ -152,7 +124,7 @@ def attack(
     options: Mapping[str, str] | None = None,
     limits: Limits | None = None,
     jobs: int | None = None,
-    watch: attacks.Watch | None = None,
+    watch: Watch = UNWATCHED,
 ) -> Attack:
     """Search for a problem on which an optimizer goes to the worst point, as ``amsgrad-exp attack`` does.
 

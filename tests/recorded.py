@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import load_experiment
 
@@ -52,12 +51,6 @@ RUN_KEYS = [
 def trial(optimizer: str = "amsgrad", **overrides: Any) -> Trial:
     (only,) = load_experiment(optimizers=[optimizer], **overrides).trials()
     return only
-
-
-def interrupt_after(chunks: int) -> tuple[Any, Any]:
-    """What to hand to `record` for it to be interrupted after so many chunks."""
-    seen: list[Chunk] = []
-    return seen.append, lambda: len(seen) >= chunks
 
 
 def files(directory: Path) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from amsgrad_exp.spec.grid import Sweep, load_sweep
 from amsgrad_exp.sweeps import run
 from amsgrad_exp.sweeps.run import Swept
 from amsgrad_exp.sweeps.workers import workers
+from amsgrad_exp.watch import UNWATCHED, Watch
 
 PLANE = (
     "--grid beta1=0:0.9:60 --grid beta2=0.5:0.99:60 --optimizer adam --schedule inv-sqrt --no-figure --quiet".split()
@@ -37,14 +38,14 @@ def small(**given: Any) -> Sweep:
     return load_sweep(**arguments)
 
 
-def swept(sweep: Cells, out: Path, **watched: Any) -> Swept:
+def swept(sweep: Cells, out: Path, watch: Watch = UNWATCHED) -> Swept:
     with workers(2) as executor:
-        return run.sweep(sweep, out, executor, **watched)
+        return run.sweep(sweep, out, executor, watch)
 
 
-def resumed(directory: Path, **watched: Any) -> Swept:
+def resumed(directory: Path, watch: Watch = UNWATCHED) -> Swept:
     with workers(2) as executor:
-        return run.resume(directory, executor, **watched)
+        return run.resume(directory, executor, watch)
 
 
 def rows(directory: Path) -> list[dict[str, Any]]:

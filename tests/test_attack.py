@@ -19,7 +19,7 @@ from amsgrad_exp.attacks import confirm as confirming
 from amsgrad_exp.attacks.confirm import confirm, steps_of
 from amsgrad_exp.attacks.drift import measure
 from amsgrad_exp.attacks.families import families, necklaces, neighbours, random_sequences, steep
-from amsgrad_exp.attacks.run import Watch, attack
+from amsgrad_exp.attacks.run import attack
 from amsgrad_exp.attacks.search import Fall, Found, Limits, Search
 from amsgrad_exp.attacks.sequences import canonical, in_words, negated, reduced, size, written
 from amsgrad_exp.attacks.shrink import simpler
@@ -28,6 +28,7 @@ from amsgrad_exp.engines.held import HeldLanes, Slopes
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.problems import Cycle
 from amsgrad_exp.sweeps.workers import workers
+from tests.watching import Watched
 
 SLOPES = st.lists(st.integers(-9, 9), min_size=2, max_size=12).map(tuple).filter(lambda slopes: sum(slopes) != 0)
 
@@ -261,20 +262,16 @@ def test_a_planted_sign_error_falls_and_is_shrunk_and_confirmed(
     tmp_path: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confirming, "LITERAL_STEPS_ALONE", 8000)
-    stages: list[int] = []
-
-    class Counting(Watch):
-        def confirming(self, done: int, total: int) -> None:
-            stages.append(done)
-
+    labels: list[str] = []
     attacked = replace(target("tests.optimizers.SignError"), first=256)
-    result = attack(attacked, Limits(problems=400, max_period=4), tmp_path, executor, Counting())
+    watch = Watched(on_progress=lambda label, done: labels.append(label))
+    result = attack(attacked, Limits(problems=400, max_period=4), tmp_path, executor, watch)
     assert result.failed
     example = result.counterexample
     assert example is not None
     assert (example.slopes, example.optimum) == ((1, 0), -1.0)
     assert result.found.falls > 300
-    assert len(example.confirmation.runs) == stages[-1] > 5
+    assert len(example.confirmation.runs) == len({label for label in labels if "confirming" in label}) > 5
     assert {run.summary.engine for run in example.confirmation.runs} == {"compiled", "torch"}
     assert {run.trial.problem.start for run in example.confirmation.runs} == {-1.0, 0.0, 1.0}
     assert {run.summary.dtype for run in example.confirmation.runs} == {"float32", "float64"}
@@ -335,16 +332,7 @@ def test_what_theory_contradicts_is_no_fall(executor: Executor) -> None:
 
 
 def test_a_search_that_is_stopped_keeps_what_it_has(tmp_path: Path, executor: Executor) -> None:
-    class Impatient(Watch):
-        seen = 0
-
-        def searching(self, found: Found, total: int) -> None:
-            self.seen = found.problems
-
-        def should_stop(self) -> bool:
-            return self.seen > 0
-
-    result = attack(replace(target("sgd"), at_once=500), Limits(), tmp_path, executor, Impatient())
+    result = attack(replace(target("sgd"), at_once=500), Limits(), tmp_path, executor, Watched(1))
     assert result.interrupted
     assert not result.finished
     assert 0 < result.found.problems < 10_000

@@ -18,7 +18,7 @@ from amsgrad_exp.bounds.trajectory import MOST_STEPS
 from amsgrad_exp.charts.style import COLOURS
 from amsgrad_exp.charts.traces import regret_and_iterate
 from amsgrad_exp.cli import bounds as cli
-from amsgrad_exp.cli.signals import Interruption
+from amsgrad_exp.cli.signals import Onlooker
 from amsgrad_exp.errors import NoBound, RunFailed
 from amsgrad_exp.problems import PROBLEMS, Cycle, Online, Stochastic
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
@@ -154,7 +154,7 @@ def test_a_comparison_shows_the_bounds_that_are_known(in_process: CommandLine, t
 
 def test_a_bound_is_given_up_where_the_user_asks_to_stop(tmp_path: Path) -> None:
     recorded = run(resolve({"optimizers": ["adam"], "steps": 1000}), tmp_path)
-    interruption = Interruption()
+    interruption = Onlooker()
     interruption.signal = signal.SIGTERM
     with pytest.raises(typer.Exit) as ended:
         cli.bounds_of({"adam": recorded}, interruption, quiet=True)

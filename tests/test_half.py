@@ -20,6 +20,7 @@ from amsgrad_exp.records.verify import verify
 from amsgrad_exp.schedules import InverseSquareRoot
 from amsgrad_exp.spec.read import load_experiment
 from tests.conftest import CommandLine
+from tests.watching import Watched
 
 HALVES = ["bfloat16", "float16"]
 STEPS = 300
@@ -56,7 +57,7 @@ def test_the_engine_takes_the_steps_of_a_loop_in_half_precision(name: str, probl
 def test_a_run_in_half_precision_is_recorded_resumed_and_verified(dtype: str, tmp_path: Path) -> None:
     (trial,) = load_experiment(optimizers=["torch.optim.Adam"], dtype=dtype, steps=4000, schedule="inv-sqrt").trials()
     whole = record(trial, tmp_path / "whole")
-    part = record(trial, tmp_path / "part", should_stop=lambda: True)
+    part = record(trial, tmp_path / "part", Watched(0))
     resumed = resume(part)
     assert (resumed.directory / "trace.csv").read_bytes() == (whole.directory / "trace.csv").read_bytes()
     assert verify(whole).first_step is None

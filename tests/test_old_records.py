@@ -23,6 +23,7 @@ from amsgrad_exp.spec.read import resolve
 from amsgrad_exp.sweeps.verify import SLOPE_ERROR, Verification, verify
 from amsgrad_exp.sweeps.workers import workers
 from tests.sweeping import curves, resumed, rows, swept
+from tests.watching import Watched
 
 DATA = Path(__file__).parent / "data"
 COMPLETE = ("0.1.0/complete", "0.2.0/complete", "0.2.0/compared/adam", "0.2.0/compared/amsgrad")
@@ -111,9 +112,10 @@ def test_an_interrupted_record_is_resumed_to_what_a_fresh_run_comes_to(
     if copy.summary.engine == "torch" and not fresh.trace_bytes().startswith(kept):
         pytest.skip("torch rounds differently on the processor that this was recorded on")
     checkpoint = Checkpoint.read(copy.directory / "checkpoint")
-    chunks: list[int] = []
-    resumed = recorder.resume(copy, lambda chunk: chunks.append(chunk.step), on_note=pytest.fail)
-    assert min(chunks) > checkpoint.step
+    watch = Watched()
+    resumed = recorder.resume(copy, watch)
+    assert min(watch.done) > checkpoint.step
+    assert not watch.notes
     assert resumed.trace_bytes() == fresh.trace_bytes()
     assert resumed.summary.result == fresh.summary.result
     assert len(resumed.summary.sessions) == 2

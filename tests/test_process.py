@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from amsgrad_exp import Experiment, Sweep, run, sweep
-from amsgrad_exp.api import Watch
-from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.errors import RunError
-from amsgrad_exp.records.run import Run, list_runs
+from amsgrad_exp.records.run import list_runs
 from amsgrad_exp.records.verify import verify
-from amsgrad_exp.spec.experiment import Trial
+from tests.watching import Watched
 
 
 def _experiment(number: int) -> Experiment:
@@ -54,15 +50,9 @@ def test_sweeps_and_runs_of_several_threads_do_not_disturb_each_other(tmp_path: 
 
 
 def test_a_run_inside_the_callback_of_a_run_is_rejected_and_the_next_one_is_not(tmp_path: Path) -> None:
-    class Nested(Watch):
-        def running(self, label: str, trial: Trial) -> contextlib.AbstractContextManager[Callable[[Chunk], object]]:
-            def on_chunk(chunk: Chunk) -> Run:
-                return run(_experiment(0), tmp_path)
-
-            return contextlib.nullcontext(on_chunk)
-
+    nested = Watched(on_progress=lambda label, done: run(_experiment(0), tmp_path))
     with pytest.raises(RunError, match="a recording cannot start inside another"):
-        run(_experiment(0), tmp_path, Nested())
+        run(_experiment(0), tmp_path, nested)
     assert run(_experiment(0), tmp_path).summary.status == "completed"
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.errors import ConfigError, RunError, RunFailed
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records import verify as verifying
 from amsgrad_exp.records.checkpoint import Checkpoint
 from amsgrad_exp.spec.read import load_experiment
-from tests.recorded import LONG, files, interrupt_after, trial
+from tests.recorded import LONG, files, trial
+from tests.watching import Watched
 
 
 def test_a_run_is_written_whole(tmp_path: Path) -> None:
@@ -36,17 +36,15 @@ def test_a_run_is_written_whole(tmp_path: Path) -> None:
 
 
 def test_every_chunk_is_handed_on_once_its_points_are_recorded(tmp_path: Path) -> None:
-    ends = []
-
-    def check(chunk: Chunk) -> None:
+    def check(label: str, done: int) -> None:
         (path,) = tmp_path.glob("*/*/trace.csv")
         last = int(path.read_text().splitlines()[-1].split(",")[0])
-        assert last == chunk.trace.step[-1]
-        ends.append(chunk.step)
+        assert last + 1 == done // 500 * 500
 
-    recorder.record(trial(**LONG), tmp_path, check)
-    assert ends == sorted(set(ends))
-    assert ends[-1] == 400_000
+    watch = Watched(on_progress=check)
+    recorder.record(trial(**LONG), tmp_path, watch)
+    assert watch.done == sorted(set(watch.done))
+    assert watch.done[-1] == 400_000
 
 
 @pytest.mark.parametrize(
@@ -62,13 +60,13 @@ def test_a_state_that_cannot_be_saved_stops_no_run(
     optimizer: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
-    notes: list[str] = []
-    recorder.record(trial(optimizer, steps=4000), tmp_path, on_note=notes.append)
+    watch = Watched()
+    recorder.record(trial(optimizer, steps=4000), tmp_path, watch)
     assert runs.list_runs(tmp_path)[0].summary.status == "completed"
-    (note,) = notes
+    (note,) = watch.notes
     assert note.startswith(f"{optimizer} cannot be saved: {reason}")
     assert note.endswith("; the run continues without checkpoints and cannot be resumed")
-    interrupted = recorder.record(trial(optimizer, steps=4000), tmp_path, should_stop=lambda: True)
+    interrupted = recorder.record(trial(optimizer, steps=4000), tmp_path, Watched(0))
     assert interrupted.summary.status == "interrupted"
     assert not (interrupted.directory / "checkpoint").exists()
     with pytest.raises(RunError, match=r"cannot be resumed, since .* cannot be saved: .*: run it again$"):
@@ -82,7 +80,7 @@ def test_a_state_that_cannot_be_saved_stops_no_run(
 def test_all_kinds_of_values_in_a_state_are_saved(optimizer: str, tmp_path: Path) -> None:
     """A deque, an Enum and the like: AdaShift and SCION keep such."""
     whole = recorder.record(trial(optimizer, steps=4000), tmp_path / "whole")
-    part = recorder.record(trial(optimizer, steps=4000), tmp_path / "part", should_stop=lambda: True)
+    part = recorder.record(trial(optimizer, steps=4000), tmp_path / "part", Watched(0))
     assert part.summary.unsaved is None
     resumed = recorder.resume(part)
     assert (resumed.directory / "trace.csv").read_bytes() == (whole.directory / "trace.csv").read_bytes()
@@ -140,7 +138,7 @@ def test_a_failing_disk_leaves_a_run_that_resumes(
 def test_a_disk_that_fails_while_a_run_is_resumed_leaves_a_trace_that_is_read(
     whole_trace: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupted = recorder.record(trial(**LONG), tmp_path, *interrupt_after(2))
+    interrupted = recorder.record(trial(**LONG), tmp_path, Watched(2))
     with monkeypatch.context() as patch:
         patch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
         patch.setattr(Checkpoint, "write", lambda self, directory: (directory / "no" / "such").touch())
@@ -168,8 +166,8 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
 
 
 def test_a_directory_deleted_during_the_run(tmp_path: Path) -> None:
-    def delete(chunk: Chunk) -> None:
+    def delete(label: str, done: int) -> None:
         shutil.rmtree(tmp_path / "logs", ignore_errors=True)
 
     with pytest.raises(OSError, match="No such file or directory"):
-        recorder.record(trial(**LONG), tmp_path / "logs", delete)
+        recorder.record(trial(**LONG), tmp_path / "logs", Watched(on_progress=delete))

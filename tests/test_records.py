@@ -21,7 +21,8 @@ from amsgrad_exp.records import run as runs
 from amsgrad_exp.records import verify as verifying
 from amsgrad_exp.records.files import locked
 from amsgrad_exp.trace import Trace
-from tests.recorded import LONG, change_line, files, interrupt_after, trial
+from tests.recorded import LONG, change_line, files, trial
+from tests.watching import Watched
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_damaged_runs_are_named(run: runs.Run, tmp_path: Path) -> None:
 
 def killed(out: Path) -> runs.Run:
     """A run as a kill leaves it: at work by its own account, with half a line at the end of its trace."""
-    run = recorder.record(trial(**LONG), out, *interrupt_after(1))
+    run = recorder.record(trial(**LONG), out, Watched(1))
     run.summary.changed(status="running", trace_sha256=None).write(run.directory)
     with (run.directory / "trace.csv").open("ab") as file:
         file.write(b"65599,0.1,0.")

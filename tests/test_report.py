@@ -27,8 +27,9 @@ from amsgrad_exp.sweeps.run import Swept
 from amsgrad_exp.trace import Trace
 from tests.conftest import CommandLine
 from tests.pages import Written, page_of_runs, page_of_sweep, recorded, records, trial_of
-from tests.recorded import LONG, interrupt_after, trial
+from tests.recorded import LONG, trial
 from tests.sweeping import change, rows, small, swept
+from tests.watching import Watched
 
 __all__ = ["records"]
 
@@ -104,8 +105,7 @@ def test_a_page_shows_the_bounds_that_are_asked_for(in_process: CommandLine, tmp
 
 
 def test_what_is_interrupted_says_how_to_go_on(tmp_path: Path) -> None:
-    on_chunk, should_stop = interrupt_after(2)
-    run = recorder.record(trial(**LONG), tmp_path, on_chunk, should_stop)
+    run = recorder.record(trial(**LONG), tmp_path, Watched(2))
     made = page_of_runs([read_run(run.directory)])
     assert f"amsgrad-exp resume {run.run_id}" in made.text
     assert "the run is interrupted" in made.text

@@ -19,7 +19,8 @@ from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records.checkpoint import Checkpoint
-from tests.recorded import LONG, change_line, files, interrupt_after, logged, trial
+from tests.recorded import LONG, change_line, files, logged, trial
+from tests.watching import Watched
 
 EXPERIMENTS: dict[str, dict[str, Any]] = {
     "compiled, repeating": {"steps": 2_000_000, "log_every": 7777},
@@ -49,8 +50,8 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     for seconds in (0.0, 1e9):  # with a checkpoint after every chunk, and only where it is interrupted
         monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", seconds)
         out = tmp_path / f"parts {seconds}"
-        interrupted = recorder.record(trial(**overrides), out, *interrupt_after(2))
-        again = recorder.resume(interrupted, *interrupt_after(2))
+        interrupted = recorder.record(trial(**overrides), out, Watched(2))
+        again = recorder.resume(interrupted, Watched(2))
         assert (interrupted.summary.status, again.summary.status) == ("interrupted", "interrupted")
         moved = out / "another place" / "moved"
         shutil.copytree(again.directory, moved)
@@ -66,10 +67,10 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
 
 def test_resuming_a_complete_run_says_so_and_leaves_it_as_it_is(whole: runs.Run) -> None:
     before = {path: path.stat().st_mtime_ns for path in whole.directory.iterdir()}
-    notes: list[str] = []
-    resumed = recorder.resume(whole, on_note=notes.append)
+    watch = Watched()
+    resumed = recorder.resume(whole, watch)
     assert resumed.summary == whole.summary
-    assert notes == [f"{whole.directory} is complete: there is nothing to resume"]
+    assert watch.notes == [f"{whole.directory} is complete: there is nothing to resume"]
     assert {path: path.stat().st_mtime_ns for path in whole.directory.iterdir()} == before
 
 
@@ -96,14 +97,14 @@ def test_a_run_interrupted_while_its_points_are_derived_keeps_them(
     monkeypatch.setattr(fast_forward, "DERIVED_POINTS_PER_CHUNK", 100)
     overrides: dict[str, Any] = {"steps": 3_000_000, "log_every": 2500}
     whole = recorder.record(trial(**overrides), tmp_path / "whole")
-    run = recorder.record(trial(**overrides), tmp_path / "parts", *interrupt_after(7))
+    run = recorder.record(trial(**overrides), tmp_path / "parts", Watched(7))
     checkpoint = Checkpoint.read(run.directory / "checkpoint")
     assert whole.summary.result is not None
     assert checkpoint.step > whole.summary.result.steps_simulated
     assert checkpoint.trace_bytes == (run.directory / "trace.csv").stat().st_size
-    seen: list[int] = []
-    resumed = recorder.resume(run, lambda chunk: seen.append(chunk.step))
-    assert min(seen) > checkpoint.step
+    watch = Watched()
+    resumed = recorder.resume(run, watch)
+    assert min(watch.done) > checkpoint.step
     assert resumed.trace_bytes() == whole.trace_bytes()
     assert resumed.summary.result == whole.summary.result
 
@@ -112,16 +113,16 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
     whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
-    run = recorder.record(trial(**LONG), tmp_path, *interrupt_after(3))
+    run = recorder.record(trial(**LONG), tmp_path, Watched(3))
     newest = Checkpoint.read(run.directory / "checkpoint").step
     assert Checkpoint.read(run.directory / "checkpoint.previous").step < newest
     content = bytearray((run.directory / "checkpoint").read_bytes())
     content[len(content) // 2] ^= 1
     (run.directory / "checkpoint").write_bytes(content)
-    notes: list[str] = []
-    resumed = recorder.resume(run, on_note=notes.append)
+    watch = Watched()
+    resumed = recorder.resume(run, watch)
     wrong = f"{run.directory / 'checkpoint'} is damaged: its checksum is wrong"
-    assert notes == [f"{wrong}; resuming from an earlier checkpoint"]
+    assert watch.notes == [f"{wrong}; resuming from an earlier checkpoint"]
     assert resumed.trace_bytes() == whole.trace_bytes()
 
 
@@ -129,12 +130,12 @@ def test_a_trace_that_was_changed_is_not_gone_on_from(
     whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
-    run = recorder.record(trial(**LONG), tmp_path, *interrupt_after(3))
+    run = recorder.record(trial(**LONG), tmp_path, Watched(3))
     change_line(run.directory / "trace.csv", 10, ",", ",1")
-    notes: list[str] = []
-    resumed = recorder.resume(run, on_note=notes.append)
+    watch = Watched()
+    resumed = recorder.resume(run, watch)
     changed = run.directory / "trace.csv"
-    assert notes == [f"{changed} has changed since the last checkpoint; resuming from an earlier one"]
+    assert watch.notes == [f"{changed} has changed since the last checkpoint; resuming from an earlier one"]
     assert resumed.trace_bytes() == whole.trace_bytes()
 
 
@@ -147,7 +148,7 @@ def test_mutated_runs_are_reported_and_never_believed(
     steps = {"steps": 3000, "log_every": 10} if engine == "torch" else {"steps": 300_000, "log_every": 500}
     overrides: dict[str, Any] = {**steps, "schedule": "inv-sqrt", "engine": engine}
     whole = recorder.record(trial(**overrides), tmp_path / "whole")
-    run = recorder.record(trial(**overrides), tmp_path / "parts", *interrupt_after(2))
+    run = recorder.record(trial(**overrides), tmp_path / "parts", Watched(2))
     chance = random.Random(engine)
     outcomes = set()
     for number in range(12):
@@ -178,7 +179,7 @@ def test_mutated_runs_are_reported_and_never_believed(
 def test_nothing_in_a_run_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pickle with a valid checksum in place of the torch engine's state is refused, not run."""
     monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
-    run = recorder.record(trial(engine="torch", steps=5000, log_every=10), tmp_path, *interrupt_after(2))
+    run = recorder.record(trial(engine="torch", steps=5000, log_every=10), tmp_path, Watched(2))
 
     class Bomb:
         def __reduce__(self) -> Any:
@@ -194,7 +195,7 @@ def test_nothing_in_a_run_is_executed(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_run_in_use_is_refused_with_the_others_process_id(tmp_path: Path) -> None:
-    run = recorder.record(trial(**LONG), tmp_path, *interrupt_after(1))
+    run = recorder.record(trial(**LONG), tmp_path, Watched(1))
     with FileLock(run.directory / "lock"), pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
         recorder.resume(run)
     assert recorder.resume(run).summary.status == "completed"

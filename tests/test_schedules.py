@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,6 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from amsgrad_exp import Experiment, engines, run
-from amsgrad_exp.api import Watch
-from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.errors import ConfigError
@@ -25,12 +21,12 @@ from amsgrad_exp.records import recorder
 from amsgrad_exp.records.verify import verify
 from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.schedules import SCHEDULES, Constant, Cosine, Inverse, InverseSquareRoot, Linear, Schedule, Step
-from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.spec.read import resolve
 from amsgrad_exp.spec.schedule import schedule_of, written
 from amsgrad_exp.trace import Trace
 from tests.conftest import CommandLine
+from tests.watching import Watched
 
 
 def test_step_sizes() -> None:
@@ -228,26 +224,13 @@ def test_a_gauntlet_takes_any_schedule_and_by_default_the_two_of_the_literature(
         Gauntlet.of(optimizers=["adam"], schedules=["cosin"])
 
 
-class _Impatient(Watch):
-    """Stops a run at its first chunk."""
-
-    def should_stop(self) -> bool:
-        return self.started
-
-    started = False
-
-    def running(self, label: str, trial: Trial) -> contextlib.AbstractContextManager[Callable[[Chunk], object]]:
-        self.started = True
-        return super().running(label, trial)
-
-
 @pytest.mark.parametrize("optimizer", ["amsgrad", "torch.optim.SGD"])
 def test_a_run_that_was_interrupted_goes_on_with_the_same_step_sizes(optimizer: str, tmp_path: Path) -> None:
     steps = 3_000_000 if optimizer == "amsgrad" else 20_000
     experiment = Experiment(
         problem="online", schedule="cosine:warmup=1000,final=0.1", steps=steps, log_every=50, optimizers=[optimizer]
     )
-    stopped = run(experiment, tmp_path / "a", _Impatient())
+    stopped = run(experiment, tmp_path / "a", Watched(1))
     assert stopped.summary.status == "interrupted"
     assert 0 < len(stopped.trace) < steps // 50
     resumed = recorder.resume(stopped)

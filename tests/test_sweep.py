@@ -28,6 +28,7 @@ from amsgrad_exp.sweeps.run import read_sweep
 from amsgrad_exp.sweeps.store import open_results, results_of
 from amsgrad_exp.trace import Trace
 from tests.sweeping import change, resumed, rows, small, swept
+from tests.watching import Watched
 
 
 @pytest.mark.parametrize(
@@ -81,13 +82,14 @@ def test_cells_that_cannot_be_or_fail_are_rows_that_say_so(tmp_path: Path) -> No
 def test_a_sweep_resumes_where_it_stopped_and_has_the_same_rows(tmp_path: Path) -> None:
     sweep = load_sweep(grid=["beta1=0:0.9:40", "beta2=0.5:0.99:30"], steps=5000, optimizers=["adam"])
     whole = swept(sweep, tmp_path)
-    seen: list[int] = []
-    parts = swept(sweep, tmp_path, on_cells=lambda done, total: seen.append(done), should_stop=lambda: len(seen) > 1)
+    watch, rest = Watched(2), Watched()
+    parts = swept(sweep, tmp_path, watch)
     assert (whole.complete, parts.complete) == (True, False)
     done = len(rows(parts.directory))
     assert 0 < done < len(sweep)
     assert np.isnan(parts.column("mean_x")).sum() == len(sweep) - done
-    assert resumed(parts.directory, on_cells=lambda done, total: seen.append(done)).complete
+    assert resumed(parts.directory, rest).complete
+    seen = watch.done + rest.done
     assert seen == sorted(seen)
     assert rows(parts.directory) == rows(whole.directory)
     assert np.array_equal(parts.column("mean_x"), whole.column("mean_x"))
@@ -108,7 +110,7 @@ def test_any_executor_will_do_and_few_blocks_are_in_flight(tmp_path: Path, monke
     monkeypatch.setattr(compute, "IN_FLIGHT", 3)
     sweep = load_sweep(grid=["beta1=0:0.9:50", "beta2=0.5:0.99:50"], steps=100, optimizers=["adam"])
     with Counting(2) as executor:
-        result = run.sweep(sweep, tmp_path, executor, on_cells=lambda done, total: arrived.append(done))
+        result = run.sweep(sweep, tmp_path, executor, Watched(on_progress=lambda label, done: arrived.append(done)))
     assert result.complete
     assert executor.submitted == len(arrived) - 1 == 10
 
@@ -123,8 +125,9 @@ def test_an_error_in_a_block_ends_the_sweep(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_warnings_of_others_are_heard_during_a_sweep(tmp_path: Path) -> None:
+    watch = Watched(on_progress=lambda label, done: warnings.warn("from elsewhere", stacklevel=1))
     with pytest.warns(UserWarning, match="from elsewhere"):
-        swept(small(steps=100), tmp_path, on_cells=lambda done, total: warnings.warn("from elsewhere", stacklevel=1))
+        swept(small(steps=100), tmp_path, watch)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +187,7 @@ def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
 
 
 def test_two_processes_on_one_sweep(tmp_path: Path) -> None:
-    directory = swept(small(steps=100), tmp_path, should_stop=lambda: True).directory
+    directory = swept(small(steps=100), tmp_path, Watched(0)).directory
     with locked(directory), pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
         resumed(directory)
 

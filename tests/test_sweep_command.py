@@ -14,6 +14,7 @@ from tests.conftest import CommandLine
 from tests.recorded import logged
 from tests.scenes import Scene, drawn
 from tests.sweeping import change, rows, small, swept
+from tests.watching import Watched
 
 __all__ = ["drawn"]
 
@@ -127,7 +128,7 @@ def test_a_wrong_labml_configuration_is_refused_before_anything_is_computed(
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
     assert "app_url should be a valid URL" in refused.stderr
     assert list(tmp_path.iterdir()) == []
-    directory = swept(small(), tmp_path / "sweeps", should_stop=lambda: True).directory
+    directory = swept(small(), tmp_path / "sweeps", Watched(0)).directory
     resumed = command_line("resume", str(directory), env={"labml_app_url": "not a url"})
     assert (resumed.returncode, rows(directory)) == (2, [])
 
@@ -138,7 +139,7 @@ def test_sweeps_are_listed_and_found_by_their_ids(
     none = in_process("list", "sweeps")
     assert (none.returncode, none.stdout, none.stderr) == (0, "", "no sweeps under sweeps\n")
     out = tmp_path / "sweeps"
-    begun = swept(small(name="begun", steps=100), out, should_stop=lambda: True).directory
+    begun = swept(small(name="begun", steps=100), out, Watched(0)).directory
     whole = swept(small(name="whole", steps=100, optimizers=["adam"]), out).directory
     os.utime(whole / "sweep.yaml", (1e9, 1e9))
     (out / "broken" / "one").mkdir(parents=True)

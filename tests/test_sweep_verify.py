@@ -18,6 +18,7 @@ from amsgrad_exp.sweeps.verify import Verification, verify
 from amsgrad_exp.sweeps.workers import workers
 from tests.conftest import CommandLine
 from tests.sweeping import change, curves, failing, resumed, rows, small, swept
+from tests.watching import Watched
 
 OLD = Path(__file__).parent / "data" / "0.1.0" / "sweeps"
 
@@ -38,11 +39,11 @@ def verified(directory: Path, *, every_cell: bool = False) -> Verification:
 
 
 def test_a_sound_sweep(sound: Swept) -> None:
-    said: list[tuple[int, int]] = []
+    watch = Watched()
     with workers(1) as executor:
-        some = verify(sound.directory, executor, on_cells=lambda done, total: said.append((done, total)))
+        some = verify(sound.directory, executor, watch)
     assert some == Verification(cells=60, rows=60, recomputed=32, checksums=True)
-    assert (said[0], said[-1]) == ((0, 92), (92, 92))
+    assert (watch.reports[0], watch.reports[-1]) == ((0, 92), (92, 92))
     assert verified(sound.directory, every_cell=True).recomputed == 60
 
 
@@ -151,7 +152,7 @@ def test_numbers_that_never_came_out_are_found_though_their_checksums_are_right(
 
 
 def test_a_sweep_without_results(tmp_path: Path) -> None:
-    directory = swept(small(steps=100), tmp_path, should_stop=lambda: True).directory
+    directory = swept(small(steps=100), tmp_path, Watched(0)).directory
     with pytest.raises(RunError, match="has no results yet"):
         verified(directory)
     (directory / "results.sqlite").unlink()

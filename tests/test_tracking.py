@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
-from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.records import recorder, tracking
 from tests.conftest import CommandLine
 from tests.recorded import LONG, logged, trial
+from tests.watching import Watched
 
 RUN = ("run", "--steps", "20000", "--log-every", "100", "--json")
 
@@ -198,15 +198,15 @@ def test_a_server_that_comes_back_gets_everything(
     monkeypatch.setattr(tracking, "RETRY_SECONDS", 1.0)
     server.failing = True
 
-    def bring_back(chunk: Chunk) -> None:
+    def bring_back(label: str, done: int) -> None:
         if server.failing:
             assert server.refused.wait(60)
             server.failing = False
             assert server.accepted.wait(60)
 
-    notes: list[str] = []
-    recorder.record(trial(**LONG), tmp_path, bring_back, on_note=notes.append)
-    assert notes == []
+    watch = Watched(on_progress=bring_back)
+    recorder.record(trial(**LONG), tmp_path, watch)
+    assert watch.notes == []
     merged = {key: value for packet in server.packets for key, value in packet.items()}
     assert merged["status"]["status"] == "completed"
     steps = [step for packet in server.packets for step in packet.get("track", {}).get("x", {"step": []})["step"]]

@@ -15,8 +15,9 @@ from amsgrad_exp.output import console
 from amsgrad_exp.records import recorder, summary
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records import verify as verifying
-from tests.recorded import LONG, interrupt_after, trial
+from tests.recorded import LONG, trial
 from tests.trials import SEVERAL
+from tests.watching import Watched
 
 
 @pytest.mark.parametrize("problem", ["online", "stochastic", "theorem1"])
@@ -43,7 +44,7 @@ def test_the_other_engine_verifies_within_the_tolerance(optimizer: str, dtype: s
 
 
 def test_an_interrupted_run_verifies_as_far_as_it_came(tmp_path: Path) -> None:
-    run = recorder.record(trial(**LONG), tmp_path, *interrupt_after(2))
+    run = recorder.record(trial(**LONG), tmp_path, Watched(2))
     verification = verifying.verify(run)
     assert verification.first_step is None
     assert 0 < verification.points == len(run.trace) < 800

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import resolve_trial
 from amsgrad_exp.verdict import Verdict
+from amsgrad_exp.watch import UNWATCHED, Watch
 
 MOVES_OF_A_PERIOD = 0.25  # total movement within a period at step T, so small that x stays near the end it is at
 PERIODS = 50  # least number of the problem's periods in T steps
@@ -57,10 +58,7 @@ def confirm(
     settings: OptimizerSettings,
     fall: Fall,
     out: Path,
-    *,
-    on_run: Callable[[int, int], object] = lambda done, total: None,
-    should_stop: Callable[[], bool] = lambda: False,
-    on_note: Callable[[str], object] = lambda note: None,
+    watch: Watch = UNWATCHED,
 ) -> Confirmation:
     """Run a problem on [−1, 1] with step sizes α/√t and a constant one, from the worst end, the middle and x*.
 
@@ -72,31 +70,27 @@ def confirm(
         settings: the optimizer; the step size is chosen here.
         fall: the problem.
         out: the directory in which the runs are recorded.
-        on_run: progress callback, called with the runs done and the total.
-        should_stop: called often; True stops the confirmation.
-        on_note: called with a line about a problem that does not stop the confirmation.
+        watch: progress callbacks.
 
     Raises:
         RunError, OSError: a run could not be recorded.
     """
     cases = list(all_cases(settings, fall))
     runs: list[Run] = []
-    for number, (trial, steps) in enumerate(cases):
-        on_run(number, len(cases))
-        if should_stop():
+    for number, (trial, steps) in enumerate(cases, start=1):
+        if watch.should_stop():
             return Confirmation(fall, runs, confirmed=False, complete=False)
         try:
-            run = record(trial, out, should_stop=should_stop, on_note=on_note)
+            run = record(trial, out, watch, f"{settings.name}, confirming: run {number} of {len(cases)}")
         except RunFailed as failure:
-            on_note(f"not confirmed: {failure}")
+            watch.note(f"not confirmed: {failure}")
             return Confirmation(fall, runs, confirmed=False, complete=False)
         runs.append(run)
         completed = run.summary.status == "completed"
         if not completed or not fell(run, steps):
             if completed:
-                on_note(f"not confirmed: {_said(trial)} does not stay at the worst end")
+                watch.note(f"not confirmed: {_said(trial)} does not stay at the worst end")
             return Confirmation(fall, runs, confirmed=False, complete=False)
-    on_run(len(cases), len(cases))
     return Confirmation(fall, runs, confirmed=True, complete=True)
 
 

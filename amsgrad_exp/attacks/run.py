@@ -17,34 +17,15 @@ from pathlib import Path
 
 from amsgrad_exp.attacks.confirm import all_cases, confirm
 from amsgrad_exp.attacks.result import Attack, Counterexample
-from amsgrad_exp.attacks.search import Fall, Found, Limits, Search
+from amsgrad_exp.attacks.search import Fall, Limits, Search
 from amsgrad_exp.attacks.sequences import canonical
 from amsgrad_exp.attacks.shrink import shrink
 from amsgrad_exp.attacks.target import Target
 from amsgrad_exp.records.files import write_atomically
+from amsgrad_exp.watch import UNWATCHED, Watch
 
 
-class Watch:
-    """Progress callbacks of an attack; the defaults do nothing."""
-
-    def searching(self, found: Found, total: int) -> None:
-        """Called several times a second, with the results so far and the number of problems to try."""
-
-    def shrunk(self, fall: Fall) -> None:
-        """Called with every smaller problem."""
-
-    def confirming(self, done: int, total: int) -> None:
-        """Called before every confirming run, with the runs done and the total."""
-
-    def should_stop(self) -> bool:
-        """Called several times a second; True ends the attack, whose results so far are stored."""
-        return False
-
-    def note(self, line: str) -> None:
-        """Called with one line about a problem that does not stop the attack."""
-
-
-def attack(target: Target, limits: Limits, out: Path, executor: Executor, watch: Watch | None = None) -> Attack:
+def attack(target: Target, limits: Limits, out: Path, executor: Executor, watch: Watch = UNWATCHED) -> Attack:
     """Search for a problem on which an optimizer fails, shrink it, confirm it, and store the outcome under ``out``.
 
     Args:
@@ -52,13 +33,17 @@ def attack(target: Target, limits: Limits, out: Path, executor: Executor, watch:
         limits: the limits of the search; confirming takes extra time.
         out: a directory, created if missing.
         executor: runs the batches on threads of this process.
-        watch: progress callbacks.
+        watch: progress callbacks; a request to stop ends the attack, whose results so far are stored.
 
     Raises:
         RunFailed: the optimizer raised an exception, or x was finite on no problem.
         RunError, OSError: the outcome could not be stored.
     """
-    watch = watch or Watch()
+    name = target.settings.name
+
+    def shrunk(fall: Fall) -> None:
+        watch.progress(f"{name}, shrinking: period {len(fall.slopes)}", 0, 1)
+
     started, begun = datetime.now(UTC), time.monotonic()
     directory = out / target.settings.name / uuid.uuid4().hex
     directory.mkdir(parents=True)
@@ -73,11 +58,13 @@ def attack(target: Target, limits: Limits, out: Path, executor: Executor, watch:
             max_period=target.max_period,
             theory=target.theory,
             should_stop=watch.should_stop,
-            on_found=lambda found: watch.searching(found, search.total),
+            on_found=lambda found: watch.progress(
+                f"{name}, searching: {found.falls:,} fall", found.problems, search.total
+            ),
         )
         search.run()
         candidates = search.found.candidates()
-        way = shrink(search, candidates[0], watch.shrunk) if candidates else []
+        way = shrink(search, candidates[0], shrunk) if candidates else []
         searched = time.monotonic() - begun
         counterexample = _confirmed(target, _worth_confirming(way, candidates), directory, watch)
     except BaseException:
@@ -111,14 +98,7 @@ def _confirmed(target: Target, falls: Iterable[Fall], directory: Path, watch: Wa
         config = directory / "counterexample.yaml"
         if counterexample is None:
             write_atomically(config, trial.to_yaml().encode())
-        confirmation = confirm(
-            target.settings,
-            fall,
-            directory,
-            on_run=watch.confirming,
-            should_stop=watch.should_stop,
-            on_note=watch.note,
-        )
+        confirmation = confirm(target.settings, fall, directory, watch)
         if confirmation.confirmed or counterexample is None:
             counterexample = Counterexample(confirmation, config)
             write_atomically(config, trial.to_yaml().encode())

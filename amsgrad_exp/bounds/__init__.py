@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from amsgrad_exp.bounds.theorems import THEOREMS, Published, published
 from amsgrad_exp.bounds.trajectory import Bound, bound, refuse
 from amsgrad_exp.errors import NoBound
+from amsgrad_exp.watch import UNWATCHED, Watch
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
@@ -46,11 +46,9 @@ class Bounds:
         return {"total": total, **terms, "growth": self.trajectory.growth(), "published": theorem}
 
 
-def bounds_of(
-    trial: Trial, steps: int | None = None, on_steps: Callable[[int, int], object] = lambda done, total: None
-) -> Bounds:
+def bounds_of(trial: Trial, steps: int | None = None, watch: Watch = UNWATCHED) -> Bounds:
     """Both bounds of a trial; arguments and errors as in `trajectory.bound`."""
-    trajectory = bound(trial, steps, on_steps)
+    trajectory = bound(trial, steps, watch)
     if trial.optimizer.name not in THEOREMS:
         return Bounds(trajectory)
     try:

@@ -15,7 +15,6 @@ constant β1. If β1 is constant, then w_t = 1 and the factor of η_t·m_t² is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +26,7 @@ from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
 from amsgrad_exp.spec.experiment import COMPILED_DTYPES, Trial
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import logged_steps
+from amsgrad_exp.watch import UNWATCHED, Watch
 
 Floats = NDArray[np.float64]
 
@@ -105,9 +105,7 @@ def refuse(trial: Trial, steps: int | None = None) -> None:
         raise NoBound(f"a regret bound simulates every step, at most {MOST_STEPS:,}, not {steps:,}")
 
 
-def bound(
-    trial: Trial, steps: int | None = None, on_steps: Callable[[int, int], object] = lambda done, total: None
-) -> Bound:
+def bound(trial: Trial, steps: int | None = None, watch: Watch = UNWATCHED) -> Bound:
     """The bound at every logged step of a trial, computed in double precision whatever the trial's dtype.
 
     Every step is simulated, at about 20 ns each.
@@ -115,7 +113,7 @@ def bound(
     Args:
         trial: the trial; it need not have been run.
         steps: the number of steps; by default all of the trial's.
-        on_steps: progress callback, called with the steps done and the total.
+        watch: progress callbacks.
 
     Raises:
         NoBound: as in `refuse`.
@@ -147,7 +145,7 @@ def bound(
             steps - 1 - start,
             logged[-1],
         )
-        on_steps(stop, steps)
+        watch.progress(f"bound of {trial.optimizer.label or trial.optimizer.name}", stop, steps, "steps")
     terms = np.concatenate(logged)
     if not np.isfinite(terms).all():
         raise RunFailed(f"the regret bound of {trial.optimizer.name} is not finite: its updates overflow")

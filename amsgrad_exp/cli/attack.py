@@ -11,7 +11,7 @@ import typer
 
 from amsgrad_exp.cli.options import ATTACKS, Json, NoFigure, Quiet, number_option, with_experiment_options
 from amsgrad_exp.cli.report import Report, page_of_attack
-from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
+from amsgrad_exp.cli.signals import optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import NotAsExpected
 
 if TYPE_CHECKING:
@@ -64,11 +64,7 @@ def attack(
 
     limits = Limits(seconds, problems, max_period, seed)
     settings = {name: experiment[name] for name in ("settings", "options")}
-    with (
-        interruptible() as interruption,
-        attacks.progress(optimizer, interruption, shown=not quiet) as watch,
-        optimizers_print_to_stderr(),
-    ):
+    with watching(quiet=quiet) as watch, optimizers_print_to_stderr():
         result = api.attack(optimizer, out=out, limits=limits, jobs=jobs, watch=watch, **settings)
     files = [] if no_figure else _figure(result)
     pages = [page_of_attack(result.directory)] if page else []
@@ -78,9 +74,9 @@ def attack(
         attacks.describe(result, files)
         for path in pages:
             console.out.print("report", path, soft_wrap=True)
-    if interruption.signal:
+    if watch.signal:
         console.note(f"interrupted: the results so far are in {result.directory}")
-        raise typer.Exit(128 + interruption.signal)
+        raise typer.Exit(128 + watch.signal)
     if expect and (why := _why_not(result)):
         raise NotAsExpected(f"{optimizer}: expected to survive, but {why}")
 

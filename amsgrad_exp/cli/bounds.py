@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amsgrad_exp.cli.signals import Interruption
+from amsgrad_exp.cli.signals import Onlooker
 from amsgrad_exp.errors import NoBound
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ Bound = Annotated[
 ]
 
 
-def bounds_of(runs: Mapping[str, Run], interruption: Interruption, *, quiet: bool) -> dict[str, Bounds]:
+def bounds_of(runs: Mapping[str, Run], watch: Onlooker, *, quiet: bool) -> dict[str, Bounds]:
     """The bounds of the runs by label; prints why a run has no bound or a theorem does not apply to it.
 
     Raises:
@@ -29,8 +29,9 @@ def bounds_of(runs: Mapping[str, Run], interruption: Interruption, *, quiet: boo
         typer.Exit: the user asked to stop.
     """
     from amsgrad_exp import api
-    from amsgrad_exp.output import console, progress
+    from amsgrad_exp.output import console
 
+    watch.exits = True
     known: dict[str, Bounds] = {}
     unbounded = refuse_unbounded({label: run.trial for label, run in runs.items()})
     for label, run in runs.items():
@@ -38,14 +39,7 @@ def bounds_of(runs: Mapping[str, Run], interruption: Interruption, *, quiet: boo
             if not quiet:
                 console.note(f"{label}: {unbounded[label]}")
             continue
-        with progress.step_progress(f"bound of {label}", shown=not quiet) as update:
-
-            def update_or_stop(done: int, total: int) -> None:
-                update(done, total)
-                if interruption.signal:
-                    raise typer.Exit(128 + interruption.signal)
-
-            known[label] = api.bound(run, update_or_stop)
+        known[label] = api.bound(run, watch)
         if known[label].reason and not quiet:
             console.note(f"{label}: no published bound: {known[label].reason}")
     return known

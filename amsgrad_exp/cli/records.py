@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,11 +12,8 @@ from amsgrad_exp.cli import sweeps
 from amsgrad_exp.cli.bounds import Bound, bounds_of
 from amsgrad_exp.cli.options import RUNS, SWEEPS, Dask, Export, Jobs, Json, Out, OutOfKind, Quiet, Reference
 from amsgrad_exp.cli.runs import report
-from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
+from amsgrad_exp.cli.signals import optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import NoSuchRun, NotVerified
-
-if TYPE_CHECKING:
-    from amsgrad_exp.driver.chunk import Chunk
 
 
 def resume(
@@ -29,7 +26,6 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Resume an interrupted run or sweep; the result is the same as without the interruption."""
-    from amsgrad_exp.output import console, progress
     from amsgrad_exp.records import recorder
     from amsgrad_exp.records import run as runs
     from amsgrad_exp.spec.labels import labels
@@ -43,13 +39,9 @@ def resume(
         raise typer.BadParameter("--jobs, --dask and --export are for sweeps, and this is a run")
     run = runs.find_run(reference, out or RUNS)
     (label,) = labels([run.trial])
-    with (
-        interruptible() as interruption,
-        progress.progress(label, run.summary.steps, shown=not quiet) as update,
-        optimizers_print_to_stderr(),
-    ):
-        run = recorder.resume(run, update, interruption, console.note)
-    report({label: run}, interruption, as_json=as_json, quiet=quiet)
+    with watching(quiet=quiet) as watch, optimizers_print_to_stderr():
+        run = recorder.resume(run, watch)
+    report({label: run}, watch, as_json=as_json, quiet=quiet)
 
 
 def verify(
@@ -66,7 +58,7 @@ def verify(
     For a sweep, check every row and compute a sample of the cells again.
     """
     from amsgrad_exp.errors import Damaged
-    from amsgrad_exp.output import console, progress
+    from amsgrad_exp.output import console
     from amsgrad_exp.records import run as runs
     from amsgrad_exp.records import verify as verifying
 
@@ -79,18 +71,9 @@ def verify(
         raise typer.BadParameter("--all is for sweeps, and this is a run")
     try:
         run = runs.find_run(reference, out or RUNS)
-        with (
-            interruptible() as interruption,
-            progress.progress(f"verifying {run.summary.optimizer}", run.summary.steps, shown=not quiet) as update,
-            optimizers_print_to_stderr(),
-        ):
-
-            def update_or_stop(chunk: Chunk) -> None:
-                update(chunk)
-                if interruption.signal:
-                    raise typer.Exit(128 + interruption.signal)
-
-            verification = verifying.verify(run, engine, update_or_stop)
+        with watching(quiet=quiet) as watch, optimizers_print_to_stderr():
+            watch.exits = True
+            verification = verifying.verify(run, engine, watch)
     except Damaged as error:
         raise NotVerified(str(error)) from error
     if verification.first_step is not None:
@@ -158,8 +141,8 @@ def plot(
     if not bound:
         console.out.print("figure", *regret_and_iterate(figure, traces, problems[0]), soft_wrap=True)
         return
-    with interruptible() as interruption:
-        bounds = bounds_of(dict(zip(names, drawn, strict=True)), interruption, quiet=False)
+    with watching(quiet=False) as watch:
+        bounds = bounds_of(dict(zip(names, drawn, strict=True)), watch, quiet=False)
     bounds_table(bounds)
     console.out.print("figure", *regret_and_iterate(figure, traces, problems[0], bounds), soft_wrap=True)
 

@@ -12,7 +12,7 @@ import typer
 
 from amsgrad_exp.cli.bounds import Bound, bounds_of
 from amsgrad_exp.cli.options import ATTACKS, RUNS, SWEEPS
-from amsgrad_exp.cli.signals import interruptible
+from amsgrad_exp.cli.signals import watching
 from amsgrad_exp.errors import ConfigError
 
 ROOTS = {"run": RUNS, "sweep": SWEEPS, "attack": ATTACKS}
@@ -40,8 +40,8 @@ def report(
     from amsgrad_exp.report.page import write
 
     path = _place(out)
-    with interruptible() as interruption:
-        known = functools.partial(bounds_of, interruption=interruption, quiet=False) if bound else None
+    with watching(quiet=False) as watch:
+        known = functools.partial(bounds_of, watch=watch, quiet=False) if bound else None
         page = page_of(references or ["last"], ROOTS, known)
     path.parent.mkdir(exist_ok=True)
     write(page, path.resolve())

@@ -14,7 +14,7 @@ import typer
 from amsgrad_exp.cli.bounds import Bound, bounds_of, refuse_unbounded
 from amsgrad_exp.cli.options import Json, NoFigure, Out, Quiet, with_experiment_options
 from amsgrad_exp.cli.report import Report, page_of_runs
-from amsgrad_exp.cli.signals import Interruption, interruptible, optimizers_print_to_stderr
+from amsgrad_exp.cli.signals import Onlooker, optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import ConfigError, NotAsExpected
 from amsgrad_exp.verdict import Verdict
 
@@ -36,7 +36,6 @@ def run(
 ) -> None:
     """Run one optimizer on one problem and report whether it converges."""
     from amsgrad_exp import api
-    from amsgrad_exp.cli.watch import Onlooker
     from amsgrad_exp.spec.read import load_experiment
 
     if optimizer is None and experiment["path"] is None:
@@ -49,11 +48,11 @@ def run(
         raise ConfigError(f"{experiment['path']} lists {', '.join(names)}: {how}, or use compare")
     if bound:
         refuse_unbounded(dict(zip(names, loaded.trials(), strict=True)))
-    with interruptible() as interruption:
+    with watching(quiet=quiet) as watch:
         with optimizers_print_to_stderr():
-            runs = {names[0]: api.run(loaded, out, Onlooker(interruption, quiet=quiet, raising=True))}
-        bounds = bounds_of(_completed(runs), interruption, quiet=quiet) if bound else {}
-        report(runs, interruption, bounds, as_json=as_json, quiet=quiet)
+            runs = {names[0]: api.run(loaded, out, watch)}
+        bounds = bounds_of(_completed(runs), watch, quiet=quiet) if bound else {}
+        report(runs, watch, bounds, as_json=as_json, quiet=quiet)
     if bounds:
         _draw("run", runs, loaded.problem, bounds, quiet=quiet or as_json)
 
@@ -81,7 +80,6 @@ def compare(
 ) -> None:
     """Run several optimizers on one problem and compare them; by default Adam and AMSGrad."""
     from amsgrad_exp import api
-    from amsgrad_exp.cli.watch import Onlooker
     from amsgrad_exp.output import console
     from amsgrad_exp.spec.labels import labels
     from amsgrad_exp.spec.read import load_experiment
@@ -92,12 +90,11 @@ def compare(
     expected = _expectations(expect or [], trials)
     if bound:
         refuse_unbounded(trials)
-    with interruptible() as interruption:
-        watch = Onlooker(interruption, quiet=quiet)
+    with watching(quiet=quiet) as watch:
         with optimizers_print_to_stderr():
             runs = api.compare(loaded, out, watch)
-        bounds = bounds_of(_completed(runs), interruption, quiet=quiet) if bound else {}
-        report(runs, interruption, bounds, as_json=as_json, quiet=quiet)
+        bounds = bounds_of(_completed(runs), watch, quiet=quiet) if bound else {}
+        report(runs, watch, bounds, as_json=as_json, quiet=quiet)
     if runs and not no_figure:
         _draw("compare", runs, loaded.problem, bounds, quiet=quiet or as_json)
     if runs and page:
@@ -174,7 +171,7 @@ def _draw(
 
 def report(
     runs: Mapping[str, Run],
-    interruption: Interruption,
+    watch: Onlooker,
     bounds: Mapping[str, Bounds] | None = None,
     *,
     as_json: bool,
@@ -203,8 +200,8 @@ def report(
             console.note(f"interrupted: continue with amsgrad-exp resume {shlex.quote(str(run.directory))}")
         else:
             console.note(f"interrupted: {run.directory} cannot be resumed")
-    if interruption.signal:
-        raise typer.Exit(128 + interruption.signal)
+    if watch.signal:
+        raise typer.Exit(128 + watch.signal)
 
 
 def _described(label: str, run: Run, bounds: Bounds | None) -> dict[str, Any]:

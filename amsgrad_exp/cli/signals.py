@@ -1,4 +1,4 @@
-"""Handles Ctrl-C and SIGTERM, and redirects what a user's optimizer prints."""
+"""Shows the progress of a command, handles Ctrl-C and SIGTERM, and redirects what a user's optimizer prints."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ import signal
 import sys
 from collections.abc import Iterator
 from types import FrameType
+from typing import TYPE_CHECKING
+
+import typer
+
+from amsgrad_exp.watch import Watch
+
+if TYPE_CHECKING:
+    from amsgrad_exp.errors import RunFailed
+    from amsgrad_exp.output.progress import Bar
 
 
 def optimizers_print_to_stderr() -> contextlib.AbstractContextManager[object]:
@@ -14,28 +23,61 @@ def optimizers_print_to_stderr() -> contextlib.AbstractContextManager[object]:
     return contextlib.redirect_stdout(sys.stderr)
 
 
-class Interruption:
-    """The signal by which the user asked to stop, or 0."""
+class Onlooker(Watch):
+    """Shows a progress bar, stops when the user asks, and prints each problem once.
 
-    signal: int = 0
+    Attributes:
+        signal: the signal by which the user asked to stop, or 0.
+        exits: whether such a request ends the command, because what is going on cannot be resumed.
+        failures: the optimizers that failed, by label.
+    """
 
-    def __call__(self) -> bool:
+    def __init__(self, bar: Bar | None = None) -> None:
+        self.signal = 0
+        self.exits = False
+        self.failures: dict[str, RunFailed] = {}
+        self._bar = bar
+        self._noted: set[str] = set()
+
+    def progress(self, label: str, done: int, total: int, unit: str = "", remark: str = "") -> None:
+        if self._bar:
+            self._bar.update(label, done, total, unit, remark)
+        if self.exits and self.signal:
+            raise typer.Exit(128 + self.signal)
+
+    def should_stop(self) -> bool:
         return bool(self.signal)
+
+    def note(self, line: str) -> None:
+        from amsgrad_exp.output import console
+
+        if line not in self._noted:  # report a dead labml server once, not for each run
+            self._noted.add(line)
+            console.note(line)
+
+    def failed(self, label: str, failure: RunFailed) -> None:
+        from amsgrad_exp.output import console
+
+        self.failures[label] = failure
+        console.error(f"{label}: {failure}")
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[Interruption]:
-    """Turn the first SIGINT or SIGTERM into a request to stop; the second one ends the process at once."""
-    interruption = Interruption()
+def watching(*, quiet: bool) -> Iterator[Onlooker]:
+    """Show progress, unless quiet, and turn the first SIGINT or SIGTERM into a request to stop.
 
-    def request(number: int, frame: FrameType | None) -> None:
-        interruption.signal = number
+    The second one ends the process at once.
+    """
+    from amsgrad_exp.output.progress import Bar
+
+    with contextlib.ExitStack() as stack:
+        onlooker = Onlooker(None if quiet else stack.enter_context(Bar()))
+
+        def request(number: int, frame: FrameType | None) -> None:
+            onlooker.signal = number
+            for each in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(each, signal.SIG_DFL)
+
         for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
-
-    before = {each: signal.signal(each, request) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interruption
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+            stack.callback(signal.signal, each, signal.signal(each, request))
+        yield onlooker

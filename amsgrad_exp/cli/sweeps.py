@@ -12,7 +12,7 @@ import typer
 
 from amsgrad_exp.cli.options import RUNS, SWEEPS, Dask, Export, Jobs, NoFigure, Out, Quiet, with_experiment_options
 from amsgrad_exp.cli.report import Report, page_of_cells
-from amsgrad_exp.cli.signals import interruptible, optimizers_print_to_stderr
+from amsgrad_exp.cli.signals import Onlooker, optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import RunFailed
 
 if TYPE_CHECKING:
@@ -73,18 +73,14 @@ def complete(
     compute: Callable[..., Swept], export: str | None, *, figure: bool, quiet: bool, page: bool = False
 ) -> Swept:
     """Compute a sweep or a gauntlet, or its missing cells; print, export and draw the results, and write the page."""
-    from amsgrad_exp.output import console, progress
+    from amsgrad_exp.output import console
     from amsgrad_exp.output.picture import draw, show
 
-    with (
-        interruptible() as interruption,
-        progress.cell_progress(shown=not quiet) as update,
-        optimizers_print_to_stderr(),
-    ):
-        swept = compute(on_cells=update, should_stop=interruption, on_note=console.note)
+    with watching(quiet=quiet) as watch, optimizers_print_to_stderr():
+        swept = compute(watch)
     if not swept.complete:
         console.note(f"interrupted: continue with amsgrad-exp resume {shlex.quote(str(swept.directory))}")
-        raise typer.Exit(128 + interruption.signal)
+        raise typer.Exit(128 + watch.signal)
     files = [swept.directory / "results.sqlite"]
     with swept.results() as results:
         if not quiet:
@@ -118,13 +114,15 @@ def refuse_failures(swept: Swept) -> None:
 def verify(directory: Path, *, every_cell: bool, quiet: bool) -> None:
     """Check a sweep's rows, and compute some or all of its cells again."""
     from amsgrad_exp.errors import Damaged, NotVerified
-    from amsgrad_exp.output import console, progress
+    from amsgrad_exp.output import console
+    from amsgrad_exp.output.progress import Bar
     from amsgrad_exp.sweeps import verify as verifying
     from amsgrad_exp.sweeps.workers import workers
 
     try:
-        with workers() as executor, progress.cell_progress(shown=not quiet) as update:
-            verification = verifying.verify(directory, executor, every_cell=every_cell, on_cells=update)
+        with workers() as executor, Bar() as bar:  # Ctrl-C ends it at once
+            watch = Onlooker(None if quiet else bar)
+            verification = verifying.verify(directory, executor, watch, every_cell=every_cell)
     except Damaged as error:
         raise NotVerified(str(error)) from error
     if not quiet:

@@ -1,51 +1,17 @@
-"""Prints the progress and the outcome of an attack."""
+"""Prints the outcome of an attack."""
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
 from amsgrad_exp.attacks.result import Attack, Counterexample
-from amsgrad_exp.attacks.run import Watch
-from amsgrad_exp.attacks.search import Fall, Found
 from amsgrad_exp.output import console
-from amsgrad_exp.output.progress import problem_progress
 from amsgrad_exp.records.summary import Summary
-
-
-class Onlooker(Watch):
-    """Shows a progress bar, and stops when the user asks."""
-
-    def __init__(self, should_stop: Callable[[], bool], update: Callable[[str, int, int], None]) -> None:
-        self._should_stop = should_stop
-        self._update = update
-
-    def searching(self, found: Found, total: int) -> None:
-        self._update(f"searching: {found.falls:,} fall", found.problems, total)
-
-    def shrunk(self, fall: Fall) -> None:
-        self._update(f"shrinking: period {len(fall.slopes)}", 0, 1)
-
-    def confirming(self, done: int, total: int) -> None:
-        self._update(f"confirming: run {min(done + 1, total)} of {total}", done, total)
-
-    def should_stop(self) -> bool:
-        return self._should_stop()
-
-    def note(self, line: str) -> None:
-        console.note(line)
-
-
-@contextlib.contextmanager
-def progress(label: str, should_stop: Callable[[], bool], *, shown: bool) -> Iterator[Watch]:
-    """The progress callbacks of an attack, with a bar on a terminal."""
-    with problem_progress(label, shown=shown) as update:
-        yield Onlooker(should_stop, update)
 
 
 def describe(attack: Attack, files: Sequence[Path] = ()) -> None:

@@ -1,93 +1,64 @@
-"""Shows progress bars of runs, sweeps and attacks."""
+"""Shows a progress bar on a terminal."""
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from typing import Self
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.output.console import err
 
-RUN_SHOWN_AFTER = 0.5  # seconds
+RUN_SHOWN_AFTER = 0.5  # seconds; a sweep's bar is shown at once
 REFRESH_SECONDS = 0.1
 UNITS = ("", "k", "M", "G")
 
 
-@contextlib.contextmanager
-def progress(label: str, steps: int, *, shown: bool) -> Iterator[Callable[[Chunk], None]]:
-    """A progress bar for one run, shown only on a terminal and after half a second; ``shown=False`` hides it.
+class Bar:
+    """A progress bar, which goes when what it shows is done; arguments of `update` as of `Watch.progress`."""
 
-    Yields:
-        A function to call with each chunk.
-    """
-    with _bar("steps", after=RUN_SHOWN_AFTER, shown=shown) as update:
-        yield lambda chunk: update(
-            label, chunk.step, steps, f"x {chunk.x:+.3f}  R(T)/T {chunk.total_regret / chunk.step:.3g}"
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[remark]}"),
+            console=err,
+            transient=True,
+            auto_refresh=False,
+            expand=True,
         )
+        self._task = self._bar.add_task("", rate="", remark="")
+        self._begun = 0.0
+        self._first: tuple[float, int] | None = None
+        self._refreshed = 0.0
 
+    def __enter__(self) -> Self:
+        return self
 
-@contextlib.contextmanager
-def step_progress(label: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """The same for steps without chunks; yields a function to call with the steps done and the total."""
-    with _bar("steps", after=RUN_SHOWN_AFTER, shown=shown) as update:
-        yield lambda done, total: update(label, done, total, "")
+    def __exit__(self, *error: object) -> None:
+        self._first = None
+        if self._bar.live.is_started:
+            self._bar.stop()
 
-
-@contextlib.contextmanager
-def cell_progress(*, shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for a sweep, on a terminal; yields a function to call with the cells done and the total."""
-    with _bar("cells", after=0.0, shown=shown) as update:
-        yield lambda done, total: update(f"{done:,}/{total:,} cells", done, total, "")
-
-
-@contextlib.contextmanager
-def problem_progress(label: str, *, shown: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """The same for an attack; yields a function to call with the stage, the amount done and the total."""
-    with _bar("", after=RUN_SHOWN_AFTER, shown=shown) as update:
-        yield lambda stage, done, total: update(f"{label}, {stage}", done, total, "")
-
-
-@contextlib.contextmanager
-def _bar(unit: str, *, after: float, shown: bool) -> Iterator[Callable[[str, int, int, str], None]]:
-    """A bar that appears ``after`` seconds; yields its update with description, amount done, total and remark."""
-    bar = Progress(
-        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
-        BarColumn(bar_width=None),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[remark]}"),
-        console=err,
-        transient=True,
-        auto_refresh=False,
-        expand=True,
-    )
-    task = bar.add_task("", rate="", remark="")
-    first: tuple[float, int] | None = None
-    refreshed = 0.0
-
-    def update(description: str, done: int, total: int, remark: str) -> None:
-        nonlocal first, refreshed
+    def update(self, label: str, done: int, total: int, unit: str, remark: str) -> None:
         now = time.monotonic()
-        first = first or (now, done)
-        elapsed = now - first[0]
-        if not (shown and err.is_terminal) or elapsed < after or now - refreshed < REFRESH_SECONDS:
+        self._begun = self._begun or now
+        begun, already = self._first = self._first or (now, done)
+        elapsed = now - begun
+        if not err.is_terminal or now - self._begun < (0 if unit == "cells" else RUN_SHOWN_AFTER):
             return
-        bar.start()
-        refreshed = now
-        rate = f"{_short((done - first[1]) / elapsed)} {unit}/s" if elapsed and unit else ""
-        bar.update(task, description=description, completed=done, total=total, rate=rate, remark=remark)
-        bar.refresh()
-
-    try:
-        yield update
-    finally:
-        if bar.live.is_started:
-            bar.stop()
+        if now - self._refreshed >= REFRESH_SECONDS:
+            self._bar.start()
+            self._refreshed = now
+            rate = f"{_short((done - already) / elapsed)} {unit}/s" if elapsed and unit else ""
+            self._bar.update(self._task, description=label, completed=done, total=total, rate=rate, remark=remark)
+            self._bar.refresh()
+        if done == total:
+            self.__exit__()
 
 
 def _short(number: float) -> str:

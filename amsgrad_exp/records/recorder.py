@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,37 +24,27 @@ from amsgrad_exp.records.summary import Origin, Summary
 from amsgrad_exp.records.trace_csv import TraceWriter, parse_trace
 from amsgrad_exp.spec.experiment import BYTES_PER_POINT, Trial
 from amsgrad_exp.spec.explain import bytes_in_words
+from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.theory import limit
 from amsgrad_exp.trace import Trace
+from amsgrad_exp.watch import UNWATCHED, Watch
 
 if TYPE_CHECKING:
     from amsgrad_exp.records.tracking import Tracker
 
 CHECKPOINT_SECONDS = 1.0
 
-OnChunk = Callable[[Chunk], object]
-ShouldStop = Callable[[], bool]
-OnNote = Callable[[str], object]
-
 
 @recording()
-def record(
-    trial: Trial,
-    out: Path,
-    on_chunk: OnChunk = lambda chunk: None,
-    should_stop: ShouldStop = lambda: False,
-    on_note: OnNote = lambda note: None,
-) -> Run:
+def record(trial: Trial, out: Path, watch: Watch = UNWATCHED, label: str | None = None) -> Run:
     """Run a trial, tracked by labml and recorded under ``out``.
 
     Args:
         trial: what to run.
         out: a directory, created if missing.
-        on_chunk: called with every chunk after it is recorded.
-        should_stop: called after every chunk; True ends the run as interrupted, so that it can be resumed.
-        on_note: called with one line about a problem that does not stop the run, such as a labml server that does not
-            answer.
+        watch: progress callbacks, called after every recorded chunk.
+        label: what it reports progress of; by default the optimizer's label or name.
 
     Returns:
         The run, completed or interrupted.
@@ -72,24 +62,18 @@ def record(
         write_atomically(tracker.directory / "experiment.yaml", trial.to_yaml().encode())
         summary = Summary.first(trial, engine.driven, engines.shared_between(trial))
         run = Run(tracker.directory, trial, summary, logged=Trace.empty())
-        return Recorder(run, engine, tracker, Checkpoint.start(b""), on_note=on_note).drive(on_chunk, should_stop)
+        return Recorder(run, engine, tracker, Checkpoint.start(b""), watch=watch).drive(label or labels([trial])[0])
 
 
 @recording()
-def resume(
-    run: Run,
-    on_chunk: OnChunk = lambda chunk: None,
-    should_stop: ShouldStop = lambda: False,
-    on_note: OnNote = lambda note: None,
-) -> Run:
+def resume(run: Run, watch: Watch = UNWATCHED) -> Run:
     """Resume a run from its last undamaged checkpoint; the result is that of an uninterrupted run.
 
-    For a completed run this only calls ``on_note``.
+    For a completed run this only calls ``watch.note``.
 
     Args:
         run: the run as it was read.
-        on_chunk, should_stop: as in `record`.
-        on_note: as in `record`, and called with one line about a damaged checkpoint.
+        watch: progress callbacks, which are also told of a damaged checkpoint.
 
     Returns:
         The run, completed or interrupted.
@@ -103,16 +87,16 @@ def resume(
         with locked(run.directory):
             run = read_run(run.directory)
             if run.summary.status != "completed":
-                return _recorder_from_last_checkpoint(run, on_note).drive(on_chunk, should_stop)
-    on_note(f"{run.directory} is complete: there is nothing to resume")
+                return _recorder_from_last_checkpoint(run, watch).drive(labels([run.trial])[0])
+    watch.note(f"{run.directory} is complete: there is nothing to resume")
     return run
 
 
-def _recorder_from_last_checkpoint(run: Run, on_note: OnNote) -> Recorder:
+def _recorder_from_last_checkpoint(run: Run, watch: Watch) -> Recorder:
     engine = engines.build(run.trial)
     checkpoint, kept, trouble = last_checkpoint(run.directory)
     if trouble is not None:
-        on_note(trouble)
+        watch.note(trouble)
     if checkpoint is None:
         if run.summary.unsaved is not None:
             raise RunError(f"{run.directory} cannot be resumed, since {run.summary.unsaved}: run it again")
@@ -133,7 +117,7 @@ def _recorder_from_last_checkpoint(run: Run, on_note: OnNote) -> Recorder:
         status="running", reason=None, seconds=checkpoint.seconds, trace_sha256=None, sessions=sessions
     )
     run = replace(run, summary=summary, logged=logged)
-    return Recorder(run, engine, tracker, checkpoint, kept, on_note=on_note)
+    return Recorder(run, engine, tracker, checkpoint, kept, watch=watch)
 
 
 class Recorder:
@@ -145,19 +129,19 @@ class Recorder:
         tracker: the run's tracker, which already has those points.
         start: the checkpoint at which the session starts.
         kept: the content of trace.csv at ``start``.
-        on_note: called with one line if the labml server did not accept everything.
+        watch: progress callbacks.
 
     Raises:
         OSError: trace.csv cannot be written.
     """
 
     def __init__(
-        self, run: Run, engine: Engine, tracker: Tracker, start: Checkpoint, kept: bytes = b"", *, on_note: OnNote
+        self, run: Run, engine: Engine, tracker: Tracker, start: Checkpoint, kept: bytes = b"", *, watch: Watch
     ) -> None:
         self.run = run
         self._engine = engine
         self._tracker = tracker
-        self._on_note = on_note
+        self._watch = watch
         self._traces = [run.trace]
         self._start = start
         self._saved, self._reference = start.engine, start.reference
@@ -165,8 +149,8 @@ class Recorder:
         self._checkpointed = time.monotonic()
         self._writer = TraceWriter(run.directory / "trace.csv", kept)
 
-    def drive(self, on_chunk: OnChunk, should_stop: ShouldStop) -> Run:
-        """Drive the engine to the end of the run or until ``should_stop()``; arguments and errors as in `record`."""
+    def drive(self, label: str) -> Run:
+        """Drive the engine to the end of the run or until the watch asks to stop; errors as in `record`."""
         steps = self.run.trial.steps
         try:
             self.run.summary.write(self.run.directory)
@@ -174,10 +158,10 @@ class Recorder:
                 self._save()
             for chunk in self._unrecorded():
                 self.take(chunk)
-                on_chunk(chunk)
+                report(self._watch, label, chunk, steps)
                 if chunk.step == steps or self._engine.failure is not None:
                     continue  # no checkpoint at the end: a resumed run needs a last chunk for its result
-                stopping = should_stop()
+                stopping = self._watch.should_stop()
                 if stopping or time.monotonic() - self._checkpointed >= CHECKPOINT_SECONDS:
                     self.checkpoint(chunk.step)
                 if stopping:
@@ -215,7 +199,7 @@ class Recorder:
             self._saved, reason = b"", f"{self.run.trial.optimizer.name} cannot be saved: {error}"
             self.run = replace(self.run, summary=self.run.summary.changed(unsaved=reason))
             self.run.summary.write(self.run.directory)
-            self._on_note(f"{reason}; the run continues without checkpoints and cannot be resumed")
+            self._watch.note(f"{reason}; the run continues without checkpoints and cannot be resumed")
 
     def take(self, chunk: Chunk) -> None:
         """Write a chunk's points to trace.csv and to labml."""
@@ -253,12 +237,12 @@ class Recorder:
         # between, the run is still "running" and can be resumed from its checkpoint.
         trouble = self._tracker.close(status, reason)
         if trouble is not None:
-            self._on_note(trouble)
+            self._watch.note(trouble)
         _, digest = self._writer.sync()
         seconds = time.monotonic() - self._begun
         driven = self._engine.driven
         if driven.engine != self.run.summary.engine and driven.not_compiled:
-            self._on_note(f"{trial.optimizer.name} went on uncompiled: {driven.not_compiled}")
+            self._watch.note(f"{trial.optimizer.name} went on uncompiled: {driven.not_compiled}")
         summary = self.run.summary.changed(
             status=status, reason=reason, result=result, seconds=seconds, trace_sha256=digest, **asdict(driven)
         )
@@ -271,6 +255,12 @@ class Recorder:
             self._tracker.close("failed", reason)
         with contextlib.suppress(OSError):
             self.run.summary.changed(status="failed", reason=reason).write(self.run.directory)
+
+
+def report(watch: Watch, label: str, chunk: Chunk, steps: int) -> None:
+    """Report the progress of a run after a chunk."""
+    remark = f"x {chunk.x:+.3f}  R(T)/T {chunk.total_regret / chunk.step:.3g}"
+    watch.progress(label, chunk.step, steps, "steps", remark)
 
 
 def _predicted(trial: Trial) -> float | None:

@@ -10,13 +10,14 @@ from amsgrad_exp import engines
 from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.errors import RunFailed
-from amsgrad_exp.records.recorder import OnChunk
+from amsgrad_exp.records.recorder import report
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.records.summary import Origin
 from amsgrad_exp.records.trace_csv import format_rows, parse_trace
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.trace import Trace
+from amsgrad_exp.watch import UNWATCHED, Watch
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,14 @@ class Verification:
 CROSS_ENGINE_TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 
 
-def verify(run: Run, engine_name: str | None = None, on_chunk: OnChunk = lambda chunk: None) -> Verification:
+def verify(run: Run, engine_name: str | None = None, watch: Watch = UNWATCHED) -> Verification:
     """Run the recorded experiment again and compare every logged point.
 
     Args:
         run: a complete or unfinished run.
         engine_name: "compiled" or "torch" to use another engine than the one that recorded it. Engines round
             differently, so between engines a column may differ by `CROSS_ENGINE_TOLERANCE` of its largest number.
-        on_chunk: called with every chunk of the new run.
+        watch: progress callbacks of the new run.
 
     Raises:
         Damaged: trace.csv is damaged.
@@ -62,7 +63,7 @@ def verify(run: Run, engine_name: str | None = None, on_chunk: OnChunk = lambda 
     recorded = parse_trace(content)
     trial = run.trial if engine_name is None else run.trial.on_engine(engine_name)
     engine = engines.build(trial)
-    again = _run_again(engine, trial, None if run.summary.status == "completed" else len(recorded), on_chunk)
+    again = _run_again(engine, trial, None if run.summary.status == "completed" else len(recorded), watch)
     name = engine.driven.engine
     # An imported optimizer's compiled program has the bits of the literal loop, as long as every step is simulated.
     same_bits = name == run.summary.engine or (
@@ -89,7 +90,7 @@ def _derived(run: Run) -> bool:
     return run.trial.fast_forward and (result is None or result.steps_derived > 0)
 
 
-def _run_again(engine: Engine, trial: Trial, points: int | None, on_chunk: OnChunk) -> Trace:
+def _run_again(engine: Engine, trial: Trial, points: int | None, watch: Watch) -> Trace:
     """All points of a trial, or its first ``points``, which may end at a failure."""
     traces = [Trace.empty()]
     logged = 0
@@ -97,7 +98,7 @@ def _run_again(engine: Engine, trial: Trial, points: int | None, on_chunk: OnChu
         for chunk in drive(engine, trial.steps, trial.log_every, fast_forward=trial.fast_forward):
             traces.append(chunk.trace)
             logged += len(chunk.trace)
-            on_chunk(chunk)
+            report(watch, f"verifying {trial.optimizer.name}", chunk, trial.steps)
             if points is not None and logged >= points:
                 break
     except RunFailed:

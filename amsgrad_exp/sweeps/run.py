@@ -9,7 +9,7 @@ transaction, so a sweep that was killed has only complete blocks.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +23,12 @@ from amsgrad_exp.process import recording
 from amsgrad_exp.records.files import locked, write_atomically
 from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.spec.kinds import load_cells
-from amsgrad_exp.sweeps.compute import ShouldStop, computed
+from amsgrad_exp.sweeps.compute import computed
 from amsgrad_exp.sweeps.store import Results, open_results
+from amsgrad_exp.watch import UNWATCHED, Watch
 
 if TYPE_CHECKING:
     from amsgrad_exp.records.tracking import Tracker
-
-OnCells = Callable[[int, int], object]
-OnNote = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -71,10 +69,7 @@ def sweep(
     loaded: Cells,
     out: Path,
     executor: Executor,
-    *,
-    on_cells: OnCells = lambda done, total: None,
-    should_stop: ShouldStop = lambda: False,
-    on_note: OnNote = lambda note: None,
+    watch: Watch = UNWATCHED,
 ) -> Swept:
     """Run a sweep, tracked by labml and stored under ``out``; only the blocks in flight are held in memory.
 
@@ -82,9 +77,7 @@ def sweep(
         loaded: what to run.
         out: a directory, created if missing.
         executor: computes the blocks of cells; see `workers`.
-        on_cells: progress callback, called with the cells done and the total.
-        should_stop: called several times a second; True discards the unfinished blocks, and `resume` computes the rest.
-        on_note: called with a line if a labml server did not accept everything.
+        watch: progress callbacks; a request to stop discards the unfinished blocks, and `resume` computes the rest.
 
     Raises:
         ConfigError: labml's configuration is wrong; nothing was written.
@@ -94,8 +87,8 @@ def sweep(
         directory = tracker.directory
         write_atomically(directory / "sweep.yaml", loaded.to_yaml().encode())
         with locked(directory), open_results(directory, loaded) as results:
-            complete = _fill(results, loaded, executor, on_cells, should_stop)
-            _conclude(tracker, results, complete, on_note)
+            complete = _fill(results, loaded, executor, watch)
+            _conclude(tracker, results, complete, watch)
     return Swept(directory, loaded, complete)
 
 
@@ -103,10 +96,7 @@ def sweep(
 def resume(
     directory: Path,
     executor: Executor,
-    *,
-    on_cells: OnCells = lambda done, total: None,
-    should_stop: ShouldStop = lambda: False,
-    on_note: OnNote = lambda note: None,
+    watch: Watch = UNWATCHED,
 ) -> Swept:
     """Compute every cell of a sweep that has no row yet; arguments as in `sweep`.
 
@@ -120,8 +110,8 @@ def resume(
     with locked(directory), open_results(directory, loaded) as results:
         place = directory.resolve().parent
         with _tracked(loaded, place.parent, place.name, run_id=directory.name) as tracker:
-            complete = _fill(results, loaded, executor, on_cells, should_stop)
-            _conclude(tracker, results, complete, on_note)
+            complete = _fill(results, loaded, executor, watch)
+            _conclude(tracker, results, complete, watch)
     return Swept(directory, loaded, complete)
 
 
@@ -155,24 +145,29 @@ def _tracked(sweep: Cells, out: Path, name: str, run_id: str | None = None) -> I
         raise
 
 
-def _fill(results: Results, sweep: Cells, executor: Executor, on_cells: OnCells, should_stop: ShouldStop) -> bool:
+def _fill(results: Results, sweep: Cells, executor: Executor, watch: Watch) -> bool:
     """Compute the cells that have no row; return whether all cells are done."""
     done = results.done()
     finished = int(done.sum())
-    on_cells(finished, len(sweep))
-    with contextlib.closing(computed(sweep, sweep.blocks(done), executor, should_stop)) as blocks:
+    report(watch, finished, len(sweep))
+    with contextlib.closing(computed(sweep, sweep.blocks(done), executor, watch)) as blocks:
         for rows in blocks:
             results.add(rows)
             finished += len(rows)
-            on_cells(finished, len(sweep))
+            report(watch, finished, len(sweep))
     return finished == len(sweep)
 
 
-def _conclude(tracker: Tracker, results: Results, complete: bool, on_note: OnNote) -> None:
+def _conclude(tracker: Tracker, results: Results, complete: bool, watch: Watch) -> None:
     """End labml's experiment and record how many cells settle where."""
     if complete:
         results.complete()
         counts = results.counts()
         tracker.save_values({f"{name}.{end}": number for name, by in counts.items() for end, number in by.items()})
     if trouble := tracker.close("completed" if complete else "interrupted"):
-        on_note(trouble)
+        watch.note(trouble)
+
+
+def report(watch: Watch, done: int, total: int) -> None:
+    """Report how many cells are done."""
+    watch.progress(f"{done:,}/{total:,} cells", done, total, "cells")

@@ -17,8 +17,9 @@ from amsgrad_exp.errors import NotVerified, RunError
 from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.sweeps.block import run_block
 from amsgrad_exp.sweeps.compute import computed
-from amsgrad_exp.sweeps.run import OnCells, read_sweep
+from amsgrad_exp.sweeps.run import read_sweep, report
 from amsgrad_exp.sweeps.store import Results, Row, open_results
+from amsgrad_exp.watch import UNWATCHED, Watch
 
 SAMPLE = 32  # cells that are computed again, unless all are
 ROWS_SAID = 1000  # rows between two progress reports
@@ -42,9 +43,7 @@ class Verification:
     checksums: bool
 
 
-def verify(
-    directory: Path, executor: Executor, *, every_cell: bool = False, on_cells: OnCells = lambda done, total: None
-) -> Verification:
+def verify(directory: Path, executor: Executor, watch: Watch = UNWATCHED, *, every_cell: bool = False) -> Verification:
     """Check the checksums of every row and its points, compute some cells again and compare.
 
     Everything is compared bit for bit, except `Result.regret_slope`, which may differ by `SLOPE_ERROR`.
@@ -54,7 +53,7 @@ def verify(
         executor: computes the cells; see `workers`.
         every_cell: compute every finished cell again, not only a fixed sample of `SAMPLE` cells. If the rows have no
             checksums, every cell is computed in any case.
-        on_cells: progress callback, called with the rows checked plus the cells computed again, and their total.
+        watch: progress callbacks, called with the rows checked plus the cells computed again, and their total.
 
     Raises:
         NotVerified: a row or its points are damaged, missing, or differ from the cell's result; the message names the
@@ -82,9 +81,9 @@ def verify(
             if not results.right_points(row):
                 raise NotVerified(f"{_named(row, sweep)}: the checksum of its curve's points is wrong")
             if number % ROWS_SAID == 0:
-                on_cells(number, total)
+                report(watch, number, total)
         finished = rows
-        on_cells(finished, total)
+        report(watch, finished, total)
         with contextlib.closing(computed(sweep, sweep.blocks(~again), executor)) as blocks:
             for block in blocks:
                 for row in block:
@@ -92,7 +91,7 @@ def verify(
                     if results.has_points and results.points(row["cell"]) != row.get("points"):
                         raise NotVerified(f"{_named(row, sweep)}: computed again, the points of its curve differ")
                 finished += len(block)
-                on_cells(finished, total)
+                report(watch, finished, total)
         return Verification(len(sweep), rows, finished - rows, results.checksums)
 
 
