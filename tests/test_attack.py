@@ -332,7 +332,11 @@ def test_what_theory_contradicts_is_no_fall(executor: Executor) -> None:
 
 
 def test_a_search_that_is_stopped_keeps_what_it_has(tmp_path: Path, executor: Executor) -> None:
-    result = attack(replace(target("sgd"), at_once=500), Limits(), tmp_path, executor, Watched(1))
+    def stop(label: str, done: int) -> None:
+        watch.stop_after = 0 if done else None
+
+    watch = Watched(on_progress=stop)
+    result = attack(replace(target("sgd"), at_once=500), Limits(), tmp_path, executor, watch)
     assert result.interrupted
     assert not result.finished
     assert 0 < result.found.problems < 10_000
