@@ -176,8 +176,8 @@ def identify(
             filled in.
         RunFailed: the optimizer raised an exception, or x was never finite.
     """
-    from amsgrad_exp.identification.candidates import rule_named
-    from amsgrad_exp.identification.run import of_iterates, of_optimizer
+    from amsgrad_exp.identification.answer import of_iterates, of_optimizer
+    from amsgrad_exp.identification.known_forms import rule_named
 
     rule = None if like is None else rule_named(like)
     if (optimizer is None) == (iterates is None):

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from amsgrad_exp.errors import Refusal
-from amsgrad_exp.identification.answer import Answer
-from amsgrad_exp.identification.run import of_optimizer
+from amsgrad_exp.identification.answer import Answer, of_optimizer
 from amsgrad_exp.output.identified import closest, departs
 from amsgrad_exp.rules import OPTIMIZERS
 

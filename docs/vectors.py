@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from amsgrad_exp.identification.candidates import described, forms
-from amsgrad_exp.identification.compare import walked
-from amsgrad_exp.identification.probes import probes
-from amsgrad_exp.identification.table import written
+from amsgrad_exp.identification.comparison import walked
+from amsgrad_exp.identification.known_forms import described, forms
+from amsgrad_exp.identification.probes import probes, written
 
 VECTORS = Path(__file__).parent / "vectors"
 

@@ -13,13 +13,11 @@ import torch
 from amsgrad_exp import identify
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.identification import probes as probe_module
-from amsgrad_exp.identification.answer import Answer, answer
-from amsgrad_exp.identification.candidates import described, forms
-from amsgrad_exp.identification.compare import CODES, walked
-from amsgrad_exp.identification.departures import sentence
+from amsgrad_exp.identification.answer import Answer, answer, of_optimizer
+from amsgrad_exp.identification.comparison import walked
 from amsgrad_exp.identification.form import Form
+from amsgrad_exp.identification.known_forms import CODES, SENTENCES, described, forms
 from amsgrad_exp.identification.probes import Probe, probes
-from amsgrad_exp.identification.run import of_optimizer
 from amsgrad_exp.rules import OPTIMIZERS
 from tests.conftest import CommandLine
 from tests.ports import CASES
@@ -237,7 +235,7 @@ def test_the_command(in_process: CommandLine) -> None:
     assert (matched.returncode, "matches" in matched.stdout) == (0, True)
     other = in_process("identify", "--optimizer", "pytorch_optimizer.ADOPT", "--expect", "adopt", "--json")
     assert other.returncode == 3
-    assert sentence("count_early") in other.stderr
+    assert SENTENCES["count_early"] in other.stderr
     document = json.loads(other.stdout)
     assert document["closest"] == {"name": "adopt", "options": {"clip": True}}
     assert (document["schema"], document["matches"], document["departures"]) == (1, False, ["count_early"])

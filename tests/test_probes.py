@@ -16,10 +16,8 @@ import torch
 from amsgrad_exp import identify
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.identification import probes
-from amsgrad_exp.identification.candidates import described, forms
-from amsgrad_exp.identification.compare import CODES
-from amsgrad_exp.identification.departures import OF_THE_WHOLE, sentence
-from amsgrad_exp.identification.run import probes_of
+from amsgrad_exp.identification.answer import probes_of
+from amsgrad_exp.identification.known_forms import CODES, OF_THE_WHOLE, SENTENCES, described, forms
 from tests.conftest import CommandLine
 from tests.ports import CASES, Port
 from tests.test_identify import NEVER_FINITE, OTHER_WORDS, SAME_FUNCTION
@@ -217,6 +215,6 @@ def test_the_page_lists_all_probes_departures_and_vectors() -> None:
     for probe in probes.probes():
         assert f"| {probe.name} | {probe.steps:,} | {probe.about} |" in page
     for code in (*CODES, *OF_THE_WHOLE):
-        assert f"| `{code}` | {sentence(code)} |" in page
+        assert f"| `{code}` | {SENTENCES[code]} |" in page
     names = {f"{described(form).translate(str.maketrans(':=,', '---'))}.csv" for form in forms()}
     assert {file.name for file in VECTORS.iterdir()} == names

@@ -63,7 +63,7 @@ def probes(
     ] = None,
 ) -> None:
     """Write the gradients, settings and starting points of all probes as CSV, to run any implementation on them."""
-    from amsgrad_exp.identification.run import probes_of
+    from amsgrad_exp.identification.answer import probes_of
     from amsgrad_exp.records.files import write_atomically
 
     with optimizers_print_to_stderr():

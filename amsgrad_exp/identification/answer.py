@@ -1,30 +1,26 @@
-"""Finds the rule that observed iterates follow, and holds the answer."""
+"""Identifies an optimizer, by its name or by given iterates, and holds the answer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from amsgrad_exp.identification.candidates import described, forms
-from amsgrad_exp.identification.compare import (
-    CODES,
-    DOUBLE,
-    RELATIVE,
-    SINGLE,
-    Candidates,
-    Comparison,
-    Observed,
-    Precision,
-    walked,
-)
-from amsgrad_exp.identification.departures import OF_THE_WHOLE
+from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.identification import probes as files
+from amsgrad_exp.identification.comparison import Candidates, Comparison, Like, distance, walked
 from amsgrad_exp.identification.form import Form
-from amsgrad_exp.identification.probes import Probe
+from amsgrad_exp.identification.known_forms import CODES, OF_THE_WHOLE, described, form, forms, rule_named
+from amsgrad_exp.identification.probes import DOUBLE, RELATIVE, SINGLE, Observed, Precision, Probe, probes
+from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.spec.read import option_value
 
-Like = tuple[str, Mapping[str, Any]]
+USUAL_EPS = (1e-7, 1e-6, 1e-10, 1e-16)
+"""What ε is inside optimizers whose constructors do not take it, beside 1e-8."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +96,92 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
+def of_optimizer(
+    name: str, settings: Mapping[str, float], options: Mapping[str, str], like: Like | None, *, long: bool = True
+) -> Answer:
+    """Identify a registered optimizer, or one by its import path; ``long`` also runs the probe of 10^5 steps.
+
+    Raises:
+        ConfigError: there is no such optimizer or setting, or the optimizer is not deterministic.
+        RunFailed: it raised an exception, or x was never finite.
+    """
+    from amsgrad_exp.identification.implementation import built
+
+    target = built(name, settings, options)
+    known, assumed = target.known, target.assumed
+    chosen = [probe for probe in probes(target.settings) if long or probe.every == 1]
+    observed = target.observe(chosen)
+    found = answer(name, chosen, observed, known=known, like=like, thorough=False)
+    if not found.explained:
+        for guess in _guesses(chosen, observed, assumed, known):
+            supposed = [dataclasses.replace(probe, **guess) for probe in chosen]
+            found = answer(name, supposed, observed, known={**known, **guess}, like=like, thorough=False)
+            if found.explained:
+                assumed = {**assumed, **guess}
+                break
+        else:
+            found = answer(name, chosen, observed, known=known, like=like)
+    rule = OPTIMIZERS[found.form.name]
+    used = rule.rule(rule.options.model_validate(dict(found.form.options))).settings
+    said = {name: value for name, value in assumed.items() if name in used or name == "weight_decay"}
+    return dataclasses.replace(found, assumed=said)
+
+
+def _guesses(
+    chosen: Sequence[Probe], observed: Observed, assumed: Mapping[str, float], known: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Settings that an optimizer may have without revealing them."""
+    (still,) = (probe for probe in chosen if probe.name == "x not 0")
+    xs = observed[still.name]
+    if "weight_decay" not in known and xs is not None and xs[0, 0] != still.start[0]:
+        shrunk = float(1 - xs[0, 0] / still.start[0])
+        guesses = (shrunk / float(still.lr[0]), shrunk, 0.01)
+        yield from ({"weight_decay": float(f"{decay:.10g}")} for decay in guesses if decay > 0)
+    if "eps" in assumed:
+        yield from ({"eps": eps} for eps in USUAL_EPS)
+
+
+def of_iterates(path: Path, settings: Mapping[str, float], options: Mapping[str, str], like: Like | None) -> Answer:
+    """Identify an implementation by its iterates over the probes, as `probes.read` reads them.
+
+    Raises:
+        ConfigError: it is not such a file, is not filled in, or has other settings.
+        OSError: it cannot be read.
+    """
+    chosen, observed, precision = files.read(path, settings)
+    known = {name: option_value(name, text) for name, text in options.items()}
+    known |= {"weight_decay": chosen[0].weight_decay} if chosen[0].weight_decay else {}
+    return answer(str(path), chosen, observed, known=known, like=like, precision=precision)
+
+
+def probes_of(name: str | None, settings: Mapping[str, float], options: Mapping[str, str]) -> str:
+    """The probes as CSV, with the iterates of a rule or an imported optimizer, or to be filled in.
+
+    Raises:
+        ConfigError: there is no such optimizer, setting or option.
+        RunFailed: the optimizer raised an exception.
+    """
+    given = {option: option_value(option, text) for option, text in options.items()}
+    if name is None:
+        if others := given.keys() - {"weight_decay"}:
+            raise ConfigError(f"without an optimizer the only option is weight_decay, not {min(others)}")
+        if not all(isinstance(value, int | float) for value in given.values()):
+            raise ConfigError(f"weight_decay must be a number, not {options['weight_decay']!r}")
+        return files.written(probes({**settings, **given}))
+    if name in OPTIMIZERS:
+        said = ",".join(f"{option}={text}" for option, text in options.items())
+        each = form(*rule_named(f"{name}:{said}" if said else name))
+        own = {"weight_decay": each.options["weight_decay"]} if "weight_decay" in each.options else {}
+        chosen = probes({**settings, **own})
+        return files.written(chosen, {probe.name: walked(each, probe) for probe in chosen})
+    from amsgrad_exp.identification.implementation import built
+
+    target = built(name, settings, options)
+    chosen = probes({**target.settings, **settings})
+    return files.written(chosen, target.observe(chosen))
+
+
+@np.errstate(all="ignore")
 def answer(
     optimizer: str,
     probes: Sequence[Probe],
@@ -112,78 +194,53 @@ def answer(
 ) -> Answer:
     """Find the rule that iterates over the probes follow, with the fewest departures.
 
-    Args:
-        optimizer: the name of the implementation.
-        probes: all probes, as they were run.
-        observed: the iterates.
-        known: settings of the implementation, by the names of the rules' options.
-        like: the rule to compare with and some of its options; by default any rule.
-        precision: how much x of the same rule may differ.
-        thorough: whether to try two departures if one explains nothing.
-
-    Raises:
-        pydantic.ValidationError: the rule to compare with has no such options.
+    ``known`` are settings of the implementation, by the names of the rules' options. ``thorough`` tries two departures
+    if one explains nothing. pydantic's error is raised if the rule to compare with has no such options.
     """
-    with np.errstate(all="ignore"):
-        candidates = _candidates(probes, known or {}, like)
-        comparison = Comparison(candidates, observed, precision)
-        form, found = comparison.closest()
-        if not found and precision == DOUBLE:
-            rough = Comparison(candidates, observed, SINGLE)
-            of_single, found = rough.closest()
-            if found:
-                comparison, form = rough, of_single
-        if not found and thorough and (two := comparison.pair()):
-            form, found = two, True
-        return _answer(optimizer, probes, observed, comparison, form, found)
-
-
-def _answer(
-    optimizer: str, probes: Sequence[Probe], observed: Observed, comparison: Comparison, form: Form, found: bool
-) -> Answer:
+    candidates = _candidates(probes, known or {}, like)
+    comparison = Comparison(candidates, observed, precision)
+    form, found = comparison.closest()
+    if not found and precision == DOUBLE:
+        rough = Comparison(candidates, observed, SINGLE)
+        of_single, found = rough.closest()
+        if found:
+            comparison, form = rough, of_single
+    if not found and thorough and (two := comparison.pair()):
+        form, found = two, True
     codes = form.departures
-    base = next(each for each in comparison.candidates.bases if each.name == form.name and each.options == form.options)
-    first = comparison.first(base)
-    agreement: dict[str, float | None] = dict.fromkeys((probe.name for probe in probes), None)
-    agreement |= _by_probe(comparison, base)
-    rest = _by_probe(comparison, form)
+    base = next(each for each in candidates.bases if each.name == form.name and each.options == form.options)
+    first, rest = comparison.first(base), comparison.agreement(form)
+    agreement = dict.fromkeys((probe.name for probe in probes), None) | comparison.agreement(base)
     if found:
         seen = comparison.differs(form)
         codes += tuple(code for code, probe in OF_THE_WHOLE.items() if probe in seen)
-    long = next((probe for probe in probes if probe.every > 1), None)
-    if long is not None and (xs := observed.get(long.name)) is not None:
-        same, apart = _long(comparison.precision, form, long, xs)
-        rest[long.name] = apart.max()
-        agreement[long.name] = float(_long(comparison.precision, base, long, xs)[1].max())
+    for long in (probe for probe in probes if probe.every > 1):
+        if (xs := observed.get(long.name)) is None:
+            continue
+        theirs = walked(base, long)
+        departed, scale = walked(form, long) if form.departures else theirs, RELATIVE.allowed(long, xs)
+        agreement[long.name], rest[long.name] = (
+            float(np.nan_to_num(distance(xs, each) / scale, posinf=np.inf).max()) for each in (theirs, departed)
+        )
+        same = (distance(xs, departed) <= comparison.precision.allowed(long, xs)).all(axis=1)
         if found and not same.all():
             codes += ("long_run",)
             row = int(np.argmin(same))
-            own, theirs = xs[: row + 1, 0], walked(base, long)[: row + 1, 0]
-            first = first or {
-                "probe": long.name,
-                "step": (row + 1) * long.every,
-                "moved": float(own[row] - (own[row - 1] if row else long.start[0])),
-                "expected": float(theirs[row] - (theirs[row - 1] if row else long.start[0])),
-            }
-    steps = {probe.name: probe.steps for probe in probes}
+            moved, expected = (float(np.diff(each[:, 0], prepend=long.start[0])[row]) for each in (xs, theirs))
+            there = {"probe": long.name, "step": (row + 1) * long.every, "moved": moved, "expected": expected}
+            first = first or there
     shown = {OF_THE_WHOLE.get(code) for code in codes}
-    rest = {name: value for name, value in rest.items() if name not in shown}
-    single = comparison.precision.of_path >= SINGLE.of_path
-    return Answer(optimizer, base, codes, found, single, agreement, max(rest.values()), first, steps)
-
-
-def _by_probe(comparison: Comparison, form: Form) -> dict[str, float]:
-    relative = comparison.agreement(form).tolist()
-    return {probe.name: value for probe, value in zip(comparison.probes, relative, strict=True)}
-
-
-def _long(precision: Precision, form: Form, probe: Probe, xs: Any) -> tuple[Any, Any]:
-    """Whether each row of the long probe agrees with a form, and the differences."""
-    theirs = walked(form, probe)
-    finite, own = np.isfinite(theirs), np.isfinite(xs)
-    apart = np.where(finite & own, np.abs(theirs - xs), np.where(finite == own, 0.0, np.inf))
-    relative = np.nan_to_num(apart / RELATIVE.allowed(probe, xs), posinf=np.inf)
-    return (apart <= precision.allowed(probe, xs)).all(axis=1), relative.max(axis=1)
+    return Answer(
+        optimizer,
+        base,
+        codes,
+        explained=found,
+        single=comparison.precision.of_path >= SINGLE.of_path,
+        agreement=agreement,
+        rest=max(value for name, value in rest.items() if name not in shown),
+        first=first,
+        steps={probe.name: probe.steps for probe in probes},
+    )
 
 
 _kept: list[tuple[Any, Candidates]] = []
@@ -195,8 +252,7 @@ def _candidates(probes: Sequence[Probe], known: Mapping[str, Any], like: Like | 
     codes = tuple(code for code in CODES if decays or not code.startswith("weight_decay"))
     short = [probe for probe in probes if probe.every == 1]
     key = [[probe.name, probe.lr[0], probe.beta1[0], probe.beta2, probe.eps, probe.weight_decay] for probe in short]
-    options = [each.options for each in forms(known, like)]
-    wanted = (key, options, like, codes)
+    wanted = (key, [each.options for each in forms(known, like)], like, codes)
     for before, candidates in _kept:
         if before == wanted:
             return candidates

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from amsgrad_exp.identification.answer import Answer
-from amsgrad_exp.identification.departures import OF_THE_WHOLE, sentence
+from amsgrad_exp.identification.known_forms import OF_THE_WHOLE, SENTENCES
 from amsgrad_exp.output import console
 from amsgrad_exp.spec.labels import SYMBOLS
 
@@ -26,7 +26,7 @@ def describe(answer: Answer) -> None:
 
 def departs(answer: Answer) -> str:
     """The departures in words."""
-    return "; ".join(map(sentence, answer.departures)) or UNKNOWN
+    return "; ".join(SENTENCES[code] for code in answer.departures) or UNKNOWN
 
 
 def closest(answer: Answer) -> str:

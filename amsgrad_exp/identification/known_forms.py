@@ -1,0 +1,280 @@
+"""Lists the forms that an implementation is compared with: every registered rule, and its known departures."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.identification.form import Form
+from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.spec.explain import explain, nearest
+from amsgrad_exp.spec.gauntlet import row
+
+Options = Mapping[str, Any]
+
+FOLDED: dict[str, Any] = {"eps_at": "before", "outside": True}
+UNCORRECTED: dict[str, Any] = {"correct_m": 0, "correct_v": 0}
+
+PARTS: dict[str, dict[str, Any]] = {
+    "adam": {},
+    "adamw": {"decay": "decoupled"},
+    "sgd": {"first": "sum", "second": "none", "eps": False, **UNCORRECTED},
+    "rmsprop": {"kind": "after", "first": "sum", **UNCORRECTED},
+    "adagrad": {"first": "none", "second": "sum", **UNCORRECTED},
+    "amsgrad": {"maximum": "uncorrected"},
+    "adadelta": {"kind": "ratio", "first": "none", "eps_at": "in_after", **UNCORRECTED},
+    "nadam": {"kind": "nesterov"},
+    "radam": {"kind": "rectified", **FOLDED},
+    "adamax": {"second": "largest", "correct_v": 0, "eps_at": "before"},
+    "lion": {"kind": "lion", "eps": False, **UNCORRECTED},
+    "signsgd": {"kind": "sign", "first": "none", "second": "none", "eps": False, **UNCORRECTED},
+    "adabelief": {"squares": "belief", "inner_eps": True},
+    "yogi": {"second": "yogi"},
+    "adan": {"kind": "adan"},
+    "adabound": {"kind": "bounded", **FOLDED},
+    "amsbound": {"kind": "bounded", "maximum": "uncorrected", **FOLDED},
+    "padam": {"maximum": "uncorrected", **FOLDED},
+    "adopt": {"kind": "adopt", "eps_at": "before", **UNCORRECTED},
+    "adashift": {"kind": "shifted", "correct_m": 0},
+    "nosadam": {"second": "nostalgic", "correct_v": 0},
+    "avagrad": {"kind": "async"},
+    "acprop": {"kind": "async", "squares": "belief", "inner_eps": True, "correct_m": 0},
+    "adamnc": {"second": "mean", **UNCORRECTED},
+    "adamx": {"maximum": "uncorrected", **UNCORRECTED},
+}
+"""The parts of every rule, the best known first."""
+
+OF_OPTIONS: dict[tuple[str, Any], dict[str, Any]] = {
+    ("dialect", "paper"): UNCORRECTED,
+    ("optimized_update", True): FOLDED,
+    ("form", "published"): {**UNCORRECTED, "kind": "adam", "second": "none", "eps": False},
+    ("centered", True): {"second": "centered"},
+}
+"""The parts that options change."""
+
+DECAYS: tuple[Options, ...] = ({"beta1_decay": "geometric"}, {"beta1_decay": "harmonic"})
+USUAL: dict[str, tuple[Options, ...]] = {
+    "adam": ({"optimized_update": False}, {}, {"dialect": "paper"}),
+    "amsgrad": (
+        *({"optimized_update": False}, {}, {"dialect": "optax"}, {"dialect": "paper"}),
+        *({"dialect": "paper", **decay} for decay in DECAYS),
+    ),
+    "adamnc": ({}, *DECAYS),
+    "adamx": ({}, *DECAYS),
+    "nadam": ({}, {"momentum_decay": 1e6}),  # which is μ_t = β1
+    "nosadam": ({}, {"gamma": 0.0}),
+    "padam": ({}, {"p": 0.25}),
+    "adashift": ({}, {"n": 1}),
+    "adopt": ({}, {"clip": False}),
+    "avagrad": ({}, {"form": "published"}),
+    "rmsprop": ({}, {"centered": True}, {"momentum": 0.9}, {"centered": True, "momentum": 0.9}),
+    "sgd": ({}, {"momentum": 0.9}),
+}
+"""The options that each rule is tried with, beside those that an optimizer is known to have."""
+
+
+def form(name: str, options: Options) -> Form:
+    """A registered rule with these options; omitted options have their defaults."""
+    complete = OPTIMIZERS[name].options.model_validate(dict(options)).model_dump()
+    dialect, parts = complete.get("dialect"), dict(PARTS[name])
+    if dialect not in (None, "torch"):
+        complete["optimized_update"] = True  # which is of dialect torch alone
+    if (name, dialect) == ("amsgrad", "optax"):
+        parts["maximum"] = "corrected"
+    for option in complete.items():
+        if option != ("optimized_update", True) or dialect == "torch":
+            parts |= OF_OPTIONS.get(option, {})
+    return Form(name, complete, **parts)
+
+
+def forms(known: Options | None = None, like: tuple[str, Options] | None = None) -> list[Form]:
+    """Every form of every rule, the best known first.
+
+    ``known`` are settings of the implementation, by name; a rule that has such an option uses this value. ``like`` is
+    the name of the only rule to use, and some of its options; pydantic's error is raised if it does not have them.
+    """
+    found: list[Form] = []
+    for name in PARTS if like is None else (like[0],):
+        fields = OPTIMIZERS[name].options.model_fields
+        fixed = dict(like[1]) if like else {}
+        own = {option: value for option, value in (known or {}).items() if option in fields} | fixed
+        of_rule: list[Form] = []
+        for usual in USUAL.get(name, ({},)):
+            if any(own.get(option, value) != value for option, value in usual.items()):
+                continue
+            for options in ({**usual, **own}, {**usual, **fixed}):  # some options are of some forms only
+                with contextlib.suppress(ValidationError):
+                    each = form(name, options)
+                    of_rule += [each] if each not in of_rule else []
+                    break
+        found += of_rule or [form(name, own)]
+    return found
+
+
+def described(each: Form) -> str:
+    """A form's name with its options that are not defaults, as ``--like`` takes it."""
+    default = OPTIMIZERS[each.name].options().model_dump()
+    options = [f"{name}={_written(value)}" for name, value in each.options.items() if value != default[name]]
+    return ":".join([each.name, *([",".join(options)] if options else [])])
+
+
+def _written(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def rule_named(written: str) -> tuple[str, Options]:
+    """Parse ``NAME`` or ``NAME:OPTION=VALUE,…`` into a registered rule and some of its options.
+
+    Raises:
+        ConfigError: there is no such rule, or it has no such option.
+    """
+    entry = row(written)
+    name, options = entry["name"], entry.get("options", {})
+    if name not in OPTIMIZERS:
+        raise ConfigError(f"unknown rule {name!r}, {nearest(name, OPTIMIZERS)}")
+    try:
+        forms(like=(name, options))
+    except ValidationError as error:
+        raise ConfigError(explain(error, OPTIMIZERS[name].options, name)) from error
+    return name, options
+
+
+SENTENCES = {
+    "eps_in_root": "ε is inside the root",
+    "eps_before_correction": "ε is added to the root of v before the bias of v is corrected",
+    "eps_after_correction": "ε is added last, to the finished root",
+    "eps_missing": "there is no ε",
+    "m_not_corrected": "the bias of the first moment is not corrected",
+    "v_not_corrected": "the bias of the second moment is not corrected",
+    "corrected_twice": "a bias is corrected twice",
+    "count_late": "steps are counted from 0: t − 1 stands in place of t",
+    "count_early": "a step is counted too many: t + 1 stands in place of t",
+    "max_not_kept": "the maximum of v is not kept from step to step",
+    "max_of_corrected": "the maximum is of v after its bias is corrected",
+    "max_of_uncorrected": "the maximum is of v before its bias is corrected",
+    "v_before_update": "the second moment is used as it was before this step's gradient came in",
+    "m_before_update": "the first moment is used as it was before this step's gradient came in",
+    "v_of_m": "the second moment is of the first moment's square, in place of the gradient's",
+    "no_root": "the second moment divides without a root",
+    "beta1_not_complemented": "the gradient is not multiplied by 1 − β1: m = β1·m + g",
+    "weight_decay_coupled": "weight decay is added to the gradient",
+    "weight_decay_decoupled": "weight decay shrinks x itself, multiplied by the step size",
+    "weight_decay_without_lr": "weight decay shrinks x itself, without the step size",
+    "lr_in_momentum": "the step size multiplies gradients as they go into the momentum, in place of the update",
+    "sign_flipped": "x moves the other way",
+    "betas_swapped": "β1 and β2 have changed places",
+    "not_elementwise": "an element's update depends on other elements of its parameter",
+    "state_shared": "parameters depend on each other: they share state, a count of steps or a norm",
+    "beta1_change": "a β1 that changes has another effect",
+    "long_run": "it departs after many steps only",
+}
+"""The departures by their codes, in words that follow "departs:"."""
+
+OF_THE_WHOLE = {
+    "not_elementwise": "two elements",
+    "state_shared": "two parameters",
+    "beta1_change": "beta1 changes",
+    "long_run": "long",
+}
+"""Departures that no form of one number's rule can have, and the probes that show them."""
+
+CODES = tuple(code for code in SENTENCES if code not in OF_THE_WHOLE)
+
+
+def _changes(form: Form) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each departure that makes sense of a form, with the parts that it changes, in each way that it can be made."""
+    kind, at, second = form.kind, form.eps_at, form.second
+    late = kind in ("async", "adopt")  # rules that divide by an older v
+    averages, plain = form.first == "average", form.squares == "g"
+    momentum = averages or (form.first == "sum" and form.options["momentum"] > 0)
+    counts = (
+        kind in ("bounded", "rectified", "nesterov")
+        or second in ("mean", "nostalgic")
+        or form.options.get("beta1_decay", "none") != "none"
+        or bool(form.options.get("clip") or form.correct_m or form.correct_v)
+    )
+    if form.eps and form.root and at in ("after", "before") and second != "largest":
+        yield "eps_in_root", {"eps_at": f"in_{at}"}
+        if not late:
+            yield "eps_in_root", {"eps_at": f"in_{at}", "eps_twice": True}
+            if form.correct_v:
+                yield "eps_in_root", {"eps_at": "in_after" if at == "before" else "in_before"}
+    if form.eps and at == "after" and form.correct_v and form.name != "avagrad":
+        yield "eps_before_correction", {"eps_at": "before"}
+    if form.eps and (at == "before" or kind == "ratio"):
+        yield "eps_after_correction", {"eps_at": "after"}
+    if form.eps:
+        yield "eps_missing", {"eps": False, "inner_eps": False}
+        if form.inner_eps:
+            yield "eps_missing", {"eps": False}
+            yield "eps_missing", {"inner_eps": False}
+    if form.correct_m == 1:
+        yield "m_not_corrected", {"correct_m": 0}
+    if form.correct_v == 1:
+        yield "v_not_corrected", {"correct_v": 0}
+    if form.correct_m == 1:
+        yield "corrected_twice", {"correct_m": 2}
+    if form.correct_v == 1:
+        yield "corrected_twice", {"correct_v": 2}
+    if form.correct_m == form.correct_v == 1:
+        yield "corrected_twice", {"correct_m": 2, "correct_v": 2}
+    if counts and form.count == 0:
+        yield "count_late", {"count": -1}
+        if kind not in ("rectified", "nesterov", "adopt"):
+            yield "count_late", {"count": -1, "count_at_0": "uncorrected"}
+        yield "count_early", {"count": 1}
+    if form.maximum != "none" and form.kept:
+        yield "max_not_kept", {"maximum": "none"}
+        yield "max_not_kept", {"kept": False}
+    if form.maximum == "uncorrected" and form.correct_v:
+        yield "max_of_corrected", {"maximum": "corrected", "eps_at": "in_after" if at.startswith("in") else "after"}
+    if form.maximum == "corrected" and form.correct_v:
+        yield "max_of_uncorrected", {"maximum": "uncorrected"}
+    if second != "none" and form.old_v == "no" and not late and kind != "shifted":
+        yield "v_before_update", {"old_v": "yes"}
+        if form.correct_v:
+            yield "v_before_update", {"old_v": "counted"}
+    if momentum and not form.old_m and kind not in ("shifted", "lion") and form.name != "acprop":
+        yield "m_before_update", {"old_m": True}
+    if form.squares == "belief":
+        yield "m_before_update", {"squares": "belief_before"}
+    if second != "none" and plain and averages and kind not in ("shifted", "adopt"):
+        yield "v_of_m", {"squares": "m"}
+    if form.root and second not in ("none", "largest"):
+        yield "no_root", {"root": False}
+    if form.complemented and averages:
+        yield "beta1_not_complemented", {"complemented": False}
+    for decay in ("coupled", "decoupled", "without_lr"):
+        if form.decay != decay:
+            yield f"weight_decay_{decay}", {"decay": decay}
+    if momentum and plain and kind not in ("bounded", "lion", "async"):
+        yield "lr_in_momentum", {"lr_in_momentum": True}
+    if form.flipped == "no":
+        yield "sign_flipped", {"flipped": "all"}
+        if form.decay in ("decoupled", "without_lr"):
+            yield "sign_flipped", {"flipped": "update"}
+    if not form.swapped and (kind == "lion" or (averages and second in ("average", "yogi", "largest"))):
+        yield "betas_swapped", {"swapped": True}
+
+
+def departed(form: Form, codes: tuple[str, ...] = CODES) -> list[Form]:
+    """A form with one of these departures, made in every possible way, in the order of `CODES`."""
+    return [
+        replace(form, **changed, departures=(*form.departures, code))
+        for code, changed in _changes(form)
+        if code in codes
+    ]
+
+
+def departed_twice(form: Form, codes: tuple[str, ...]) -> Iterator[Form]:
+    """A form with every two of these departures."""
+    once = {code: departed(form, (code,)) for code in codes}
+    for one, other in itertools.combinations(codes, 2):
+        for changed in once[one]:
+            yield from departed(changed, (other,))
