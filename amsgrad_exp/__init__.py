@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from amsgrad_exp.api import attack, bound, compare, identify, run, sweep
     from amsgrad_exp.spec.experiment import Experiment
     from amsgrad_exp.spec.gauntlet import Gauntlet
-    from amsgrad_exp.spec.grid import Sweep
+    from amsgrad_exp.spec.sweep import Sweep
 
 __all__ = ["Experiment", "Gauntlet", "Sweep", "attack", "bound", "compare", "identify", "run", "sweep"]
 
@@ -32,7 +32,7 @@ def __getattr__(name: str) -> Any:
 
         return Gauntlet
     if name == "Sweep":
-        from amsgrad_exp.spec.grid import Sweep
+        from amsgrad_exp.spec.sweep import Sweep
 
         return Sweep
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,11 +18,11 @@ from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.process import alone
 from amsgrad_exp.records.recorder import record
 from amsgrad_exp.records.run import Run
-from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.spec.experiment import Experiment
 from amsgrad_exp.spec.labels import labels
-from amsgrad_exp.sweeps import run as sweeps
-from amsgrad_exp.sweeps.run import Swept
+from amsgrad_exp.spec.plan import Plan
+from amsgrad_exp.sweeps import sweeping
+from amsgrad_exp.sweeps.sweeping import Swept
 from amsgrad_exp.sweeps.workers import workers
 from amsgrad_exp.watch import UNWATCHED, Watch
 
@@ -89,7 +89,7 @@ def bound(run: Run, watch: Watch = UNWATCHED) -> Bounds:
 
 @alone()
 def sweep(
-    plane: Cells,
+    plane: Plan,
     out: Path | str = "sweeps",
     executor: Executor | None = None,
     watch: Watch = UNWATCHED,
@@ -112,7 +112,7 @@ def sweep(
         RunError, OSError: the sweep could not be stored.
     """
     with workers() if executor is None else contextlib.nullcontext(executor) as where:
-        return sweeps.sweep(plane, Path(out), where, watch)
+        return sweeping.sweep(plane, Path(out), where, watch)
 
 
 @alone()

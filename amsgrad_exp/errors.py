@@ -1,8 +1,12 @@
-"""Defines the errors that the user sees as one line, with the exit status of each."""
+"""Defines the errors that the user sees as one line, with the exit status of each, and words for their messages."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
 
 
 class Refusal(Exception):
@@ -57,3 +61,35 @@ class NotVerified(Refusal):
     """A record differs from the same computation done again."""
 
     status = 4
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown name: the nearest known name, or all of them."""
+    import difflib
+
+    known = sorted(known)
+    close = difflib.get_close_matches(name.lower(), known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+
+
+def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """A validation error's first problem as one line that names the field and the value."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in (prefix, *first["loc"]) if part != "")
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if first["type"] == "extra_forbidden":
+        return f"{field}: unknown key, {nearest(str(first['loc'][-1]), model.model_fields)}"
+    if first["type"] in ("value_error", "missing"):
+        return f"{field}: {message}" if field else message
+    return f"{field}: {message[0].lower()}{message[1:]}, not {short(first['input'])}"
+
+
+def short(value: object) -> str:
+    """The repr of a value, shortened to 60 characters."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def bytes_in_words(count: float) -> str:
+    """A number of bytes as people say it, in MB, or from 100 MB on in GB."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"

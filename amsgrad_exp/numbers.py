@@ -1,4 +1,4 @@
-"""Reads and writes values in files and options: YAML 1.2's core schema, and numbers such as 10_000_000.
+"""Reads and writes values in files and options: YAML 1.2's core schema, numbers such as 10_000_000, and NAME=VALUE.
 
 1e-2 and 0e0 are numbers, 010 is 10, 0o10 is 8 and 0x10 is 16; 12:30, yes, no, on, off and None are text.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 import yaml
 from pydantic import AllowInfNan, BeforeValidator
+
+from amsgrad_exp.errors import ConfigError, short
 
 MAX_DEPTH = 50
 MAX_DIGITS = 250  # an integer of this length fits a double; longer ones are read as doubles
@@ -144,3 +146,43 @@ def dump(data: Mapping[str, Any]) -> str:
     """A mapping as YAML that `load` reads, with its keys in order."""
     text: str = yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return text
+
+
+def assigned(texts: Iterable[str], of: str, form: str = "NAME=VALUE") -> dict[str, str]:
+    """The text assigned to each name by texts such as "C=3".
+
+    Args:
+        texts: the assignments.
+        of: what they belong to, for messages: "--set", or the name before the colon.
+        form: the expected form, for messages.
+
+    Raises:
+        ConfigError: one has another form, or a name is given twice.
+    """
+    values: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name.strip() and equals):
+            raise ConfigError(f"{of} takes {form}, not {text!r}")
+        if name.strip() in values:
+            raise ConfigError(f"{of} {name.strip()} is given twice")
+        values[name.strip()] = value
+    return values
+
+
+def after_colon(text: str, form: str = "NAME=VALUE") -> tuple[str, dict[str, str]]:
+    """The name and the assignments of a text such as ``amsgrad:dialect=paper,p=0.25``; errors as of `assigned`."""
+    name, colon, rest = text.partition(":")
+    return name, assigned(rest.split(",") if colon else (), name, f"{form} after its colon")
+
+
+def option_value(name: str, text: str) -> Any:
+    """The value of an optimizer's own option, which is written as in YAML.
+
+    Raises:
+        ConfigError: it is not valid YAML.
+    """
+    try:
+        return load(text)
+    except ValueError as error:
+        raise ConfigError(f"option {name}: {short(text)} {error}") from error

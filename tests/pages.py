@@ -31,9 +31,8 @@ from amsgrad_exp.report.page import render
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.spec.read import load_experiment
-from amsgrad_exp.sweeps.points import BLOBS
-from amsgrad_exp.sweeps.run import Swept
-from amsgrad_exp.sweeps.store import points_checksum
+from amsgrad_exp.sweeps.store import BLOBS, points_checksum
+from amsgrad_exp.sweeps.sweeping import Swept
 from tests.recorded import trial
 from tests.sweeping import change, failing, small, swept
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from amsgrad_exp.spec.cells import Cells
 from amsgrad_exp.spec.gauntlet import Gauntlet
-from amsgrad_exp.spec.grid import Sweep, load_sweep
-from amsgrad_exp.sweeps import run
-from amsgrad_exp.sweeps.run import Swept
+from amsgrad_exp.spec.plan import Plan
+from amsgrad_exp.spec.sweep import Sweep, load_sweep
+from amsgrad_exp.sweeps import sweeping
+from amsgrad_exp.sweeps.sweeping import Swept
 from amsgrad_exp.sweeps.workers import workers
 from amsgrad_exp.watch import UNWATCHED, Watch
 
@@ -38,14 +38,14 @@ def small(**given: Any) -> Sweep:
     return load_sweep(**arguments)
 
 
-def swept(sweep: Cells, out: Path, watch: Watch = UNWATCHED) -> Swept:
+def swept(sweep: Plan, out: Path, watch: Watch = UNWATCHED) -> Swept:
     with workers(2) as executor:
-        return run.sweep(sweep, out, executor, watch)
+        return sweeping.sweep(sweep, out, executor, watch)
 
 
 def resumed(directory: Path, watch: Watch = UNWATCHED) -> Swept:
     with workers(2) as executor:
-        return run.resume(directory, executor, watch)
+        return sweeping.resume(directory, executor, watch)
 
 
 def rows(directory: Path) -> list[dict[str, Any]]:

@@ -15,8 +15,8 @@ import yaml
 
 import amsgrad_exp
 from amsgrad_exp.errors import ConfigError, RunError, RunFailed
-from amsgrad_exp.spec.grid import Sweep
 from amsgrad_exp.spec.read import resolve
+from amsgrad_exp.spec.sweep import Sweep
 
 README = Path(__file__).parent.parent / "README.md"
 

@@ -17,16 +17,15 @@ import pytest
 from distributed import Client
 
 from amsgrad_exp.spec.gauntlet import Gauntlet
-from amsgrad_exp.sweeps import run
+from amsgrad_exp.sweeps import sweeping
 from amsgrad_exp.sweeps.workers import workers
 from tests.sweeping import PLANE, curves, rows, swept
 
 # Blocks of few cells, so that there are many.
 PROGRAM = """
 from amsgrad_exp import cli
-from amsgrad_exp.spec import blocks
-from amsgrad_exp.sweeps import cluster
-blocks.LANES = 32
+from amsgrad_exp.sweeps import compute, workers
+compute.AT_ONCE = 32
 {before}
 cli.main()
 """
@@ -132,7 +131,7 @@ def wait_for_rows(out: Path, process: subprocess.Popen[str]) -> Path:
 
 def test_workers_that_join_late_and_workers_that_die(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
     first = shared.add_worker()
-    local = sweep("--steps", "1e6", "--out", "local", before="blocks.LANES = 256")
+    local = sweep("--steps", "1e6", "--out", "local", before="compute.AT_ONCE = 256")
     local.communicate()
     process = sweep("--steps", "1e6", "--dask", shared.address, "--out", "remote")
     remote = wait_for_rows(tmp_path / "remote", process)
@@ -183,7 +182,7 @@ def test_a_worker_of_another_version_is_refused(shared: Cluster, sweep: Sweeping
 
 
 def test_a_cluster_without_workers(shared: Cluster, sweep: Sweeping) -> None:
-    process = sweep("--dask", shared.address, before="cluster.WORKERS_SECONDS = 0.2")
+    process = sweep("--dask", shared.address, before="workers.WORKERS_SECONDS = 0.2")
     _, stderr = process.communicate()
     expected = f"amsgrad-exp: --dask {shared.address}: no workers within 0.2 seconds\n"
     assert (process.returncode, stderr) == (1, expected)
@@ -195,7 +194,7 @@ def test_a_wait_for_workers_is_interrupted_at_once(shared: Cluster, sweep: Sweep
 
     with Client(shared.address) as client:  # type: ignore[no-untyped-call]
         before = client.run_on_scheduler(clients)
-        process = sweep("--dask", shared.address, before="cluster.WORKERS_SECONDS = 1000")
+        process = sweep("--dask", shared.address, before="workers.WORKERS_SECONDS = 1000")
         while client.run_on_scheduler(clients) == before:
             time.sleep(0.05)
     process.send_signal(signal.SIGINT)
@@ -206,7 +205,7 @@ def test_a_wait_for_workers_is_interrupted_at_once(shared: Cluster, sweep: Sweep
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://"])
 def test_a_cluster_that_is_not_there(address: str, sweep: Sweeping, tmp_path: Path) -> None:
-    process = sweep("--dask", address, before="cluster.CONNECT_SECONDS = 0.2")
+    process = sweep("--dask", address, before="workers.CONNECT_SECONDS = 0.2")
     _, stderr = process.communicate()
     assert (process.returncode, stderr) == (2, f"amsgrad-exp: --dask {address}: no scheduler answers there\n")
     assert not (tmp_path / "sweeps").exists()
@@ -237,7 +236,7 @@ def test_a_gauntlets_rows_and_points_are_those_of_one_machine(shared: Cluster, t
     loaded = Gauntlet.of(optimizers=["adam"], problems=["online", "stochastic"], settings=["stated"], steps=20_000)
     here = swept(loaded, tmp_path / "here").directory
     with workers(dask=shared.address) as executor:
-        there = run.sweep(loaded, tmp_path / "there", executor).directory
+        there = sweeping.sweep(loaded, tmp_path / "there", executor).directory
     assert rows(there) == rows(here)
     assert curves(there) == curves(here)
     assert len(curves(there)) == 4

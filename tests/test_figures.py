@@ -21,7 +21,7 @@ from amsgrad_exp.charts.style import COLOURS, DASHES, FAILED, edges, line_style
 from amsgrad_exp.charts.traces import regret_and_iterate
 from amsgrad_exp.output import picture
 from amsgrad_exp.problems import PROBLEMS, Problem
-from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.spec.sweep import Sweep
 from amsgrad_exp.sweeps.matrix import verdicts
 from amsgrad_exp.trace import Trace
 from tests.scenes import Scene, View, colours_of, drawn, pixel, pixels, rgb, scene_of

@@ -21,12 +21,10 @@ from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
 from amsgrad_exp.rules.claims import Kind
-from amsgrad_exp.spec.gauntlet import Gauntlet, row
-from amsgrad_exp.spec.kinds import load_cells
-from amsgrad_exp.sweeps.block import run_block
+from amsgrad_exp.spec.gauntlet import Gauntlet, load_plan, row
+from amsgrad_exp.sweeps.compute import blocks, run_block
 from amsgrad_exp.sweeps.matrix import Cell
-from amsgrad_exp.sweeps.points import packed
-from amsgrad_exp.sweeps.store import results_of
+from amsgrad_exp.sweeps.store import packed, results_of
 from amsgrad_exp.trace import Trace
 from amsgrad_exp.verdict import Trend, Verdict
 from tests.conftest import CommandLine
@@ -48,7 +46,7 @@ LINEAR = [
 def test_a_cell_is_the_single_run() -> None:
     """Lanes of problems with different periods, means over seeds, and rules that never settle, all in one block."""
     gauntlet = Gauntlet.of(**SMALL, optimizers=["adam", "amsgrad:dialect=paper", "nosadam", "padam"])
-    cells = [cell for block in gauntlet.blocks(np.zeros(len(gauntlet), bool)) for cell in block]
+    cells = [cell for block in blocks(gauntlet, np.zeros(len(gauntlet), bool)) for cell in block]
     assert sorted(cells) == list(range(len(gauntlet)))
     for seen in run_block(gauntlet, cells):
         label, values = gauntlet.values(seen["cell"])
@@ -103,7 +101,7 @@ def test_everything_is_run_where_nothing_is_said() -> None:
 def test_what_is_written_reads_back(tmp_path: Path) -> None:
     gauntlet = Gauntlet.of(**SMALL, optimizers=["adopt:clip=false", "torch.optim.SGD"])
     (tmp_path / "sweep.yaml").write_text(gauntlet.to_yaml())
-    assert load_cells(tmp_path / "sweep.yaml") == gauntlet
+    assert load_plan(tmp_path / "sweep.yaml") == gauntlet
 
 
 def test_the_command(command_line: CommandLine, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from pydantic import Field
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.numbers import Integer
 from amsgrad_exp.problems import PROBLEMS, Online
-from amsgrad_exp.spec.blocks import LANES
-from amsgrad_exp.spec.grid import load_sweep
+from amsgrad_exp.spec.sweep import load_sweep
+from amsgrad_exp.sweeps.compute import AT_ONCE, blocks
 from amsgrad_exp.sweeps.plane import boundary
 from amsgrad_exp.theory import critical_beta2, drift, regions
+from tests.sweeping import swept
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -50,8 +51,6 @@ def test_the_values_of_an_axis() -> None:
         ({"grid": ["C=3,4"]}, "unknown setting 'C'"),
         ({"grid": ["name=3,4"]}, "unknown setting 'name'"),
         ({"grid": ["period=2:3:3"]}, "period: must be a valid integer"),
-        ({"grid": ["lr=0.1,0.2"], "optimizers": ["tests.optimizers.Random"]}, "is not deterministic"),
-        ({"grid": ["steep=2e3"], "optimizers": ["tests.optimizers.Global"]}, "is not deterministic"),
         ({"grid": ["momentum=0,0.5"], "optimizers": ["torch.optim.NAdam"]}, "unknown setting 'momentum', did you mean"),
         ({"grid": ["momentum=0,0.5"], "optimizers": ["torch.optim.SGD", "torch.optim.NAdam"]}, "NAdam takes no momen"),
         ({"grid": ["lr=0.1,0.2"], "optimizers": ["adam", "adam"]}, "optimizer adam is listed twice"),
@@ -76,6 +75,15 @@ def test_a_grid_that_cannot_be(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         load_sweep(**given)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("grid", "optimizer"), [("lr=0.1,0.2", "tests.optimizers.Random"), ("steep=2e3", "tests.optimizers.Global")]
+)
+def test_an_optimizer_that_is_not_deterministic_is_not_swept(grid: str, optimizer: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not deterministic"):
+        swept(load_sweep(grid=[grid], optimizers=[optimizer]), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("grid", ["grid: 3", "grid: {lr: {a: 1}}", "grid: {lr: 0:1:3:4:5}"])
@@ -127,11 +135,11 @@ def test_a_sweep_travels_to_a_worker_as_it_is_written() -> None:
 
 def test_lanes_of_a_block_have_one_period() -> None:
     sweep = load_sweep(grid=["period=100,101,103", "phase=0:49:50", "beta2=0.5:0.9:9"], optimizers=["adam"])
-    blocks = list(sweep.blocks(np.zeros(len(sweep), bool)))
-    assert sorted(cell for cells in blocks for cell in cells) == list(range(len(sweep)))
-    several = [cells for cells in blocks if len({sweep.values(cell)[1]["period"] for cell in cells}) > 1]
+    parts = list(blocks(sweep, np.zeros(len(sweep), bool)))
+    assert sorted(cell for cells in parts for cell in cells) == list(range(len(sweep)))
+    several = [cells for cells in parts if len({sweep.values(cell)[1]["period"] for cell in cells}) > 1]
     assert len(several) <= 2
-    assert all(len(cells) == LANES for cells in blocks[:-1])
+    assert all(len(cells) == AT_ONCE for cells in parts[:-1])
 
 
 def test_an_optimizers_options_are_axes() -> None:
@@ -145,9 +153,9 @@ def test_an_optimizers_options_are_axes() -> None:
 
 def test_lanes_of_a_block_have_one_rule() -> None:
     sweep = load_sweep(grid=["n=1,2,3", "beta2=0.5:0.9:500"], optimizers=["adashift"])
-    blocks = list(sweep.blocks(np.zeros(len(sweep), bool)))
-    assert sorted(cell for cells in blocks for cell in cells) == list(range(len(sweep)))
-    assert sum(len({sweep.values(cell)[1]["n"] for cell in cells}) > 1 for cells in blocks) == 2
+    parts = list(blocks(sweep, np.zeros(len(sweep), bool)))
+    assert sorted(cell for cells in parts for cell in cells) == list(range(len(sweep)))
+    assert sum(len({sweep.values(cell)[1]["n"] for cell in cells}) > 1 for cells in parts) == 2
 
 
 def test_the_boundary_follows_an_options_axis() -> None:

@@ -20,7 +20,7 @@ from amsgrad_exp.records.files import sha256
 from amsgrad_exp.report import attacks
 from amsgrad_exp.report.page import render
 from amsgrad_exp.spec.read import resolve
-from amsgrad_exp.sweeps.verify import SLOPE_ERROR, Verification, verify
+from amsgrad_exp.sweeps.sweeping import SLOPE_ERROR, Verification, verify
 from amsgrad_exp.sweeps.workers import workers
 from tests.sweeping import curves, resumed, rows, swept
 from tests.watching import Watched

@@ -20,10 +20,9 @@ from amsgrad_exp.records import recorder
 from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.report import page, runs
 from amsgrad_exp.report.page import render
-from amsgrad_exp.spec.command import command, run_command
-from amsgrad_exp.spec.grid import Sweep
-from amsgrad_exp.spec.read import load_experiment
-from amsgrad_exp.sweeps.run import Swept
+from amsgrad_exp.spec.read import command, load_experiment, run_command
+from amsgrad_exp.spec.sweep import Sweep
+from amsgrad_exp.sweeps.sweeping import Swept
 from amsgrad_exp.trace import Trace
 from tests.conftest import CommandLine
 from tests.pages import Written, page_of_runs, page_of_sweep, recorded, records, trial_of

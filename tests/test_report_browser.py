@@ -17,7 +17,7 @@ from amsgrad_exp.records.run import Run
 from amsgrad_exp.report import attacks, runs
 from amsgrad_exp.report.find import page_of_cells
 from amsgrad_exp.report.page import write
-from amsgrad_exp.sweeps.run import Swept
+from amsgrad_exp.sweeps.sweeping import Swept
 from tests.browser import launched
 from tests.pages import a_gauntlet, an_attack, an_odd_gauntlet, recorded, records
 from tests.sweeping import change, curves, rows, small, swept

@@ -21,11 +21,11 @@ from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.engines import build
 from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, RunError
 from amsgrad_exp.records.files import locked
-from amsgrad_exp.spec.grid import load_sweep
-from amsgrad_exp.sweeps import compute, run, store
-from amsgrad_exp.sweeps.block import run_block
-from amsgrad_exp.sweeps.run import read_sweep
+from amsgrad_exp.spec.sweep import load_sweep
+from amsgrad_exp.sweeps import compute, store, sweeping
+from amsgrad_exp.sweeps.compute import blocks, run_block
 from amsgrad_exp.sweeps.store import open_results, results_of
+from amsgrad_exp.sweeps.sweeping import read_sweep
 from amsgrad_exp.trace import Trace
 from tests.sweeping import change, resumed, rows, small, swept
 from tests.watching import Watched
@@ -109,8 +109,9 @@ def test_any_executor_will_do_and_few_blocks_are_in_flight(tmp_path: Path, monke
     arrived: list[int] = []
     monkeypatch.setattr(compute, "IN_FLIGHT", 3)
     sweep = load_sweep(grid=["beta1=0:0.9:50", "beta2=0.5:0.99:50"], steps=100, optimizers=["adam"])
+    watch = Watched(on_progress=lambda label, done: arrived.append(done))
     with Counting(2) as executor:
-        result = run.sweep(sweep, tmp_path, executor, Watched(on_progress=lambda label, done: arrived.append(done)))
+        result = sweeping.sweep(sweep, tmp_path, executor, watch)
     assert result.complete
     assert executor.submitted == len(arrived) - 1 == 10
 
@@ -197,7 +198,7 @@ def test_results_know_what_is_done(tmp_path: Path) -> None:
     with open_results(tmp_path, sweep) as results:
         results.add(run_block(sweep, [3, 4]))
         assert np.flatnonzero(results.done()).tolist() == [3, 4]
-        assert {cell for block in sweep.blocks(results.done()) for cell in block} == set(range(len(sweep))) - {3, 4}
+        assert {cell for block in blocks(sweep, results.done()) for cell in block} == set(range(len(sweep))) - {3, 4}
 
 
 def test_an_export_takes_no_more_memory_than_a_row(tmp_path: Path) -> None:

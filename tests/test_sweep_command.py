@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from amsgrad_exp.output import console, picture
-from amsgrad_exp.spec.grid import load_sweep
+from amsgrad_exp.spec.sweep import load_sweep
 from tests.conftest import CommandLine
 from tests.recorded import logged
 from tests.scenes import Scene, drawn

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from amsgrad_exp.sweeps.block import run_block
+from amsgrad_exp.sweeps.compute import run_block
 from amsgrad_exp.sweeps.workers import workers
 from tests.recorded import logged
 from tests.sweeping import PLANE, rows, small

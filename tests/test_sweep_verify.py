@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 
 from amsgrad_exp.errors import Damaged, NotVerified, RunError
-from amsgrad_exp.sweeps.points import BLOBS, POINTS
-from amsgrad_exp.sweeps.run import Swept
-from amsgrad_exp.sweeps.store import as_kept, checksum, points_checksum, results_of
-from amsgrad_exp.sweeps.verify import Verification, verify
+from amsgrad_exp.sweeps.store import BLOBS, POINTS, as_kept, checksum, points_checksum, results_of
+from amsgrad_exp.sweeps.sweeping import Swept, Verification, verify
 from amsgrad_exp.sweeps.workers import workers
 from tests.conftest import CommandLine
 from tests.sweeping import change, curves, failing, resumed, rows, small, swept

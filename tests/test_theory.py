@@ -14,9 +14,8 @@ from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.problems import PROBLEMS, Cycle, LinearProblem, Online, Stochastic, Theorem1
 from amsgrad_exp.rules.rule import steady_state
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
-from amsgrad_exp.spec.blocks import LANES
-from amsgrad_exp.spec.grid import load_sweep
-from amsgrad_exp.sweeps.block import run_block
+from amsgrad_exp.spec.sweep import load_sweep
+from amsgrad_exp.sweeps.compute import AT_ONCE, blocks, run_block
 from amsgrad_exp.theory import critical_beta2, destination, drift, limit
 from tests.trials import make_trial
 
@@ -160,8 +159,8 @@ def test_simulation_and_theory_agree_outside_the_margin(optimizer: str, grid: li
     outside = np.abs(drifts) > MARGIN * np.sum(np.abs(m) / np.sqrt(v), axis=0)
     assert outside.mean() > 0.95
     mean_x = np.full(len(sweep), np.nan)
-    for cells in sweep.blocks(np.zeros(len(sweep), bool)):
-        assert len(cells) <= LANES
+    for cells in blocks(sweep, np.zeros(len(sweep), bool)):
+        assert len(cells) <= AT_ONCE
         for row in run_block(sweep, cells):
             mean_x[row["cell"]] = row["mean_x"]
     simulated = np.where(mean_x.reshape(beta1.shape) < 0, "optimum", "worst")

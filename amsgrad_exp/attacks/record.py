@@ -24,7 +24,7 @@ from amsgrad_exp.errors import Damaged
 from amsgrad_exp.records.document import read_document, validated, write_document
 from amsgrad_exp.records.summary import Origin
 from amsgrad_exp.rules.settings import OptimizerSettings
-from amsgrad_exp.spec.command import optimizer_words
+from amsgrad_exp.spec.read import optimizer_words
 
 SCHEMA = 1
 KIND = "an attack's result"

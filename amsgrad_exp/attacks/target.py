@@ -16,7 +16,7 @@ from amsgrad_exp.errors import ConfigError, NoSteadyState
 from amsgrad_exp.problems import Cycle
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.rules.settings import OptimizerSettings
-from amsgrad_exp.spec.published import published
+from amsgrad_exp.spec.defaults import published
 from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.theory import drift_of
 

@@ -22,7 +22,7 @@ from amsgrad_exp.charts.style import (
     regret_extent,
     spacing,
 )
-from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.spec.sweep import Sweep
 from amsgrad_exp.sweeps.plane import boundary, interval
 from amsgrad_exp.sweeps.store import Row
 from amsgrad_exp.verdict import WORDS, Verdict

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from amsgrad_exp.cli import attack, gauntlets, identify, records, report, runs, sweeps
+from amsgrad_exp.cli import attack, identify, records, report, runs, sweeps
 from amsgrad_exp.errors import Refusal
 from amsgrad_exp.process import ensure_home
 
@@ -30,7 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": runs.run,
     "compare": runs.compare,
     "sweep": sweeps.sweep,
-    "gauntlet": gauntlets.gauntlet,
+    "gauntlet": sweeps.gauntlet,
     "attack": attack.attack,
     "identify": identify.identify,
     "probes": identify.probes,

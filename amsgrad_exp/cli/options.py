@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from amsgrad_exp.spec.assignments import assigned
+from amsgrad_exp.numbers import assigned
 
 RUNS = Path("logs")
 SWEEPS = Path("sweeps")

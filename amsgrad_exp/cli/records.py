@@ -155,10 +155,10 @@ def list_(
     out: OutOfKind = None,
 ) -> None:
     """List the available problems, optimizers or schedules, or the recorded runs or sweeps."""
+    from amsgrad_exp.errors import nearest
     from amsgrad_exp.output import console
     from amsgrad_exp.output.catalogue import choices
     from amsgrad_exp.records import run as runs
-    from amsgrad_exp.spec.explain import nearest
 
     if kind not in KINDS:
         raise typer.BadParameter(f"there is no list of {kind!r}, {nearest(kind, KINDS)}")

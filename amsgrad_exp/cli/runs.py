@@ -127,7 +127,7 @@ def _expectations(assignments: Sequence[str], trials: Mapping[str, Trial]) -> di
 
 def _labelled(name: str, trials: Mapping[str, Trial]) -> str:
     """The label that equals ``name``, or that of the only optimizer with this name."""
-    from amsgrad_exp.spec.explain import nearest
+    from amsgrad_exp.errors import nearest
 
     if name in trials:
         return name

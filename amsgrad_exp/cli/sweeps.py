@@ -1,22 +1,38 @@
-"""The sweep and boundary commands, and what resume, verify and list do with sweeps."""
+"""The sweep, gauntlet and boundary commands, and what resume, verify and list do with sweeps."""
 
 from __future__ import annotations
 
 import functools
+import json
 import shlex
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amsgrad_exp.cli.options import RUNS, SWEEPS, Dask, Export, Jobs, NoFigure, Out, Quiet, with_experiment_options
+from amsgrad_exp.cli.options import (
+    RUNS,
+    SWEEPS,
+    Dask,
+    Export,
+    Jobs,
+    Json,
+    NoFigure,
+    Out,
+    Quiet,
+    with_experiment_options,
+)
 from amsgrad_exp.cli.report import Report, page_of_cells
 from amsgrad_exp.cli.signals import Onlooker, optimizers_print_to_stderr, watching
-from amsgrad_exp.errors import RunFailed
+from amsgrad_exp.errors import NotAsExpected, RunFailed, nearest
+from amsgrad_exp.verdict import Verdict
 
 if TYPE_CHECKING:
-    from amsgrad_exp.sweeps.run import Swept
+    from amsgrad_exp.spec.gauntlet import Gauntlet
+    from amsgrad_exp.sweeps.matrix import Matrix
+    from amsgrad_exp.sweeps.sweeping import Swept
 
 
 @with_experiment_options()
@@ -40,13 +56,108 @@ def sweep(
 ) -> None:
     """Run an experiment for every point of a grid of settings and draw where the iterates settle."""
     from amsgrad_exp import api
-    from amsgrad_exp.spec.grid import load_sweep
+    from amsgrad_exp.spec.sweep import load_sweep
     from amsgrad_exp.sweeps.workers import workers
 
     loaded = load_sweep(**experiment, grid=grid or [], optimizers=optimizer or [])
     with workers(jobs, dask) as executor:  # not in `complete`, so that Ctrl-C ends a wait for workers at once
         compute = functools.partial(api.sweep, loaded, out, executor)
         refuse_failures(complete(compute, export, figure=not no_figure, page=page, quiet=quiet))
+
+
+def gauntlet(
+    optimizer: Annotated[
+        list[str] | None,
+        typer.Option(help="Name, as amsgrad or amsgrad:dialect=paper, or import path; repeatable. Default: all."),
+    ] = None,
+    problem: Annotated[list[str] | None, typer.Option(help="Problem; repeatable. Default: all.")] = None,
+    schedule: Annotated[
+        list[str] | None, typer.Option(help="Schedule; repeatable. Default: constant and inv-sqrt.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option(help="stated (with the problem) or defaults (of the optimizer). Default: both.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Gauntlet in YAML; options override it.")] = None,
+    steps: Annotated[str | None, typer.Option(metavar="N", help="Steps per cell, such as 10_000_000 or 1e7.")] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="N", help="Seeds per cell of a random problem.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, float64, bfloat16 or float16.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, compiled or torch.")] = None,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PROBLEM:WHERE",
+            help="Exit with status 3 unless all cells of this optimizer and problem settle there; "
+            f"WHERE is {', '.join(Verdict)}. Repeatable.",
+        ),
+    ] = None,
+    jobs: Jobs = None,
+    dask: Dask = None,
+    export: Export = None,
+    no_figure: NoFigure = False,
+    page: Report = False,
+    out: Out = SWEEPS,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run optimizers on all problems and show where each converges, next to what its paper claims."""
+    from amsgrad_exp import api
+    from amsgrad_exp.output import console
+    from amsgrad_exp.spec.gauntlet import load_gauntlet
+    from amsgrad_exp.sweeps.matrix import shared_between, verdicts
+    from amsgrad_exp.sweeps.workers import workers
+
+    lists = {"optimizers": optimizer, "problems": problem, "schedules": schedule, "settings": settings}
+    shared = {"steps": steps, "seeds": seeds, "dtype": dtype, "engine": engine}
+    with optimizers_print_to_stderr():
+        loaded = load_gauntlet(config, **{key: given or None for key, given in lists.items()}, **shared)
+        between_all = shared_between(loaded)
+    expected = _expectations(expect or [], loaded)
+    with workers(jobs, dask) as executor:
+        compute = functools.partial(api.sweep, loaded, out, executor)
+        swept = complete(compute, export, figure=not no_figure, page=page, quiet=quiet or as_json)
+    with swept.results() as results:
+        matrix = verdicts(loaded, results)
+    if as_json:
+        sys.stdout.write(json.dumps(matrix.document(between_all), indent=2, allow_nan=False) + "\n")
+    for label, between in between_all.items():
+        if between and not quiet:
+            console.note(f"{label}: {console.SHARED[between]}")
+    wrong = _unmet(expected, matrix)
+    for message in wrong:
+        console.error(message)
+    if wrong:
+        raise typer.Exit(NotAsExpected.status)
+    refuse_failures(swept)
+
+
+def _expectations(assignments: Sequence[str], loaded: Gauntlet) -> dict[tuple[str, str], str]:
+    """Where each optimizer is expected to settle on a problem."""
+    expected: dict[tuple[str, str], str] = {}
+    for assignment in assignments:
+        name, _, what = assignment.rpartition("=")
+        problem, _, where = what.partition(":")
+        if where not in list(Verdict) or not name:
+            raise typer.BadParameter(
+                f"--expect takes NAME=PROBLEM:WHERE with WHERE one of {', '.join(Verdict)}, not {assignment!r}"
+            )
+        for kind, said, known in (("optimizer", name, loaded.optimizers), ("problem", problem, loaded.problems)):
+            if said not in known:
+                raise typer.BadParameter(
+                    f"--expect {assignment}: no {kind} {said!r} in this gauntlet, {nearest(said, known)}"
+                )
+        if expected.setdefault((name, problem), where) != where:
+            raise typer.BadParameter(f"--expect {name}={problem} is given twice")
+    return expected
+
+
+def _unmet(expected: dict[tuple[str, str], str], matrix: Matrix) -> list[str]:
+    """A line for each cell that did not settle where expected."""
+    return [
+        f"{optimizer} on {problem}, {schedule}, {settings}: expected {where}, "
+        + (f"but it failed: {cell.row['failure']}" if cell.row["failure"] else f"got {cell.row['iterate']}")
+        for (optimizer, problem, schedule, settings), cell in matrix.cells.items()
+        if (where := expected.get((optimizer, problem))) and cell.row["iterate"] != where
+    ]
 
 
 def directory_of(reference: str, out: Path | None) -> Path | None:
@@ -62,11 +173,12 @@ def directory_of(reference: str, out: Path | None) -> Path | None:
 
 def resume(directory: Path, jobs: int | None, dask: str | None, export: str | None, *, quiet: bool) -> None:
     """Resume an interrupted sweep."""
-    from amsgrad_exp.sweeps import run
+    from amsgrad_exp.sweeps import sweeping
     from amsgrad_exp.sweeps.workers import workers
 
     with workers(jobs, dask) as executor:
-        refuse_failures(complete(functools.partial(run.resume, directory, executor), export, figure=True, quiet=quiet))
+        compute = functools.partial(sweeping.resume, directory, executor)
+        refuse_failures(complete(compute, export, figure=True, quiet=quiet))
 
 
 def complete(
@@ -116,13 +228,13 @@ def verify(directory: Path, *, every_cell: bool, quiet: bool) -> None:
     from amsgrad_exp.errors import Damaged, NotVerified
     from amsgrad_exp.output import console
     from amsgrad_exp.output.progress import Bar
-    from amsgrad_exp.sweeps import verify as verifying
+    from amsgrad_exp.sweeps import sweeping
     from amsgrad_exp.sweeps.workers import workers
 
     try:
         with workers() as executor, Bar() as bar:  # Ctrl-C ends it at once
             watch = Onlooker(None if quiet else bar)
-            verification = verifying.verify(directory, executor, watch, every_cell=every_cell)
+            verification = sweeping.verify(directory, executor, watch, every_cell=every_cell)
     except Damaged as error:
         raise NotVerified(str(error)) from error
     if not quiet:

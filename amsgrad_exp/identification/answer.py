@@ -16,8 +16,8 @@ from amsgrad_exp.identification.comparison import Candidates, Comparison, Like, 
 from amsgrad_exp.identification.form import Form
 from amsgrad_exp.identification.known_forms import CODES, OF_THE_WHOLE, described, form, forms, rule_named
 from amsgrad_exp.identification.probes import DOUBLE, RELATIVE, SINGLE, Observed, Precision, Probe, probes
+from amsgrad_exp.numbers import option_value
 from amsgrad_exp.rules import OPTIMIZERS
-from amsgrad_exp.spec.read import option_value
 
 USUAL_EPS = (1e-7, 1e-6, 1e-10, 1e-16)
 """What ε is inside optimizers whose constructors do not take it, beside 1e-8."""

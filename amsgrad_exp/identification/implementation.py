@@ -16,12 +16,11 @@ from torch.optim.optimizer import Optimizer
 from amsgrad_exp.engines.torch_step import raised, sees_gradients_alone, update_of
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.identification.probes import Floats, Observed, Probe
+from amsgrad_exp.numbers import option_value
 from amsgrad_exp.optimizers.importing import PLAIN, said
 from amsgrad_exp.rules import OPTIMIZERS, arguments_of
 from amsgrad_exp.rules.settings import OptimizerSettings
-from amsgrad_exp.spec.complete import check_name, complete
-from amsgrad_exp.spec.foreign import imported_optimizer
-from amsgrad_exp.spec.read import option_value
+from amsgrad_exp.spec.defaults import check_name, complete, imported_optimizer
 
 PUBLISHED = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 """What is assumed of a constructor that takes no such setting."""

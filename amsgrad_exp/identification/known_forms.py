@@ -10,10 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.errors import ConfigError, explain, nearest
 from amsgrad_exp.identification.form import Form
 from amsgrad_exp.rules import OPTIMIZERS
-from amsgrad_exp.spec.explain import explain, nearest
 from amsgrad_exp.spec.gauntlet import row
 
 Options = Mapping[str, Any]

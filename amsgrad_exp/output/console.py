@@ -19,11 +19,11 @@ from amsgrad_exp.records.run import Run
 from amsgrad_exp.records.summary import Summary
 from amsgrad_exp.records.verify import Verification
 from amsgrad_exp.spec.experiment import Trial
-from amsgrad_exp.spec.grid import Sweep
 from amsgrad_exp.spec.schedule import schedule_of
+from amsgrad_exp.spec.sweep import Sweep
 from amsgrad_exp.sweeps.find import Kept
 from amsgrad_exp.sweeps.store import Results
-from amsgrad_exp.sweeps.verify import Verification as Verified
+from amsgrad_exp.sweeps.sweeping import Verification as Verified
 from amsgrad_exp.theory import limit
 from amsgrad_exp.trace import Trace
 from amsgrad_exp.verdict import WORDS, Evidence, Trend, Verdict

@@ -10,10 +10,10 @@ from amsgrad_exp.charts.panels import as_csv
 from amsgrad_exp.charts.planes import TABLE, plots, shown_of
 from amsgrad_exp.output import console, matrix
 from amsgrad_exp.spec.gauntlet import Gauntlet
-from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.spec.sweep import Sweep
 from amsgrad_exp.sweeps.matrix import verdicts
-from amsgrad_exp.sweeps.run import Swept
 from amsgrad_exp.sweeps.store import Results
+from amsgrad_exp.sweeps.sweeping import Swept
 
 NAMES = {1: "profile", 2: "phase"}  # of the files, by the number of axes
 

@@ -15,7 +15,7 @@ from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.engines.base import Engine
-from amsgrad_exp.errors import ConfigError, Damaged, NoSteadyState, RunError, RunFailed
+from amsgrad_exp.errors import ConfigError, Damaged, NoSteadyState, RunError, RunFailed, bytes_in_words
 from amsgrad_exp.process import recording
 from amsgrad_exp.records.checkpoint import Checkpoint, last_checkpoint
 from amsgrad_exp.records.files import locked, write_atomically
@@ -23,7 +23,6 @@ from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.records.summary import Origin, Summary
 from amsgrad_exp.records.trace_csv import TraceWriter, parse_trace
 from amsgrad_exp.spec.experiment import BYTES_PER_POINT, Trial
-from amsgrad_exp.spec.explain import bytes_in_words
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.theory import limit
@@ -273,7 +272,7 @@ def _predicted(trial: Trial) -> float | None:
 def _track(trial: Trial, out: Path, name: str, **resumed: Any) -> Tracker:
     from amsgrad_exp.records.tracking import Tracker
 
-    return Tracker(out, name, trial.optimizer.name, trial.experiment().model_dump(mode="json"), **resumed)
+    return Tracker(out, name, trial.optimizer.name, trial.document(exclude_none=False), **resumed)
 
 
 def _refuse_too_large(trial: Trial, out: Path) -> None:

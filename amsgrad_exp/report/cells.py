@@ -8,12 +8,12 @@ from pathlib import Path
 
 from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.records.files import in_use
-from amsgrad_exp.spec.cells import Cells
+from amsgrad_exp.spec.plan import Plan
 from amsgrad_exp.sweeps.store import Results, open_results
 
 
 @contextlib.contextmanager
-def checked(directory: Path, cells: Cells) -> Iterator[Results]:
+def checked(directory: Path, cells: Plan) -> Iterator[Results]:
     """Open the results of a directory after checking every row and its points.
 
     Raises:
@@ -35,7 +35,7 @@ def checked(directory: Path, cells: Cells) -> Iterator[Results]:
         yield results
 
 
-def missing(directory: Path, cells: Cells, done: int) -> list[str]:
+def missing(directory: Path, cells: Plan, done: int) -> list[str]:
     """If cells are missing, a sentence that says so and how to compute them."""
     if done == len(cells):
         return []

@@ -13,8 +13,8 @@ from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.report import attacks, gauntlets, runs, sweeps
 from amsgrad_exp.report.page import Page
 from amsgrad_exp.spec.gauntlet import Gauntlet
-from amsgrad_exp.spec.grid import Sweep
-from amsgrad_exp.sweeps.run import read_sweep
+from amsgrad_exp.spec.sweep import Sweep
+from amsgrad_exp.sweeps.sweeping import read_sweep
 
 BoundsOf = Callable[[Mapping[str, Run]], Mapping[str, Bounds]]
 

@@ -17,10 +17,10 @@ from amsgrad_exp.charts.letters import MARKS, PROVED, mark, plane_title
 from amsgrad_exp.charts.panels import THIN, Axis, Panel, Plot, as_csv, curves
 from amsgrad_exp.report.cells import checked, missing
 from amsgrad_exp.report.page import Page
-from amsgrad_exp.spec.command import run_command
 from amsgrad_exp.spec.gauntlet import Gauntlet
+from amsgrad_exp.spec.read import run_command
 from amsgrad_exp.sweeps.matrix import Cell, Matrix, verdicts
-from amsgrad_exp.sweeps.points import BLOBS, POINTS, Points
+from amsgrad_exp.sweeps.store import BLOBS, POINTS, Points
 from amsgrad_exp.verdict import Evidence
 
 

@@ -16,8 +16,8 @@ from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.report.page import Page, short
 from amsgrad_exp.report.words import bound, verdict
-from amsgrad_exp.spec.command import run_command
 from amsgrad_exp.spec.labels import labels
+from amsgrad_exp.spec.read import run_command
 from amsgrad_exp.trace import Trace
 from amsgrad_exp.verdict import WORDS, Evidence
 

@@ -13,8 +13,8 @@ from amsgrad_exp.charts.panels import as_csv
 from amsgrad_exp.charts.planes import along, columns_of, plots, shown_of
 from amsgrad_exp.report.cells import checked, missing
 from amsgrad_exp.report.page import Page, short
-from amsgrad_exp.spec.command import command
-from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.spec.read import command
+from amsgrad_exp.spec.sweep import Sweep
 from amsgrad_exp.verdict import WORDS, Verdict
 
 MOST_ROWS = 500  # of the table

@@ -18,13 +18,12 @@ from pydantic import (
     model_validator,
 )
 
-from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.errors import ConfigError, bytes_in_words, explain
 from amsgrad_exp.numbers import Integer, dump
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.schedules import MAX_STEPS
-from amsgrad_exp.spec.complete import complete
-from amsgrad_exp.spec.explain import bytes_in_words, explain
+from amsgrad_exp.spec.defaults import complete
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.schedule import check_length, written
 
@@ -68,27 +67,15 @@ class Setup(BaseModel):
     fast_forward: bool = True
 
     @model_validator(mode="after")
-    def _seeds_make_a_difference(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.seeds > 1 and self.problem.deterministic:
             raise ValueError(f"seeds are for a random problem, and {self.problem.name} is the same for every seed")
-        return self
-
-    @model_validator(mode="after")
-    def _constants_fit_the_dtype(self) -> Self:
         largest = self.problem.largest_slope
         reach = max(1.0, largest, *(abs(end) for end in self.problem.interval if np.isfinite(end)))
         computed = self.dtype if self.dtype in ("float32", "float64") else "float32"
         if not (largest < LARGEST[self.dtype] and largest * reach < LARGEST[computed] / 4):
             raise ValueError(f"the problem's constants are too large for {self.dtype}: their products overflow")
-        return self
-
-    @model_validator(mode="after")
-    def _warmup_is_shorter_than_the_run(self) -> Self:
         check_length(self.schedule, self.steps)
-        return self
-
-    @model_validator(mode="after")
-    def _points_are_few_enough(self) -> Self:
         if self.log_every > self.steps:
             raise ValueError(f"log_every must be at most steps ({self.steps}), not {self.log_every}")
         points = self.steps // self.log_every
@@ -110,14 +97,10 @@ class Trial(Setup):
     optimizer: OptimizerSettings
 
     @model_validator(mode="after")
-    def _settings_fit_the_dtype(self) -> Self:
+    def _fits_the_dtype(self) -> Self:
         for name in ("lr", "eps"):
             if (getattr(self.optimizer, name) or 0) > LARGEST[self.dtype]:
                 raise ValueError(f"{name} is too large for {self.dtype}: {getattr(self.optimizer, name)}")
-        return self
-
-    @model_validator(mode="after")
-    def _compiled_code_has_the_dtype(self) -> Self:
         if self.engine == "compiled" and self.dtype not in COMPILED_DTYPES:
             known = " and ".join(COMPILED_DTYPES)
             raise ValueError(f"the compiled engine has {known}, not {self.dtype}: take engine torch or auto")
@@ -134,14 +117,14 @@ class Trial(Setup):
         except ValidationError as error:
             raise ConfigError(explain(error, Trial)) from error
 
-    def experiment(self) -> Experiment:
-        """The experiment that consists of this trial."""
-        shared = dict(self)
-        return Experiment(optimizers=(shared.pop("optimizer"),), **shared)
+    def document(self, *, exclude_none: bool = True) -> dict[str, Any]:
+        """The experiment that consists of this trial, as in YAML."""
+        document = self.model_dump(mode="json", exclude_none=exclude_none)
+        return document | {"optimizers": [document.pop("optimizer")]}
 
     def to_yaml(self) -> str:
         """The YAML of an experiment that consists of this trial."""
-        return self.experiment().to_yaml()
+        return dump(self.document())
 
 
 class Experiment(Setup):

@@ -4,180 +4,103 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from amsgrad_exp import engines
-from amsgrad_exp.errors import ConfigError
-from amsgrad_exp.numbers import dump, whole_number
+from amsgrad_exp.errors import ConfigError, nearest
+from amsgrad_exp.numbers import after_colon, option_value, whole_number
 from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.rules import OPTIMIZERS
-from amsgrad_exp.spec.assignments import after_colon
-from amsgrad_exp.spec.cell_settings import SETTINGS, with_settings
-from amsgrad_exp.spec.complete import build_problem, named
+from amsgrad_exp.spec.defaults import REFERENCE, build_problem, named, published
 from amsgrad_exp.spec.experiment import Trial
-from amsgrad_exp.spec.explain import nearest
-from amsgrad_exp.spec.read import option_value, read_yaml, resolve_trial
+from amsgrad_exp.spec.plan import Plan, Values
+from amsgrad_exp.spec.read import read_yaml, resolve_trial
 from amsgrad_exp.spec.schedule import kind_of, written
+from amsgrad_exp.spec.sweep import load_sweep, read_sweep
 
+SETTINGS = ("stated", "defaults")
 SHARED = {"steps": 10_000_000, "seeds": 32, "dtype": "float32", "engine": "auto"}
 POINTS = 1000  # logged per cell
-ROWS = 15  # optimizers whose cells on deterministic problems form one block
+CONSTANT_PART = 1 / 200  # of the distance D: gives the reference experiment's α = 0.01 on an interval of width 2
 
 
-@dataclass(frozen=True)
-class Gauntlet:
+class Gauntlet(Plan):
     """Optimizers × problems × schedules × settings.
 
     The settings are ``stated``, those of the problem's source (`Problem.natural_settings`) or else of the reference
     experiment, or ``defaults``, the optimizer's own (`Optimizer.defaults`). Settings in an optimizer's entry take
-    precedence over both. `spec.cell_settings` chooses the step sizes.
+    precedence over both.
 
-    Attributes:
-        data: ``name``, ``optimizers`` and ``problems`` as in an experiment's YAML, ``schedules``, ``settings``, and
-            ``steps``, ``seeds`` (of a random problem), ``dtype`` and ``engine``.
+    Its data are ``name``, ``optimizers`` and ``problems`` as in an experiment's YAML, ``schedules``, ``settings``, and
+    ``steps``, ``seeds`` (of a random problem), ``dtype`` and ``engine``.
     """
 
-    data: Mapping[str, Any]
+    curves: ClassVar[bool] = True
 
     @property
-    def name(self) -> str:
-        """The name of its folder."""
-        return str(self.data["name"])
+    def axes(self) -> dict[str, tuple[str, ...]]:
+        """The names of problems, schedules and choices of settings."""
+        schedules, settings = self.data["schedules"], self.data["settings"]
+        return {"problem": self.problems, "schedule": tuple(schedules), "settings": tuple(settings)}
 
     @property
-    def columns(self) -> dict[str, str]:
-        """The columns that distinguish the cells of an optimizer."""
-        return dict.fromkeys(("problem", "schedule", "settings"), "TEXT")
-
-    @property
-    def averaged(self) -> bool:
-        """True, because cells of random problems are means over seeds."""
-        return True
-
-    @property
-    def keeps_points(self) -> bool:
-        """True, because the page shows each cell's curve."""
-        return True
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """All of its data."""
-        return dict(self.data)
-
-    @cached_property
-    def optimizers(self) -> tuple[str, ...]:
-        """The optimizers' labels, or their names without a label."""
-        return tuple(str(entry.get("label", entry["name"])) for entry in self.data["optimizers"])
-
-    @cached_property
     def problems(self) -> tuple[str, ...]:
         """The names of the problems."""
-        return tuple(self._problems)
+        return tuple(self.by_name)
 
     @cached_property
-    def _problems(self) -> dict[str, Problem]:
+    def by_name(self) -> dict[str, Problem]:
+        """The problems."""
         return {problem.name: problem for problem in map(build_problem, self.data["problems"])}
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Optimizers, problems, schedules and settings; cells are numbered in C order."""
-        return len(self.optimizers), len(self.problems), len(self.data["schedules"]), len(self.data["settings"])
-
-    def __len__(self) -> int:
-        return math.prod(self.shape)
 
     @property
     def extent(self) -> str:
         """The number of cells, steps and seeds in words."""
-        chance = not all(problem.deterministic for problem in self._problems.values())
+        chance = not all(problem.deterministic for problem in self.by_name.values())
         seeds = f"; random problems as means over {self.data['seeds']:,} seeds" if chance else ""
         return f"{len(self):,} cells of {self.data['steps']:,} steps, {self.data['dtype']}{seeds}"
 
-    def values(self, cell: int) -> tuple[str, dict[str, str]]:
-        """The optimizer of a cell, and its problem, schedule and choice of settings."""
-        optimizer, problem, schedule, settings = (int(index) for index in np.unravel_index(cell, self.shape))
-        return self.optimizers[optimizer], {
-            "problem": self.problems[problem],
-            "schedule": self.data["schedules"][schedule],
-            "settings": self.data["settings"][settings],
-        }
-
-    def trial(self, cell: int) -> Trial:
+    def at(self, optimizer: str, values: Values) -> Trial:
         """The trial of one cell, with the schedule's constants that the problem's source states.
 
         Raises:
             ConfigError: the trial is invalid.
         """
-        label, values = self.values(cell)
-        problem = self._problems[values["problem"]]
-        entry = dict(self.data["optimizers"][self.optimizers.index(label)])
+        problem, schedule, steps = self.by_name[values["problem"]], values["schedule"], self.data["steps"]
         natural = str(problem.natural_settings.get("schedule", "constant"))
-        steps = self.data["steps"]
         return resolve_trial(
             {
-                **{key: value for key, value in self.data.items() if key in ("name", "dtype", "engine")},
+                **{key: self.data[key] for key in ("name", "dtype", "engine")},
                 "problem": problem,
-                "optimizers": [with_settings(entry, problem, values["schedule"], values["settings"])],
-                "schedule": natural if kind_of(natural) == values["schedule"] else values["schedule"],
+                "optimizers": [_with_settings(self.entry(optimizer), problem, schedule, values["settings"])],
+                "schedule": natural if kind_of(natural) == schedule else schedule,
                 "steps": steps,
                 "log_every": max(1, steps // POINTS),
                 "seeds": 1 if problem.deterministic else self.data["seeds"],
             }
         )
 
-    def blocks(self, done: NDArray[np.bool_]) -> Iterator[list[int]]:
-        """The unfinished cells in blocks.
-
-        Cells of the same random problem form a block, because they share its random numbers; then the cells of several
-        optimizers on all other problems. Imported optimizers are slow: their cells form a block of their own, or one
-        with the cells that can run as elements of the same parameter.
-        """
-        todo = np.flatnonzero(~done)
-        optimizer, problem, *_ = np.unravel_index(todo, self.shape)
-        foreign = np.array([entry["name"] not in OPTIMIZERS for entry in self.data["optimizers"]])[optimizer]
-        drawn = np.array([not self._problems[name].deterministic for name in self.problems])[problem]
-        for number in range(len(self.problems)):
-            if len(block := todo[~foreign & drawn & (problem == number)]):
-                yield block.tolist()
-        for first in range(0, len(self.optimizers), ROWS):
-            if len(block := todo[~foreign & ~drawn & (optimizer // ROWS == first // ROWS)]):
-                yield block.tolist()
-        parts: dict[Any, list[int]] = {}
-        for cell in todo[foreign].tolist():
-            parts.setdefault(self._part(cell), []).append(cell)
-        yield from parts.values()
-
-    def _part(self, cell: int) -> Any:
-        """What a cell of an imported optimizer has in common with those that it is computed with."""
-        try:
-            trial = self.trial(cell)
-            return (trial.optimizer.name,) if trial.seeds == 1 and engines.compiles(trial) else cell
-        except ConfigError:
-            return cell
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Gauntlet, (self.data,)
-
-    def to_yaml(self) -> str:
-        """YAML that `spec.kinds.load_cells` reads."""
-        return dump(self.data)
+    def example_of(self, optimizer: str) -> Trial:
+        return self.at(optimizer, {name: values[0] for name, values in self.axes.items()})
 
     @classmethod
     def of(cls, **given: Any) -> Gauntlet:
         """Complete and check a gauntlet given by the keys of its YAML: ``Gauntlet.of(optimizers=["adam"], steps=1e6)``.
 
+        Trials are built of every optimizer on the first problem, and of the first optimizer on every problem.
+
         Raises:
             ConfigError: it is invalid.
         """
         gauntlet = cls(given).complete()
-        gauntlet.check()
+        for cell in range(len(gauntlet)):
+            optimizer, values = gauntlet.values(cell)
+            if optimizer == gauntlet.optimizers[0] or values["problem"] == gauntlet.problems[0]:
+                gauntlet.at(optimizer, values)
         return gauntlet
 
     def complete(self) -> Gauntlet:
@@ -200,16 +123,14 @@ class Gauntlet:
             if isinstance(data[key], list) and not (isinstance(value, list) and value):
                 raise ConfigError(f"{key}: a list is needed, not {value!r}")
             data[key] = value
-        entries = [
+        data["optimizers"] = [
             row(entry) if isinstance(entry, str) else _labelled(named(entry, "optimizers"))
             for entry in data["optimizers"]
         ]
-        data["optimizers"] = entries
         for key in ("steps", "seeds"):
             data[key] = whole_number(data[key])
             if not isinstance(data[key], int) or data[key] < 1:
                 raise ConfigError(f"{key} must be a whole number, at least 1, not {data[key]!r}")
-        gauntlet = Gauntlet(data)
         for name in data["settings"]:
             if name not in SETTINGS:
                 raise ConfigError(f"settings: unknown name {name!r}, {nearest(str(name), SETTINGS)}")
@@ -219,6 +140,7 @@ class Gauntlet:
             ]
         except ValueError as error:
             raise ConfigError(f"schedules: {error}") from error
+        gauntlet = Gauntlet(data)
         problems = [named(entry, "problems")["name"] for entry in data["problems"]]
         for names in (list(gauntlet.optimizers), problems, data["schedules"], data["settings"]):
             for name in names:
@@ -226,36 +148,55 @@ class Gauntlet:
                     raise ConfigError(f"gauntlet: {name} is listed twice")
         return gauntlet
 
-    def shared_between(self) -> dict[str, str | None]:
-        """What each optimizer ties together, as `engines.shared_between`, with its settings on the first problem."""
-        first = np.arange(len(self)).reshape(self.shape)[:, 0, 0, 0].tolist()
-        tied = [engines.shared_between(self.trial(cell)) for cell in first]
-        return dict(zip(self.optimizers, tied, strict=True))
 
-    def check(self) -> None:
-        """Build the trials of every optimizer on the first problem, and of the first optimizer on every problem.
+def _with_settings(entry: Mapping[str, Any], problem: Problem, schedule: str, settings: str) -> dict[str, Any]:
+    """An optimizer's entry with the lr of a cell, and its other settings if they are not the problem's.
 
-        Raises:
-            ConfigError: a trial is invalid.
-        """
-        cells = np.arange(len(self)).reshape(self.shape)
-        for cell in sorted({*cells[:, 0].flat, *cells[0].flat}):
-            self.trial(int(cell))
-        for entry, cell in zip(self.data["optimizers"], cells[:, 0, 0, 0].tolist(), strict=True):
-            if entry["name"] not in OPTIMIZERS:
-                engines.build(
-                    self.trial(cell).model_copy(update={"seeds": 1})
-                )  # not every optimizer supports many seeds
+    ``stated``: if an optimizer's update grows with the gradient's power q (`Optimizer.grows`), α is divided by G^q,
+    where G is the largest gradient. So the largest update of every optimizer is about α; q = 1 and α = D give
+    Zinkevich's α_t = D/(G√t) (2003). If an optimizer's claim is about a constant α, because its updates decrease like
+    1/√t by themselves (Adagrad), it gets the α that is used with α/√t.
 
-
-def load_gauntlet(path: Path | None = None, **given: Any) -> Gauntlet:
-    """Read, complete and check a gauntlet; arguments that are not None replace the file's keys.
-
-    Raises:
-        ConfigError: the file cannot be read, or the gauntlet is invalid.
+    ``defaults``: default step sizes are meant to be constant, so decreasing step sizes use the stated α.
     """
-    data = read_yaml(path) if path else {}
-    return Gauntlet.of(**data | {key: value for key, value in given.items() if value is not None})
+    name, options = entry["name"], entry.get("options", {})
+    known = OPTIMIZERS.get(name)
+    of_itself = known is not None and known.claim.schedule == "constant"
+    chosen: dict[str, Any] = {"lr": _step_size(problem, "inv-sqrt" if of_itself else schedule)}
+    own: dict[str, Any] = {}
+    defaults: Mapping[str, float] = {}
+    if known:
+        try:
+            parsed = known.options.model_validate(options)
+        except ValidationError:
+            return {**chosen, **entry}  # rejected with an explanation when it is completed
+        takes = ("lr", *known.rule(parsed).settings)
+        defaults = {setting: value for setting, value in known.defaults.items() if setting in takes}
+        for setting, power in known.grows(parsed).items():
+            (chosen if setting == "lr" else own)[setting] = chosen["lr"] / problem.largest_slope**power
+    if settings == "defaults":
+        defaults = defaults if known else published(name, options)
+        chosen, own = ({**defaults, **chosen} if _slows(schedule) else dict(defaults)), {}
+    return {**chosen, **entry, "options": own | options} if own or options else {**chosen, **entry}
+
+
+def _step_size(problem: Problem, schedule: str) -> float:
+    """α as the problem's source states it for this schedule; else D if step sizes fall as α/√t or α/t, else D/200.
+
+    D is the width of the interval or, if x is unbounded, the problem's `distance`.
+    """
+    natural = problem.natural_settings
+    kind = kind_of(schedule)
+    if kind_of(str(natural.get("schedule", "constant"))) == kind and (kind != "constant" or "lr" in natural):
+        return float(natural.get("lr", REFERENCE["lr"]))
+    low, high = problem.comparators
+    far = high - low if math.isfinite(high - low) else problem.distance
+    return far if _slows(schedule) else far * CONSTANT_PART
+
+
+def _slows(schedule: str) -> bool:
+    """Whether step sizes fall as α/√t or α/t, for which α may be much larger than a constant step size."""
+    return kind_of(schedule) in ("inv-sqrt", "inv")
 
 
 def rows() -> list[dict[str, Any]]:
@@ -277,12 +218,44 @@ def _labelled(entry: dict[str, Any]) -> dict[str, Any]:
     return {"name": entry["name"], "label": f"{entry['name']}:{said}"} | entry
 
 
-def row(written: str) -> dict[str, Any]:
+def row(text: str) -> dict[str, Any]:
     """An optimizer's entry from ``NAME`` or ``NAME:OPTION=VALUE,…``; the latter becomes its label.
 
     Raises:
         ConfigError: it has neither form.
     """
-    name, texts = after_colon(written, "OPTION=VALUE")
-    options = {option: option_value(option, text) for option, text in texts.items()}
-    return {"name": name, "label": written, "options": options} if options else {"name": name}
+    name, texts = after_colon(text, "OPTION=VALUE")
+    options = {option: option_value(option, value) for option, value in texts.items()}
+    return {"name": name, "label": text, "options": options} if options else {"name": name}
+
+
+def load_gauntlet(path: Path | None = None, **given: Any) -> Gauntlet:
+    """Read, complete and check a gauntlet; arguments that are not None replace the file's keys.
+
+    Raises:
+        ConfigError: the file cannot be read, or the gauntlet is invalid.
+    """
+    data = read_yaml(path) if path else {}
+    return Gauntlet.of(**data | {key: value for key, value in given.items() if value is not None})
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a sweep or a gauntlet without checking it, so that nothing that it names is imported.
+
+    The key ``problems`` marks a gauntlet.
+
+    Raises:
+        ConfigError: the file is malformed.
+    """
+    data = read_yaml(path)
+    return Gauntlet(data).complete() if "problems" in data else read_sweep(path)
+
+
+def load_plan(path: Path) -> Plan:
+    """Read, complete and check a sweep or a gauntlet.
+
+    Raises:
+        ConfigError: it is invalid.
+    """
+    data = read_yaml(path)
+    return Gauntlet.of(**data) if "problems" in data else load_sweep(path)

@@ -1,19 +1,22 @@
-"""Reads experiments from YAML and the command line's options, and completes them."""
+"""Reads experiments from YAML and the command line's options, and writes the command that repeats one."""
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from amsgrad_exp.errors import ConfigError
-from amsgrad_exp.numbers import load
-from amsgrad_exp.spec.complete import build_problem, complete, named
+from amsgrad_exp.errors import ConfigError, explain
+from amsgrad_exp.numbers import load, option_value
+from amsgrad_exp.spec.defaults import build_problem, build_settings, complete, named
 from amsgrad_exp.spec.experiment import Experiment, Trial
-from amsgrad_exp.spec.explain import explain, short
 
+SETTINGS = ("lr", "beta1", "beta2", "eps")
+FLAGS = ("schedule", "steps", "log_every", "engine", "dtype", "seed", "seeds")
 MAX_BYTES = 1_000_000  # largest file that describes an experiment
 
 
@@ -46,8 +49,10 @@ def read_complete(path: Path) -> Experiment:
         ConfigError: the file is not such an experiment.
     """
     data = read_yaml(path)
+    listed = data.get("optimizers")
+    built = {"optimizers": list(map(build_settings, listed))} if isinstance(listed, list) else {}
     try:
-        complete_data = {**data, "problem": build_problem(data.get("problem"))}
+        complete_data = {**data, "problem": build_problem(data.get("problem")), **built}
         return Experiment.model_validate(complete_data, context={"complete": False})
     except ValidationError as error:
         raise ConfigError(explain(error, Experiment)) from error
@@ -108,18 +113,6 @@ def with_settings(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
     return changed
 
 
-def option_value(name: str, text: str) -> Any:
-    """Parse the value of an optimizer's own option, which is written as in YAML.
-
-    Raises:
-        ConfigError: it is not valid YAML.
-    """
-    try:
-        return load(text)
-    except ValueError as error:
-        raise ConfigError(f"option {name}: {short(text)} {error}") from error
-
-
 def load_experiment(path: Path | None = None, **given: Any) -> Experiment:
     """Read, complete and check an experiment; arguments as in `read_experiment`.
 
@@ -155,3 +148,40 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f"{path} is not an experiment: it must be a mapping such as 'steps: 1000'")
     return data
+
+
+def run_command(trial: Trial) -> str | None:
+    """The ``amsgrad-exp run`` command that repeats a trial; None if only a file can express the trial."""
+    return command(trial.document())
+
+
+def command(experiment: Mapping[str, Any]) -> str | None:
+    """The ``amsgrad-exp run`` command for an experiment with one optimizer, given as in YAML with names as mappings.
+
+    The experiment's name and the optimizer's label are left out, because they do not change the result.
+    """
+    problem, (optimizer,) = experiment["problem"], experiment["optimizers"]
+    if optimizer.get("optimized_update", True) is False:
+        return None
+    words = ["amsgrad-exp", "run", "--problem", problem["name"]]
+    for name, value in problem.items():
+        words += ["--set", f"{name}={_constant(value)}"] if name != "name" else []
+    words += optimizer_words(optimizer)
+    for name in FLAGS:
+        words += [f"--{name.replace('_', '-')}={experiment[name]}"] if name in experiment else []
+    words += ["--no-fast-forward"] if experiment.get("fast_forward") is False else []
+    return shlex.join(words)
+
+
+def optimizer_words(optimizer: Mapping[str, Any]) -> list[str]:
+    """The words of a command that name an optimizer, given as in YAML, and set its settings."""
+    words = ["--optimizer", optimizer["name"]]
+    words += [f"--{name}={optimizer[name]}" for name in SETTINGS if name in optimizer]
+    words += [f"--shape={optimizer['shape']}"] if optimizer.get("shape") else []
+    for name, value in (optimizer.get("options") or {}).items():
+        words += ["--option", f"{name}={json.dumps(value)}"]
+    return words
+
+
+def _constant(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

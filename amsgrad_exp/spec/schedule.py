@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from amsgrad_exp.errors import nearest, short
+from amsgrad_exp.numbers import after_colon
 from amsgrad_exp.schedules import MAX_STEPS, SCHEDULES, Schedule
-from amsgrad_exp.spec.assignments import after_colon
-from amsgrad_exp.spec.explain import nearest, short
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial

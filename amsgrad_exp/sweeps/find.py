@@ -10,8 +10,8 @@ from pathlib import Path
 
 from amsgrad_exp.errors import ConfigError, NoSuchRun, Refusal
 from amsgrad_exp.records.files import in_use
-from amsgrad_exp.spec.cells import Cells
-from amsgrad_exp.spec.kinds import read_cells
+from amsgrad_exp.spec.gauntlet import read_plan
+from amsgrad_exp.spec.plan import Plan
 from amsgrad_exp.sweeps.store import open_results
 
 
@@ -29,7 +29,7 @@ class Kept:
     """
 
     directory: Path
-    sweep: Cells
+    sweep: Plan
     optimizers: tuple[str, ...]
     begun: datetime
     done: int
@@ -49,7 +49,7 @@ def list_sweeps(out: Path, on_unreadable: Callable[[str], object] = lambda reaso
 
 def _kept(directory: Path) -> Kept:
     path = directory / "sweep.yaml"
-    sweep = read_cells(path)
+    sweep = read_plan(path)
     begun = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     done = 0
     if (directory / "results.sqlite").is_file():

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from amsgrad_exp import engines
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.rules.claims import NOTHING, Claim
 from amsgrad_exp.spec.gauntlet import Gauntlet
@@ -82,6 +83,11 @@ class Matrix:
         """
         shared = {label: {"shared_between": between} for label, between in shared_between.items()}
         return {"schema": 1, "cells": [cell.document() | shared[label] for (label, *_), cell in self.cells.items()]}
+
+
+def shared_between(gauntlet: Gauntlet) -> dict[str, str | None]:
+    """What each optimizer ties together, as `engines.shared_between`, with its settings on the first problem."""
+    return {name: engines.shared_between(gauntlet.example_of(name)) for name in gauntlet.optimizers}
 
 
 def verdicts(gauntlet: Gauntlet, results: Results) -> Matrix:

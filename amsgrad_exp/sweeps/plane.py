@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.errors import ConfigError
-from amsgrad_exp.spec.axis import SETTINGS
-from amsgrad_exp.spec.grid import Sweep
+from amsgrad_exp.spec.read import SETTINGS
+from amsgrad_exp.spec.sweep import Sweep
 from amsgrad_exp.theory import drift
 
 

@@ -9,7 +9,7 @@ import json
 import math
 import sqlite3
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,14 @@ from amsgrad_exp.driver.result import Result, trend_by_slope
 from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.numbers import load
 from amsgrad_exp.records.files import replacing, sha256
-from amsgrad_exp.spec.cells import Cells
-from amsgrad_exp.sweeps.points import BLOBS, Points
+from amsgrad_exp.spec.plan import Plan
+from amsgrad_exp.trace import Trace
 
 Row = dict[str, Any]
+Points = Mapping[str, bytes]
+
+POINTS = 48  # at most, per cell
+BLOBS = {"step": "<i8", "x": "<f8", "regret": "<f8"}  # the stored columns of `Trace` and their dtypes
 
 LEFT_OUT = ("limit_predicted",)  # field of `Result` without a column: predicting takes longer than running the cell
 CHECKSUM = "sha256"  # checksum of the other columns; 0.1.0 wrote none
@@ -33,12 +37,18 @@ SINCE_0_2 = {"evidence", "limit_regret", "cycle_start", "cycle_steps"}  # column
 SQL_TYPES = {int: "INTEGER", int | None: "INTEGER", float: "REAL", float | None: "REAL"}  # everything else: TEXT
 
 
-def results_of(cells: Cells) -> dict[str, str]:
+def results_of(plan: Plan) -> dict[str, str]:
     """The fields of `Result` that have a column, and their SQL types."""
     kinds = typing.get_type_hints(Result)
     names = [field.name for field in fields(Result) if field.name not in LEFT_OUT]
-    names = [name for name in names if cells.averaged or not name.endswith("_halfwidth")]
+    names = [name for name in names if plan.curves or not name.endswith("_halfwidth")]
     return {name: SQL_TYPES.get(kinds[name], "TEXT") for name in names}
+
+
+def packed(trace: Trace) -> Points:
+    """Points of a trace, evenly spaced in log t, as bytes for each column of `BLOBS`."""
+    spread = trace.spread(POINTS).columns
+    return {name: spread[name].astype(kind).tobytes() for name, kind in BLOBS.items()}
 
 
 def as_kept(row: Row) -> Row:
@@ -69,7 +79,7 @@ class Results:
         has_points: whether it has the points of its cells' curves.
     """
 
-    def __init__(self, path: Path, sweep: Cells) -> None:
+    def __init__(self, path: Path, sweep: Plan) -> None:
         """Open the database and create missing tables.
 
         Raises:
@@ -87,7 +97,7 @@ class Results:
             if known is None and len(self):
                 raise Damaged(f"{path} is damaged: it does not name the sweep of its cells")
             if known is None:
-                if sweep.keeps_points:
+                if sweep.curves:
                     kinds = {"cell": "INTEGER PRIMARY KEY", **dict.fromkeys(BLOBS, "BLOB"), CHECKSUM: "TEXT"}
                     declared = ", ".join(f'"{name}" {kind}' for name, kind in kinds.items())
                     database.execute(f"CREATE TABLE IF NOT EXISTS points ({declared})")
@@ -177,7 +187,7 @@ class Results:
             yield row, not self.checksums or written == checksum(row)
 
     def points(self, cell: int) -> Points | None:
-        """The points of a cell's curve; None if the cell failed or is not done, or the sweep keeps no points."""
+        """The points of a cell's curve; None if the cell failed or is not done, or the plan keeps no curves."""
         kept = self._curve(cell)
         return dict(zip(BLOBS, kept[:-1], strict=True)) if kept else None
 
@@ -240,7 +250,7 @@ class Results:
 
 
 @contextlib.contextmanager
-def open_results(directory: Path, sweep: Cells) -> Iterator[Results]:
+def open_results(directory: Path, sweep: Plan) -> Iterator[Results]:
     """Open a sweep's results.sqlite, which is created if missing.
 
     Raises:

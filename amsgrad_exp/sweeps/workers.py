@@ -3,62 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-import queue
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
-from typing import Any
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
+from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from amsgrad_exp.engines.compiling import compilers
-from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.errors import ConfigError, RunError
 
-_told = threading.local()
+if TYPE_CHECKING:
+    from distributed import Client
+
+CONNECT_SECONDS = 10
+WORKERS_SECONDS = 30
+
+_thread = threading.local()
 
 
 def told_to_stop() -> bool:
     """Whether this thread's result is no longer needed; long computations ask this regularly."""
-    stopping: threading.Event | None = getattr(_told, "stopping", None)
+    stopping: threading.Event | None = getattr(_thread, "stopping", None)
     return stopping is not None and stopping.is_set()
-
-
-class Threads(Executor):
-    """Threads that can be told to stop, unlike those of a `ThreadPoolExecutor`, which finish their blocks first."""
-
-    def __init__(self, number: int) -> None:
-        self._stopping = threading.Event()
-        self._tasks: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(number)]
-        for thread in self._threads:
-            thread.start()
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        self._tasks.put((future, lambda: fn(*args, **kwargs)))
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        if cancel_futures:
-            self._stopping.set()
-        while cancel_futures and not self._tasks.empty():
-            with contextlib.suppress(queue.Empty):
-                if task := self._tasks.get_nowait():
-                    task[0].cancel()
-        for _ in self._threads:
-            self._tasks.put(None)
-        for thread in self._threads if wait else ():
-            thread.join()
-
-    def _work(self) -> None:
-        _told.stopping = self._stopping
-        while task := self._tasks.get():
-            future, call = task
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(call())
-            except BaseException as error:
-                future.set_exception(error)
 
 
 @contextlib.contextmanager
@@ -76,23 +44,58 @@ def workers(jobs: int | None = None, dask: str | None = None) -> Iterator[Execut
         ConfigError: no scheduler answers, or distributed is not installed.
         RunError: the cluster has no workers, a worker has another version of amsgrad-exp, or the cluster was lost.
     """
-    if dask is None:
-        number = jobs or _cores()
-        with compilers(number):
-            threads = Threads(number)
-            try:
-                yield threads
-            finally:
-                threads.shutdown(cancel_futures=True)
+    if dask is not None:
+        with _connected(dask) as executor:
+            yield executor
         return
-    try:
-        from amsgrad_exp.sweeps.cluster import connected
-    except ImportError as error:
-        raise ConfigError("--dask needs the cluster extra of amsgrad-exp: pip install distributed") from error
-    with connected(dask) as executor:
-        yield executor
+    number, stopping = jobs or _cores(), threading.Event()
+    with (
+        compilers(number),
+        ThreadPoolExecutor(number, initializer=lambda: setattr(_thread, "stopping", stopping)) as threads,
+    ):
+        try:
+            yield threads
+        finally:
+            stopping.set()
+            threads.shutdown(cancel_futures=True)
 
 
 def _cores() -> int:
     """The number of cores that this process may use, or of all cores if the platform does not say."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _connected(address: str) -> Iterator[Executor]:
+    """The workers of a Dask scheduler, including those that join later."""
+    try:
+        from distributed import Client, KilledWorker
+        from distributed.comm.core import CommClosedError
+    except ImportError as error:
+        raise ConfigError("--dask needs the cluster extra of amsgrad-exp: pip install distributed") from error
+    for name in ("distributed", "distributed.client", "distributed.core"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--dask {address}: no scheduler answers there") from error
+    try:
+        with client:
+            _check_workers(client, address)
+            executor: Executor = client.get_executor(pure=False)  # type: ignore[no-untyped-call]
+            yield executor
+            executor.shutdown(wait=False)
+    except (CancelledError, CommClosedError, KilledWorker) as error:
+        raise RunError(f"--dask {address}: the cluster was lost ({type(error).__name__})") from error
+
+
+def _check_workers(client: Client, address: str) -> None:
+    try:
+        client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+    except TimeoutError as error:
+        raise RunError(f"--dask {address}: no workers within {WORKERS_SECONDS} seconds") from error
+    here = version("amsgrad-exp")
+    for worker, there in client.run(version, "amsgrad-exp", on_error="return").items():
+        if there != here:
+            known = there if isinstance(there, str) else "none"
+            raise RunError(f"--dask {address}: amsgrad-exp {here} is needed, but {worker} has {known}")

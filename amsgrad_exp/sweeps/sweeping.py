@@ -1,0 +1,281 @@
+"""Runs, resumes and verifies sweeps and gauntlets, on one machine or on a cluster.
+
+``<out>/<name>/<id>/`` contains ``sweep.yaml``, with which the sweep can be repeated; ``results.sqlite``, whose table
+``cells`` has a row for each finished cell and whose table ``points``, for a gauntlet, has the points of each cell's
+curve; labml's files; and the figure. Cells are computed in blocks, and the rows of a block are written in one
+transaction, so a sweep that was killed has only complete blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amsgrad_exp import engines
+from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, NotVerified, RunError, RunFailed
+from amsgrad_exp.process import recording
+from amsgrad_exp.records.files import locked, write_atomically
+from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.spec.gauntlet import load_plan
+from amsgrad_exp.spec.plan import Plan
+from amsgrad_exp.sweeps.compute import blocks, computed, run_block
+from amsgrad_exp.sweeps.store import Results, Row, open_results
+from amsgrad_exp.watch import UNWATCHED, Watch
+
+if TYPE_CHECKING:
+    from amsgrad_exp.records.tracking import Tracker
+
+SAMPLE = 32  # cells that are computed again, unless all are
+ROWS_SAID = 1000  # rows between two progress reports
+SLOPE_ERROR = 1e-9  # the last digits of a fit depend on the processor's logarithms and linear algebra
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep after a run that completed it or was interrupted.
+
+    Attributes:
+        directory: the sweep's directory.
+        sweep: what was run.
+        complete: whether all cells are done.
+    """
+
+    directory: Path
+    sweep: Plan
+    complete: bool
+
+    @property
+    def axes(self) -> dict[str, NDArray[Any]]:
+        """The values of each axis, of shape (values,)."""
+        return {name: np.array(values) for name, values in self.sweep.axes.items()}
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A field of `Result` over the grid, of shape (optimizers, first axis, …); None or NaN where it is missing.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        with self.results() as results:
+            return results.column(name)
+
+    def results(self) -> contextlib.AbstractContextManager[Results]:
+        """Open its rows; see `open_results`."""
+        return open_results(self.directory, self.sweep)
+
+
+@recording()
+def sweep(plan: Plan, out: Path, executor: Executor, watch: Watch = UNWATCHED) -> Swept:
+    """Run a plan, tracked by labml and stored under ``out``; only the blocks in flight are held in memory.
+
+    Args:
+        plan: what to run.
+        out: a directory, created if missing.
+        executor: computes the blocks of cells; see `workers`.
+        watch: progress callbacks; a request to stop discards the unfinished blocks, and `resume` computes the rest.
+
+    Raises:
+        ConfigError: an optimizer cannot be run, or labml's configuration is wrong; nothing was written.
+        RunError, OSError: the sweep could not be stored.
+    """
+    check_optimizers(plan)
+    with _tracked(plan, out, plan.name) as tracker:
+        write_atomically(tracker.directory / "sweep.yaml", plan.to_yaml().encode())
+        with locked(tracker.directory), open_results(tracker.directory, plan) as results:
+            return _filled(tracker, results, plan, executor, watch)
+
+
+@recording()
+def resume(directory: Path, executor: Executor, watch: Watch = UNWATCHED) -> Swept:
+    """Compute every cell of a sweep that has no row yet; arguments as in `sweep`.
+
+    Raises:
+        ConfigError: labml's configuration is wrong.
+        NoSuchRun: the directory is not a sweep.
+        Damaged: its files do not belong together.
+        RunError: another process is writing to it, or it cannot be written.
+    """
+    plan = read_sweep(directory)
+    with locked(directory), open_results(directory, plan) as results:
+        place = directory.resolve().parent
+        with _tracked(plan, place.parent, place.name, run_id=directory.name) as tracker:
+            return _filled(tracker, results, plan, executor, watch)
+
+
+def read_sweep(directory: Path) -> Plan:
+    """Read and check the sweep.yaml of a directory.
+
+    Raises:
+        NoSuchRun: the directory is not a sweep.
+        Damaged: its sweep.yaml is invalid.
+    """
+    path = directory / "sweep.yaml"
+    if not path.is_file():
+        raise NoSuchRun(f"{directory} is not a sweep: it has no sweep.yaml")
+    try:
+        plan = load_plan(path)
+        check_optimizers(plan)
+    except ConfigError as error:
+        raise Damaged(f"{path} is damaged: {error}") from error
+    return plan
+
+
+def check_optimizers(plan: Plan) -> None:
+    """Check that imported optimizers can be built and, as each cell of a sweep is run once, are deterministic.
+
+    Raises:
+        ConfigError: one cannot be built, or is not deterministic.
+    """
+    for optimizer in plan.optimizers:
+        if plan.entry(optimizer)["name"] in OPTIMIZERS:
+            continue
+        trial = plan.example_of(optimizer)
+        if plan.curves:
+            engines.build(trial.model_copy(update={"seeds": 1}))  # not every optimizer supports many seeds
+            continue
+        from amsgrad_exp.engines.recorded.held import require_deterministic
+
+        with contextlib.suppress(RunFailed):  # its cells tell
+            require_deterministic(trial.optimizer)
+
+
+@contextlib.contextmanager
+def _tracked(plan: Plan, out: Path, name: str, run_id: str | None = None) -> Iterator[Tracker]:
+    """Track a sweep as a labml experiment, which `_filled` ends."""
+    from amsgrad_exp.records.tracking import Tracker
+
+    tracker = Tracker(out, name, ", ".join(plan.optimizers), dict(plan.data), run_id=run_id)
+    try:
+        yield tracker
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            tracker.close("failed", str(error))
+        raise
+
+
+def _filled(tracker: Tracker, results: Results, plan: Plan, executor: Executor, watch: Watch) -> Swept:
+    """Compute the cells that have no row, record how many cells settle where, and end labml's experiment."""
+    done = results.done()
+    finished = int(done.sum())
+    _report(watch, finished, len(plan))
+    with contextlib.closing(computed(plan, blocks(plan, done), executor, watch)) as found:
+        for rows in found:
+            results.add(rows)
+            finished += len(rows)
+            _report(watch, finished, len(plan))
+    complete = finished == len(plan)
+    if complete:
+        results.complete()
+        counts = results.counts()
+        tracker.save_values({f"{name}.{end}": number for name, by in counts.items() for end, number in by.items()})
+    if trouble := tracker.close("completed" if complete else "interrupted"):
+        watch.note(trouble)
+    return Swept(tracker.directory, plan, complete)
+
+
+def _report(watch: Watch, done: int, total: int) -> None:
+    watch.progress(f"{done:,}/{total:,} cells", done, total, "cells")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome of a successful verification.
+
+    Attributes:
+        cells: how many cells the sweep has.
+        rows: how many of them are done and had their row checked.
+        recomputed: how many were computed again, with the same bits.
+        checksums: whether the rows have checksums; those of 0.1.0 have none.
+    """
+
+    cells: int
+    rows: int
+    recomputed: int
+    checksums: bool
+
+
+def verify(directory: Path, executor: Executor, watch: Watch = UNWATCHED, *, every_cell: bool = False) -> Verification:
+    """Check the checksums of every row and its points, compute some cells again and compare.
+
+    Everything is compared bit for bit, except `Result.regret_slope`, which may differ by `SLOPE_ERROR`.
+
+    Args:
+        directory: the directory of a complete or unfinished sweep.
+        executor: computes the cells; see `workers`.
+        watch: progress callbacks, called with the rows checked plus the cells computed again, and their total.
+        every_cell: compute every finished cell again, not only a fixed sample of `SAMPLE` cells. If the rows have no
+            checksums, every cell is computed in any case.
+
+    Raises:
+        NotVerified: a row or its points are damaged, missing, or differ from the cell's result; the message names the
+            cell and the column.
+        NoSuchRun: the directory is not a sweep.
+        Damaged: its files do not belong together.
+        RunError: no cell is done, or results.sqlite cannot be read.
+    """
+    plan = read_sweep(directory)
+    with contextlib.ExitStack() as stack:
+        if (directory / "results.sqlite").is_file():
+            results = stack.enter_context(open_results(directory, plan))
+        if not (directory / "results.sqlite").is_file() or not len(results):
+            raise RunError(f"{directory} has no results yet: there is nothing to verify")
+        done = results.done()
+        rows = int(done.sum())
+        if results.was_complete and not done.all():
+            raise NotVerified(f"cell {int(np.argmin(done))} has no row, but had one when the sweep was complete")
+        if every_cell or not results.checksums:
+            again = done
+        else:
+            again = np.zeros_like(done)
+            again[random.Random(0).sample(np.flatnonzero(done).tolist(), min(SAMPLE, rows))] = True
+        total = rows + int(again.sum())
+        for number, (row, trusted) in enumerate(results.checked_rows()):
+            if not trusted:
+                _compare(plan, row, results.kept(*run_block(plan, [row["cell"]])))
+                raise NotVerified(f"{_named(row, plan)}: the checksum of the row is wrong")
+            if not results.right_points(row):
+                raise NotVerified(f"{_named(row, plan)}: the checksum of its curve's points is wrong")
+            if number % ROWS_SAID == 0:
+                _report(watch, number, total)
+        finished = rows
+        _report(watch, finished, total)
+        with contextlib.closing(computed(plan, blocks(plan, ~again), executor)) as found:
+            for block in found:
+                for row in block:
+                    _compare(plan, results.row(row["cell"]), results.kept(row))
+                    if results.has_points and results.points(row["cell"]) != row.get("points"):
+                        raise NotVerified(f"{_named(row, plan)}: computed again, the points of its curve differ")
+                finished += len(block)
+                _report(watch, finished, total)
+        return Verification(len(plan), rows, finished - rows, results.checksums)
+
+
+def _compare(plan: Plan, kept: Row, again: Row) -> None:
+    """Reject a row that differs from its cell computed again; the wording of a failure may differ."""
+    for name, value in again.items():
+        if name == "failure":
+            same = (kept[name] is None) == (value is None)
+        elif name == "regret_slope" and None not in (kept[name], value):
+            same = math.isclose(kept[name], value, rel_tol=0, abs_tol=SLOPE_ERROR)
+        else:
+            same = kept[name] == value
+        if not same:
+            said = [repr(each) if isinstance(each, float) else str(each) for each in (value, kept[name])]
+            raise NotVerified(f"{_named(again, plan)}: {name} is {said[0]}, and {said[1]} in its row")
+
+
+def _named(row: Row, plan: Plan) -> str:
+    values = [row[name] for name in plan.columns]
+    at = ", ".join(
+        f"{name} = {value:g}" if isinstance(value, float) else str(value)
+        for name, value in zip(plan.columns, values, strict=True)
+    )
+    return f"cell {row['cell']} ({row['optimizer']}, {at})"
