@@ -143,6 +143,6 @@ def test_only_what_an_edit_reaches_is_compiled_again(tmp_path: Path) -> None:
             "# A comment.\n\n" + re.sub('^( *)"""(?=.)', r'\1"""In other words: ', path.read_text(), flags=re.M)
         )
     assert compiled("adam", "sgd") == 0
-    edit(rules / "adam.py", "h.one_minus_beta2 * g * g", "h.one_minus_beta2 * (g * g)")
+    edit(rules / "moments.py", "h.one_minus_beta2 * g * g", "h.one_minus_beta2 * (g * g)")
     assert compiled("sgd") == 0
     assert compiled("adam") > 0

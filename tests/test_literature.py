@@ -12,7 +12,7 @@ from amsgrad_exp.driver.result import Result, summarize
 from amsgrad_exp.engines import build
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import hyper_of, rule_of
-from amsgrad_exp.rules.rule import steady_state
+from amsgrad_exp.rules.moments import steady_state
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import resolve
 from amsgrad_exp.theory import drift

@@ -232,7 +232,7 @@ def test_a_rule_that_sees_x_gets_the_parameter() -> None:
     def shrink(g: Any, a: Any, c: Any, h: Any, x: Any) -> Any:
         return a * x, ()
 
-    rule = Rule(shrink, {}, lambda t, scale, h: (scale, (), ()), (), sees_x=True)
+    rule = Rule(shrink, sees_x=True)
 
     class Shrink(RuleOptimizer):
         optimizer = Optimizer(

@@ -12,7 +12,7 @@ from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.engines import build
 from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.problems import PROBLEMS, Cycle, LinearProblem, Online, Stochastic, Theorem1
-from amsgrad_exp.rules.rule import steady_state
+from amsgrad_exp.rules.moments import steady_state
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.sweep import load_sweep
 from amsgrad_exp.sweeps.compute import AT_ONCE, blocks, run_block

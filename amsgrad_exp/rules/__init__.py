@@ -1,45 +1,32 @@
-"""Registers the optimizers as rules, one per file: to add one, write its file and add its name here."""
+"""Registers the optimizers as rules: to add one, write it in the file of its family and add it here."""
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
+from amsgrad_exp.rules.adabound import ADABOUND, AMSBOUND
+from amsgrad_exp.rules.adam import ADAM, ADAMAX, ADAMW, RADAM
+from amsgrad_exp.rules.amsgrad import ADAMX, AMSGRAD, PADAM
+from amsgrad_exp.rules.belief import ADABELIEF, YOGI
+from amsgrad_exp.rules.delayed import ACPROP, ADASHIFT, ADOPT, AVAGRAD
+from amsgrad_exp.rules.nesterov import ADAN, NADAM
+from amsgrad_exp.rules.rmsprop import ADADELTA, RMSPROP
 from amsgrad_exp.rules.rule import Optimizer, Options, Rule
+from amsgrad_exp.rules.sgd import LION, SGD, SIGNSGD
+from amsgrad_exp.rules.sums import ADAGRAD, ADAMNC, NOSADAM
 
 if TYPE_CHECKING:
     from amsgrad_exp.rules.settings import OptimizerSettings
 
 __all__ = ["OPTIMIZERS", "Optimizer", "Options", "Rule", "arguments_of", "hyper_of", "options_of", "rule_of"]
 
-NAMES = (
-    "adam",
-    "adamw",
-    "adamax",
-    "nadam",
-    "radam",
-    "amsgrad",
-    "adamnc",
-    "adamx",
-    "nosadam",
-    "padam",
-    "yogi",
-    "adabelief",
-    "acprop",
-    "adabound",
-    "amsbound",
-    "adashift",
-    "adopt",
-    "avagrad",
-    "adan",
-    "lion",
-    "rmsprop",
-    "adagrad",
-    "adadelta",
-    "sgd",
-    "signsgd",
-)
-OPTIMIZERS: dict[str, Optimizer] = {name: importlib.import_module(f"{__name__}.{name}").OPTIMIZER for name in NAMES}
+OPTIMIZERS: dict[str, Optimizer] = {
+    optimizer.name: optimizer
+    for optimizer in (
+        *(ADAM, ADAMW, ADAMAX, NADAM, RADAM, AMSGRAD, ADAMNC, ADAMX, NOSADAM, PADAM, YOGI, ADABELIEF, ACPROP),
+        *(ADABOUND, AMSBOUND, ADASHIFT, ADOPT, AVAGRAD, ADAN, LION, RMSPROP, ADAGRAD, ADADELTA, SGD, SIGNSGD),
+    )
+}
 
 
 def options_of(settings: OptimizerSettings) -> Any:

@@ -1,4 +1,4 @@
-"""AdaBound (Luo et al. 2019, arXiv 1902.09843, Algorithm 2), as released by its authors."""
+"""AdaBound and AMSBound (Luo et al. 2019, arXiv 1902.09843, Algorithms 2 and 3), as released by their authors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from pydantic import Field
 
 from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.rules.adam import MOMENTS, moments
 from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
-from amsgrad_exp.rules.mean import FIRST_MOMENT
-from amsgrad_exp.rules.rule import Floats, Hyper, Optimizer, Options, Rule, bias_corrected, hyper
+from amsgrad_exp.rules.moments import (
+    FIRST_MOMENT,
+    bias_corrected,
+    moments,
+    moments_and_maximum,
+)
+from amsgrad_exp.rules.rule import Floats, Hyper, Optimizer, Options, always, hyper
 
 
 class AdaBoundOptions(Options):
@@ -22,32 +26,37 @@ class AdaBoundOptions(Options):
     gamma: Annotated[Number, Field(gt=0)] = 1e-3
 
 
-def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+def adabound_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
     """The update clip(α_t/(√v_t + ε), l_t, u_t)·m_t. α_t has both of Adam's corrections; c is (l_t, u_t)."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     return minimum(maximum(a / (sqrt(v) + h.eps), c[0]), c[1]) * m, (m, v)
 
 
-def bounds(t: Any, scale: Any, h: Any, power1: Any, power2: Any, unsettled: Any) -> Any:
-    """l_t = F·(1 − 1/(γt + 1)) and u_t = F·(1 + 1/(γt)), t counted from 1, with F = final_lr·α_t/α.
+def amsbound_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
+    """AdaBound's with v̂_t = max(v̂, v_t) for v_t."""
+    m, v, v_max = moments_and_maximum(g, h, exp_avg, exp_avg_sq, max_exp_avg_sq)
+    return minimum(maximum(a / (sqrt(v_max) + h.eps), c[0]), c[1]) * m, (m, v, v_max)
 
-    They never become constant.
-    """
+
+def bounds(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0, unsettled: Any = 1.0) -> Any:
+    """α_t with both of Adam's corrections, and l_t and u_t, which never become constant."""
     final, length = h.final_lr * scale, h.gamma * (t + 1)
     scale, _, (power1, power2) = bias_corrected(t, scale, h, power1, power2)
     return scale, (final * (1.0 - 1.0 / (length + 1.0)), final * (1.0 + 1.0 / length)), (power1, power2, unsettled)
 
 
-def drift(slopes: Floats, h: Any) -> Floats:
+def drift(slopes: Floats, h: Any) -> Any:
     """D = Σ_j s_j·F/α for large t. It has the sign of Σ_j s_j."""
-    total: Floats = np.sum(slopes) * np.asarray(h.final_lr) / h.lr
-    return total
+    return np.sum(slopes) * np.asarray(h.final_lr) / h.lr
 
 
-HYPER = hyper(*Hyper._fields, "final_lr", "gamma")
-RULE = Rule(update, MOMENTS, bounds, (1.0, 1.0, 1.0), hyper=HYPER, settles=False, drift=drift, mean=FIRST_MOMENT)
+def bounded(update: Any) -> Any:
+    """The rule with one of the updates."""
+    h = hyper(*Hyper._fields, "final_lr", "gamma")
+    return always(update, bounds, hyper=h, settles=False, drift=drift, mean=FIRST_MOMENT)
 
-OPTIMIZER = Optimizer(
+
+ADABOUND = Optimizer(
     title="AdaBound",
     summary="Adam whose step sizes are clipped to bounds that converge to SGD's",
     lines=(
@@ -67,8 +76,23 @@ OPTIMIZER = Optimizer(
         no_momentum,
         refuted="Savarese 2019 (arXiv 1908.04457), Corollary 1, who corrects it",
     ),
-    defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
-    rule=lambda options: RULE,
+    rule=bounded(adabound_update),
+    options=AdaBoundOptions,
+    grows=lambda options: {"final_lr": 1.0},
+)
+
+AMSBOUND = Optimizer(
+    title="AMSBound",
+    summary="AdaBound that divides by the root of the largest v so far",
+    lines=(
+        "v̂_t = max(v̂_{t−1}, v_t)",
+        "η_t = clip(α_t·√(1 − β2^t)/(1 − β1^t)/(√v̂_t + ε), l_t, u_t)",
+        "x_{t+1} = x_t − η_t·m_t, the rest as AdaBound's",
+    ),
+    remarks=("What is said of AdaBound holds here. pytorch_optimizer has it as `ams_bound` of AdaBound.",),
+    source="Luo et al. 2019, as released",
+    claim=Claim(Kind.REGRET, "Luo et al. 2019", "β1 that decays (β1 = 0)", no_momentum),
+    rule=bounded(amsbound_update),
     options=AdaBoundOptions,
     grows=lambda options: {"final_lr": 1.0},
 )

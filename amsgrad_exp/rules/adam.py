@@ -1,29 +1,29 @@
-"""Adam (Kingma and Ba 2015, arXiv 1412.6980, Algorithm 1).
+"""Adam and variants of it with other bias corrections or weight decay: AdamW, Adamax and RAdam.
 
-There are two dialects. torch's corrects the bias of both moments. Papers about Adam's convergence, since Reddi, Kale
+Adam has two dialects. torch's corrects the bias of both moments. Papers about Adam's convergence, since Reddi, Kale
 and Kumar 2018, use no bias correction.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
-from amsgrad_exp.arithmetic import scalar, sqrt
+from amsgrad_exp.arithmetic import maximum, sqrt
+from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.claims import Claim, Kind, kingmas
-from amsgrad_exp.rules.mean import FIRST_MOMENT
-from amsgrad_exp.rules.rule import (
-    Floats,
-    Hyper,
-    Optimizer,
-    Options,
-    Rule,
+from amsgrad_exp.rules.moments import (
+    FIRST_MOMENT,
     bias_corrected,
     decayed,
+    first_moment,
+    moments,
     steady_state,
-    uncorrected,
+    textbook_correction,
 )
+from amsgrad_exp.rules.rule import Floats, Hyper, Mean, Optimizer, Options, Rule, always, hyper
 
 
 class AdamOptions(Options):
@@ -35,14 +35,8 @@ class AdamOptions(Options):
     optimized_update: bool = True
 
 
-@scalar
-def moments(g: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
-    """m_t = β1·m + (1 − β1)·g and v_t = β2·v + (1 − β2)·g²."""
-    return h.beta1 * exp_avg + h.one_minus_beta1 * g, h.beta2 * exp_avg_sq + h.one_minus_beta2 * g * g
-
-
 def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
-    """The update α_t·m_t/(√v_t + ε)."""
+    """The update α_t·m_t/(√v_t + ε); α_t has both corrections, or neither in the paper's dialect."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     return a * m / (sqrt(v) + h.eps), (m, v)
 
@@ -53,24 +47,15 @@ def textbook_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: An
     return a * m / (sqrt(v) / c[0] + h.eps), (m, v)
 
 
-def textbook_correction(t: Any, scale: Any, h: Any, power1: Any, power2: Any) -> Any:
-    """α_t/(1 − β1^t), and √(1 − β2^t) to divide √v by."""
-    power1, power2 = decayed(power1, h.beta1), decayed(power2, h.beta2)
-    return scale / (1.0 - power1), (sqrt(1.0 - power2),), (power1, power2)
-
-
-def drift(slopes: Floats, h: Hyper) -> Floats:
+def drift(slopes: Floats, h: Any) -> Any:
     """D = Σ_j m_j/(√v_j + ε), from the steady states of m and v."""
-    m = steady_state(slopes, h.beta1)
-    v = steady_state(slopes**2, h.beta2)
-    total: Floats = np.sum(m / (np.sqrt(v) + h.eps), axis=0)
-    return total
+    m, v = steady_state(slopes, h.beta1), steady_state(slopes**2, h.beta2)
+    return np.sum(m / (np.sqrt(v) + h.eps), axis=0)
 
 
-MOMENTS = {"exp_avg": 0.0, "exp_avg_sq": 0.0}
-FOLDED = Rule(update, MOMENTS, bias_corrected, (1.0, 1.0), drift=drift, mean=FIRST_MOMENT)
-TEXTBOOK = Rule(textbook_update, MOMENTS, textbook_correction, (1.0, 1.0), drift=drift, mean=FIRST_MOMENT)
-PAPER = Rule(update, MOMENTS, uncorrected, (), drift=drift, mean=FIRST_MOMENT)
+FOLDED = Rule(update, bias_corrected, drift=drift, mean=FIRST_MOMENT)
+TEXTBOOK = Rule(textbook_update, textbook_correction, drift=drift, mean=FIRST_MOMENT)
+PAPER = Rule(update, drift=drift, mean=FIRST_MOMENT)
 
 
 def rule(options: AdamOptions) -> Rule:
@@ -80,7 +65,7 @@ def rule(options: AdamOptions) -> Rule:
     return FOLDED if options.optimized_update else TEXTBOOK
 
 
-OPTIMIZER = Optimizer(
+ADAM = Optimizer(
     title="Adam",
     summary="the average gradient over the root of its average square, both moving averages",
     lines=(
@@ -90,11 +75,11 @@ OPTIMIZER = Optimizer(
     ),
     remarks=(
         "The paper's Algorithm 1, torch.optim and optax add ε after the bias correction, √(v_t/(1 − β2^t)) + ε: "
-        "`optimized_update: false`.",
-        "Papers on Adam's convergence, since Reddi et al. 2018, use no bias correction: `dialect: paper`. If they have "
+        "`optimized_update=false`.",
+        "Papers on Adam's convergence, since Reddi et al. 2018, use no bias correction: `dialect=paper`. If they have "
         "an ε, it is inside the root, √(v_t + ε); here it is added to the root.",
     ),
-    source="Kingma and Ba 2015, Algorithm 1",
+    source="Kingma and Ba 2015, Algorithm 1",  # arXiv 1412.6980
     claim=Claim(
         Kind.REGRET,
         "Kingma and Ba 2015, Theorem 4.1",
@@ -102,8 +87,138 @@ OPTIMIZER = Optimizer(
         kingmas,
         refuted="Reddi, Kale and Kumar 2018, Theorems 1 to 3",
     ),
-    defaults={"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     rule=rule,
     options=AdamOptions,
     torch="amsgrad_exp.optimizers.Adam",
+)
+
+
+class AdamWOptions(Options):
+    """λ: every step also subtracts α_t·λ·x from x."""
+
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.01
+
+
+def adamw_update(g: Any, a: Any, c: Any, h: Any, x: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+    """The update α_t·(m̂_t/(√v̂_t + ε) + λ·x); c is (1 − β1^t, √(1 − β2^t))."""
+    m, v = moments(g, h, exp_avg, exp_avg_sq)
+    return a * (m / c[0] / (sqrt(v) / c[1] + h.eps) + h.weight_decay * x), (m, v)
+
+
+def adamw_corrections(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0) -> Any:
+    """1 − β1^t and √(1 − β2^t), which correct m_t and v_t but not λ·x."""
+    power1, power2 = decayed(power1, h.beta1), decayed(power2, h.beta2)
+    return scale, (1.0 - power1, sqrt(1.0 - power2)), (power1, power2)
+
+
+ADAMW = Optimizer(
+    title="AdamW",
+    summary="Adam with decoupled weight decay",
+    lines=(
+        "m̂_t and v̂_t: Adam's m_t and v_t, bias-corrected",
+        "x_{t+1} = x_t − α_t·(m̂_t/(√v̂_t + ε) + λ·x_t)",
+    ),
+    remarks=("The paper multiplies λ·x_t by the schedule only. torch.optim and this project multiply it by α_t.",),
+    source="Loshchilov and Hutter 2019, Algorithm 2",  # arXiv 1711.05101
+    # No drift: the weight decay depends on x, so a period has no single D.
+    rule=always(
+        adamw_update,
+        adamw_corrections,
+        hyper=hyper(*Hyper._fields, "weight_decay"),
+        sees_x=True,
+        mean=Mean(first_moment, only_without="weight_decay"),
+    ),
+    options=AdamWOptions,
+    torch="torch.optim.AdamW",
+)
+
+
+def adamax_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_inf: Any) -> Any:
+    """The update α_t·m_t/u_t with u_t = max(β2·u, |g| + ε)."""
+    m = h.beta1 * exp_avg + h.one_minus_beta1 * g
+    u = maximum(h.beta2 * exp_inf, abs(g) + h.eps)
+    return a * m / u, (m, u)
+
+
+def correction(t: Any, scale: Any, h: Any, power1: Any = 1.0) -> Any:
+    """α_t/(1 − β1^t)."""
+    power1 = decayed(power1, h.beta1)
+    return scale / (1.0 - power1), (), (power1,)
+
+
+def adamax_drift(slopes: Floats, h: Any) -> Any:
+    """D = Σ_j m_j/u_j. Starting from u = 0, u is periodic from the second period on."""
+    m = steady_state(slopes, h.beta1)
+    u, terms = np.zeros(m.shape[1:]), []
+    for number in np.tile(slopes, 2):
+        u = np.maximum(h.beta2 * u, abs(number) + h.eps)
+        terms.append(u)
+    return np.sum(m / np.array(terms[len(slopes) :]), axis=0)
+
+
+ADAMAX = Optimizer(
+    title="Adamax",
+    summary="Adam that divides by a decaying maximum of the gradient's size",
+    lines=(
+        "m_t = β1·m_{t−1} + (1 − β1)·g_t",
+        "u_t = max(β2·u_{t−1}, |g_t| + ε)",
+        "x_{t+1} = x_t − α_t/(1 − β1^t)·m_t/u_t",
+    ),
+    remarks=("The paper has no ε. torch.optim and optax add it to |g_t|.",),
+    source="Kingma and Ba 2015, Algorithm 2",  # arXiv 1412.6980
+    defaults={"lr": 2e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    rule=always(
+        adamax_update,
+        correction,
+        hyper=hyper("lr", "beta1", "one_minus_beta1", "beta2", "eps"),
+        drift=adamax_drift,
+        mean=FIRST_MOMENT,
+    ),
+    torch="torch.optim.Adamax",
+)
+
+
+def radam_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+    """The update α_t·m_t·c/(√v_t + ε) with c = r_t·√(1 − β2^t), or α_t·m_t if c is 0."""
+    m, v = moments(g, h, exp_avg, exp_avg_sq)
+    if c[0] > 0:
+        return a * m * c[0] / (sqrt(v) + h.eps), (m, v)
+    return a * m, (m, v)
+
+
+def rectified(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0) -> Any:
+    """α_t/(1 − β1^t), and r_t·√(1 − β2^t), or 0 where the variance of 1/√v_t is not tractable; r_t tends to 1."""
+    power1, power2 = decayed(power1, h.beta1), decayed(power2, h.beta2)
+    longest = 2.0 / h.one_minus_beta2 - 1.0
+    length = longest - 2.0 * (t + 1) * power2 / (1.0 - power2)
+    factor = 0.0
+    if length > 5.0:
+        ratio = (length - 4.0) * (length - 2.0) * longest / ((longest - 4.0) * (longest - 2.0) * length)
+        factor = sqrt(ratio) * sqrt(1.0 - power2)
+    return scale / (1.0 - power1), (factor,), (power1, power2)
+
+
+def radam_drift(slopes: Floats, h: Any) -> Any:
+    """As Adam's; Σ_j m_j where β2 is too small for ρ_∞ > 5."""
+    m, v = steady_state(slopes, h.beta1), steady_state(slopes**2, h.beta2)
+    return np.sum(np.where(2 / h.one_minus_beta2 - 1 > 5, m / (np.sqrt(v) + h.eps), m), axis=0)
+
+
+RADAM = Optimizer(
+    title="RAdam",
+    summary="SGD with momentum until v rests on enough gradients, then Adam",
+    lines=(
+        "ρ_t = ρ_∞ − 2t·β2^t/(1 − β2^t), ρ_∞ = 2/(1 − β2) − 1, r_t = √[(ρ_t − 4)(ρ_t − 2)ρ_∞/((ρ_∞ − 4)(ρ_∞ − 2)ρ_t)]",
+        "x_{t+1} = x_t − α_t·r_t·√(1 − β2^t)/(1 − β1^t)·m_t/(√v_t + ε) where ρ_t > 5",
+        "x_{t+1} = x_t − α_t/(1 − β1^t)·m_t elsewhere",
+    ),
+    remarks=(
+        "torch.optim and this project rectify if ρ_t > 5. optax and pytorch_optimizer rectify if ρ_t ≥ 5. optax adds ε "
+        "after the bias correction. Where it does not rectify, pytorch_optimizer 4.1 does not move x, unless "
+        "`degenerated_to_sgd=True`.",
+        "For β2 ≤ 2/3, ρ_∞ ≤ 5, so that RAdam is always SGD with momentum.",
+    ),
+    source="Liu et al. 2020, Algorithm 2",  # arXiv 1908.03265
+    rule=always(radam_update, rectified, drift=radam_drift, mean=FIRST_MOMENT),
+    torch="torch.optim.RAdam",
 )

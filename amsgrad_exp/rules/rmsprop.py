@@ -1,20 +1,16 @@
-"""RMSprop (Tieleman and Hinton 2012, Lecture 6.5; centered as in Graves 2013, arXiv 1308.0850; as in torch.optim)."""
+"""The gradient over its root mean square: RMSprop and Adadelta, as in torch.optim."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from amsgrad_exp.arithmetic import maximum, number, sqrt
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.rules.claims import NOTHING
-from amsgrad_exp.rules.mean import GRADIENT_WITHOUT_MOMENTUM
-from amsgrad_exp.rules.rule import Floats, Optimizer, Options, Rule, alongside, hyper, steady_state, uncorrected
-
-if TYPE_CHECKING:
-    from amsgrad_exp.rules.settings import OptimizerSettings
+from amsgrad_exp.rules.moments import GRADIENT, alongside, gradient, steady_state
+from amsgrad_exp.rules.rule import Floats, Mean, Optimizer, Options, Rule, always, hyper
 
 
 class RMSpropOptions(Options):
@@ -24,62 +20,40 @@ class RMSpropOptions(Options):
     centered: bool = False
 
 
-def update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, momentum_buffer: Any) -> Any:
-    """v_t = β2·v + (1 − β2)·g², b_t = μ·b + g/(√v_t + ε), and the update α_t·b_t."""
+def rmsprop_update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, momentum_buffer: Any) -> Any:
+    """The update α_t·b_t with b_t = μ·b + g/(√v_t + ε)."""
     v = h.beta2 * square_avg + h.one_minus_beta2 * g * g
     b = h.momentum * momentum_buffer + g / (sqrt(v) + h.eps)
     return a * b, (v, b)
 
 
 def centered_update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, grad_avg: Any, momentum_buffer: Any) -> Any:
-    """As `update`, with max(v_t − m_t², 0) in place of v_t, where m_t = β2·m + (1 − β2)·g."""
+    """As `rmsprop_update`, with max(v_t − m_t², 0) in place of v_t, where m_t = β2·m + (1 − β2)·g."""
     v = h.beta2 * square_avg + h.one_minus_beta2 * g * g
     m = h.beta2 * grad_avg + h.one_minus_beta2 * g
     b = h.momentum * momentum_buffer + g / (sqrt(maximum(v - m * m, number(0.0, g))) + h.eps)
     return a * b, (v, m, b)
 
 
-def drift(slopes: Floats, h: Any) -> Floats:
+def drift(slopes: Floats, h: Any) -> Any:
     """D = Σ_j s_j/(√v_j + ε)/(1 − μ)."""
     v = steady_state(slopes**2, h.beta2)
-    total: Floats = np.sum(alongside(slopes, v) / (np.sqrt(v) + h.eps), axis=0) / (1 - h.momentum)
-    return total
+    return np.sum(alongside(slopes, v) / (np.sqrt(v) + h.eps), axis=0) / (1 - h.momentum)
 
 
-def centered_drift(slopes: Floats, h: Any) -> Floats:
+def centered_drift(slopes: Floats, h: Any) -> Any:
     """As `drift`, with v_j − m_j² for v_j."""
     v = np.maximum(steady_state(slopes**2, h.beta2) - steady_state(slopes, h.beta2) ** 2, 0)
-    total: Floats = np.sum(alongside(slopes, v) / (np.sqrt(v) + h.eps), axis=0) / (1 - h.momentum)
-    return total
+    return np.sum(alongside(slopes, v) / (np.sqrt(v) + h.eps), axis=0) / (1 - h.momentum)
 
 
 HYPER = hyper("lr", "beta2", "one_minus_beta2", "eps", "momentum")
-PLAIN = Rule(
-    update,
-    {"square_avg": 0.0, "momentum_buffer": 0.0},
-    uncorrected,
-    (),
-    hyper=HYPER,
-    drift=drift,
-    mean=GRADIENT_WITHOUT_MOMENTUM,
-)
-CENTERED = Rule(
-    centered_update,
-    {"square_avg": 0.0, "grad_avg": 0.0, "momentum_buffer": 0.0},
-    uncorrected,
-    (),
-    hyper=HYPER,
-    drift=centered_drift,
-    mean=GRADIENT_WITHOUT_MOMENTUM,
-)
+MEAN = Mean(gradient, only_without="momentum")
+PLAIN = Rule(rmsprop_update, hyper=HYPER, drift=drift, mean=MEAN)
+CENTERED = Rule(centered_update, hyper=HYPER, drift=centered_drift, mean=MEAN)
 
 
-def arguments(settings: OptimizerSettings) -> dict[str, Any]:
-    """torch.optim.RMSprop's, other than lr."""
-    return {"alpha": settings.beta2, "eps": settings.eps, **settings.options}
-
-
-OPTIMIZER = Optimizer(
+RMSPROP = Optimizer(
     title="RMSprop",
     summary="the gradient over the root of its average square: Adam with β1 = 0",
     lines=(
@@ -93,11 +67,55 @@ OPTIMIZER = Optimizer(
         "step size changes.",
         "`centered` subtracts the square of the mean gradient from v_t.",
     ),
-    source="Tieleman and Hinton 2012, as in torch.optim",
-    claim=NOTHING,
+    source="Tieleman and Hinton 2012, as in torch.optim",  # Lecture 6.5; centered as in Graves 2013, arXiv 1308.0850
     defaults={"lr": 1e-2, "beta2": 0.99, "eps": 1e-8},
     rule=lambda options: CENTERED if options.centered else PLAIN,
     options=RMSpropOptions,
     torch="torch.optim.RMSprop",
-    arguments=arguments,
+    arguments=lambda settings: {"alpha": settings.beta2, "eps": settings.eps, **settings.options},
+)
+
+
+def adadelta_update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, acc_delta: Any) -> Any:
+    """The update α_t·δ_t; the state is (v, u)."""
+    v = h.beta2 * square_avg + h.one_minus_beta2 * g * g
+    delta = sqrt(acc_delta + h.eps) / sqrt(v + h.eps) * g
+    return a * delta, (v, h.beta2 * acc_delta + h.one_minus_beta2 * delta * delta)
+
+
+def adadelta_drift(slopes: Floats, h: Any) -> Any:
+    """D = Σ_j s_j·√(u_{j−1} + ε)/√(v_j + ε), with the only periodic u.
+
+    u_j = (β2 + r_j)·u_{j−1} + r_j·ε, r_j = (1 − β2)·s_j²/(v_j + ε), and Π_j (β2 + r_j) < 1 unless all s_j² are equal:
+    r_j ≤ 1 − β2·q_j, q_j = (v_{j−1} + ε)/(v_j + ε), and log(β2 + 1 − β2·q) is a concave function of log q, which
+    averages to 0.
+    """
+    v = steady_state(slopes**2, h.beta2)
+    ratio = h.one_minus_beta2 * alongside(slopes, v) ** 2 / (v + h.eps)
+    product, rest = np.ones(v.shape[1:]), np.zeros(v.shape[1:])
+    for factor in ratio:
+        product, rest = product * (h.beta2 + factor), rest * (h.beta2 + factor) + factor * h.eps
+    u, total = rest / (1 - product), np.zeros(v.shape[1:])
+    for slope, factor, of_period in zip(slopes, ratio, v, strict=True):
+        total += slope * np.sqrt(u + h.eps) / np.sqrt(of_period + h.eps)
+        u = (h.beta2 + factor) * u + factor * h.eps
+    return total
+
+
+ADADELTA = Optimizer(
+    title="Adadelta",
+    summary="the gradient over its root mean square, times the root mean square of the updates",
+    lines=(
+        "v_t = β2·v_{t−1} + (1 − β2)·g_t²",
+        "δ_t = g_t·√(u_{t−1} + ε)/√(v_t + ε)",
+        "x_{t+1} = x_t − α_t·δ_t, u_t = β2·u_{t−1} + (1 − β2)·δ_t²",
+    ),
+    remarks=("The paper calls β2 ρ and has no α; torch.optim has α = 1 by default.",),
+    source="Zeiler 2012, Algorithm 1",  # arXiv 1212.5701, with a step size as in torch.optim
+    defaults={"lr": 1.0, "beta2": 0.9, "eps": 1e-6},
+    rule=always(
+        adadelta_update, hyper=hyper("lr", "beta2", "one_minus_beta2", "eps"), drift=adadelta_drift, mean=GRADIENT
+    ),
+    torch="torch.optim.Adadelta",
+    arguments=lambda settings: {"rho": settings.beta2, "eps": settings.eps},
 )

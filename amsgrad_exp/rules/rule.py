@@ -5,19 +5,17 @@ from __future__ import annotations
 import functools
 from collections import namedtuple
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from amsgrad_exp.arithmetic import scalar, sqrt
 from amsgrad_exp.code import functions, names
 from amsgrad_exp.rules.claims import NOTHING, Claim
 
 if TYPE_CHECKING:
-    from amsgrad_exp.rules.mean import Mean
     from amsgrad_exp.rules.settings import OptimizerSettings
 
 Floats = NDArray[np.float64]
@@ -55,6 +53,25 @@ class Options(BaseModel):
 
 
 @dataclass(frozen=True)
+class Mean:
+    """The mean of gradients m_t = β1t·m_{t−1} + (1 − β1t)·g_t of a rule that updates x by −η_t·m_t, η_t ≥ 0.
+
+    Attributes:
+        of: (g, c, h, *state) → (m_t, β1t), from a step's gradient, coefficients and hyper-parameters, and from the
+            state after it; it is compiled.
+        only_without: the hyper-parameter that must be 0 for the rule to have this form; None if it always has.
+    """
+
+    of: Callable[..., tuple[Any, Any]]
+    only_without: str | None = None
+
+
+def uncorrected(t: Any, scale: Any, h: Any) -> Any:
+    """The coefficients function without bias correction, coefficients and carried values."""
+    return scale, (), ()
+
+
+@dataclass(frozen=True)
 class Rule:
     """One step of an optimizer on one number, as plain functions of numbers, which are compiled.
 
@@ -62,31 +79,39 @@ class Rule:
         update: (g, a, c, h, *state) → (move, state), where g is the gradient, a = α_t with the bias correction, c the
             step's coefficients and h the hyper-parameters; the new x is x − move. All are in the run's dtype. If the
             rule `sees_x`, x comes before the state: (g, a, c, h, x, *state).
-        state: the names of the state variables, those of torch.optim if it has them, and their values at t = 0.
         coefficients: (t, scale, h, *carry) → (scale, c, carry), in double precision: from the step t, counted from 0,
             α_t/α and the values carried over from the previous step, it returns α_t/α with the bias correction, c and
             the new carried values. It does not use the lr of h. As soon as all carried values are 0, the scale is
             returned unchanged and c is constant.
-        carry: the carried values at t = 0.
         hyper: the type of h.
-        sees_x: whether the update depends on x itself, as weight decay does.
-        gives_x: whether the update returns the new x instead of the move.
-        settles: whether all that is carried ever comes to be 0.
         drift: computes D of `theory.drift` from the slopes of one period, (P,), and hyper-parameters, arrays of any
             shape; None if no periodic steady state is known.
         mean: the mean of gradients that the update follows; None if it follows none.
+        sees_x: whether the update depends on x itself, as weight decay does.
+        gives_x: whether the update returns the new x instead of the move.
+        settles: whether all that is carried ever comes to be 0.
+        state: the names of the state variables, those of torch.optim if it has them, and their values at t = 0; by
+            default the arguments of `update` that are state, with the values that its signature gives them, or else 0.
+        carry: the carried values at t = 0; by default those in the signature of `coefficients`.
     """
 
     update: Callable[..., tuple[Any, tuple[Any, ...]]]
-    state: Mapping[str, float]
-    coefficients: Callable[..., tuple[Any, tuple[Any, ...], tuple[Any, ...]]]
-    carry: tuple[float, ...]
+    coefficients: Callable[..., tuple[Any, tuple[Any, ...], tuple[Any, ...]]] = uncorrected
+    _: KW_ONLY
     hyper: type[Any] = Hyper
+    drift: Callable[[Floats, Any], Floats] | None = None
+    mean: Mean | None = None
     sees_x: bool = False
     gives_x: bool = False
     settles: bool = True
-    drift: Callable[[Floats, Any], Floats] | None = field(default=None)
-    mean: Mean | None = None
+    state: Mapping[str, float] = None  # type: ignore[assignment]
+    carry: tuple[float, ...] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.state is None:
+            object.__setattr__(self, "state", _starts(self.update, 5 if self.sees_x else 4))
+        if self.carry is None:
+            object.__setattr__(self, "carry", tuple(_starts(self.coefficients, 3).values()))
 
     @functools.cached_property
     def varied_by(self) -> frozenset[str]:
@@ -103,8 +128,7 @@ class Rule:
     @functools.cached_property
     def carry_names(self) -> tuple[str, ...]:
         """The names of the carried values: the arguments of `coefficients` after (t, scale, h)."""
-        code = self.coefficients.__code__
-        return code.co_varnames[3 : code.co_argcount]
+        return tuple(_starts(self.coefficients, 3))
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -122,6 +146,13 @@ class Rule:
         return hash((self.update, self.coefficients))
 
 
+def _starts(function: Any, skipped: int) -> dict[str, float]:
+    """A function's arguments after the first ones, with their defaults, or else 0."""
+    names = function.__code__.co_varnames[skipped : function.__code__.co_argcount]
+    defaults = function.__defaults__ or ()
+    return dict(zip(names, (*(0.0 for _ in names[len(defaults) :]), *defaults), strict=True))
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """Everything known about one optimizer.
@@ -134,7 +165,7 @@ class Optimizer:
         source: the paper and the place in it.
         rule: returns its `Rule` for given options; options that are hyper-parameters do not change the rule.
         options: the type of its options.
-        defaults: the lr, beta1, beta2 and eps that its authors or its library publish.
+        defaults: the lr, beta1, beta2 and eps that its authors or its library publish; by default those of Adam.
         claim: the published claim about its convergence.
         variants: options with which the literature treats it as another optimizer.
         grows: returns, for given options, the settings (lr or options) whose update scales as a power of the gradient's
@@ -150,7 +181,9 @@ class Optimizer:
     lines: tuple[str, ...]
     source: str
     rule: Callable[[Any], Rule]
-    defaults: Mapping[str, float]
+    defaults: Mapping[str, float] = field(
+        default_factory=lambda: {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+    )
     remarks: tuple[str, ...] = ()
     options: type[Options] = Options
     claim: Claim = NOTHING
@@ -161,60 +194,17 @@ class Optimizer:
     arguments: Callable[[OptimizerSettings], dict[str, Any]] | None = None
 
     @property
+    def name(self) -> str:
+        """Its name in the registry, in options and in records."""
+        return self.title.lower()
+
+    @property
     def path(self) -> str:
         """The import path of its `torch.optim.Optimizer` class."""
         return self.torch or f"amsgrad_exp.optimizers.{self.title}"
 
 
-@scalar
-def decayed(power: Any, beta: Any) -> Any:
-    """β^{t+1} from β^t; 0 as soon as 1 − β^{t+1} is exactly 1.
-
-    Repeated multiplication gives the same bits on every platform, unlike the pow() of mathematics libraries.
-    """
-    power = power * beta
-    return power if 1.0 - power != 1.0 else 0.0
-
-
-def uncorrected(t: Any, scale: Any, h: Any) -> Any:
-    """The coefficients function without bias correction, coefficients and carried values."""
-    return scale, (), ()
-
-
-def alongside(slopes: Floats, states: Floats) -> Floats:
-    """The slopes of a period, (P,), in a shape that broadcasts with states of shape (P, …)."""
-    return slopes.reshape(-1, *[1] * (states.ndim - 1))
-
-
-@scalar
-def bias_corrected(t: Any, scale: Any, h: Any, power1: Any, power2: Any) -> Any:
-    """Both of Adam's corrections folded into the step size, α_t·√(1 − β2^t)/(1 − β1^t).
-
-    Kingma and Ba 2015, end of Section 2, whose t counts from 1.
-    """
-    power1, power2 = decayed(power1, h.beta1), decayed(power2, h.beta2)
-    return scale / (1.0 - power1) * sqrt(1.0 - power2), (), (power1, power2)
-
-
-def steady_state(sequence: Floats, beta: ArrayLike) -> Floats:
-    """The periodic steady state of the exponential average of a repeated sequence.
-
-    y_j = β·y_{j−1} + (1 − β)·s_j with y_{j+P} = y_j, so y_{P−1} = (1 − β)/(1 − β^P) · Σ_i β^i·s_{P−1−i}.
-
-    Args:
-        sequence: s, float64 of shape (P,), or (P, …) where … broadcasts with the shape of β.
-        beta: β in [0, 1), of any shape.
-
-    Returns:
-        y, float64 of shape (P, *beta.shape).
-    """
-    beta = np.asarray(beta, np.float64)
-    y = np.zeros(beta.shape)
-    for number in sequence:
-        y = beta * y + (1 - beta) * number
-    y = y / -np.expm1(len(sequence) * np.log(beta, where=beta > 0, out=np.full(beta.shape, -np.inf)))
-    states = np.empty((len(sequence), *beta.shape))
-    for j, number in enumerate(sequence):
-        y = beta * y + (1 - beta) * number
-        states[j] = y
-    return states
+def always(*parts: Any, **more: Any) -> Callable[[Any], Rule]:
+    """`Optimizer.rule` of an optimizer whose options do not change its rule: takes the arguments of `Rule`."""
+    rule = Rule(*parts, **more)
+    return lambda options: rule

@@ -1,0 +1,158 @@
+"""Rules that divide by a sum or mean of all squared gradients so far: Adagrad, AdamNC and NosAdam."""
+
+from __future__ import annotations
+
+import functools
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from amsgrad_exp.arithmetic import power, sqrt
+from amsgrad_exp.numbers import Number
+from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
+from amsgrad_exp.rules.moments import (
+    DECAYING_FIRST_MOMENT,
+    DECAYS,
+    FIRST_MOMENT,
+    GRADIENT,
+    DecayOptions,
+    decayed,
+)
+from amsgrad_exp.rules.rule import Floats, Optimizer, Options, Rule, always, hyper
+
+
+def adagrad_update(g: Any, a: Any, c: Any, h: Any, squares: Any) -> Any:
+    """The update α_t·g/(√S_t + ε) with S_t = S + g²."""
+    s = squares + g * g
+    return a * g / (sqrt(s) + h.eps), (s,)
+
+
+ADAGRAD = Optimizer(
+    title="Adagrad",
+    summary="the gradient over the root of the sum of all its squares so far",
+    lines=(
+        "S_t = Σ_{k≤t} g_k²",
+        "x_{t+1} = x_t − α_t·g_t/(√S_t + ε)",
+    ),
+    remarks=("optax starts S at 0.1 and has ε = 10⁻⁷ inside the root.",),
+    source="Duchi, Hazan and Singer 2011",  # JMLR 12, diagonal form
+    claim=Claim(
+        Kind.REGRET,
+        "Duchi, Hazan and Singer 2011, Theorem 5",
+        "constant α, since its step sizes fall like 1/√t by themselves",
+        schedule="constant",
+    ),
+    defaults={"lr": 1e-2, "eps": 1e-10},
+    # No drift: S grows without bound and D tends to 0, from the sign of the mean slope.
+    rule=always(adagrad_update, state={"sum": 0.0}, hyper=hyper("lr", "eps"), mean=GRADIENT),
+    torch="torch.optim.Adagrad",
+)
+
+
+def adamnc_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+    """The update α_t·m_t/(√v_t + ε) with v_t = v + (g² − v)/t; c is (β1t, 1 − β1t, 1/t)."""
+    m = c[0] * exp_avg + c[1] * g
+    v = exp_avg_sq + c[2] * (g * g - exp_avg_sq)
+    return a * m / (sqrt(v) + h.eps), (m, v)
+
+
+def drift(slopes: Floats, h: Any) -> Any:
+    """D = Σ_j s_j/(√v + ε) for large t, where v is the mean of all s². It has the sign of Σ_j s_j."""
+    return np.sum(slopes) / (np.sqrt(np.mean(slopes**2)) + np.asarray(h.eps))
+
+
+ADAMNC_HYPER = hyper("lr", "beta1", "eps", "lam")
+
+
+@functools.cache
+def adamnc(kind: str) -> Rule:
+    """AdamNC with one kind of decay of β1."""
+    decay, start = DECAYS[kind]
+
+    def coefficients(t: Any, scale: Any, h: Any, power: Any = start, unsettled: Any = 1.0) -> Any:
+        beta1, power = decay(t, h, power)
+        return scale, (beta1, 1.0 - beta1, 1.0 / (t + 1)), (power, unsettled)
+
+    return Rule(
+        adamnc_update,
+        coefficients,
+        hyper=ADAMNC_HYPER,
+        settles=False,
+        drift=drift,
+        mean=DECAYING_FIRST_MOMENT,
+    )
+
+
+ADAMNC = Optimizer(
+    title="AdamNC",
+    summary="Adam with β2t = 1 − 1/t: v is the mean of all squared gradients so far",
+    lines=(
+        "m_t = β1t·m_{t−1} + (1 − β1t)·g_t",
+        "v_t = (1/t)·Σ_{k≤t} g_k²",
+        "x_{t+1} = x_t − α_t·m_t/(√v_t + ε)",
+    ),
+    remarks=("torch.optim, optax and pytorch_optimizer lack it. With α_t = α/√t it is Adagrad with momentum.",),
+    source="Reddi, Kale and Kumar 2018, Algorithm 3",  # arXiv 1904.09237, with β2t as in its Corollary 2
+    claim=Claim(
+        Kind.REGRET,
+        "Reddi, Kale and Kumar 2018, Theorem 5 and Corollary 2; with constant β1 Alacaoglu et al. 2020",
+        "β2t = 1 − 1/t",
+    ),
+    defaults={"lr": 1e-3, "beta1": 0.9, "eps": 1e-8},
+    rule=lambda options: adamnc(options.beta1_decay),
+    options=DecayOptions,
+)
+
+
+class NosAdamOptions(Options):
+    """γ: the larger it is, the more weight older gradients have; with 0 all have the same weight."""
+
+    gamma: Annotated[Number, Field(ge=0)] = 0.1
+
+
+def nosadam_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+    """The update α_t·m̂_t/(√v_t + ε) with v_t = v + (g² − v)·c; c is b_t/B_t = 1 − β2t."""
+    m = h.beta1 * exp_avg + h.one_minus_beta1 * g
+    v = exp_avg_sq + c[0] * (g * g - exp_avg_sq)
+    return a * m / (sqrt(v) + h.eps), (m, v)
+
+
+def nostalgia(t: Any, scale: Any, h: Any, power1: Any = 1.0, total: Any = 0.0) -> Any:
+    """α_t/(1 − β1^t), and b_t/B_t with B_t = Σ_{k≤t} b_k, which is carried and never settles."""
+    power1 = decayed(power1, h.beta1)
+    weight = 1.0 / power(1.0 * (t + 1), h.gamma)
+    total = total + weight
+    return scale / (1.0 - power1), (weight / total,), (power1, total)
+
+
+NOSADAM = Optimizer(
+    title="NosAdam",
+    summary="Adam whose v is a mean of all squared gradients that gives older ones more weight",
+    lines=(
+        "b_k = k^−γ, B_t = Σ_{k≤t} b_k",
+        "v_t = Σ_{k≤t} b_k·g_k²/B_t, m_t as Adam's",
+        "x_{t+1} = x_t − α_t/(1 − β1^t)·m_t/(√v_t + ε)",
+    ),
+    remarks=(
+        "The released PyTorch code has γ = 0 by default, which is AdamNC with a corrected m. The default here, "
+        "γ = 0.1, is that of the authors' MATLAB code.",
+    ),
+    source="Huang, Wang and Dong 2019, Algorithm 1",  # arXiv 1805.07557; m bias-corrected as released
+    claim=Claim(
+        Kind.REGRET,
+        "Huang, Wang and Dong 2019, Theorem 1",
+        "β1 that decays (β1 = 0), b_k = k^−γ with γ ≥ 0",
+        no_momentum,
+    ),
+    defaults={"lr": 1e-3, "beta1": 0.9, "eps": 1e-8},
+    rule=always(
+        nosadam_update,
+        nostalgia,
+        hyper=hyper("lr", "beta1", "one_minus_beta1", "eps", "gamma"),
+        settles=False,
+        drift=drift,
+        mean=FIRST_MOMENT,
+    ),
+    options=NosAdamOptions,
+)
