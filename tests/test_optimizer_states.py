@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import subprocess
 import sys
 import warnings
@@ -151,7 +152,8 @@ def test_states_of_0_2_0_are_gone_on_with_to_the_same_bits(title: str) -> None:
 
 
 def test_states_of_0_1_0_are_loaded() -> None:
-    """Its groups had no options of dialects."""
+    """Its groups had no options of dialects; pickles name the class of weight decay by where it was then."""
+    assert pickle.loads(b"camsgrad_exp.optimizers.base\nWeightDecay\n.") is WeightDecay
     params = make_params([(2,)])
     moments = {"exp_avg": torch.ones(2), "exp_avg_sq": torch.ones(2), "max_exp_avg_sq": torch.ones(2)}
     group = {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-16, "weight_decay": WeightDecay(), "optimized_update": True}

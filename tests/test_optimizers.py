@@ -228,6 +228,21 @@ def test_a_class_made_of_a_rule_takes_what_the_rule_takes() -> None:
         ADOPT(params, beta1=0.9)
 
 
+@pytest.mark.parametrize(
+    ("title", "option", "value", "said"),
+    [("ADOPT", "clip", False, "ADOPT took steps with other options than clip=False"), ("AdaShift", "n", 20, "n=20")],
+)
+def test_an_option_that_needs_another_state_cannot_be_changed_after_a_step(
+    title: str, option: str, value: Any, said: str
+) -> None:
+    params = make_params([(2,)])
+    optimizer = vars(optimizers)[title](params)
+    train(optimizer, params, seed=1, steps=1)
+    optimizer.param_groups[0][option] = value
+    with pytest.raises(RuntimeError, match=f"{said}$"):
+        train(optimizer, params, seed=1, steps=1)
+
+
 def test_a_rule_that_sees_x_gets_the_parameter() -> None:
     def shrink(g: Any, a: Any, c: Any, h: Any, x: Any) -> Any:
         return a * x, ()

@@ -10,11 +10,10 @@ import pkgutil
 import sys
 
 from amsgrad_exp.optimizers import adaptive
-from amsgrad_exp.optimizers.adam import Adam
 from amsgrad_exp.optimizers.adaptive import AdaptiveOptimizer
-from amsgrad_exp.optimizers.amsgrad import AMSGrad
 from amsgrad_exp.optimizers.from_rule import RuleOptimizer
 from amsgrad_exp.optimizers.groups import WeightDecay
+from amsgrad_exp.optimizers.handwritten import Adam, AMSGrad
 from amsgrad_exp.rules import OPTIMIZERS
 
 __all__ = ["AMSGrad", "Adam", "AdaptiveOptimizer", "RuleOptimizer", "WeightDecay"]

@@ -1,11 +1,12 @@
-"""Defines the base class of the optimizers: weight decay, the step over parameters, and loading of states."""
+"""Defines the base class of the optimizers: the step over parameters, one by one or together, and loading of states."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast, overload
 
@@ -14,7 +15,6 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT, _default_to_fused_or_foreach
 
 from amsgrad_exp.optimizers.groups import Group, WeightDecay, check_group, is_between, plain
-from amsgrad_exp.optimizers.tensors import Tensors
 from amsgrad_exp.rules.rule import Options
 
 State = dict[str, Any]
@@ -27,11 +27,65 @@ SMALL = 2**11
 caches together, and Python's share of their time is small."""
 
 
-@dataclass(frozen=True)
-class _AsSaved:
-    """Hides a value from `torch.optim.Optimizer.load_state_dict`, which casts tensors to the parameter's dtype."""
+def _new(name: str) -> Callable[..., Tensors]:
+    return lambda self, *operands, **keywords: Tensors(_foreach(name, self, *operands, **keywords))
 
-    value: Any
+
+def _in_place(name: str) -> Callable[..., Tensors]:
+    def method(self: Tensors, *operands: Any, **keywords: Any) -> Tensors:
+        _foreach(name, self, *operands, **keywords)
+        return self
+
+    return method
+
+
+def _foreach(name: str, *operands: Any, **keywords: Any) -> Any:
+    lists = (operand.each if isinstance(operand, Tensors) else operand for operand in operands)
+    return getattr(torch, f"_foreach_{name}")(*lists, **keywords)
+
+
+class Tensors:
+    """Tensors that go through the same operations together, each in one call of torch's foreach functions.
+
+    It has the operators and methods of `torch.Tensor` that rules and optimizers use. On a CPU its results have the same
+    bits.
+
+    Args:
+        each: tensors of any shapes. Other operands are numbers, or `Tensors` of as many tensors of the same shapes.
+    """
+
+    def __init__(self, each: Iterable[Tensor]) -> None:
+        self.each = list(each)
+
+    __neg__ = _new("neg")
+    __add__ = __radd__ = add = _new("add")
+    __sub__ = _new("sub")
+    __mul__ = __rmul__ = _new("mul")
+    __truediv__ = _new("div")
+    pow, sign, sqrt = _new("pow"), _new("sign"), _new("sqrt")
+    add_, sub_, mul_, div_ = _in_place("add_"), _in_place("sub_"), _in_place("mul_"), _in_place("div_")
+    addcdiv_, addcmul_ = _in_place("addcdiv_"), _in_place("addcmul_")
+
+    def __rsub__(self, number: float) -> Tensors:
+        return -self + number
+
+    def __rtruediv__(self, number: float) -> Tensors:
+        return Tensors(torch._foreach_reciprocal(self.each)) * number
+
+    def clamp(self, min: Any = None, max: Any = None) -> Tensors:  # noqa: A002
+        clamped = self if min is None else Tensors(_foreach("clamp_min", self, min))
+        return clamped if max is None else Tensors(_foreach("clamp_max", clamped, max))
+
+    def clamp_(self, min: Any) -> Tensors:  # noqa: A002
+        _foreach("clamp_min_", self, min)
+        return self
+
+    def clone(self) -> Tensors:
+        return Tensors(tensor.clone() for tensor in self.each)
+
+    def item(self) -> float:
+        """The number that every one of the tensors holds."""
+        return self.each[0].item()
 
 
 class AdaptiveOptimizer(Optimizer, ABC):
@@ -87,7 +141,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
         super().__init__(params, plain({**(defaults or {}), **taken}))
 
     def add_param_group(self, param_group: Group) -> None:
-        """Add a group, as in torch.optim; a bad option is rejected before anything is added."""
+        """Add a group, as in torch.optim; an invalid one is rejected before anything is added."""
         group = plain({**self.defaults, **param_group})
         check_group(group, self.options)
         super().add_param_group(group)
@@ -132,18 +186,14 @@ class AdaptiveOptimizer(Optimizer, ABC):
         return loss
 
     def _step(self) -> None:
-        with_grad = [
-            (group, [param for param in group["params"] if param.grad is not None]) for group in self.param_groups
-        ]
-        for _, params in with_grad:
-            for param in params:
-                if param.grad.is_sparse:
-                    raise RuntimeError(
-                        f"{type(self).__name__} needs dense gradients; torch.optim.SparseAdam takes sparse ones"
-                    )
-                if param.is_complex():
-                    raise RuntimeError(f"{type(self).__name__} needs real parameters; torch.view_as_real makes them so")
-        for group, params in with_grad:
+        name = type(self).__name__
+        with_grad = [[param for param in group["params"] if param.grad is not None] for group in self.param_groups]
+        for param in itertools.chain.from_iterable(with_grad):
+            if param.grad.is_sparse:
+                raise RuntimeError(f"{name} needs dense gradients; torch.optim.SparseAdam takes sparse ones")
+            if param.is_complex():
+                raise RuntimeError(f"{name} needs real parameters; torch.view_as_real makes them so")
+        for group, params in zip(self.param_groups, with_grad, strict=True):
             if isinstance(group["weight_decay"], WeightDecay):
                 plain(group)
             if _together(group["foreach"], params):
@@ -222,18 +272,17 @@ class AdaptiveOptimizer(Optimizer, ABC):
         super().__setstate__(state)
 
     def _check_loaded(self, groups: list[Group], states: dict[Tensor, State]) -> None:
-        number = 0
+        numbers = itertools.count()
         for group, present in zip(groups, self.param_groups, strict=True):
             self.complete_group(group, present)
             check_group(plain(group), self.options)
-            for param in group["params"]:
+            for param, number in zip(group["params"], numbers, strict=False):
                 if states.get(param):
                     try:
                         states[param] = self._fitted(states[param], group, param)
                     except ValueError as error:
                         name = f"{type(self).__name__} cannot load the state of parameter {number}"
                         raise ValueError(f"{name}: {error}") from error
-                number += 1
 
     def complete_group(self, group: Group, present: Group) -> None:
         """Complete a loaded ``group`` from the group that it replaces.
@@ -252,11 +301,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
         """Convert a loaded ``state`` of a parameter into the form of `init_state`, if it has another form."""
 
     def _fitted(self, saved: State, group: Group, param: Tensor) -> State:
-        """A saved state of ``param``, converted to this optimizer's dtypes and devices.
-
-        Raises:
-            ValueError: it is not a state of such an optimizer.
-        """
+        """A saved state of ``param``, converted to this optimizer's dtypes and devices."""
         state = {name: hidden.value for name, hidden in saved.items()}
         self.complete_state(state, group)
         fresh: State = {}
@@ -298,6 +343,13 @@ def _working(param: Tensor) -> tuple[Tensor, Tensor]:
     """A parameter and its gradient, or float32 copies of both if they have half precision."""
     grad = cast(Tensor, param.grad)
     return (param.float(), grad.float()) if param.dtype in HALF_PRECISION else (param, grad)
+
+
+@dataclass(frozen=True)
+class _AsSaved:
+    """Hides a value from `torch.optim.Optimizer.load_state_dict`, which casts tensors to the parameter's dtype."""
+
+    value: Any
 
 
 def _hide_values(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:

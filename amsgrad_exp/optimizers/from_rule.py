@@ -57,13 +57,12 @@ class RuleOptimizer(AdaptiveOptimizer):
         given |= {name: value for name, value in (("betas", betas), ("eps", eps)) if value is not None}
         options = checked_options(self.options, settings, type(self).__name__)
         takes = _rule(type(self), tuple(options.values())).settings
-        published: dict[str, Any] = {name: value for name, value in self.optimizer.defaults.items() if name in takes}
-        if {"beta1", "beta2"} <= published.keys():
-            published["betas"] = (published.pop("beta1"), published.pop("beta2"))
-        for name in given:
-            if name not in published:
-                raise ValueError(f"{self.optimizer.title} takes no {name}")
-        own = published | given | ({} if lr is None else {"lr": lr})
+        own: dict[str, Any] = {name: value for name, value in self.optimizer.defaults.items() if name in takes}
+        if {"beta1", "beta2"} <= own.keys():
+            own["betas"] = (own.pop("beta1"), own.pop("beta2"))
+        if unknown := [name for name in given if name not in own]:
+            raise ValueError(f"{self.optimizer.title} takes no {unknown[0]}")
+        own |= given | ({} if lr is None else {"lr": lr})
         super().__init__(
             params,
             own.pop("lr"),
@@ -112,20 +111,28 @@ class RuleOptimizer(AdaptiveOptimizer):
             state[name] = torch.full_like(param, start, memory_format=torch.preserve_format)
 
     def step_param(self, state: State, group: Group, grad: Tensor, param: Tensor) -> None:
-        """Take step t, counted from 0 as rules count."""
-        t = count_step(state) - 1
+        """Take step t, counted from 0 as rules count.
+
+        Raises:
+            RuntimeError: an option was changed after the first step, and the state is not the one it needs.
+        """
         rule = self._rule(group)
+        try:
+            carried, kept = [state[name] for name in rule.carry_names], [state[name] for name in rule.state]
+        except KeyError as missing:
+            options = ", ".join(f"{name}={group[name]!r}" for name in self.options.model_fields)
+            raise RuntimeError(f"{type(self).__name__} took steps with other options than {options}") from missing
+        t = count_step(state) - 1
         h = self._hyper(rule, group)
         scale = float(group["lr"]) / h.lr if h.lr else 0.0
-        scale, c, carry = rule.coefficients(t, scale, h, *(state[name] for name in rule.carry_names))
+        scale, c, carry = rule.coefficients(t, scale, h, *carried)
         # NumPy's numbers would try to make arrays of tensors.
         state.update(zip(rule.carry_names, map(float, carry), strict=True))
         seen = (param,) if rule.sees_x else ()
-        kept_before = (state[name] for name in rule.state)
-        move, kept = rule.update(grad, h.lr * float(scale), tuple(map(float, c)), h, *seen, *kept_before)
+        move, new = rule.update(grad, h.lr * float(scale), tuple(map(float, c)), h, *seen, *kept)
         param.sub_(move)
         # A gradient that is kept may be overwritten by the next one.
-        state.update(zip(rule.state, (each.clone() if each is grad else each for each in kept), strict=True))
+        state.update(zip(rule.state, (each.clone() if each is grad else each for each in new), strict=True))
 
     def _rule(self, group: Group) -> Rule:
         return _rule(type(self), tuple(group[name] for name in self.options.model_fields))
