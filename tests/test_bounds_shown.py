@@ -12,9 +12,7 @@ import pytest
 import typer
 
 from amsgrad_exp import bound, run
-from amsgrad_exp.bounds import Bound, Bounds, Published, bounds_of, refuse
-from amsgrad_exp.bounds.theorems import published
-from amsgrad_exp.bounds.trajectory import MOST_STEPS
+from amsgrad_exp.bounds import MOST_STEPS, Bound, Bounds, Published, bounds_of, published, refuse
 from amsgrad_exp.charts.style import COLOURS
 from amsgrad_exp.charts.traces import regret_and_iterate
 from amsgrad_exp.cli import bounds as cli
@@ -198,7 +196,7 @@ def test_bounds_stand_beside_the_regret_and_their_terms_in_a_panel_of_their_own(
     traces = {"adam": trace(np.full(40, 0.5)), "amsgrad": trace(np.full(40, 0.1))}
     step = np.append(traces["adam"].step, 405)
     known = Bound(step, -np.sqrt(step), 2.0 * (step + 1), np.sqrt(step + 1))
-    bounds = {"adam": Bounds(known), "amsgrad": Bounds(known, Published("a theorem", step, 9.0 * (step + 1)))}
+    bounds = {"adam": Bounds(known), "amsgrad": Bounds(known, Published("a theorem", 9.0 * (step + 1)))}
     regret_and_iterate(tmp_path / "figure", traces, Online(), bounds)
     regret, terms, iterate = drawn[0].panels
     kinds = ["bound on R(t)/t", "published bound", "distance", "moves", "largest end"]

@@ -18,7 +18,7 @@ def make_terms(rule: Rule, slope: Callable[..., Any], *, per_step: int) -> Calla
     The loop's arguments are t; the tuple (x, the rule's state, its carried values, the sums) before step t; h,
     (low, high) and x*; and, for the steps from t on, the problem's coefficients (per_step, steps) and α_t/α (steps,).
     It takes these steps and returns the tuple after them. At position ``first``, every ``log_every`` steps after it,
-    and at position ``last``, it fills a row of ``logged``, (points, 3), with the terms of `bounds.trajectory`: end,
+    and at position ``last``, it fills a row of ``logged``, (points, 3), with the terms of `bounds.Bound`: end,
     distance, moves. All numbers are doubles.
 
     The sums are: distance and moves over all steps except the last one; distance, moves and ρ = β1t/(1 − β1t) of the

@@ -1,0 +1,316 @@
+"""Computes upper bounds on a run's regret: one from its own trajectory, and one published for its optimizer.
+
+The trajectory's: let every update follow a moving average of gradients: x_{t+1} = clamp(x_t − η_t·m_t) with
+m_t = β1t·m_{t−1} + (1 − β1t)·g_t, any η_t ≥ 0, and β1t that never increases. If the losses are convex, then with
+ρ_t = β1t/(1 − β1t), t counted from 1, w_t = 1 + ρ_t − ρ_{t+1} and ρ_{T+1} = ρ_T,
+
+    R(T) ≤ end + distance + moves,
+    end      = ρ_T·m_T·(x_T − x*) − ρ_1·m_0·(x_1 − x*),
+    distance = Σ_t w_t·[(x_t − x*)² − (x_{t+1} − x*)²]/(2η_t), with the summand w_t·m_t·(x_t − x*) if η_t = 0,
+    moves    = Σ_t (w_t/2 + ρ_{t+1})·η_t·m_t².
+
+docs/method.md, *The regret bound*, gives the proof. It splits g_t as Alacaoglu et al. 2020 (arXiv 2003.09729) do for
+constant β1. If β1 is constant, then w_t = 1 and the factor of η_t·m_t² is (1 + β1)/(2(1 − β1)).
+
+The published ones, with known misprints corrected, are for one dimension, α_t = α/√t and 0 ≤ β1t ≤ β1 < 1; D is the
+width of the interval and ‖g‖ = √(Σ_{t≤T} g_t²). For ε > 0, ψ_t = √v̂_t + ε replaces the √v̂_t of the papers: their
+proofs require only that ψ_t is at least √v_t and that ψ_t/α_t does not decrease. docs/method.md derives both bounds
+from the trajectory's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amsgrad_exp.errors import NoBound, RunFailed
+from amsgrad_exp.problems import LinearProblem
+from amsgrad_exp.rules import OPTIMIZERS, hyper_of, options_of, rule_of
+from amsgrad_exp.spec.experiment import COMPILED_DTYPES, Trial
+from amsgrad_exp.spec.schedule import schedule_of
+from amsgrad_exp.trace import logged_steps
+from amsgrad_exp.watch import UNWATCHED, Watch
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+MOST_STEPS = 10**9
+CHUNK = 262_144  # steps per call of the loop
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """The trajectory's bound on R(T), T = t + 1, at every logged step t and at the last step.
+
+    Attributes:
+        step: t, counted from 0; int64 of shape (n,).
+        end, distance, moves: the terms of the bound; float64 of shape (n,).
+    """
+
+    step: Integers
+    end: Floats
+    distance: Floats
+    moves: Floats
+
+    @property
+    def total(self) -> Floats:
+        """The bound on R(T): the sum of the terms; float64 of shape (n,)."""
+        return self.end + self.distance + self.moves
+
+    @property
+    def terms(self) -> dict[str, Floats]:
+        """The terms by name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)[1:]}
+
+    def growth(self) -> dict[str, float | None]:
+        """The power of T at which distance and moves grow over the last decade of T; 0.5 means √T.
+
+        Each is the least-squares slope of log(term) against log T, or None if the decade has fewer than two points or
+        the term is not positive at all of them. ``end`` is left out: it stays bounded if the gradients do.
+        """
+        reached = self.step + 1
+        late = reached >= reached[-1] / 10
+        return {
+            name: float(np.polyfit(np.log(reached[late]), np.log(term[late]), 1)[0])
+            if late.sum() > 1 and np.all(term[late] > 0)
+            else None
+            for name, term in (("distance", self.distance), ("moves", self.moves))
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """A published bound on R(T) at the same steps.
+
+    Attributes:
+        source: the paper and the theorem.
+        total: the bound; float64 of shape (n,).
+    """
+
+    source: str
+    total: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """The upper bounds on the regret of one trial.
+
+    Attributes:
+        trajectory: the bound computed from the run's own trajectory.
+        published: the bound of the optimizer's theorem; None if it has no theorem or the theorem does not apply.
+        reason: why the optimizer's theorem does not apply; None if it applies or does not exist.
+    """
+
+    trajectory: Bound
+    published: Published | None = None
+    reason: str | None = None
+
+    def at(self, steps: Integers) -> Bounds:
+        """The bounds at ``steps``, each of which must be one of ``trajectory.step``."""
+        rows = np.searchsorted(self.trajectory.step, steps)
+        trajectory = Bound(self.trajectory.step[rows], *(term[rows] for term in self.trajectory.terms.values()))
+        published = self.published and Published(self.published.source, self.published.total[rows])
+        return Bounds(trajectory, published, self.reason)
+
+    def document(self) -> dict[str, Any]:
+        """The fields that ``--json`` prints: bounds on R(T), not on R(T)/T."""
+        terms = {name: float(term[-1]) for name, term in self.trajectory.terms.items()}
+        theorem = self.published and {"source": self.published.source, "total": float(self.published.total[-1])}
+        total = float(self.trajectory.total[-1])
+        return {"total": total, **terms, "growth": self.trajectory.growth(), "published": theorem}
+
+
+def bounds_of(trial: Trial, steps: int | None = None, watch: Watch = UNWATCHED) -> Bounds:
+    """Both bounds of a trial at every logged step, computed in double precision whatever the trial's dtype.
+
+    Every step is simulated, at about 20 ns each.
+
+    Args:
+        trial: the trial; it need not have been run.
+        steps: the number of steps; by default all of the trial's.
+        watch: progress callbacks.
+
+    Raises:
+        NoBound: as in `refuse`.
+        RunFailed: the bound is not finite.
+    """
+    steps = trial.steps if steps is None else steps
+    trajectory = _trajectory(trial, steps, watch)
+    if trial.optimizer.name not in THEOREMS:
+        return Bounds(trajectory)
+    try:
+        return Bounds(trajectory, published(trial, steps))
+    except NoBound as unmet:
+        return Bounds(trajectory, reason=str(unmet))
+
+
+def refuse(trial: Trial, steps: int | None = None) -> None:
+    """Reject a trial that has no trajectory bound after ``steps`` steps (default: all of its steps).
+
+    Raises:
+        NoBound: the optimizer's update does not follow a mean of gradients, a loss is not convex, the trial averages
+            over seeds, or there are more than 10⁹ steps; the message says which.
+    """
+    name, steps = trial.optimizer.name, trial.steps if steps is None else steps
+    if name not in OPTIMIZERS:
+        raise NoBound(f"no regret bound is known for {name}: it has no update rule in this package")
+    mean = rule_of(trial.optimizer).mean
+    if mean is None:
+        raise NoBound(f"no regret bound is known for {name}: its update does not follow a mean of gradients")
+    if mean.only_without and (value := getattr(hyper_of(trial.optimizer), mean.only_without)):
+        raise NoBound(f"a regret bound for {name} is known only for {mean.only_without} = 0, not {value:g}")
+    if not trial.problem.convex:
+        raise NoBound(f"a regret bound requires convex losses, and {trial.problem.name} has losses that are not convex")
+    if trial.dtype not in COMPILED_DTYPES:
+        raise NoBound(f"a regret bound is computed in double precision, and says nothing of {trial.dtype}")
+    if trial.seeds > 1:
+        raise NoBound("a regret bound is for one sequence of gradients: use one seed")
+    if steps > MOST_STEPS:
+        raise NoBound(f"a regret bound simulates every step, at most {MOST_STEPS:,}, not {steps:,}")
+
+
+def _trajectory(trial: Trial, steps: int, watch: Watch) -> Bound:
+    from amsgrad_exp.engines.terms import make_terms
+
+    refuse(trial, steps)
+    rule, problem, schedule = rule_of(trial.optimizer), trial.problem, schedule_of(trial)
+    low, high = problem.interval
+    loop = make_terms(rule, problem.slope, per_step=len(problem.coefficients(0, 1, trial.seed)))
+    standing: Any = (float(problem.start), tuple(map(float, rule.state.values())), rule.carry, (0.0,) * 6)
+    logged = []
+    for start in range(0, steps, CHUNK):
+        stop = min(start + CHUNK, steps)
+        at = _shown_steps(start, stop, trial.log_every, steps)
+        logged.append(np.empty((len(at), 3)))
+        standing = loop(
+            start,
+            standing,
+            hyper_of(trial.optimizer),
+            (float(low), float(high)),
+            float(problem.optimum),
+            problem.coefficients(start, stop, trial.seed),
+            schedule.scales(start, stop),
+            -(start + 1) % trial.log_every,
+            trial.log_every,
+            steps - 1 - start,
+            logged[-1],
+        )
+        watch.progress(f"bound of {trial.optimizer.label or trial.optimizer.name}", stop, steps, "steps")
+    terms = np.concatenate(logged)
+    if not np.isfinite(terms).all():
+        raise RunFailed(f"the regret bound of {trial.optimizer.name} is not finite: its updates overflow")
+    return Bound(_shown_steps(0, steps, trial.log_every, steps), *(terms.T + 0.0))  # no −0
+
+
+def _shown_steps(start: int, stop: int, log_every: int, steps: int) -> Integers:
+    """The steps start ≤ t < stop at which a bound is reported: the logged steps, and the last step of the run."""
+    logged = logged_steps(start, stop, log_every)
+    return np.append(logged, steps - 1) if stop == steps and steps % log_every else logged
+
+
+def published(trial: Trial, steps: int | None = None) -> Published:
+    """The published bound for a trial's optimizer, after ``steps`` steps (default: all of the trial's).
+
+    Raises:
+        NoBound: no theorem is implemented for the optimizer, or a condition of the theorem does not hold.
+    """
+    steps = trial.steps if steps is None else steps
+    refuse(trial, steps)
+    if trial.optimizer.name not in THEOREMS:
+        raise NoBound(f"no published regret bound is implemented for {trial.optimizer.name}")
+    source, theorem = THEOREMS[trial.optimizer.name]
+    low, high = trial.problem.interval
+    if trial.schedule != "inv-sqrt":
+        raise NoBound(f"{source} requires schedule inv-sqrt, not {trial.schedule}")
+    if not (isinstance(trial.problem, LinearProblem) and math.isfinite(high - low)):
+        raise NoBound(f"{source} requires a linear loss on a bounded interval: {trial.problem.name} has none")
+    return Published(source, theorem(trial, steps, source))
+
+
+def _amsgrad(trial: Trial, steps: int, source: str) -> Floats:
+    """Theorem 4 of Reddi, Kale and Kumar 2018, as printed in the proceedings; γ = β1/√β2 < 1.
+
+    R(T) ≤ D²·ψ_T/(α_T·(1 − β1)) + D²/(1 − β1)²·Σ_t β1t·ψ_t/α_t + α·√(1 + ln T)/((1 − β1)²(1 − γ)√(1 − β2))·‖g‖.
+    """
+    from scipy.signal import lfilter
+
+    h, dialect = hyper_of(trial.optimizer), options_of(trial.optimizer).dialect
+    if dialect != "paper":
+        raise NoBound(f"{source} requires dialect paper, not {dialect}")
+    if not h.beta1 < math.sqrt(h.beta2):
+        raise NoBound(f"{source} requires β1 < √β2, not β1 = {h.beta1:g} and β2 = {h.beta2:g}")
+    kept, largest = np.zeros(1), 0.0
+
+    def root(t: Floats, squares: Floats, sums: Floats) -> Floats:
+        """√v̂_t with v_t = β2·v_{t−1} + (1 − β2)·g_t² and v̂_t = max(v̂_{t−1}, v_t)."""
+        nonlocal kept, largest
+        v, kept = lfilter([1 - h.beta2], [1, -h.beta2], squares, zi=kept)
+        v_max = np.maximum.accumulate(np.maximum(v, largest))
+        largest = float(v_max[-1])
+        return np.sqrt(v_max)
+
+    third = h.lr / ((1 - h.beta1) ** 2 * (1 - h.beta1 / math.sqrt(h.beta2)) * math.sqrt(1 - h.beta2))
+    return _total(trial, steps, root, 1.0, lambda t: third * np.sqrt(1 + np.log(t)))
+
+
+def _adamnc(trial: Trial, steps: int, source: str) -> Floats:
+    """Theorem 5 of Reddi, Kale and Kumar 2018 with β2t = 1 − 1/t, for which its ζ is α.
+
+    R(T) ≤ D²·ψ_T/(2α_T·(1 − β1)) + D²/(1 − β1)²·Σ_t β1t·ψ_t/α_t + 2α/(1 − β1)³·‖g‖.
+
+    For ε = 0, ψ_t/α_t = ‖g_{1:t}‖/α. For β1t = β1·λ^{t−1} the sum is at most β1·G/(α(1 − λ)²), G = max |g_t|. This
+    gives Corollary 2, including the factor 1/α that is missing in print.
+    """
+    third = 2 * trial.optimizer.lr / (1 - hyper_of(trial.optimizer).beta1) ** 3
+    return _total(trial, steps, lambda t, squares, sums: np.sqrt(sums / t), 0.5, lambda t: np.full(len(t), third))
+
+
+THEOREMS: dict[str, tuple[str, Callable[[Trial, int, str], Floats]]] = {
+    "amsgrad": ("Theorem 4 of Reddi, Kale and Kumar 2018", _amsgrad),
+    "adamnc": ("Theorem 5 of Reddi, Kale and Kumar 2018", _adamnc),
+}
+
+
+def _total(
+    trial: Trial, steps: int, root: Callable[..., Floats], first: float, third: Callable[[Floats], Floats]
+) -> Floats:
+    """D²/(1 − β1)·first·ψ_T/α_T + D²/(1 − β1)²·Σ_t β1t·ψ_t/α_t + third(T)·‖g‖ at the logged steps.
+
+    ``root`` returns √v̂ of a chunk of steps from t (counted from 1), g_t² and Σ_{s≤t} g_s².
+    """
+    low, high = trial.problem.interval
+    h = hyper_of(trial.optimizer)
+    factor = (high - low) ** 2 / (1 - h.beta1)
+    so_far, pieces = 0.0, []
+    for t, squares, sums_of_squares in _squares(trial, steps):
+        over = (root(t, squares, sums_of_squares) + h.eps) * np.sqrt(t) / h.lr
+        sums = so_far + np.cumsum(_beta1(trial, t) * over)
+        so_far = float(sums[-1])
+        at = _shown_steps(int(t[0]) - 1, int(t[-1]), trial.log_every, steps) - (int(t[0]) - 1)
+        total = first * over + sums / (1 - h.beta1)
+        pieces.append(factor * total[at] + third(t[at]) * np.sqrt(sums_of_squares[at]))
+    return np.concatenate(pieces)
+
+
+def _beta1(trial: Trial, t: Floats) -> Any:
+    """β1t."""
+    options, beta1 = options_of(trial.optimizer), hyper_of(trial.optimizer).beta1
+    if options.beta1_decay == "geometric":
+        return beta1 * options.lam ** (t - 1)
+    return beta1 / t if options.beta1_decay == "harmonic" else np.full(len(t), beta1)
+
+
+def _squares(trial: Trial, steps: int) -> Iterator[tuple[Floats, Floats, Floats]]:
+    """Chunks of t (counted from 1), g_t² and Σ_{s≤t} g_s²."""
+    total = 0.0
+    for start in range(0, steps, CHUNK):
+        stop = min(start + CHUNK, steps)
+        squares = trial.problem.coefficients(start, stop, trial.seed)[0] ** 2
+        sums = total + np.cumsum(squares)
+        total = float(sums[-1])
+        yield np.arange(start + 1.0, stop + 1.0), squares, sums
