@@ -1,4 +1,7 @@
-"""Completes an experiment: omitted settings default to the problem's, else to the reference experiment's."""
+"""Completes an experiment: omitted settings default to the problem's, else to the reference experiment's.
+
+A name that is unknown, and a setting that is invalid or not taken, raise a ConfigError that names it.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,6 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in what an experiment, given as in YAML, leaves out.
 
     A problem or an optimizer without further settings may be given as just its name.
-
-    Raises:
-        ConfigError: a name is unknown, or the problem, an optimizer or the list of optimizers is invalid.
     """
     data = dict(given)
     problem = build_problem(data.get("problem", "online"))
@@ -55,11 +55,7 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def named(entry: Any, field: str) -> dict[str, Any]:
-    """Turn a name, or a mapping with a name, into a mapping.
-
-    Raises:
-        ConfigError: it is neither.
-    """
+    """Turn a name, or a mapping with a name, into a mapping."""
     if isinstance(entry, str):
         return {"name": entry}
     if isinstance(entry, dict) and isinstance(entry.get("name"), str):
@@ -68,11 +64,7 @@ def named(entry: Any, field: str) -> dict[str, Any]:
 
 
 def build_problem(given: Any) -> Problem:
-    """A problem from its name or a mapping; a `Problem` is returned unchanged.
-
-    Raises:
-        ConfigError: there is no such problem, or a constant is invalid.
-    """
+    """A problem from its name or a mapping; a `Problem` is returned unchanged."""
     if isinstance(given, Problem):
         return given
     entry = named(given, "problem")
@@ -91,11 +83,7 @@ def build_problem(given: Any) -> Problem:
 
 
 def check_name(optimizer: str) -> None:
-    """Check that an optimizer's name is registered or looks like an import path.
-
-    Raises:
-        ConfigError: it is neither.
-    """
+    """Check that an optimizer's name is registered or looks like an import path."""
     name, colon, _ = optimizer.partition(":")
     if colon and name in OPTIMIZERS:
         raise ConfigError(f"optimizers: {optimizer!r} is the notation of a gauntlet; here --option sets options")
@@ -104,11 +92,7 @@ def check_name(optimizer: str) -> None:
 
 
 def complete_settings(given: Any, defaults: Mapping[str, Any] = REFERENCE) -> OptimizerSettings:
-    """An optimizer's settings, completed with those defaults that it takes.
-
-    Raises:
-        ConfigError: there is no such optimizer, or a setting is invalid or not taken.
-    """
+    """An optimizer's settings, completed with those defaults that it takes."""
     if isinstance(given, OptimizerSettings):
         return given
     entry = {key: value for key, value in named(given, "optimizers").items() if value is not None}
@@ -117,11 +101,7 @@ def complete_settings(given: Any, defaults: Mapping[str, Any] = REFERENCE) -> Op
 
 
 def build_settings(entry: Any) -> OptimizerSettings:
-    """Complete settings from a mapping.
-
-    Raises:
-        ConfigError: a setting is invalid.
-    """
+    """Complete settings from a mapping."""
     try:
         return OptimizerSettings.model_validate(entry)
     except ValidationError as error:
@@ -216,11 +196,7 @@ def published(name: str, without: Collection[str] = ()) -> dict[str, Any]:
 
 
 def imported_optimizer(name: str) -> Imported:
-    """Import an optimizer.
-
-    Raises:
-        ConfigError: the path cannot be imported, or is not an optimizer.
-    """
+    """Import an optimizer."""
     from amsgrad_exp.optimizers.importing import import_optimizer
 
     try:

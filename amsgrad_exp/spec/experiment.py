@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -14,7 +13,6 @@ from pydantic import (
     InstanceOf,
     SerializeAsAny,
     ValidationError,
-    ValidationInfo,
     model_validator,
 )
 
@@ -107,11 +105,7 @@ class Trial(Setup):
         return self
 
     def on_engine(self, engine: str) -> Trial:
-        """The same trial on another engine.
-
-        Raises:
-            ConfigError: there is no such engine, or it cannot run this optimizer.
-        """
+        """The same trial on another engine; a ConfigError if there is none, or it cannot run this optimizer."""
         try:
             return Trial.model_validate(dict(self) | {"engine": engine})
         except ValidationError as error:
@@ -138,9 +132,8 @@ class Experiment(Setup):
 
     @model_validator(mode="before")
     @classmethod
-    def _completed(cls, data: Any, info: ValidationInfo) -> Any:
-        as_it_is = isinstance(info.context, Mapping) and info.context.get("complete") is False
-        return data if as_it_is or not isinstance(data, dict) else complete(data)
+    def _completed(cls, data: Any) -> Any:
+        return complete(data) if isinstance(data, dict) else data
 
     @model_validator(mode="after")
     def _trials_are_told_apart(self) -> Self:

@@ -65,11 +65,7 @@ class Gauntlet(Plan):
         return f"{len(self):,} cells of {self.data['steps']:,} steps, {self.data['dtype']}{seeds}"
 
     def at(self, optimizer: str, values: Values) -> Trial:
-        """The trial of one cell, with the schedule's constants that the problem's source states.
-
-        Raises:
-            ConfigError: the trial is invalid.
-        """
+        """The trial of one cell, with the schedule's constants that the problem's source states."""
         problem, schedule, steps = self.by_name[values["problem"]], values["schedule"], self.data["steps"]
         natural = str(problem.natural_settings.get("schedule", "constant"))
         return resolve_trial(
@@ -92,9 +88,6 @@ class Gauntlet(Plan):
         """Complete and check a gauntlet given by the keys of its YAML: ``Gauntlet.of(optimizers=["adam"], steps=1e6)``.
 
         Trials are built of every optimizer on the first problem, and of the first optimizer on every problem.
-
-        Raises:
-            ConfigError: it is invalid.
         """
         gauntlet = cls(given).complete()
         for cell in range(len(gauntlet)):
@@ -104,11 +97,7 @@ class Gauntlet(Plan):
         return gauntlet
 
     def complete(self) -> Gauntlet:
-        """Fill in what is left out: by default all optimizers, problems and settings.
-
-        Raises:
-            ConfigError: the gauntlet is malformed.
-        """
+        """Fill in what is left out: by default all optimizers, problems and settings."""
         data: dict[str, Any] = {
             "name": "gauntlet",
             "optimizers": rows(),
@@ -219,22 +208,14 @@ def _labelled(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def row(text: str) -> dict[str, Any]:
-    """An optimizer's entry from ``NAME`` or ``NAME:OPTION=VALUE,…``; the latter becomes its label.
-
-    Raises:
-        ConfigError: it has neither form.
-    """
+    """An optimizer's entry from ``NAME`` or ``NAME:OPTION=VALUE,…``; the latter becomes its label."""
     name, texts = after_colon(text, "OPTION=VALUE")
     options = {option: option_value(option, value) for option, value in texts.items()}
     return {"name": name, "label": text, "options": options} if options else {"name": name}
 
 
 def load_gauntlet(path: Path | None = None, **given: Any) -> Gauntlet:
-    """Read, complete and check a gauntlet; arguments that are not None replace the file's keys.
-
-    Raises:
-        ConfigError: the file cannot be read, or the gauntlet is invalid.
-    """
+    """Read, complete and check a gauntlet; arguments that are not None replace the file's keys."""
     data = read_yaml(path) if path else {}
     return Gauntlet.of(**data | {key: value for key, value in given.items() if value is not None})
 
@@ -243,19 +224,12 @@ def read_plan(path: Path) -> Plan:
     """Read a sweep or a gauntlet without checking it, so that nothing that it names is imported.
 
     The key ``problems`` marks a gauntlet.
-
-    Raises:
-        ConfigError: the file is malformed.
     """
     data = read_yaml(path)
     return Gauntlet(data).complete() if "problems" in data else read_sweep(path)
 
 
 def load_plan(path: Path) -> Plan:
-    """Read, complete and check a sweep or a gauntlet.
-
-    Raises:
-        ConfigError: it is invalid.
-    """
+    """Read, complete and check a sweep or a gauntlet."""
     data = read_yaml(path)
     return Gauntlet.of(**data) if "problems" in data else load_sweep(path)

@@ -41,19 +41,11 @@ class Plan(ABC):
 
     @abstractmethod
     def at(self, optimizer: str, values: Values) -> Trial:
-        """The trial of one optimizer with these values on the axes.
-
-        Raises:
-            ConfigError: the trial is invalid.
-        """
+        """The trial of one optimizer with these values on the axes."""
 
     @abstractmethod
     def example_of(self, optimizer: str) -> Trial:
-        """A valid trial of an optimizer.
-
-        Raises:
-            ConfigError: none was found.
-        """
+        """A valid trial of an optimizer."""
 
     @property
     def optimizers(self) -> tuple[str, ...]:
@@ -108,9 +100,6 @@ def axis_values(name: str, written: Any) -> tuple[float, ...]:
         written: ``start:stop:count``, ``log:start:stop:count`` (evenly spaced in the logarithm),
             ``log1m:start:stop:count`` (evenly spaced in the logarithm of one minus the value, for β near 1), or a list,
             of numbers or as text.
-
-    Raises:
-        ConfigError: it has none of these forms.
     """
     try:
         if isinstance(written, str) and ":" in written:

@@ -1,4 +1,7 @@
-"""Reads experiments from YAML and the command line's options, and writes the command that repeats one."""
+"""Reads experiments from YAML and the command line's options, and writes the command that repeats one.
+
+What cannot be read, or is invalid, raises a ConfigError that names the file or the field.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pydantic import ValidationError
 
 from amsgrad_exp.errors import ConfigError, explain
 from amsgrad_exp.numbers import load, option_value
-from amsgrad_exp.spec.defaults import build_problem, build_settings, complete, named
+from amsgrad_exp.spec.defaults import build_settings, complete, named
 from amsgrad_exp.spec.experiment import Experiment, Trial
 
 SETTINGS = ("lr", "beta1", "beta2", "eps")
@@ -21,13 +24,9 @@ MAX_BYTES = 1_000_000  # largest file that describes an experiment
 
 
 def resolve(data: Mapping[str, Any]) -> Experiment:
-    """Complete and check an experiment given as in YAML.
-
-    Raises:
-        ConfigError: a name is unknown, or a value is invalid.
-    """
+    """Complete and check an experiment given as in YAML."""
     try:
-        return Experiment.model_validate(complete(data), context={"complete": False})
+        return Experiment.model_validate(dict(data))
     except ValidationError as error:
         raise ConfigError(explain(error, Experiment)) from error
 
@@ -42,20 +41,23 @@ def resolve_trial(data: Mapping[str, Any]) -> Trial:
         raise ConfigError(explain(error, Trial)) from error
 
 
-def read_complete(path: Path) -> Experiment:
-    """Read a complete experiment, as `Experiment.to_yaml` writes it, without importing what it names.
+def load_experiment(path: Path | None = None, **given: Any) -> Experiment:
+    """Read, complete and check an experiment; arguments as in `read_experiment`.
 
-    Raises:
-        ConfigError: the file is not such an experiment.
+    An optimizer named by an import path is imported, to find out which settings it takes.
     """
+    data = read_experiment(path, **given)
+    if "grid" in data:
+        raise ConfigError(f"{path} has a grid, which makes it a sweep: amsgrad-exp sweep --config {path}")
+    return resolve(data)
+
+
+def read_complete(path: Path) -> Experiment:
+    """Read a complete experiment, as `Experiment.to_yaml` writes it, without importing what it names."""
     data = read_yaml(path)
-    listed = data.get("optimizers")
-    built = {"optimizers": list(map(build_settings, listed))} if isinstance(listed, list) else {}
-    try:
-        complete_data = {**data, "problem": build_problem(data.get("problem")), **built}
-        return Experiment.model_validate(complete_data, context={"complete": False})
-    except ValidationError as error:
-        raise ConfigError(explain(error, Experiment)) from error
+    if isinstance(listed := data.get("optimizers"), list):
+        data["optimizers"] = list(map(build_settings, listed))
+    return resolve(data)
 
 
 def read_experiment(
@@ -76,9 +78,6 @@ def read_experiment(
         options: own settings of every optimizer, each written as in YAML.
         constants: constants of the problem.
         overrides: top-level keys; None keeps the file's value.
-
-    Raises:
-        ConfigError: the file cannot be read, or the experiment is malformed.
     """
     data = read_yaml(path) if path else {}
     overrides = {key: value for key, value in overrides.items() if value is not None}
@@ -113,26 +112,8 @@ def with_settings(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
     return changed
 
 
-def load_experiment(path: Path | None = None, **given: Any) -> Experiment:
-    """Read, complete and check an experiment; arguments as in `read_experiment`.
-
-    An optimizer named by an import path is imported, to find out which settings it takes.
-
-    Raises:
-        ConfigError: the file cannot be read, or the experiment is invalid.
-    """
-    data = read_experiment(path, **given)
-    if "grid" in data:
-        raise ConfigError(f"{path} has a grid, which makes it a sweep: amsgrad-exp sweep --config {path}")
-    return resolve(data)
-
-
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that contains a mapping.
-
-    Raises:
-        ConfigError: it cannot be read, or is not a mapping.
-    """
+    """Read a YAML file that contains a mapping."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -84,11 +84,7 @@ class Sweep(Plan):
 
     @cached_property
     def example(self) -> Experiment:
-        """The experiment at a valid point of the grid, for what all points share.
-
-        Raises:
-            ConfigError: no point that was tried is valid.
-        """
+        """The experiment at a valid point of the grid, for what all points share."""
         entries = self.data["optimizers"]
         return _first_possible(lambda values: resolve(self._with(entries, values)), self._edges())
 
@@ -133,9 +129,6 @@ class Sweep(Plan):
         """Complete and check a sweep, given by its grid and the keys of the experiment's YAML.
 
         ``Sweep.of({"beta2": "0.9:0.999:50"}, optimizers=["adam"], steps=1e6)``
-
-        Raises:
-            ConfigError: it is invalid.
         """
         entries = [named(entry, "optimizers") for entry in experiment.get("optimizers", ["adam", "amsgrad"])]
         problem = named(experiment.get("problem", "online"), "problem")
@@ -145,9 +138,6 @@ class Sweep(Plan):
         """The same sweep, checked, with a default for log_every.
 
         Trials are built for every optimizer and every value of every axis, with the other axes at their ends.
-
-        Raises:
-            ConfigError: a value or a name is invalid, there are no axes, or there are too many cells or points.
         """
         for entry in self.data["optimizers"]:
             check_name(entry["name"])
@@ -217,19 +207,12 @@ def load_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: A
         path: a YAML file, or None for the reference experiment.
         grid: axes as ``NAME=VALUES``; they replace those of the file.
         given: as in `read_experiment`.
-
-    Raises:
-        ConfigError: the sweep is invalid.
     """
     return read_sweep(path, grid=grid, **given).complete()
 
 
 def read_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: Any) -> Sweep:
-    """Read a sweep without completing or checking it; arguments as in `load_sweep`.
-
-    Raises:
-        ConfigError: the sweep is malformed.
-    """
+    """Read a sweep without completing or checking it; arguments as in `load_sweep`."""
     data = read_experiment(path, **given)
     axes = data.pop("grid", None) or {}
     if not isinstance(axes, dict) or not all(isinstance(name, str) for name in axes):
