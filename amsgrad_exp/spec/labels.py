@@ -23,12 +23,7 @@ def labels(trials: Sequence[Trial], ids: Sequence[str] | None = None) -> list[st
     Differences are the problem, the optimizer's settings, the problem's constants and the schedule, if they differ
     among the trials; "…" replaces those after the third. Steps, seeds and the like appear only if nothing else differs.
 
-    Args:
-        trials: the trials to label.
-        ids: the ids of their runs, which are added to labels that would be equal.
-
-    Raises:
-        ValueError: two labels are equal, even with their ids.
+    The ids of their runs are added to labels that would be equal. If two labels still are, a ValueError is raised.
     """
     names = [trial.optimizer.label or trial.optimizer.name for trial in trials]
     if len(names) == 1:  # fast path, for the cells of a sweep

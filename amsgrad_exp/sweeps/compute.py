@@ -115,9 +115,6 @@ def run_block(plan: Plan, cells: Sequence[int]) -> list[Row]:
     Similar cells run as one batch: in one loop of the compiled engine, or as the elements of one parameter of the torch
     engine if the plan and the optimizer allow it. Batches advance in turns, chunk by chunk, so that all of them share
     the random numbers drawn for a random problem.
-
-    Raises:
-        CancelledError: the thread was told to stop.
     """
     names = list(results_of(plan))
     rows: dict[int, Row] = {}
@@ -164,11 +161,7 @@ def run_block(plan: Plan, cells: Sequence[int]) -> list[Row]:
 
 
 def _loop_of(trial: Trial, cell: int) -> tuple[Advance, Hashable]:
-    """The function that advances a trial, and the key that it shares with the other trials of its batch.
-
-    Raises:
-        ConfigError: the optimizer cannot be built.
-    """
+    """The function that advances a trial, and the key that it shares with the other trials of its batch."""
     key = alike(trial) if trial.seeds == 1 else None
     return (_alone, cell) if key is None else (advance_lanes, key)
 

@@ -16,14 +16,7 @@ from amsgrad_exp.verdict import Trend, Verdict
 
 @dataclass(frozen=True)
 class Cell:
-    """A finished cell.
-
-    Attributes:
-        row: its stored row, with the result.
-        claim: the published claim about its optimizer.
-        covered: whether the claim covers this trial.
-        lr, schedule: α, and the schedule with its constants.
-    """
+    """A finished cell: its row, the claim about its optimizer, whether that covers it, α, and the whole schedule."""
 
     row: Row
     claim: Claim
@@ -57,12 +50,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The results of a gauntlet.
-
-    Attributes:
-        gauntlet: what was run.
-        cells: the finished cells by optimizer, problem, schedule and settings, in the order of their numbers.
-    """
+    """The finished cells of a gauntlet, by optimizer, problem, schedule and settings, in the order of their numbers."""
 
     gauntlet: Gauntlet
     cells: Mapping[tuple[str, str, str, str], Cell]
@@ -76,11 +64,7 @@ class Matrix:
         return list(self.gauntlet.data[key])
 
     def document(self, shared_between: Mapping[str, str | None]) -> dict[str, Any]:
-        """The fields that ``--json`` prints.
-
-        Args:
-            shared_between: what each optimizer ties together.
-        """
+        """The fields that ``--json`` prints, given what each optimizer ties together."""
         shared = {label: {"shared_between": between} for label, between in shared_between.items()}
         return {"schema": 1, "cells": [cell.document() | shared[label] for (label, *_), cell in self.cells.items()]}
 
@@ -91,11 +75,7 @@ def shared_between(gauntlet: Gauntlet) -> dict[str, str | None]:
 
 
 def verdicts(gauntlet: Gauntlet, results: Results) -> Matrix:
-    """The matrix of the finished cells.
-
-    Raises:
-        sqlite3.Error: the results cannot be read; `open_results` turns it into a RunError.
-    """
+    """The matrix of the finished cells."""
     claims = {
         label: OPTIMIZERS[entry["name"]].claim if entry["name"] in OPTIMIZERS else NOTHING
         for label, entry in zip(gauntlet.optimizers, gauntlet.data["optimizers"], strict=True)

@@ -80,27 +80,19 @@ class Results:
     """
 
     def __init__(self, path: Path, sweep: Plan) -> None:
-        """Open the database and create missing tables.
-
-        Raises:
-            Damaged: it has the cells of another sweep.
-        """
         self._database = database = sqlite3.connect(path, timeout=BUSY_SECONDS)
         self._sweep = sweep
-        told_apart = {"cell": "INTEGER PRIMARY KEY", "optimizer": "TEXT", **sweep.columns}
-        self._types = types = {**told_apart, **results_of(sweep), "failure": "TEXT"}
-        declared = ", ".join(f'"{name}" {kind}' for name, kind in (types | {CHECKSUM: "TEXT"}).items())
+        told_apart = {"optimizer": "TEXT", **sweep.columns}
+        self._types = types = {"cell": "INTEGER", **told_apart, **results_of(sweep), "failure": "TEXT"}
         with database:
             database.execute("CREATE TABLE IF NOT EXISTS sweep (yaml TEXT)")
-            database.execute(f"CREATE TABLE IF NOT EXISTS cells ({declared})")
+            self._create("cells", types)
             known = database.execute("SELECT yaml FROM sweep").fetchone()
             if known is None and len(self):
                 raise Damaged(f"{path} is damaged: it does not name the sweep of its cells")
             if known is None:
                 if sweep.curves:
-                    kinds = {"cell": "INTEGER PRIMARY KEY", **dict.fromkeys(BLOBS, "BLOB"), CHECKSUM: "TEXT"}
-                    declared = ", ".join(f'"{name}" {kind}' for name, kind in kinds.items())
-                    database.execute(f"CREATE TABLE IF NOT EXISTS points ({declared})")
+                    self._create("points", {"cell": "INTEGER", **dict.fromkeys(BLOBS, "BLOB")})
                 database.execute("INSERT INTO sweep VALUES (?)", (sweep.to_yaml(),))
         try:
             another = known is not None and load(str(known[0])) != load(sweep.to_yaml())
@@ -112,10 +104,14 @@ class Results:
         self.checksums, self.older = CHECKSUM in present, not present & SINCE_0_2
         self.has_points = bool(database.execute("SELECT 1 FROM sqlite_master WHERE name = 'points'").fetchall())
         self.columns = tuple(name for name in types if not self.older or name not in SINCE_0_2)
-        self._selected = ", ".join(f'"{name}"' for name in self.columns)
         beyond = database.execute("SELECT count(*) FROM cells WHERE cell NOT BETWEEN 0 AND ?", (len(sweep) - 1,))
         if present - {CHECKSUM} != set(self.columns) or beyond.fetchone() != (0,):
             raise Damaged(f"{path} is damaged: its table belongs to another sweep")
+
+    def _create(self, table: str, columns: Mapping[str, str]) -> None:
+        kinds = {**columns, "cell": "INTEGER PRIMARY KEY", CHECKSUM: "TEXT"}
+        declared = ", ".join(f'"{name}" {kind}' for name, kind in kinds.items())
+        self._database.execute(f"CREATE TABLE IF NOT EXISTS {table} ({declared})")
 
     def __len__(self) -> int:
         (number,) = self._database.execute("SELECT count(*) FROM cells").fetchone()
@@ -171,46 +167,43 @@ class Results:
 
     def rows(self) -> Iterator[Row]:
         """All rows, ordered by cell."""
-        for values in self._database.execute(f"SELECT {self._selected} FROM cells ORDER BY cell"):
-            yield dict(zip(self.columns, values, strict=True))
+        return (row for row, _ in self._select("ORDER BY cell"))
 
     def row(self, cell: int) -> Row:
         """The row of a finished cell."""
-        values = self._database.execute(f"SELECT {self._selected} FROM cells WHERE cell = ?", (cell,)).fetchone()
-        return dict(zip(self.columns, values, strict=True))
+        return next(self._select("WHERE cell = ?", cell))[0]
 
     def checked_rows(self) -> Iterator[tuple[Row, bool]]:
         """All rows, ordered by cell, each with whether its checksum, if any, is right."""
-        kept = f'"{CHECKSUM}"' if self.checksums else "NULL"
-        for *values, written in self._database.execute(f"SELECT {self._selected}, {kept} FROM cells ORDER BY cell"):
-            row = dict(zip(self.columns, values, strict=True))
+        for row, written in self._select("ORDER BY cell"):
             yield row, not self.checksums or written == checksum(row)
+
+    def _select(self, which: str, *values: int) -> Iterator[tuple[Row, str | None]]:
+        """Rows with their checksums, if any."""
+        selected = ", ".join(f'"{name}"' for name in self.columns) + (f', "{CHECKSUM}"' if self.checksums else ", NULL")
+        for *kept, written in self._database.execute(f"SELECT {selected} FROM cells {which}", values):
+            yield dict(zip(self.columns, kept, strict=True)), written
 
     def points(self, cell: int) -> Points | None:
         """The points of a cell's curve; None if the cell failed or is not done, or the plan keeps no curves."""
-        kept = self._curve(cell)
-        return dict(zip(BLOBS, kept[:-1], strict=True)) if kept else None
+        return self._curve(cell)[0]
 
     def right_points(self, row: Row) -> bool:
         """Whether the points of a row are undamaged, and missing only if the cell failed."""
         if not self.has_points:
             return True
-        kept, failed = self._curve(row["cell"]), row["failure"] is not None
-        if kept is None or failed:
-            return kept is None and failed
-        *blobs, written = kept
-        if not all(isinstance(blob, bytes) for blob in blobs):
-            return False
-        return bool(written == points_checksum(row["cell"], dict(zip(BLOBS, blobs, strict=True))))
+        points, written = self._curve(row["cell"])
+        if points is None or row["failure"] is not None:
+            return points is None and row["failure"] is not None
+        whole = all(isinstance(blob, bytes) for blob in points.values())
+        return whole and written == points_checksum(row["cell"], points)
 
-    def _curve(self, cell: int) -> tuple[Any, ...] | None:
+    def _curve(self, cell: int) -> tuple[Points | None, str | None]:
         """A cell's stored points and their checksum."""
-        if not self.has_points:
-            return None
         names = ", ".join(f'"{name}"' for name in (*BLOBS, CHECKSUM))
-        kept: tuple[Any, ...] | None
-        kept = self._database.execute(f"SELECT {names} FROM points WHERE cell = ?", (cell,)).fetchone()
-        return kept
+        query = f"SELECT {names} FROM points WHERE cell = ?"
+        *blobs, written = (self.has_points and self._database.execute(query, (cell,)).fetchone()) or [None]
+        return dict(zip(BLOBS, blobs, strict=True)) if blobs else None, written
 
     def column(self, name: str) -> NDArray[Any]:
         """One column over the grid, of the sweep's shape; None or NaN where it is missing."""
@@ -251,12 +244,7 @@ class Results:
 
 @contextlib.contextmanager
 def open_results(directory: Path, sweep: Plan) -> Iterator[Results]:
-    """Open a sweep's results.sqlite, which is created if missing.
-
-    Raises:
-        Damaged: it has the cells of another sweep, or is not a database.
-        RunError: it cannot be read or written.
-    """
+    """Open a sweep's results.sqlite, which is created if missing; raises Damaged or RunError if that fails."""
     path = directory / "results.sqlite"
     try:
         with contextlib.closing(Results(path, sweep)) as results:

@@ -59,11 +59,7 @@ class Swept:
         return {name: np.array(values) for name, values in self.sweep.axes.items()}
 
     def column(self, name: str) -> NDArray[Any]:
-        """A field of `Result` over the grid, of shape (optimizers, first axis, …); None or NaN where it is missing.
-
-        Raises:
-            RunError: it cannot be read.
-        """
+        """A field of `Result` over the grid, of shape (optimizers, first axis, …); None or NaN where it is missing."""
         with self.results() as results:
             return results.column(name)
 
@@ -74,17 +70,9 @@ class Swept:
 
 @recording()
 def sweep(plan: Plan, out: Path, executor: Executor, watch: Watch = UNWATCHED) -> Swept:
-    """Run a plan, tracked by labml and stored under ``out``; only the blocks in flight are held in memory.
+    """Run a plan, tracked by labml and stored under ``out``; see `api.sweep`.
 
-    Args:
-        plan: what to run.
-        out: a directory, created if missing.
-        executor: computes the blocks of cells; see `workers`.
-        watch: progress callbacks; a request to stop discards the unfinished blocks, and `resume` computes the rest.
-
-    Raises:
-        ConfigError: an optimizer cannot be run, or labml's configuration is wrong; nothing was written.
-        RunError, OSError: the sweep could not be stored.
+    Only the blocks in flight are held in memory. A ConfigError is raised before anything is written.
     """
     check_optimizers(plan)
     with _tracked(plan, out, plan.name) as tracker:
@@ -95,14 +83,7 @@ def sweep(plan: Plan, out: Path, executor: Executor, watch: Watch = UNWATCHED) -
 
 @recording()
 def resume(directory: Path, executor: Executor, watch: Watch = UNWATCHED) -> Swept:
-    """Compute every cell of a sweep that has no row yet; arguments as in `sweep`.
-
-    Raises:
-        ConfigError: labml's configuration is wrong.
-        NoSuchRun: the directory is not a sweep.
-        Damaged: its files do not belong together.
-        RunError: another process is writing to it, or it cannot be written.
-    """
+    """Compute every cell of a sweep that has no row yet."""
     plan = read_sweep(directory)
     with locked(directory), open_results(directory, plan) as results:
         place = directory.resolve().parent
@@ -111,12 +92,7 @@ def resume(directory: Path, executor: Executor, watch: Watch = UNWATCHED) -> Swe
 
 
 def read_sweep(directory: Path) -> Plan:
-    """Read and check the sweep.yaml of a directory.
-
-    Raises:
-        NoSuchRun: the directory is not a sweep.
-        Damaged: its sweep.yaml is invalid.
-    """
+    """Read and check the sweep.yaml of a directory; raises NoSuchRun or Damaged if there is none that is valid."""
     path = directory / "sweep.yaml"
     if not path.is_file():
         raise NoSuchRun(f"{directory} is not a sweep: it has no sweep.yaml")
@@ -129,11 +105,7 @@ def read_sweep(directory: Path) -> Plan:
 
 
 def check_optimizers(plan: Plan) -> None:
-    """Check that imported optimizers can be built and, as each cell of a sweep is run once, are deterministic.
-
-    Raises:
-        ConfigError: one cannot be built, or is not deterministic.
-    """
+    """Check that imported optimizers can be built and, as each cell of a sweep is run once, are deterministic."""
     for optimizer in plan.optimizers:
         if plan.entry(optimizer)["name"] in OPTIMIZERS:
             continue
@@ -205,21 +177,9 @@ class Verification:
 def verify(directory: Path, executor: Executor, watch: Watch = UNWATCHED, *, every_cell: bool = False) -> Verification:
     """Check the checksums of every row and its points, compute some cells again and compare.
 
-    Everything is compared bit for bit, except `Result.regret_slope`, which may differ by `SLOPE_ERROR`.
-
-    Args:
-        directory: the directory of a complete or unfinished sweep.
-        executor: computes the cells; see `workers`.
-        watch: progress callbacks, called with the rows checked plus the cells computed again, and their total.
-        every_cell: compute every finished cell again, not only a fixed sample of `SAMPLE` cells. If the rows have no
-            checksums, every cell is computed in any case.
-
-    Raises:
-        NotVerified: a row or its points are damaged, missing, or differ from the cell's result; the message names the
-            cell and the column.
-        NoSuchRun: the directory is not a sweep.
-        Damaged: its files do not belong together.
-        RunError: no cell is done, or results.sqlite cannot be read.
+    Everything is compared bit for bit, except `Result.regret_slope`, which may differ by `SLOPE_ERROR`. The sample is
+    fixed; every cell is computed again on request, or if the rows have no checksums. The watch is told of rows checked
+    plus cells computed again. NotVerified names the cell and the column that is damaged, missing or different.
     """
     plan = read_sweep(directory)
     with contextlib.ExitStack() as stack:

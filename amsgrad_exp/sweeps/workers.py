@@ -39,10 +39,6 @@ def workers(jobs: int | None = None, dask: str | None = None) -> Iterator[Execut
     Args:
         jobs: the number of threads; None for one per core.
         dask: the address of a Dask scheduler to use instead of threads.
-
-    Raises:
-        ConfigError: no scheduler answers, or distributed is not installed.
-        RunError: the cluster has no workers, a worker has another version of amsgrad-exp, or the cluster was lost.
     """
     if dask is not None:
         with _connected(dask) as executor:
