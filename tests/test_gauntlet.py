@@ -21,7 +21,7 @@ from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
 from amsgrad_exp.rules.claims import Kind
-from amsgrad_exp.spec.gauntlet import Gauntlet, load_plan, row
+from amsgrad_exp.spec.gauntlet import Gauntlet, read_plan, row
 from amsgrad_exp.sweeps.compute import blocks, run_block
 from amsgrad_exp.sweeps.matrix import Cell
 from amsgrad_exp.sweeps.store import packed, results_of
@@ -101,7 +101,7 @@ def test_everything_is_run_where_nothing_is_said() -> None:
 def test_what_is_written_reads_back(tmp_path: Path) -> None:
     gauntlet = Gauntlet.of(**SMALL, optimizers=["adopt:clip=false", "torch.optim.SGD"])
     (tmp_path / "sweep.yaml").write_text(gauntlet.to_yaml())
-    assert load_plan(tmp_path / "sweep.yaml") == gauntlet
+    assert read_plan(tmp_path / "sweep.yaml") == gauntlet
 
 
 def test_the_command(command_line: CommandLine, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.plan import Plan, Values
 from amsgrad_exp.spec.read import read_yaml, resolve_trial
 from amsgrad_exp.spec.schedule import kind_of, written
-from amsgrad_exp.spec.sweep import load_sweep, read_sweep
+from amsgrad_exp.spec.sweep import read_sweep
 
 SETTINGS = ("stated", "defaults")
 SHARED = {"steps": 10_000_000, "seeds": 32, "dtype": "float32", "engine": "auto"}
@@ -85,16 +85,19 @@ class Gauntlet(Plan):
 
     @classmethod
     def of(cls, **given: Any) -> Gauntlet:
-        """Complete and check a gauntlet given by the keys of its YAML: ``Gauntlet.of(optimizers=["adam"], steps=1e6)``.
+        """Complete and check a gauntlet given by the keys of its YAML.
 
-        Trials are built of every optimizer on the first problem, and of the first optimizer on every problem.
+        ``Gauntlet.of(optimizers=["adam"], steps=1e6)``
         """
-        gauntlet = cls(given).complete()
-        for cell in range(len(gauntlet)):
-            optimizer, values = gauntlet.values(cell)
-            if optimizer == gauntlet.optimizers[0] or values["problem"] == gauntlet.problems[0]:
-                gauntlet.at(optimizer, values)
-        return gauntlet
+        return cls(given).complete().checked()
+
+    def checked(self) -> Gauntlet:
+        """The same gauntlet, after building every optimizer on the first problem, and the first on every problem."""
+        for cell in range(len(self)):
+            optimizer, values = self.values(cell)
+            if optimizer == self.optimizers[0] or values["problem"] == self.problems[0]:
+                self.at(optimizer, values)
+        return self
 
     def complete(self) -> Gauntlet:
         """Fill in what is left out: by default all optimizers, problems and settings."""
@@ -227,9 +230,3 @@ def read_plan(path: Path) -> Plan:
     """
     data = read_yaml(path)
     return Gauntlet(data).complete() if "problems" in data else read_sweep(path)
-
-
-def load_plan(path: Path) -> Plan:
-    """Read, complete and check a sweep or a gauntlet."""
-    data = read_yaml(path)
-    return Gauntlet.of(**data) if "problems" in data else load_sweep(path)

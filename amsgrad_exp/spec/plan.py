@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -42,6 +42,10 @@ class Plan(ABC):
     @abstractmethod
     def at(self, optimizer: str, values: Values) -> Trial:
         """The trial of one optimizer with these values on the axes."""
+
+    @abstractmethod
+    def checked(self) -> Self:
+        """The same plan, completed, after building some of its trials."""
 
     @abstractmethod
     def example_of(self, optimizer: str) -> Trial:
@@ -85,7 +89,7 @@ class Plan(ABC):
         return dict(self.data["optimizers"][self.optimizers.index(optimizer)])
 
     def to_yaml(self) -> str:
-        """YAML that `load_plan` reads."""
+        """YAML that `read_plan` reads."""
         return dump(self.data)
 
     def __reduce__(self) -> tuple[Any, ...]:  # without cached properties

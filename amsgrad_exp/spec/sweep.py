@@ -132,9 +132,9 @@ class Sweep(Plan):
         """
         entries = [named(entry, "optimizers") for entry in experiment.get("optimizers", ["adam", "amsgrad"])]
         problem = named(experiment.get("problem", "online"), "problem")
-        return cls({**experiment, "problem": problem, "optimizers": entries, "grid": grid}).complete()
+        return cls({**experiment, "problem": problem, "optimizers": entries, "grid": grid}).checked()
 
-    def complete(self) -> Sweep:
+    def checked(self) -> Sweep:
         """The same sweep, checked, with a default for log_every.
 
         Trials are built for every optimizer and every value of every axis, with the other axes at their ends.
@@ -208,11 +208,11 @@ def load_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: A
         grid: axes as ``NAME=VALUES``; they replace those of the file.
         given: as in `read_experiment`.
     """
-    return read_sweep(path, grid=grid, **given).complete()
+    return read_sweep(path, grid=grid, **given).checked()
 
 
 def read_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: Any) -> Sweep:
-    """Read a sweep without completing or checking it; arguments as in `load_sweep`."""
+    """Read a sweep without checking it; arguments as in `load_sweep`."""
     data = read_experiment(path, **given)
     axes = data.pop("grid", None) or {}
     if not isinstance(axes, dict) or not all(isinstance(name, str) for name in axes):

@@ -25,7 +25,7 @@ from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, NotVerified, Run
 from amsgrad_exp.process import recording
 from amsgrad_exp.records.files import locked, write_atomically
 from amsgrad_exp.rules import OPTIMIZERS
-from amsgrad_exp.spec.gauntlet import load_plan
+from amsgrad_exp.spec.gauntlet import read_plan
 from amsgrad_exp.spec.plan import Plan
 from amsgrad_exp.sweeps.compute import blocks, computed, run_block
 from amsgrad_exp.sweeps.store import Results, Row, open_results
@@ -97,7 +97,7 @@ def read_sweep(directory: Path) -> Plan:
     if not path.is_file():
         raise NoSuchRun(f"{directory} is not a sweep: it has no sweep.yaml")
     try:
-        plan = load_plan(path)
+        plan = read_plan(path).checked()
         check_optimizers(plan)
     except ConfigError as error:
         raise Damaged(f"{path} is damaged: {error}") from error
