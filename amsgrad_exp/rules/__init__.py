@@ -42,8 +42,9 @@ def rule_of(settings: OptimizerSettings) -> Rule:
 
 def hyper_of(settings: OptimizerSettings) -> Any:
     """The hyper-parameters of `rule_of`, in double precision."""
-    known = options_of(settings).model_dump() | settings.model_dump(include={"lr", "beta1", "beta2", "eps"})
-    return rule_of(settings).hyper_from(known)
+    options = options_of(settings)
+    known = options.model_dump() | settings.model_dump(include={"lr", "beta1", "beta2", "eps"})
+    return OPTIMIZERS[settings.name].rule(options).hyper_from(known)
 
 
 def arguments_of(settings: OptimizerSettings) -> dict[str, Any]:
