@@ -15,7 +15,7 @@ import torch
 from amsgrad_exp.engines import build
 from amsgrad_exp.engines.base import Driven
 from amsgrad_exp.errors import ConfigError
-from amsgrad_exp.output.console import driven_with
+from amsgrad_exp.output.words import driven_with
 from amsgrad_exp.spec.read import load_experiment
 
 LIBRARIES = torch.optim, pytorch_optimizer

@@ -25,8 +25,7 @@ from amsgrad_exp.records import recorder
 from amsgrad_exp.records.files import sha256
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.records.summary import Origin
-from amsgrad_exp.report import runs
-from amsgrad_exp.report.find import page_of_cells
+from amsgrad_exp.report import cell_pages, run_page
 from amsgrad_exp.report.page import render
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.gauntlet import Gauntlet
@@ -95,11 +94,11 @@ def recorded(out: Path, *optimizers: str, **overrides: Any) -> list[Run]:
 
 
 def page_of_runs(some: list[Run]) -> Written:
-    return Written(render(runs.page(some)))
+    return Written(render(run_page.page(some)))
 
 
 def page_of_sweep(directory: Path) -> Written:
-    return Written(render(page_of_cells(directory)))
+    return Written(render(cell_pages.page(directory)))
 
 
 def a_gauntlet(out: Path) -> Swept:

@@ -14,7 +14,7 @@ import pytest
 from amsgrad_exp.attacks import confirm
 from amsgrad_exp.attacks.record import AttackRecord
 from amsgrad_exp.output import console
-from amsgrad_exp.records.document import read_document
+from amsgrad_exp.records.files import read_document
 from tests.conftest import CommandLine
 from tests.test_processes import start
 

@@ -15,7 +15,7 @@ from amsgrad_exp.attacks.record import AttackRecord
 from amsgrad_exp.attacks.search import Limits
 from amsgrad_exp.attacks.target import target
 from amsgrad_exp.errors import Damaged, NoSuchRun
-from amsgrad_exp.records.document import read_document, write_document
+from amsgrad_exp.records.files import read_document, write_document
 from amsgrad_exp.report import attacks
 from amsgrad_exp.report.page import render
 from tests.conftest import CommandLine

@@ -19,7 +19,7 @@ from amsgrad_exp.charts.panels import as_csv
 from amsgrad_exp.charts.planes import Plane, Side, heat_maps
 from amsgrad_exp.charts.style import COLOURS, DASHES, FAILED, edges, line_style
 from amsgrad_exp.charts.traces import regret_and_iterate
-from amsgrad_exp.output import picture
+from amsgrad_exp.output import sweep_tables
 from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.spec.sweep import Sweep
 from amsgrad_exp.sweeps.matrix import verdicts
@@ -149,7 +149,7 @@ def profile(values: list[float], columns: dict[str, Any], name: str, tmp_path: P
         numbers = ["NULL" if np.isnan(value) else repr(float(value)) for value in (regret, mean_x)]
         for cell in (number, number + len(values)):
             change(kept.directory, f"UPDATE cells SET regret = {numbers[0]}, mean_x = {numbers[1]} WHERE cell = {cell}")
-    made = picture.draw(kept)
+    made = sweep_tables.draw(kept)
     return made[0] if made else kept.directory
 
 
@@ -345,7 +345,7 @@ def test_a_matrix_has_each_cells_letter_its_claim_and_its_proof_in_its_place(
     drawn: list[Scene], tmp_path: Path
 ) -> None:
     kept = swept(failing(), tmp_path)
-    png, _ = picture.draw(kept)
+    png, _ = sweep_tables.draw(kept)
     (panel,) = drawn[0].panels
     with kept.results() as results:
         cells = verdicts(failing(), results).cells

@@ -16,7 +16,7 @@ from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.problems import Online, Problem
 from amsgrad_exp.problems.convergence import Components
 from amsgrad_exp.records.recorder import record, resume
-from amsgrad_exp.records.verify import verify
+from amsgrad_exp.records.verify_run import verify
 from amsgrad_exp.schedules import InverseSquareRoot
 from amsgrad_exp.spec.read import load_experiment
 from tests.conftest import CommandLine

@@ -22,7 +22,7 @@ from amsgrad_exp.problems import Online
 from amsgrad_exp.problems.convergence import Components
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records.recorder import record
-from amsgrad_exp.records.verify import verify
+from amsgrad_exp.records.verify_run import verify
 from amsgrad_exp.schedules import InverseSquareRoot
 from amsgrad_exp.spec.read import load_experiment
 from tests.conftest import CommandLine

@@ -11,10 +11,10 @@ import pytest
 
 import amsgrad_exp
 from amsgrad_exp.attacks.record import AttackRecord
-from amsgrad_exp.cli import records as commands
+from amsgrad_exp.cli import resume_and_show as commands
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs
-from amsgrad_exp.records import verify as verifying
+from amsgrad_exp.records import verify_run as verifying
 from amsgrad_exp.records.checkpoint import Checkpoint
 from amsgrad_exp.records.files import sha256
 from amsgrad_exp.report import attacks

@@ -14,7 +14,7 @@ import pytest
 from amsgrad_exp import Experiment, Sweep, run, sweep
 from amsgrad_exp.errors import RunError
 from amsgrad_exp.records.run import list_runs
-from amsgrad_exp.records.verify import verify
+from amsgrad_exp.records.verify_run import verify
 from tests.watching import Watched
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from amsgrad_exp.cli import records
+from amsgrad_exp.cli import resume_and_show
 from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.output import progress
 from amsgrad_exp.records import recorder
@@ -50,6 +50,6 @@ def test_verify_is_interrupted_in_the_middle(
 
     monkeypatch.setattr(progress, "progress", signalling)
     with pytest.raises(typer.Exit) as ended:
-        records.verify("last", out=tmp_path)
+        resume_and_show.verify("last", out=tmp_path)
     assert (ended.value.exit_code, len(chunks)) == (128 + number, 1)
     assert capsys.readouterr().out == ""

@@ -20,7 +20,7 @@ from amsgrad_exp.engines.recorded.program import Program
 from amsgrad_exp.engines.recorded.tracked import Notes, following, text_of
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.records.recorder import record
-from amsgrad_exp.records.verify import verify
+from amsgrad_exp.records.verify_run import verify
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.trace import Trace

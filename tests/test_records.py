@@ -16,10 +16,10 @@ from pydantic import ValidationError
 
 from amsgrad_exp.errors import Damaged, NoSuchRun
 from amsgrad_exp.records import files as locking
-from amsgrad_exp.records import recorder, trace_csv
+from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs
-from amsgrad_exp.records import verify as verifying
-from amsgrad_exp.records.files import locked
+from amsgrad_exp.records import verify_run as verifying
+from amsgrad_exp.records.files import find, locked
 from amsgrad_exp.trace import Trace
 from tests.recorded import LONG, change_line, files, trial
 from tests.watching import Watched
@@ -41,7 +41,7 @@ def test_reading_a_run_imports_nothing_it_names(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "imported").unlink()
     del sys.modules["theirs"]
     assert [listed.run_id for listed in runs.list_runs(tmp_path / "logs")] == [run.run_id]
-    assert len(runs.find_run("last", tmp_path / "logs").trace) == 100
+    assert len(found("last", tmp_path / "logs").trace) == 100
     assert not (tmp_path / "imported").exists()
 
 
@@ -54,6 +54,10 @@ def test_damaged_runs_are_named(run: runs.Run, tmp_path: Path) -> None:
         (run.directory / "summary.json").write_text(content)
         with pytest.raises(Damaged, match=r"summary\.json is damaged"):
             runs.read_run(run.directory)
+
+
+def found(reference: str, out: Path) -> runs.Run:
+    return runs.read_run(find(reference, {"run": out}, ["run"]).directory)
 
 
 def killed(out: Path) -> runs.Run:
@@ -122,17 +126,17 @@ def test_finding_a_run(run: runs.Run, tmp_path: Path) -> None:
     second = recorder.record(trial("adam", steps=1000), tmp_path)
     shared = os.path.commonprefix([run.run_id, second.run_id])  # noqa: RUF071
     for reference in (str(run.directory), run.run_id, run.run_id[: len(shared) + 1]):
-        assert runs.find_run(reference, tmp_path).run_id == run.run_id
-    assert runs.find_run("last", tmp_path).run_id == second.run_id
+        assert found(reference, tmp_path).run_id == run.run_id
+    assert found("last", tmp_path).run_id == second.run_id
     assert [listed.run_id for listed in runs.list_runs(tmp_path)] == [run.run_id, second.run_id]
-    with pytest.raises(NoSuchRun, match="no run under"):
-        runs.find_run("feedbeef", tmp_path)
+    with pytest.raises(NoSuchRun, match=r"no run under .* has an id"):
+        found("feedbeef", tmp_path)
     with pytest.raises(NoSuchRun, match="2 runs under"):
-        runs.find_run(shared, tmp_path)
+        found(shared, tmp_path)
     with pytest.raises(NoSuchRun, match="there are no runs"):
-        runs.find_run("last", tmp_path / "elsewhere")
-    with pytest.raises(NoSuchRun, match=r"is not a run: it has no experiment\.yaml"):
-        runs.find_run(str(tmp_path), tmp_path)
+        found("last", tmp_path / "elsewhere")
+    with pytest.raises(NoSuchRun, match=r"is not a run: it has no summary\.json"):
+        found(str(tmp_path), tmp_path)
 
 
 def test_a_run_of_a_newer_version(run: runs.Run) -> None:
@@ -145,7 +149,7 @@ def test_traces_round_trip() -> None:
     trace = Trace(np.array([0, 10**18]), np.array([-0.0, 5e-324]), np.array([1 / 3, 1e308]), np.array([0.1, -1.0]))
     with_intervals = replace(trace, x_halfwidth=np.array([0.1, 0.2]), regret_halfwidth=np.array([0.0, 1e-300]))
     for written in (trace, with_intervals):
-        again = trace_csv.parse_trace(trace_csv.format_rows(written, header=True))
+        again = runs.parse_trace(runs.format_rows(written, header=True))
         assert list(again.columns) == list(written.columns)
         for name, column in written.columns.items():
             assert again.columns[name].tobytes() == column.tobytes()

@@ -18,7 +18,7 @@ from amsgrad_exp.charts import planes
 from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records.run import Run, read_run
-from amsgrad_exp.report import page, runs
+from amsgrad_exp.report import page, run_page
 from amsgrad_exp.report.page import render
 from amsgrad_exp.spec.read import command, load_experiment, run_command
 from amsgrad_exp.spec.sweep import Sweep
@@ -81,7 +81,7 @@ def test_any_name_shows_as_text(records: tuple[list[Run], Swept], name: str) -> 
     plain = page_of_runs(records[0])
     first, second = records[0]
     for hostile in (renamed(first, name=name), renamed(first, label=name)):
-        html = page.render(runs.page([hostile, second]))
+        html = page.render(run_page.page([hostile, second]))
         made = Written(html)
         assert made.scripts == plain.scripts
         assert name in made.text
@@ -147,11 +147,11 @@ def test_an_unfinished_sweep_says_what_is_missing(tmp_path: Path) -> None:
 def test_ten_million_points_are_thinned_and_the_page_says_so(records: tuple[list[Run], Swept]) -> None:
     steps = np.arange(10**7)
     trace = Trace(steps, np.cos(steps), np.sin(steps), 1 / np.sqrt(steps + 1))
-    html = page.render(runs.page([dataclasses.replace(records[0][0], logged=trace)]))
+    html = page.render(run_page.page([dataclasses.replace(records[0][0], logged=trace)]))
     made = Written(html)
     points = made.tables["points"]
     assert f"Of 10,000,000 logged points {len(points)} are drawn" in made.text
-    assert 300 < len(points) <= runs.MOST_POINTS
+    assert 300 < len(points) <= run_page.MOST_POINTS
     assert (points[0]["step"], points[-1]["step"]) == ("0", "9999999")
     assert len(html) < 2_000_000
 
@@ -222,7 +222,7 @@ def test_a_comparison_names_what_failed_on_its_page(in_process: CommandLine, tmp
 def test_a_table_has_the_points_nearest_to_powers_of_ten(tmp_path: Path) -> None:
     """Where two runs have logged different steps, those that both have, and each one's last."""
     both = recorded(tmp_path, "adam", log_every=7, steps=2000) + recorded(tmp_path, "sgd", log_every=3, steps=500)
-    rows = runs.page(both).content["decades"]["rows"]
+    rows = run_page.page(both).content["decades"]["rows"]
     assert [t for t, _ in rows] == [21, 105, 498, 1995]
     assert [[cell is not None for cell in cells] for _, cells in rows[1:]] == [
         [True, True],
@@ -241,7 +241,7 @@ def test_averages_that_are_not_positive_are_left_out_or_shown_on_a_linear_axis(
     (run,) = recorded(tmp_path, "adam", steps=1000, log_every=250)
     step = np.array([0, 9, 99, 999])
     monkeypatch.setattr(Run, "trace", Trace(step, np.ones(4), np.zeros(4), np.array(regret)))
-    made = runs.page([run])
+    made = run_page.page([run])
     panel = made.plots[0].specification["concat"][0]["layer"][-1]
     assert panel["encoding"]["y"]["scale"].get("type") == ("log" if log else "linear")
     assert (f"{omitted:,} averages" in made.content["note"]) == bool(omitted)
@@ -252,8 +252,8 @@ def test_marks_of_direction_turn_no_text_around(records: tuple[list[Run], Swept]
     (run, _) = records[0]
     optimizer = run.trial.optimizer.model_copy(update={"label": "\u202eevil"})
     turned = dataclasses.replace(run, trial=run.trial.model_copy(update={"optimizer": optimizer}), logged=run.trace)
-    html = render(runs.page([turned]))
-    assert runs.page([turned]).title.startswith("evil on ")
+    html = render(run_page.page([turned]))
+    assert run_page.page([turned]).title.startswith("evil on ")
     assert "<bdi>\u202eevil</bdi>" in html, "its whole name is there, apart from other text"
 
 

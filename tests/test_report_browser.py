@@ -14,8 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from amsgrad_exp.records.run import Run
-from amsgrad_exp.report import attacks, runs
-from amsgrad_exp.report.find import page_of_cells
+from amsgrad_exp.report import attacks, cell_pages, run_page
 from amsgrad_exp.report.page import write
 from amsgrad_exp.sweeps.sweeping import Swept
 from tests.browser import launched
@@ -49,13 +48,13 @@ def files(
     without = a_gauntlet(out / "without")
     change(without.directory, "DROP TABLE points")
     pages = {
-        "runs": runs.page(records[0]),
-        "sweep": page_of_cells(records[1].directory),
-        "profile": page_of_cells(profile.directory),
+        "runs": run_page.page(records[0]),
+        "sweep": cell_pages.page(records[1].directory),
+        "profile": cell_pages.page(profile.directory),
         "attack": attacks.page(an_attack(out)),
-        "gauntlet": page_of_cells(gauntlet.directory),
-        "odd": page_of_cells(an_odd_gauntlet(out / "odd").directory),
-        "without points": page_of_cells(without.directory),
+        "gauntlet": cell_pages.page(gauntlet.directory),
+        "odd": cell_pages.page(an_odd_gauntlet(out / "odd").directory),
+        "without points": cell_pages.page(without.directory),
     }
     for name, page in pages.items():
         write(page, out / f"{name}.html")
@@ -420,7 +419,7 @@ def test_the_data_are_downloaded_as_csv(
         page.get_by_role("button", name="Download").click()
     assert download.value.suggested_filename == f"{table}.csv"
     content = Path(download.value.path()).read_text()
-    shown = runs.page(records[0]) if name == "runs" else page_of_cells(records[1].directory)
+    shown = run_page.page(records[0]) if name == "runs" else cell_pages.page(records[1].directory)
     assert content == shown.tables[table]
 
 
@@ -438,7 +437,7 @@ def test_a_hostile_name_does_nothing(browser: Browser, records: tuple[list[Run],
     (run,) = recorded(tmp_path, "adam", steps=1000, log_every=100)
     hostile = run.trial.optimizer.model_copy(update={"label": name})
     changed = Run(run.directory, run.trial.model_copy(update={"optimizer": hostile}), run.summary)
-    write(runs.page([changed, records[0][1]]), tmp_path / "hostile.html")
+    write(run_page.page([changed, records[0][1]]), tmp_path / "hostile.html")
     page = browser.new_page()
     page.goto((tmp_path / "hostile.html").as_uri())
     page.locator(".plot svg").wait_for()

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from amsgrad_exp.report import page
-from amsgrad_exp.report.find import page_of_cells
+from amsgrad_exp.report import cell_pages, page
 from tests.conftest import CommandLine
 from tests.pages import Written, a_gauntlet, page_of_sweep, trial_of
 from tests.sweeping import change, curves, rows
@@ -46,7 +45,7 @@ def test_a_page_of_a_gauntlet_has_the_points_of_its_cells_bit_for_bit(tmp_path: 
 
 def test_a_page_of_a_gauntlet_underlines_what_is_proved(tmp_path: Path) -> None:
     gauntlet = a_gauntlet(tmp_path)
-    html = page.render(page_of_cells(gauntlet.directory))
+    html = page.render(cell_pages.page(gauntlet.directory))
     marked = re.findall(r'data-cell="(\d+)"[^>]*aria-label="([^"]*)"[^>]*>\s*(<u>)?', html)
     proofs = {row["cell"] for row in rows(gauntlet.directory) if row["evidence"] == "proof"}
     assert 0 < len(proofs) < len(marked) == 8

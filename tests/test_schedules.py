@@ -18,7 +18,7 @@ from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.records import recorder
-from amsgrad_exp.records.verify import verify
+from amsgrad_exp.records.verify_run import verify
 from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.schedules import SCHEDULES, Constant, Cosine, Inverse, InverseSquareRoot, Linear, Schedule, Step
 from amsgrad_exp.spec.gauntlet import Gauntlet

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from amsgrad_exp.output import console, picture
+from amsgrad_exp.output import console, sweep_tables
 from amsgrad_exp.spec.sweep import load_sweep
 from tests.conftest import CommandLine
 from tests.recorded import logged
@@ -110,14 +110,14 @@ def test_colours_are_over_the_intervals_that_there_are(
     drawn: list[Scene],
 ) -> None:
     sweep = load_sweep(grid=grid, constants=constants, optimizers=["adam"], steps=100)
-    picture.draw(swept(sweep, tmp_path))
+    sweep_tables.draw(swept(sweep, tmp_path))
     labels = [placed.text.replace("−", "-") for placed in drawn[0].items if placed.role == "legend-label"]
     assert (float(labels[0]), float(labels[-1])) == interval
 
 
 def test_nothing_is_drawn_where_no_cell_came_to_anything(tmp_path: Path) -> None:
     sweep = load_sweep(grid=["eps=0", "lr=0.1,0.2"], constants={"shallow": 0}, optimizers=["adam"], steps=100)
-    assert picture.draw(swept(sweep, tmp_path)) == []
+    assert sweep_tables.draw(swept(sweep, tmp_path)) == []
 
 
 def test_a_wrong_labml_configuration_is_refused_before_anything_is_computed(
@@ -174,4 +174,4 @@ def test_an_id_that_begins_several(in_process: CommandLine, tmp_path: Path) -> N
     (tmp_path / "logs" / "synthetic" / "abc1" / "summary.json").touch()
     both = in_process("verify", "abc1")
     assert (both.returncode, both.stderr.count("\n")) == (2, 1)
-    assert "begins the id of a run and of a sweep" in both.stderr
+    assert "1 run under logs and 1 sweep under sweeps have an id that begins with 'abc1'" in both.stderr

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amsgrad_exp.errors import Damaged
-from amsgrad_exp.output import console
+from amsgrad_exp.output import words
 from amsgrad_exp.records import recorder, summary
 from amsgrad_exp.records import run as runs
-from amsgrad_exp.records import verify as verifying
+from amsgrad_exp.records import verify_run as verifying
 from tests.recorded import LONG, trial
 from tests.trials import SEVERAL
 from tests.watching import Watched
@@ -137,6 +137,6 @@ def test_verify_says_what_has_changed_since(run: runs.Run, monkeypatch: pytest.M
         ("code", then.facts()["code"], "9" * 12),
         ("git commit", then.git_commit or "none", "4f2a-dirty"),
     ]
-    said = console.describe(verification)
+    said = words.verified(verification)
     assert said.startswith("identical: 50 points run again on the compiled engine; code was ")
     assert said.endswith(", is 4f2a-dirty")

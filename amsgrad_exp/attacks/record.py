@@ -21,7 +21,7 @@ from pydantic import (
 
 from amsgrad_exp.attacks.search import Limits
 from amsgrad_exp.errors import Damaged
-from amsgrad_exp.records.document import read_document, validated, write_document
+from amsgrad_exp.records.files import read_document, validated, write_document
 from amsgrad_exp.records.summary import Origin
 from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.spec.read import optimizer_words

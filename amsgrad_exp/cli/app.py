@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from amsgrad_exp.cli import attack, identify, records, report, runs, sweeps
+from amsgrad_exp.cli import attack, identify, report, resume_and_show, runs, sweeps
 from amsgrad_exp.errors import Refusal
 from amsgrad_exp.process import ensure_home
 
@@ -35,12 +35,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "identify": identify.identify,
     "probes": identify.probes,
     "boundary": sweeps.boundary,
-    "resume": records.resume,
-    "verify": records.verify,
-    "show": records.show,
-    "plot": records.plot,
+    "resume": resume_and_show.resume,
+    "verify": resume_and_show.verify,
+    "show": resume_and_show.show,
+    "plot": resume_and_show.plot,
     "report": report.report,
-    "list": records.list_,
+    "list": resume_and_show.list_,
 }
 
 

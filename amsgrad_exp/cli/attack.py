@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amsgrad_exp.cli.options import ATTACKS, Json, NoFigure, Quiet, number_option, with_experiment_options
-from amsgrad_exp.cli.report import Report, page_of_attack
+from amsgrad_exp.cli.report import Report, page_beside
 from amsgrad_exp.cli.signals import optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import NotAsExpected
 
@@ -67,7 +67,7 @@ def attack(
     with watching(quiet=quiet) as watch, optimizers_print_to_stderr():
         result = api.attack(optimizer, out=out, limits=limits, jobs=jobs, watch=watch, **settings)
     files = [] if no_figure else _figure(result)
-    pages = [page_of_attack(result.directory)] if page else []
+    pages = [page_beside("attack", result.directory)] if page else []
     if as_json:
         sys.stdout.write(json.dumps(result.document(), indent=2, allow_nan=False) + "\n")
     elif not quiet:

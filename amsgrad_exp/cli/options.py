@@ -18,6 +18,11 @@ SWEEPS = Path("sweeps")
 ATTACKS = Path("attacks")
 
 
+def places(out: Path | None = None) -> dict[str, Path]:
+    """The directory to search for each kind of record."""
+    return {"run": out or RUNS, "sweep": out or SWEEPS, "attack": out or ATTACKS}
+
+
 def _csv(export: str | None) -> str | None:
     if export not in (None, "csv"):
         raise typer.BadParameter(f"--export takes csv, not {export!r}")

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amsgrad_exp.cli.bounds import Bound, bounds_of
-from amsgrad_exp.cli.options import ATTACKS, RUNS, SWEEPS
+from amsgrad_exp.cli.options import places
 from amsgrad_exp.cli.signals import watching
 from amsgrad_exp.errors import ConfigError
-
-ROOTS = {"run": RUNS, "sweep": SWEEPS, "attack": ATTACKS}
 
 if TYPE_CHECKING:
     from amsgrad_exp.bounds import Bounds
@@ -36,13 +34,15 @@ def report(
 ) -> None:
     """Write one HTML page about runs, a sweep, a gauntlet or an attack; by default about the newest record."""
     from amsgrad_exp.output import console
-    from amsgrad_exp.report.find import page_of
+    from amsgrad_exp.records.files import find
     from amsgrad_exp.report.page import write
+    from amsgrad_exp.report.page_of import page_of
 
     path = _place(out)
     with watching(quiet=False) as watch:
         known = functools.partial(bounds_of, watch=watch, quiet=False) if bound else None
-        page = page_of(references or ["last"], ROOTS, known)
+        records = dict.fromkeys(find(reference, places()) for reference in references or ["last"])
+        page = page_of(list(records), known)
     path.parent.mkdir(exist_ok=True)
     write(page, path.resolve())
     console.out.print("report", path, soft_wrap=True)
@@ -71,34 +71,25 @@ def _place(out: str) -> Path:
 
 def page_of_runs(runs: Mapping[str, Run], bounds: Mapping[str, Bounds], failures: Mapping[str, RunFailed]) -> Path:
     """Write the page of a comparison next to its figure and return its path; the arguments are by label."""
-    from amsgrad_exp.report import runs as builder
     from amsgrad_exp.report.page import write
+    from amsgrad_exp.report.run_page import page
 
     first = next(iter(runs.values()))
     path = first.directory.with_name(f"compare-{first.run_id}.html")
     known = {runs[label].run_id: those for label, those in bounds.items()}
     missing = [f"{label} is missing because it failed: {failure}" for label, failure in failures.items()]
-    write(builder.page(list(runs.values()), known, missing), path)
+    write(page(list(runs.values()), known, missing), path)
     return path
 
 
-def page_of_cells(directory: Path) -> Path:
-    """Write the page of a sweep or a gauntlet into its directory and return its path."""
-    from amsgrad_exp.report import find
+def page_beside(kind: str, directory: Path) -> Path:
+    """Write the page of a record of this kind into its directory and return its path."""
+    from amsgrad_exp.records.files import Record
     from amsgrad_exp.report.page import write
+    from amsgrad_exp.report.page_of import page_of
 
     path = directory / "report.html"
-    write(find.page_of_cells(directory), path)
-    return path
-
-
-def page_of_attack(directory: Path) -> Path:
-    """Write the page of an attack into its directory and return its path."""
-    from amsgrad_exp.report import attacks
-    from amsgrad_exp.report.page import write
-
-    path = directory / "report.html"
-    write(attacks.page(directory), path)
+    write(page_of([Record(kind, directory)]), path)
     return path
 
 

@@ -192,9 +192,7 @@ def report(
             for label, run in completed.items():
                 console.run_table(run, label)
         if bounds:
-            from amsgrad_exp.output.bounds import bounds_table
-
-            bounds_table(bounds)
+            console.bounds_table(bounds)
     for run in interrupted:
         if run.summary.unsaved is None:
             console.note(f"interrupted: continue with amsgrad-exp resume {shlex.quote(str(run.directory))}")

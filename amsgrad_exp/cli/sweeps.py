@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amsgrad_exp.cli.options import (
-    RUNS,
     SWEEPS,
     Dask,
     Export,
@@ -24,7 +23,7 @@ from amsgrad_exp.cli.options import (
     Quiet,
     with_experiment_options,
 )
-from amsgrad_exp.cli.report import Report, page_of_cells
+from amsgrad_exp.cli.report import Report, page_beside
 from amsgrad_exp.cli.signals import Onlooker, optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import NotAsExpected, RunFailed, nearest
 from amsgrad_exp.verdict import Verdict
@@ -102,6 +101,7 @@ def gauntlet(
     """Run optimizers on all problems and show where each converges, next to what its paper claims."""
     from amsgrad_exp import api
     from amsgrad_exp.output import console
+    from amsgrad_exp.output.words import SHARED
     from amsgrad_exp.spec.gauntlet import load_gauntlet
     from amsgrad_exp.sweeps.matrix import shared_between, verdicts
     from amsgrad_exp.sweeps.workers import workers
@@ -121,7 +121,7 @@ def gauntlet(
         sys.stdout.write(json.dumps(matrix.document(between_all), indent=2, allow_nan=False) + "\n")
     for label, between in between_all.items():
         if between and not quiet:
-            console.note(f"{label}: {console.SHARED[between]}")
+            console.note(f"{label}: {SHARED[between]}")
     wrong = _unmet(expected, matrix)
     for message in wrong:
         console.error(message)
@@ -160,17 +160,6 @@ def _unmet(expected: dict[tuple[str, str], str], matrix: Matrix) -> list[str]:
     ]
 
 
-def directory_of(reference: str, out: Path | None) -> Path | None:
-    """The directory of the sweep with this name; None if it is not a sweep."""
-    from amsgrad_exp.errors import NoSuchRun
-    from amsgrad_exp.sweeps.find import find_sweep
-
-    directory = find_sweep(reference, out or SWEEPS)
-    if directory and not Path(reference).is_dir() and list((out or RUNS).glob(f"*/{reference}*/summary.json")):
-        raise NoSuchRun(f"{reference!r} begins the id of a run and of a sweep: see list runs and list sweeps")
-    return directory
-
-
 def resume(directory: Path, jobs: int | None, dask: str | None, export: str | None, *, quiet: bool) -> None:
     """Resume an interrupted sweep."""
     from amsgrad_exp.sweeps import sweeping
@@ -186,7 +175,7 @@ def complete(
 ) -> Swept:
     """Compute a sweep or a gauntlet, or its missing cells; print, export and draw the results, and write the page."""
     from amsgrad_exp.output import console
-    from amsgrad_exp.output.picture import draw, show
+    from amsgrad_exp.output.sweep_tables import draw, show
 
     with watching(quiet=quiet) as watch, optimizers_print_to_stderr():
         swept = compute(watch)
@@ -205,7 +194,7 @@ def complete(
     if figure:
         files += draw(swept)
     if page:
-        files.append(page_of_cells(swept.directory))
+        files.append(page_beside("sweep", swept.directory))
     for path in files if not quiet else ():
         console.out.print(path, soft_wrap=True)
     return swept
@@ -228,6 +217,7 @@ def verify(directory: Path, *, every_cell: bool, quiet: bool) -> None:
     from amsgrad_exp.errors import Damaged, NotVerified
     from amsgrad_exp.output import console
     from amsgrad_exp.output.progress import Bar
+    from amsgrad_exp.output.sweep_tables import verified
     from amsgrad_exp.sweeps import sweeping
     from amsgrad_exp.sweeps.workers import workers
 
@@ -238,19 +228,7 @@ def verify(directory: Path, *, every_cell: bool, quiet: bool) -> None:
     except Damaged as error:
         raise NotVerified(str(error)) from error
     if not quiet:
-        console.out.print(console.describe_sweep(verification), soft_wrap=True)
-
-
-def list_sweeps(out: Path) -> None:
-    """List the recorded sweeps."""
-    from amsgrad_exp.output import console
-    from amsgrad_exp.sweeps import find
-
-    unreadable: list[str] = []
-    if sweeps := find.list_sweeps(out, unreadable.append):
-        console.sweep_listing(sweeps)
-    for reason in unreadable or ([] if sweeps else [f"no sweeps under {out}"]):
-        console.note(reason)
+        console.out.print(verified(verification), soft_wrap=True)
 
 
 @with_experiment_options("config", "problem", "set_", "beta1", "eps", "option")

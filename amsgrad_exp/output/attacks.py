@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from amsgrad_exp.attacks.result import Attack, Counterexample
-from amsgrad_exp.output import console
+from amsgrad_exp.output import console, words
 from amsgrad_exp.records.summary import Summary
 
 
@@ -24,7 +24,7 @@ def describe(attack: Attack, files: Sequence[Path] = ()) -> None:
     for name, value in _facts(attack, counterexample) if counterexample else [("verdict", _survived(attack))]:
         table.add_row(name, value)
     if attack.shared_between:
-        table.add_row("shared", Text(console.SHARED[attack.shared_between], "yellow"))
+        table.add_row("shared", Text(words.SHARED[attack.shared_between], "yellow"))
     smallest = f"; the smallest period on which it falls is {attack.smallest_period}" if found.falls else ""
     table.add_row(
         "searched",

@@ -1,19 +1,28 @@
-"""Lists the available optimizers, problems and schedules as rows of text."""
+"""Lists the available optimizers, problems and schedules, and what is recorded, as rows of text."""
 
 from __future__ import annotations
 
 import inspect
 import typing
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from amsgrad_exp.attacks.record import AttackRecord
+from amsgrad_exp.errors import ConfigError, Refusal
 from amsgrad_exp.problems import PROBLEMS
+from amsgrad_exp.records.files import in_use, records
+from amsgrad_exp.records.run import read_run
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import SCHEDULES
+from amsgrad_exp.spec.gauntlet import read_plan
 from amsgrad_exp.spec.schedule import constants_of
+from amsgrad_exp.sweeps.store import open_results
 
 IMPORTED = ("import.path", "any torch.optim.Optimizer class, on the torch engine", "such as torch.optim.Rprop", "")
 
@@ -59,3 +68,68 @@ def _constant(field: Field[Any]) -> str:
 def first_line(known: object) -> str:
     """The first line of a docstring."""
     return (inspect.getdoc(known) or "").splitlines()[0]
+
+
+def _run(directory: Path) -> tuple[str, ...]:
+    run = read_run(directory)
+    result = run.summary.result
+    ends = (result.iterate, result.regret_trend) if result else ("", "")
+    optimizer = run.trial.optimizer.label or run.summary.optimizer
+    return _when(run.summary.started), run.trial.name, optimizer, run.status(), *ends
+
+
+def _sweep(directory: Path) -> tuple[str, ...]:
+    path = directory / "sweep.yaml"
+    try:
+        sweep = read_plan(path)
+    except ConfigError as error:
+        raise ConfigError(f"{directory}: {error}") from error
+    done = 0
+    if (directory / "results.sqlite").is_file():
+        with open_results(directory, sweep) as results:
+            done = len(results)
+    interrupted = "running" if in_use(directory) else "interrupted"
+    axes = " × ".join(f"{name} {size}" for name, size in zip(sweep.columns, sweep.shape[1:], strict=True))
+    return (
+        _when(datetime.fromtimestamp(path.stat().st_mtime, UTC)),
+        sweep.name,
+        ", ".join(sweep.optimizers),
+        axes,
+        f"{done:,}/{len(sweep):,}",
+        "completed" if done == len(sweep) else interrupted,
+    )
+
+
+def _attack(directory: Path) -> tuple[str, ...]:
+    record = AttackRecord.read(directory)
+    outcome = "survives" if record.falls + record.survives else "no run settled"
+    if record.counterexample:
+        outcome = "fails" if record.found else "suspect, not confirmed"
+    elif record.finished is False:
+        outcome = "not finished"
+    started = record.started or datetime.fromtimestamp((directory / "attack.json").stat().st_mtime, UTC)
+    return _when(started), record.optimizer, f"{record.problems:,}", outcome
+
+
+def _when(time: datetime) -> str:
+    return f"{time.astimezone():%m-%d %H:%M}"
+
+
+# For each kind of record: the titles of its list, and a function that makes a row except for the id.
+LISTS: Mapping[str, tuple[tuple[str, ...], Callable[[Path], tuple[str, ...]]]] = {
+    "run": (("run", "started", "experiment", "optimizer", "status", "iterate", "regret"), _run),
+    "sweep": (("sweep", "started", "experiment", "optimizers", "axes", "cells", "status"), _sweep),
+    "attack": (("attack", "started", "optimizer", "problems", "outcome"), _attack),
+}
+
+
+def recorded(kind: str, out: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]:
+    """The column titles and the rows of the records of a kind, oldest first, and why others cannot be read."""
+    titles, row = LISTS[kind]
+    rows, unreadable = [], []
+    for directory in records(kind, out):
+        try:
+            rows.append((directory.name[:8], *row(directory)))
+        except (Refusal, OSError) as error:
+            unreadable.append(str(error))
+    return titles, rows, unreadable

@@ -1,19 +1,54 @@
-"""Writes and reads the checkpoints from which a run can be resumed."""
+"""Writes trace.csv and the checkpoints during a run, from which it can be resumed."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from amsgrad_exp.errors import Damaged, NoSuchRun
 from amsgrad_exp.records.files import sha256, write_atomically
+from amsgrad_exp.records.run import format_rows
 from amsgrad_exp.records.summary import SCHEMA
+from amsgrad_exp.trace import Trace
+
+
+class TraceWriter:
+    """Appends to trace.csv and keeps the SHA-256 of its content."""
+
+    def __init__(self, path: Path, kept: bytes = b"") -> None:
+        """Open the file and reduce its content to ``kept``."""
+        self._empty = not kept
+        self._file = path.open("r+b" if path.exists() else "w+b")
+        self._digest = hashlib.sha256(kept)
+        self._file.truncate(len(kept))
+        self._file.write(kept)
+        self._file.flush()
+
+    def append(self, trace: Trace) -> None:
+        """Write the rows of ``trace`` without waiting for the disk."""
+        if not len(trace):
+            return
+        rows = format_rows(trace, header=self._empty)
+        self._empty = False
+        self._file.write(rows)
+        self._file.flush()
+        self._digest.update(rows)
+
+    def sync(self) -> tuple[int, str]:
+        """Wait until all rows are on disk; return the file's size in bytes and its SHA-256."""
+        os.fsync(self._file.fileno())
+        return self._file.tell(), self._digest.hexdigest()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state from which a run can be resumed.
+    """The state from which a run can be resumed; by default that at its start, before the engine is saved.
 
     Attributes:
         step: the number of steps done.
@@ -23,28 +58,17 @@ class Checkpoint:
         engine: what `Engine.save` returned, at this step or, while steps are being derived, at an earlier one.
     """
 
-    step: int
-    seconds: float
-    trace_bytes: int
-    trace_sha256: str
-    reference: bytes | None
-    engine: bytes
-
-    @classmethod
-    def start(cls, engine: bytes) -> Checkpoint:
-        """The checkpoint at step 0, from what `Engine.save` returned there."""
-        return cls(step=0, seconds=0.0, trace_bytes=0, trace_sha256=sha256(b""), reference=None, engine=engine)
+    step: int = 0
+    seconds: float = 0.0
+    trace_bytes: int = 0
+    trace_sha256: str = sha256(b"")
+    reference: bytes | None = None
+    engine: bytes = b""
 
     def write(self, directory: Path) -> None:
         """Replace the directory's checkpoint and keep the previous one."""
-        header = {
-            "schema": SCHEMA,
-            "step": self.step,
-            "seconds": self.seconds,
-            "trace_bytes": self.trace_bytes,
-            "trace_sha256": self.trace_sha256,
-            "reference": None if self.reference is None else self.reference.hex(),
-        }
+        header = {"schema": SCHEMA, **vars(self), "reference": None if self.reference is None else self.reference.hex()}
+        del header["engine"]
         body = json.dumps(header).encode() + b"\n" + self.engine
         path = directory / "checkpoint"
         if path.exists():
@@ -58,7 +82,6 @@ class Checkpoint:
         Raises:
             Damaged: the checksum is wrong.
             NoSuchRun: it was written by a newer version.
-            FileNotFoundError: the file does not exist.
         """
         digest, _, body = path.read_bytes().partition(b"\n")
         if sha256(body).encode() != digest:
@@ -72,11 +95,7 @@ class Checkpoint:
 
 
 def last_checkpoint(directory: Path) -> tuple[Checkpoint | None, bytes, str | None]:
-    """Find the newest undamaged checkpoint.
-
-    Returns:
-        The checkpoint or None, the part of trace.csv before it, and one line on what is wrong with newer checkpoints.
-    """
+    """The newest undamaged checkpoint, the part of trace.csv before it, and what is wrong with newer checkpoints."""
     trouble = None
     trace = (directory / "trace.csv").read_bytes() if (directory / "trace.csv").exists() else b""
     for name in ("checkpoint", "checkpoint.previous"):

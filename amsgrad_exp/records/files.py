@@ -1,18 +1,32 @@
-"""Writes files atomically, locks directories and computes SHA-256."""
+"""Writes files atomically and with checksums, locks directories, and finds the directories of records."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ValidationError
 
-from amsgrad_exp.errors import RunError
+from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
+
+Model = TypeVar("Model", bound=BaseModel)
+LOCK_SECONDS = 0.5  # how long `locked` waits for the lock, which `in_use` holds for an instant
+
+# The files of each kind of record; all records but damaged runs have the first.
+FILES = {
+    "run": ("summary.json", "experiment.yaml", "trace.csv", "checkpoint"),
+    "sweep": ("sweep.yaml",),
+    "attack": ("attack.json",),
+}
 
 
 def sha256(content: bytes) -> str:
@@ -24,8 +38,7 @@ def sha256(content: bytes) -> str:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Write a new file piece by piece and replace the old one at the end: fsync, rename, fsync the directory.
 
-    Raises:
-        OSError: a step failed; the file then has either its old or its new content.
+    If a step raises an OSError, the file has either its old or its new content.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")  # another process may be writing the same file
     try:
@@ -46,13 +59,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file atomically; errors as in `replacing`."""
+    """Replace a file atomically, as `replacing` does."""
     with replacing(path) as file:
         file.write(content)
-
-
-# How long `locked` waits for the lock; `in_use` holds it for an instant.
-LOCK_SECONDS = 0.5
 
 
 def in_use(directory: Path) -> bool:
@@ -82,3 +91,121 @@ def locked(directory: Path) -> Iterator[None]:
     except Timeout as error:
         owner = f"process {pid.read_text()}" if pid.exists() else "another process"
         raise RunError(f"{directory} is in use by {owner}") from error
+
+
+def write_document(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace a JSON file; its last key is the SHA-256 of the others."""
+    document = json.dumps({**content, "sha256": _checksum(content)}, indent=2)
+    write_atomically(path, document.encode() + b"\n")
+
+
+def read_document(path: Path, kind: str) -> tuple[dict[str, Any], bool]:
+    """Read such a file: its content, and whether it had a checksum; ``kind`` says what it should be.
+
+    Raises:
+        Damaged: it is not a JSON object, or its checksum is wrong.
+    """
+    try:
+        content = dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Damaged(f"{path} is damaged: it is not {kind}") from error
+    if "sha256" not in content:
+        return content, False
+    if content.pop("sha256") != _checksum(content):
+        raise Damaged(f"{path} is damaged: its checksum is wrong")
+    return content, True
+
+
+def validated(model: type[Model], content: Mapping[str, Any], path: Path, kind: str, schema: int) -> Model:
+    """Parse the content of a document whose schema is at most ``schema``.
+
+    Raises:
+        NoSuchRun: it was written by a newer version.
+        Damaged: it does not fit the model.
+    """
+    if isinstance(content.get("schema"), int) and content["schema"] > schema:
+        raise NoSuchRun(f"{path.parent} was written by a newer version of amsgrad-exp")
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise Damaged(f"{path} is damaged: it is not {kind}") from error
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(content).encode())
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record on disk: its kind, a key of `FILES`, and its directory."""
+
+    kind: str
+    directory: Path
+
+
+def records(kind: str, out: Path) -> list[Path]:
+    """The directories of the records of a kind under ``out``, oldest first."""
+    return [path.parent for path in sorted(out.glob(f"*/*/{FILES[kind][0]}"), key=_started)]
+
+
+def _started(path: Path) -> datetime:
+    """When a record was started, from its first file."""
+    try:
+        return datetime.fromisoformat(json.loads(path.read_bytes())["started"])
+    except (ValueError, KeyError, TypeError, RecursionError):  # sweep.yaml, which is written once, or a damaged file
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def kind_of(directory: Path) -> str | None:
+    """The kind of record that a directory is, if any."""
+    return next((kind for kind, names in FILES.items() if any((directory / name).is_file() for name in names)), None)
+
+
+def find(reference: str, places: Mapping[str, Path], kinds: Sequence[str] = tuple(FILES)) -> Record:
+    """Find a record by its directory, its id or the beginning of the id, or "last" for the newest one.
+
+    Args:
+        reference: what names the record.
+        places: the directory under which each kind of record is.
+        kinds: the kinds of records that will do.
+
+    Raises:
+        NoSuchRun: there is no such record of these kinds, or more than one.
+    """
+    with contextlib.suppress(OSError):  # the reference may be too long for a path
+        if (directory := Path(reference)).is_dir():
+            if kind := kind_of(directory):
+                return _checked(reference, Record(kind, directory.resolve()), kinds)
+            files = " and no ".join(FILES[kind][0] for kind in kinds)
+            raise NoSuchRun(f"{directory} is not a {' or '.join(kinds)}: it has no {files}")
+    if reference == "last":
+        found = [Record(kind, directory) for kind in kinds for directory in records(kind, places[kind])]
+        if not found:
+            raise NoSuchRun(f"there are no {' and no '.join(f'{kind}s under {places[kind]}' for kind in kinds)}")
+        newest = max(found, key=lambda record: _started(record.directory / FILES[record.kind][0]))
+        return Record(newest.kind, newest.directory.resolve())
+    begun = [
+        Record(kind, directory.resolve())
+        for kind, out in places.items()
+        for directory in sorted(out.glob("*/*"))
+        if directory.name.startswith(reference) and kind_of(directory) == kind
+    ]
+    if len(begun) == 1:
+        return _checked(reference, begun[0], kinds)
+    counts = {kind: sum(record.kind == kind for record in begun) for kind in places}
+    several = [f"{number} {kind}{'s' * (number > 1)} under {places[kind]}" for kind, number in counts.items() if number]
+    said = f"{' and '.join(several)} have" if several else f"no {' and no '.join(_under(places, kinds))} has"
+    lists = " and ".join(f"list {kind}s" for kind in (counts if several else kinds) if not several or counts[kind])
+    raise NoSuchRun(f"{said} an id that begins with {reference!r}: see amsgrad-exp {lists}")
+
+
+def _under(places: Mapping[str, Path], kinds: Sequence[str]) -> list[str]:
+    return [f"{kind} under {places[kind]}" for kind in kinds]
+
+
+def _checked(reference: str, record: Record, kinds: Sequence[str]) -> Record:
+    """Reject a record of another kind."""
+    if record.kind not in kinds:
+        what = f"a{'n' * (record.kind == 'attack')} {record.kind}, not a {' or '.join(kinds)}"
+        raise NoSuchRun(f"{reference} is {what}: amsgrad-exp report {reference} shows it")
+    return record

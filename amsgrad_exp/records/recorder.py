@@ -17,11 +17,10 @@ from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.errors import ConfigError, Damaged, NoSteadyState, RunError, RunFailed, bytes_in_words
 from amsgrad_exp.process import recording
-from amsgrad_exp.records.checkpoint import Checkpoint, last_checkpoint
+from amsgrad_exp.records.checkpoint import Checkpoint, TraceWriter, last_checkpoint
 from amsgrad_exp.records.files import locked, write_atomically
-from amsgrad_exp.records.run import Run, read_run
+from amsgrad_exp.records.run import Run, parse_trace, read_run
 from amsgrad_exp.records.summary import Origin, Summary
-from amsgrad_exp.records.trace_csv import TraceWriter, parse_trace
 from amsgrad_exp.spec.experiment import BYTES_PER_POINT, Trial
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.schedule import schedule_of
@@ -61,7 +60,7 @@ def record(trial: Trial, out: Path, watch: Watch = UNWATCHED, label: str | None 
         write_atomically(tracker.directory / "experiment.yaml", trial.to_yaml().encode())
         summary = Summary.first(trial, engine.driven, engines.shared_between(trial))
         run = Run(tracker.directory, trial, summary, logged=Trace.empty())
-        return Recorder(run, engine, tracker, Checkpoint.start(b""), watch=watch).drive(label or labels([trial])[0])
+        return Recorder(run, engine, tracker, Checkpoint(), watch=watch).drive(label or labels([trial])[0])
 
 
 @recording()
@@ -99,7 +98,7 @@ def _recorder_from_last_checkpoint(run: Run, watch: Watch) -> Recorder:
     if checkpoint is None:
         if run.summary.unsaved is not None:
             raise RunError(f"{run.directory} cannot be resumed, since {run.summary.unsaved}: run it again")
-        checkpoint = Checkpoint.start(b"")
+        checkpoint = Checkpoint()
     else:
         try:
             engine.load(checkpoint.engine)

@@ -1,4 +1,4 @@
-"""Reads recorded runs and finds them by name.
+"""Reads recorded runs.
 
 The directory of a run is labml's ``<out>/<name>/<run id>/``. Besides labml's files it contains
 
@@ -12,23 +12,24 @@ None of it is ever executed. All files except the trace are replaced atomically.
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import io
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from amsgrad_exp.driver.result import Result
 from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
-from amsgrad_exp.records.files import in_use, sha256
+from amsgrad_exp.records.files import FILES, in_use, records, sha256
 from amsgrad_exp.records.summary import Summary
-from amsgrad_exp.records.trace_csv import parse_trace
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import read_complete
 from amsgrad_exp.trace import Trace
 
-FILES = ("experiment.yaml", "summary.json", "trace.csv", "checkpoint")
+COLUMNS = [field.name for field in fields(Trace)]
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,8 @@ class Run:
 
     def document(self) -> dict[str, Any]:
         """The fields that ``--json`` prints: the summary without the fields about the record itself."""
-        left_out = {
-            "schema_",
-            "status",
-            "reason",
-            "unsaved",
-            "started",
-            "experiment_sha256",
-            "trace_sha256",
-            "sessions",
-        }
+        left_out = {"schema_", "status", "reason", "unsaved", "started", "experiment_sha256"}
+        left_out |= {"trace_sha256", "sessions"}
         if self.summary.seeds == 1:
             left_out |= {"seeds", "mean_x_halfwidth", "regret_halfwidth"}
         said = {name: value for name, value in self.summary.model_dump().items() if name not in left_out}
@@ -126,7 +119,7 @@ def read_run(directory: Path) -> Run:
         NoSuchRun: the directory is not a run, or was written by a newer version.
         Damaged: a file is damaged.
     """
-    there = [name for name in FILES if (directory / name).is_file()]
+    there = [name for name in FILES["run"] if (directory / name).is_file()]
     for name in ("experiment.yaml", "summary.json"):
         if not there:
             raise NoSuchRun(f"{directory} is not a run: it has no {name}")
@@ -145,39 +138,39 @@ def read_run(directory: Path) -> Run:
 def list_runs(out: Path, on_unreadable: Callable[[str], object] = lambda reason: None) -> list[Run]:
     """All runs under ``out``, oldest first; ``on_unreadable`` is called with the reason if one cannot be read."""
     runs = []
-    for path in sorted(out.glob("*/*/summary.json")):
+    for directory in records("run", out):
         try:
-            runs.append(read_run(path.parent))
+            runs.append(read_run(directory))
         except (RunError, OSError) as error:
             on_unreadable(str(error))
-    return sorted(runs, key=lambda run: run.summary.started)
+    return runs
 
 
-def find_run(reference: str, out: Path) -> Run:
-    """Find a run by its directory, by its id under ``out`` or the beginning of the id, or by ``last``.
+def format_rows(trace: Trace, *, header: bool) -> bytes:
+    """A trace as lines of trace.csv, with the shortest digits that restore every bit."""
+    columns = trace.columns
+    names = ",".join(columns) + "\n" if header else ""
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return (names + "".join(",".join(map(repr, row)) + "\n" for row in rows)).encode()
+
+
+def parse_trace(content: bytes) -> Trace:
+    """Parse the content of trace.csv.
 
     Raises:
-        NoSuchRun: there is no such run, or more than one.
+        Damaged: a row is not an integer followed by finite numbers, or the last row is cut off.
     """
-    return read_run(find_directory(reference, out))
-
-
-def find_directory(reference: str, out: Path) -> Path:
-    """The directory of a run or a sweep; arguments as in `find_run`.
-
-    Raises:
-        NoSuchRun: there is none, or more than one.
-    """
-    with contextlib.suppress(OSError):  # the reference may be too long for a path
-        if (directory := Path(reference)).is_dir():
-            return directory.resolve()
-    if reference == "last":
-        runs = list_runs(out)
-        if not runs:
-            raise NoSuchRun(f"there are no runs under {out}")
-        return runs[-1].directory.resolve()
-    found = [path for path in sorted(out.glob("*/*")) if path.is_dir() and path.name.startswith(reference)]
-    if len(found) != 1:
-        how_many = "no run" if not found else f"{len(found)} runs"
-        raise NoSuchRun(f"{how_many} under {out} with an id that begins with {reference!r}: see amsgrad-exp list runs")
-    return found[0].resolve()
+    if not content:
+        return Trace.empty()
+    names = content[: content.find(b"\n")].decode(errors="replace").split(",")
+    if names not in (COLUMNS[:4], COLUMNS) or not content.endswith(b"\n"):
+        raise Damaged("trace.csv is damaged: its first or last line is incomplete")
+    dtype = np.dtype([(name, np.int64 if name == "step" else np.float64) for name in names])
+    try:
+        rows = np.loadtxt(io.BytesIO(content), dtype, delimiter=",", skiprows=1, ndmin=1, comments=None)
+    except (ValueError, OverflowError) as error:
+        raise Damaged(f"trace.csv is damaged: {error}") from error
+    trace = Trace(*(np.ascontiguousarray(rows[name]) for name in names))
+    if not all(np.isfinite(column).all() for column in trace.columns.values()):
+        raise Damaged("trace.csv is damaged: it contains a number that is not finite")
+    return trace

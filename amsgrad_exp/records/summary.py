@@ -25,8 +25,7 @@ from pydantic import (
 from amsgrad_exp.driver.result import Result
 from amsgrad_exp.engines.base import Driven
 from amsgrad_exp.errors import Damaged
-from amsgrad_exp.records.document import read_document, validated, write_document
-from amsgrad_exp.records.files import sha256
+from amsgrad_exp.records.files import read_document, sha256, validated, write_document
 from amsgrad_exp.rules import OPTIMIZERS
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
 """Turns recorded runs, sweeps, gauntlets and attacks into self-contained HTML pages.
 
-`find.page_of` finds the records. Each kind of record has a module that builds its page: `runs`, `sweeps`, `gauntlets`,
-`attacks`. `page` renders it. Plots come from `charts`, and the JavaScript from vl-convert draws them.
+`page_of` chooses the module that builds the page; `page` renders it. The charts are those of `charts`, drawn in the
+browser by the JavaScript of vl-convert.
 """

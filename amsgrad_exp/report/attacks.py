@@ -15,7 +15,7 @@ from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
 from amsgrad_exp.problems import Cycle
 from amsgrad_exp.records.files import sha256
 from amsgrad_exp.records.run import Run, read_run
-from amsgrad_exp.report import runs
+from amsgrad_exp.report import run_page as runs
 from amsgrad_exp.report.page import Page, short
 from amsgrad_exp.verdict import WORDS
 

@@ -11,9 +11,8 @@ from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.records.recorder import report
-from amsgrad_exp.records.run import Run
+from amsgrad_exp.records.run import Run, format_rows, parse_trace
 from amsgrad_exp.records.summary import Origin
-from amsgrad_exp.records.trace_csv import format_rows, parse_trace
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.trace import Trace

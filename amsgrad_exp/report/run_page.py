@@ -13,9 +13,9 @@ import numpy as np
 from amsgrad_exp.bounds import Bounds
 from amsgrad_exp.charts.traces import TABLE, Curve, on_regret, plot, table
 from amsgrad_exp.errors import ConfigError
+from amsgrad_exp.output import words
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.report.page import Page, short
-from amsgrad_exp.report.words import bound, verdict
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.read import run_command
 from amsgrad_exp.trace import Trace
@@ -63,7 +63,7 @@ def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None, missin
     return Page(
         template="runs.html",
         title=short(f"{_listed(names)} on {_listed(list(problems))}", 120),
-        lead=_listed(list(dict.fromkeys(_setting(run) for run in runs))),
+        lead=_listed(list(dict.fromkeys(f"{words.setting(run.summary)}, {run.summary.dtype}" for run in runs))),
         plots=[plot(curves, log=_log(traces), alternative=_said(names, traces))] if drawn else [],
         tables={TABLE: table(curves)} if drawn else {},
         content={
@@ -96,11 +96,6 @@ def _constants(problem: Any) -> dict[str, Any]:
     return constants | {"x*": problem.optimum}
 
 
-def _setting(run: Run) -> str:
-    seeds = f", mean over {run.summary.seeds:,} seeds" if run.summary.seeds > 1 else ""
-    return f"{run.summary.schedule} step size, {run.summary.steps:,} steps, {run.summary.dtype}{seeds}"
-
-
 def _listed(names: Sequence[str]) -> str:
     if len(names) > 4:
         return f"{len(names)} optimizers"
@@ -129,7 +124,8 @@ def _entry(number: int, label: str, run: Run, bounds: Bounds | None) -> dict[str
         "iterate": WORDS[result.iterate][0] if result else None,
         "trend": WORDS[result.regret_trend][0] if result else None,
         "proof": bool(result and result.evidence is Evidence.PROOF),
-        "words": [*verdict(run), *bound(bounds)],
+        "words": {name: short(words.plain(said), 400) for name, said in words.verdict(run).items()}
+        | (words.bound(bounds) if bounds else {}),
         "settings": run.trial.to_yaml(),
         "command": run_command(run.trial),
         "sessions": [session.facts() for session in run.summary.sessions],
