@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ import pytest
 import typer
 
 from amsgrad_exp.cli import resume_and_show
-from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.output import progress
 from amsgrad_exp.records import recorder
 from tests.conftest import CommandLine
@@ -38,18 +35,14 @@ def test_verify_is_interrupted_in_the_middle(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorder.record(trial(**LONG), tmp_path)
-    chunks: list[Chunk] = []
+    done: list[int] = []
 
-    @contextlib.contextmanager
-    def signalling(*_: Any, shown: bool) -> Iterator[Any]:
-        def interrupt(chunk: Chunk) -> None:
-            chunks.append(chunk)
-            os.kill(os.getpid(), number)
+    def interrupt(bar: progress.Bar, label: str, steps: int, *_: Any) -> None:
+        done.append(steps)
+        os.kill(os.getpid(), number)
 
-        yield interrupt
-
-    monkeypatch.setattr(progress, "progress", signalling)
+    monkeypatch.setattr(progress.Bar, "update", interrupt)
     with pytest.raises(typer.Exit) as ended:
         resume_and_show.verify("last", out=tmp_path)
-    assert (ended.value.exit_code, len(chunks)) == (128 + number, 1)
+    assert (ended.value.exit_code, len(done)) == (128 + number, 1)
     assert capsys.readouterr().out == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import shutil
@@ -167,7 +168,8 @@ def test_mutated_runs_are_reported_and_never_believed(
             outcomes.add(f"{name} refused")
         else:
             assert files(mutated)["trace.csv"] == files(whole.directory)["trace.csv"]
-            outcomes.add(f"{name} survived")
+            if name != "summary.json" or json.loads(content) != json.loads((run.directory / name).read_bytes()):
+                outcomes.add(f"{name} survived")  # the last digit of a number need not change the number
     assert outcomes == {
         "checkpoint survived",
         "trace.csv survived",

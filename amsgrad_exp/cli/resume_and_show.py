@@ -124,10 +124,10 @@ def plot(
     from amsgrad_exp.output import console
     from amsgrad_exp.spec.labels import labels
 
-    runs = _runs(references, out)
     if not figure.name:
         raise typer.BadParameter(f"--figure takes a file's name, not {str(figure)!r}")
     figure = figure.with_suffix("") if figure.suffix.lower() in (".png", ".svg") else figure
+    runs = _runs(references, out)
     problems = [run.trial.problem for run in runs]
     if len({(problem.optimum, problem.interval) for problem in problems}) > 1:
         raise ConfigError("these runs have problems with different optima or intervals: draw them separately")
