@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import field
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,11 +48,6 @@ class Schedule(ABC):
     def decay(self, t: Integers) -> Floats:
         """α_t/α at some steps, counted from the end of the warm-up."""
 
-    @property
-    def length(self) -> int:
-        """How many steps follow the warm-up."""
-        return self.steps - self.warmup
-
     def scales(self, start: int, stop: int) -> Floats:
         """α_t/α of steps start ≤ t < stop, float64 of shape (stop - start,)."""
         t = np.arange(start - self.warmup, stop - self.warmup)
@@ -80,77 +75,61 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class _Slowing(Schedule):
-    """Step sizes that fall with 1 + c·⌊t/every⌋.
-
-    Attributes:
-        c: how fast step sizes fall.
-        every: how many steps in a row have the same size.
-    """
+    """Step sizes that fall with 1 + c·⌊t/every⌋: every ``every`` steps, and the faster, the larger c."""
 
     c: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
     every: Annotated[Integer, Field(ge=1, le=10**9)] = 1
 
-    def _count(self, t: Integers) -> Floats:
-        return np.asarray(1 + self.c * (t if self.every == 1 else t // self.every))
+    def _count(self, t: Integers) -> Any:
+        return 1 + self.c * (t if self.every == 1 else t // self.every)
 
 
 @dataclass(frozen=True)
 class InverseSquareRoot(_Slowing):
     """α_t = α/√(1 + c·⌊t/every⌋): by default the paper's α/√t, whose t counts from 1 (Theorems 1 and 4)."""
 
-    def decay(self, t: Integers) -> Floats:
-        scales: Floats = 1 / np.sqrt(self._count(t))
-        return scales
+    def decay(self, t: Integers) -> Any:
+        return 1 / np.sqrt(self._count(t))
 
 
 @dataclass(frozen=True)
 class Inverse(_Slowing):
     """α_t = α/(1 + c·⌊t/every⌋): by default α/t, with t counted from 1, as for strongly convex losses."""
 
-    def decay(self, t: Integers) -> Floats:
+    def decay(self, t: Integers) -> Any:
         return 1 / self._count(t)
 
 
 @dataclass(frozen=True)
 class Step(Schedule):
-    """α_t = α·gamma^⌊t/every⌋: StepLR with step_size = every.
-
-    Attributes:
-        every: how many steps in a row have the same size.
-        gamma: the factor applied after every such group of steps.
-    """
+    """α_t = α·gamma^⌊t/every⌋: StepLR with step_size = every."""
 
     every: Annotated[Integer, Field(ge=1, le=MAX_STEPS)]
     gamma: Annotated[Number, Field(gt=0, lt=1)] = 0.1
 
-    def decay(self, t: Integers) -> Floats:
-        scales: Floats = self.gamma ** (t // self.every).astype(float)
-        return scales
+    def decay(self, t: Integers) -> Any:
+        return self.gamma ** (t // self.every).astype(float)
 
 
 @dataclass(frozen=True)
 class _ToTheEnd(Schedule):
-    """Step sizes that fall from α at the start of the run to final·α after its last step.
-
-    Attributes:
-        final: the fraction of α that is left at the end.
-    """
+    """Step sizes that fall from α at the start of the run to final·α after its last step."""
 
     needs_length: ClassVar[bool] = True
 
     final: Annotated[Number, Field(ge=0, le=1)] = 0.0
 
-    def _left(self, t: Integers) -> Floats:
-        """The fraction of the run that is left, 1 at the start."""
-        left: Floats = (self.length - t) / self.length
-        return left
+    def _left(self, t: Integers) -> Any:
+        """The fraction of the run after the warm-up that is left, 1 at its start."""
+        length = self.steps - self.warmup
+        return (length - t) / length
 
 
 @dataclass(frozen=True)
 class Linear(_ToTheEnd):
     """α_t falls from α to final·α along a straight line over the run: LinearLR with total_iters = T."""
 
-    def decay(self, t: Integers) -> Floats:
+    def decay(self, t: Integers) -> Any:
         return self.final + (1 - self.final) * self._left(t)
 
 
@@ -158,10 +137,9 @@ class Linear(_ToTheEnd):
 class Cosine(_ToTheEnd):
     """α_t falls from α to final·α along half a cosine over the run: CosineAnnealingLR with T_max = T."""
 
-    def decay(self, t: Integers) -> Floats:
+    def decay(self, t: Integers) -> Any:
         # (1 + cos πt/T)/2 is sin²(π(T − t)/2T), which loses no digits where it is nearly 0.
-        half: Floats = np.sin(np.pi / 2 * self._left(t)) ** 2
-        return self.final + (1 - self.final) * half
+        return self.final + (1 - self.final) * np.sin(np.pi / 2 * self._left(t)) ** 2
 
 
 SCHEDULES: dict[str, type[Schedule]] = {

@@ -60,17 +60,16 @@ def drift(
         raise NoSteadyState(f"the gradients of {problem.name} depend on x, so its moments have no steady state")
     if period > LONGEST_PERIOD:
         raise NoSteadyState(f"a period of {period:,} steps is too long: at most {LONGEST_PERIOD:,} are supported")
-    known = OPTIMIZERS.get(optimizer)
-    chosen = known.options(**(options or {})) if known else None
-    rule = known.rule(chosen) if known else None
-    if chosen is None or rule is None or rule.drift is None:
+    if optimizer not in OPTIMIZERS:
+        raise NoSteadyState(f"no steady state is known for {optimizer}")
+    chosen = OPTIMIZERS[optimizer].options(**(options or {}))
+    rule = OPTIMIZERS[optimizer].rule(chosen)
+    if rule.drift is None:
         raise NoSteadyState(f"no steady state is known for {optimizer}")
     given = {"lr": 1.0, "beta1": beta1, "beta2": beta2, "eps": eps} | chosen.model_dump()
-    settings = {name: given[name] for name in rule.settings}
-    shape = np.broadcast_shapes(*(np.shape(value) for value in given.values()))
-    whole = {name: np.broadcast_to(np.asarray(value, np.float64), shape) for name, value in settings.items()}
+    total = np.empty(np.broadcast_shapes(*map(np.shape, given.values())))
+    whole = {name: np.broadcast_to(np.asarray(given[name], np.float64), total.shape) for name in rule.settings}
     slopes = problem.coefficients(0, period)[0]
-    total = np.empty(shape)
     at_once = max(1, MOST_MOMENTS // len(slopes))
     for begin in range(0, total.size, at_once):
         some = slice(begin, begin + at_once)

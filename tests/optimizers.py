@@ -259,45 +259,13 @@ class NeverFinite(torch.optim.SGD):
 class RaisesLater(torch.optim.SGD):
     """Raises at its step 7."""
 
-    steps, at = 0, 7
-
-    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
-        if self.steps == self.at:
-            raise ZeroDivisionError("by zero")
-        self.steps += 1
-        super().step()
-
-
-class RaisesAtAHundred(RaisesLater):
-    """Raises at its step 100."""
-
-    at = 100
-
-
-class EveryNth(torch.optim.SGD):
-    """Moves at every n-th step."""
-
-    def __init__(self, params: ParamsT, lr: float, n: int = 1) -> None:
-        super().__init__(params, lr)
-        self.n, self.steps = n, 0
-
-    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
-        self.steps += 1
-        if self.steps % self.n == 0:
-            super().step()
-
-
-class LostAtAHundred(torch.optim.SGD):
-    """Makes x NaN at its step 100."""
-
     steps = 0
 
     def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
+        if self.steps == 7:
+            raise ZeroDivisionError("by zero")
         self.steps += 1
         super().step()
-        with torch.no_grad():
-            for param in self.param_groups[0]["params"]:
-                param.mul_(float("nan") if self.steps == 101 else 1.0)
 
 
 class Replacing(torch.optim.SGD):
@@ -383,13 +351,3 @@ class CountsGroups(CountsParameters):
     """The same, whose count goes up with every group."""
 
     of_parameters = False
-
-
-class Squashing(torch.optim.SGD):
-    """Takes functions of a gradient that vectorized kernels may round otherwise than scalar ones."""
-
-    @torch.no_grad()
-    def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
-        for param in self.param_groups[0]["params"]:
-            squashed = (param.grad * 0.0037).tanh() * (1 + param.grad.abs()).pow(0.3).log1p()
-            param.sub_(self.param_groups[0]["lr"] * squashed * (-param).exp())

@@ -77,8 +77,13 @@ CASES: dict[str, list[str]] = {
 """The departures that make sense of each rule, of which some are in several forms."""
 
 
+def decayed_beta1(beta1: float, t: int, decay: str, lam: float) -> float:
+    """β1t, t counted from 1."""
+    return beta1 * {"none": 1.0, "geometric": lam ** (t - 1), "harmonic": 1 / t}[decay]
+
+
 class Port(torch.optim.Optimizer):
-    """One rule, with one thing done otherwise."""
+    """One rule, with one thing done otherwise; ``beta1_decay``, ``lam``, ``p`` and ``n`` are options of some rules."""
 
     def __init__(
         self,
@@ -90,10 +95,16 @@ class Port(torch.optim.Optimizer):
         momentum: float = 0.0,
         rule: str = "adam",
         does: str = "",
+        *,
+        beta1_decay: str = "none",
+        lam: float = 0.99,
+        p: float = 0.125,
+        n: int = 10,
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
         self.rule, self.form = [*rule.split(":"), ""][:2]
         self.does, self.mu, self.first_lr = does, momentum, lr
+        self.decay, self.p, self.n = (beta1_decay, lam), p, n
 
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> None:  # type: ignore[override]
@@ -145,7 +156,7 @@ class Port(torch.optim.Optimizer):
         lr, eps, t = group["lr"], group["eps"], s["t"]
         k = self.count(t)
         beta1, beta2 = self.betas(group)
-        used, m = self.moment(s, g, lr, beta1)
+        used, m = self.moment(s, g, lr, decayed_beta1(beta1, t, *self.decay))
         zero = torch.full_like(g, 1e-6 if rule == "yogi" else 0.0)
         old = s.get("v", zero)
         q = m if does == "v_of_m" else g - m if rule == "adabelief" else g
@@ -171,7 +182,13 @@ class Port(torch.optim.Optimizer):
             of_corrected = (form == "optax") != (does in ("max_of_corrected", "max_of_uncorrected"))
             if of_corrected:
                 v, c2 = v / c2, 1.0
-            largest = torch.maximum(s.get("largest", torch.zeros_like(v)), v)
+            kept = s.get("largest", torch.zeros_like(v))
+            if rule == "adamx" and t > 1:
+                kept = (
+                    kept
+                    * ((1 - decayed_beta1(beta1, t, *self.decay)) / (1 - decayed_beta1(beta1, t - 1, *self.decay))) ** 2
+                )
+            largest = torch.maximum(kept, v)
             if does != "max_not_kept":
                 s["largest"] = largest
             v = largest
@@ -197,7 +214,7 @@ class Port(torch.optim.Optimizer):
             eta = size / c1 / self.divide(v, c2, eps, folded)
             final = 0.1 * lr / self.first_lr
             return eta.clamp(final * (1 - 1 / (1e-3 * k + 1)), final * (1 + 1 / (1e-3 * k))) * used
-        return size * used / c1 / self.divide(v, c2, eps, folded, 0.125 if rule == "padam" else 0.5)
+        return size * used / c1 / self.divide(v, c2, eps, folded, self.p if rule == "padam" else 0.5)
 
     def _adamax(self, s: Any, g: Tensor, group: Any) -> Tensor:
         beta1, beta2 = self.betas(group)
@@ -227,13 +244,13 @@ class Port(torch.optim.Optimizer):
         beta1, beta2 = self.betas(group)
         s.setdefault("all", []).append(g)
         t, kept = s["t"], s["all"]
-        if t <= 10:
+        if t <= self.n:
             return torch.zeros_like(g)
-        weights = [beta1**i for i in range(10)]
+        weights = [beta1**i for i in range(self.n)]
         m = sum(w * kept[-1 - i] for i, w in enumerate(weights))
         m = m if self.does == "beta1_not_complemented" else m / sum(weights)
-        s["v"] = beta2 * s.get("v", 0.0) + (1 - beta2) * kept[-11] ** 2
-        c2 = 1.0 if self.does == "v_not_corrected" else 1 - beta2 ** self.count(t - 10)
+        s["v"] = beta2 * s.get("v", 0.0) + (1 - beta2) * kept[-1 - self.n] ** 2
+        c2 = 1.0 if self.does == "v_not_corrected" else 1 - beta2 ** self.count(t - self.n)
         c2 = c2**2 if self.does == "corrected_twice" else c2
         return torch.as_tensor(group["lr"] * m / self.divide(s["v"], c2, group["eps"], folded=False))
 
@@ -259,6 +276,9 @@ class Port(torch.optim.Optimizer):
         t, eps, v = s["t"], group["eps"], s.get("v", torch.zeros_like(g))
         used, _ = self.moment(s, g, 1.0, beta1)
         s["v"] = beta2 * v + (1 - beta2) * g**2
+        if self.form == "published":  # with the norm of one number
+            eta = 1 / (self.root(v) + eps)
+            return torch.as_tensor(group["lr"] * used * eta / eta.norm())
         gamma = s.get("gamma", 0.0)
         s["gamma"] = self.root(v / (1 - beta2**t)) + eps
         if t == 1:

@@ -1,4 +1,4 @@
-"""Independent implementations of every optimizer: another library's class, or the paper's lines in plain Python.
+"""Independent implementations of every optimizer: another library's class, `Port`, or a paper's lines in Python.
 
 A reference is called with a problem, its step sizes and the optimizer's settings, and returns x_t for each t and x_T,
 all in double precision. ``lr`` of the settings is α; the step sizes are α_t.
@@ -15,6 +15,7 @@ import torch
 
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.rules.settings import OptimizerSettings
+from tests.ports import Port, decayed_beta1
 
 Reference = Callable[[Problem, list[float], OptimizerSettings], list[float]]
 
@@ -69,45 +70,22 @@ def betas_and_eps(settings: OptimizerSettings) -> dict[str, Any]:
     return {"betas": (settings.beta1, settings.beta2), "eps": settings.eps}
 
 
+def ported(settings: OptimizerSettings) -> dict[str, Any]:
+    """The arguments of `Port`, which has no departure here."""
+    rule, options = settings.name, dict(settings.options)
+    form = options.pop("form", options.pop("dialect", "torch"))
+    if form in ("paper", "optax", "published"):
+        rule += f":{form}"
+    elif settings.optimized_update:
+        rule += ":folded"
+    options.pop("optimized_update", None)
+    eps = 0.1 if form == "published" else settings.eps  # of AvaGrad, in whose published form ε cancels out
+    return {"betas": numbers(settings)[:2], "eps": eps, "rule": rule, **options}
+
+
 def numbers(settings: OptimizerSettings) -> tuple[float, float, float]:
     """β1, β2 and ε, 0 where there is none."""
     return settings.beta1 or 0.0, settings.beta2 or 0.0, settings.eps or 0.0
-
-
-def beta1_at(settings: OptimizerSettings, t: int) -> float:
-    """β1t, t counted from 1."""
-    options: Any = settings.options
-    beta1 = settings.beta1 or 0.0
-    decay = options.get("beta1_decay", "none")
-    if decay == "none":
-        return beta1
-    factor: float = {"geometric": options["lam"] ** (t - 1), "harmonic": 1 / t}[decay]
-    return beta1 * factor
-
-
-def adam(settings: OptimizerSettings) -> Callable[[float, float], float]:
-    """Kingma and Ba 2015, Algorithm 1 and the end of Section 2; with the maximum of Reddi et al. 2018, Algorithm 2."""
-    beta1, beta2, eps = numbers(settings)
-    dialect, largest = settings.options["dialect"], settings.name == "amsgrad"
-    m = v = v_hat = 0.0
-    t = 0
-
-    def move(g: float, step_size: float) -> float:
-        nonlocal m, v, v_hat, t
-        t += 1
-        beta1_t = beta1_at(settings, t) if dialect == "paper" else beta1
-        m = beta1_t * m + (1 - beta1_t) * g
-        v = beta2 * v + (1 - beta2) * g**2
-        v_hat = max(v_hat, v / (1 - beta2**t) if dialect == "optax" else v) if largest else v
-        if dialect == "paper":
-            return step_size * m / (math.sqrt(v_hat) + eps)
-        if dialect == "optax":
-            return step_size * (m / (1 - beta1**t)) / (math.sqrt(v_hat) + eps)
-        if settings.optimized_update:
-            return step_size * math.sqrt(1 - beta2**t) / (1 - beta1**t) * m / (math.sqrt(v_hat) + eps)
-        return step_size * (m / (1 - beta1**t)) / (math.sqrt(v_hat / (1 - beta2**t)) + eps)
-
-    return move
 
 
 def adopt(settings: OptimizerSettings) -> dict[str, Any]:
@@ -116,56 +94,19 @@ def adopt(settings: OptimizerSettings) -> dict[str, Any]:
     return {**betas_and_eps(settings), "clip_lambda": clip, "foreach": False}
 
 
-def adashift(settings: OptimizerSettings) -> Callable[[float, float], float]:
-    """Zhou et al. 2019, Algorithm 3: the paper's lines over the list of all gradients so far."""
-    beta1, beta2, eps = numbers(settings)
-    n: Any = settings.options["n"]
-    gradients: list[float] = []
-    v = 0.0
-
-    def move(g: float, step_size: float) -> float:
-        nonlocal v
-        gradients.append(g)
-        t = len(gradients)
-        if t <= n:
-            return 0.0
-        v = beta2 * v + (1 - beta2) * gradients[t - n - 1] ** 2
-        m = sum(beta1**i * gradients[t - 1 - i] for i in range(n)) / sum(beta1**i for i in range(n))
-        return step_size * m / (math.sqrt(v / (1 - beta2 ** (t - n))) + eps)
-
-    return move
-
-
 def adamnc(settings: OptimizerSettings) -> Callable[[float, float], float]:
     """Reddi et al. 2018, Algorithm 3 and Corollary 2, with v as the mean over the list of all squares so far."""
     _, _, eps = numbers(settings)
+    options: Any = settings.options
     squares: list[float] = []
     m = 0.0
 
     def move(g: float, step_size: float) -> float:
         nonlocal m
         squares.append(g**2)
-        beta1 = beta1_at(settings, len(squares))
+        beta1 = decayed_beta1(settings.beta1 or 0.0, len(squares), options["beta1_decay"], options["lam"])
         m = beta1 * m + (1 - beta1) * g
         return step_size * m / (math.sqrt(math.fsum(squares) / len(squares)) + eps)
-
-    return move
-
-
-def adamx(settings: OptimizerSettings) -> Callable[[float, float], float]:
-    """Tran and Phong 2019, Algorithm 2."""
-    _, beta2, eps = numbers(settings)
-    m = v = v_hat = 0.0
-    t = 0
-
-    def move(g: float, step_size: float) -> float:
-        nonlocal m, v, v_hat, t
-        t += 1
-        beta1 = beta1_at(settings, t)
-        m = beta1 * m + (1 - beta1) * g
-        v = beta2 * v + (1 - beta2) * g**2
-        v_hat = v if t == 1 else max((1 - beta1) ** 2 / (1 - beta1_at(settings, t - 1)) ** 2 * v_hat, v)
-        return step_size * m / (math.sqrt(v_hat) + eps)
 
     return move
 
@@ -188,62 +129,9 @@ def nosadam(settings: OptimizerSettings) -> Callable[[float, float], float]:
     return move
 
 
-def padam(settings: OptimizerSettings) -> Callable[[float, float], float]:
-    """Chen et al. 2020, as released, with the maximum that pytorch_optimizer's lacks."""
-    beta1, beta2, eps = numbers(settings)
-    p = float(str(settings.options["p"]))
-    m = v = v_hat = 0.0
-    t = 0
-
-    def move(g: float, step_size: float) -> float:
-        nonlocal m, v, v_hat, t
-        t += 1
-        m = beta1 * m + (1 - beta1) * g
-        v = beta2 * v + (1 - beta2) * g**2
-        v_hat = max(v_hat, v)
-        return step_size * math.sqrt(1 - beta2**t) / (1 - beta1**t) * m / math.pow(math.sqrt(v_hat) + eps, 2 * p)
-
-    return move
-
-
-def acprop(settings: OptimizerSettings) -> Callable[[float, float], float]:
-    """Zhuang et al. 2021, as released, without rectification."""
-    beta1, beta2, eps = numbers(settings)
-    m = s = 0.0
-    t = 0
-
-    def move(g: float, step_size: float) -> float:
-        nonlocal m, s, t
-        t += 1
-        denominator = 1.0
-        if t > 1:
-            s += eps
-            denominator = math.sqrt(s / (1 - beta2 ** (t - 1))) + eps
-        m = beta1 * m + (1 - beta1) * g
-        s = beta2 * s + (1 - beta2) * (g - m) ** 2
-        return step_size * g / denominator
-
-    return move
-
-
-def published_avagrad(settings: OptimizerSettings) -> Callable[[float, float], float]:
-    """Savarese et al. 2021, with the norm of one number."""
-    beta1, _, _ = numbers(settings)
-    m = v = 0.0
-
-    def move(g: float, step_size: float) -> float:
-        nonlocal m, v
-        eta = 1 / (math.sqrt(v) + 0.1)
-        m = beta1 * m + (1 - beta1) * g
-        v = 0.999 * v + 0.001 * g**2
-        return step_size * eta / math.sqrt(eta**2) * m
-
-    return move
-
-
 def avagrad(problem: Problem, step_sizes: list[float], settings: OptimizerSettings) -> list[float]:
     released = of_class(pytorch_optimizer.AvaGrad, betas_and_eps)
-    form = released if settings.options["form"] == "released" else of_step(published_avagrad)
+    form = released if settings.options["form"] == "released" else of_class(Port, ported)
     return form(problem, step_sizes, settings)
 
 
@@ -256,22 +144,22 @@ def bounded(*, ams_bound: bool) -> Reference:
 
 
 REFERENCES: dict[str, Reference] = {
-    "adam": of_step(adam),
+    "adam": of_class(Port, ported),
     "adamw": of_class(torch.optim.AdamW, with_options),
     "adamax": of_class(torch.optim.Adamax, betas_and_eps),
     "nadam": of_class(torch.optim.NAdam, with_options),
     "radam": of_class(torch.optim.RAdam, betas_and_eps),
-    "amsgrad": of_step(adam),
+    "amsgrad": of_class(Port, ported),
     "adamnc": of_step(adamnc),
-    "adamx": of_step(adamx),
+    "adamx": of_class(Port, ported),
     "nosadam": of_step(nosadam),
-    "padam": of_step(padam),
+    "padam": of_class(Port, ported),
     "yogi": of_class(pytorch_optimizer.Yogi, betas_and_eps),
     "adabelief": of_class(pytorch_optimizer.AdaBelief, betas_and_eps),
-    "acprop": of_step(acprop),
+    "acprop": of_class(Port, ported),
     "adabound": bounded(ams_bound=False),
     "amsbound": bounded(ams_bound=True),
-    "adashift": of_step(adashift),
+    "adashift": of_class(Port, ported),
     "adopt": of_class(pytorch_optimizer.ADOPT, adopt),
     "avagrad": avagrad,
     "adan": of_class(
