@@ -17,9 +17,8 @@ from amsgrad_exp.problems.convergence import BockWeiss
 from amsgrad_exp.rules import hyper_of, rule_of
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.experiment import Trial
-from amsgrad_exp.spec.schedule import schedule_of
 from tests.agreement import CYCLE, EVERY
-from tests.trials import make_trial
+from tests.trials import in_python, make_trial
 
 STEPS = 60
 EPS = 1e-3  # with less, AvaGrad's second move is so small that its square distances differ by rounding alone
@@ -59,25 +58,17 @@ class Walked(NamedTuple):
     x: list[float]
 
 
-def in_python(trial: Trial, steps: int = STEPS) -> Walked:
+def walked(trial: Trial, steps: int = STEPS) -> Walked:
     rule, h = rule_of(trial.optimizer), hyper_of(trial.optimizer)
     assert rule.mean is not None
     problem = trial.problem
-    low, high = problem.interval
-    x, state, carry = float(problem.start), tuple(rule.state.values()), rule.carry
-    path = Walked([], [], [], [], [], [x])
-    for t, scale in enumerate(schedule_of(trial).scales(0, steps).tolist()):
-        (p,) = problem.coefficients(t, t + 1, trial.seed).T.tolist()
-        scale, c, carry = rule.coefficients(t, scale, h, *carry)
-        g = problem.slope(x, *p)
-        if t == 0:
-            path.m.append(float(rule.mean.of(0.0, c, h, *state)[0]))
-        seen = (x,) if rule.sees_x else ()
-        move, state = rule.update(g, h.lr * scale, c, h, *seen, *state)
-        m, beta1 = rule.mean.of(g, c, h, *state)
-        path.loss.append(problem.loss(x, *p) - problem.loss(problem.optimum, *p))
-        x = min(max(x - move, low), high)
-        for column, number in zip(path[1:], (g, beta1, m, move, x), strict=True):
+    path = Walked([], [], [], [], [], [float(problem.start)])
+    for p, step in zip(problem.coefficients(0, steps, trial.seed).T.tolist(), in_python(trial, steps), strict=True):
+        if not path.m:
+            path.m.append(float(rule.mean.of(0.0, step.c, h, *rule.state.values())[0]))
+        m, beta1 = rule.mean.of(step.g, step.c, h, *step.state)
+        path.loss.append(problem.loss(path.x[-1], *p) - problem.loss(problem.optimum, *p))
+        for column, number in zip(path[1:], (step.g, beta1, m, step.move, step.x), strict=True):
             column.append(float(number))
     return path
 
@@ -119,7 +110,7 @@ def test_no_regret_is_above_the_bound_of_its_trajectory(
 ) -> None:
     """And x does move along such a mean of the gradients."""
     trial = trial_of(optimizer, variant, slopes, betas=betas, schedule=schedule(lr))
-    path = in_python(trial)
+    path = walked(trial)
     size = max(map(abs, path.g)) / (1 - max(path.beta1))
     for before, m, beta1, g in zip(path.m, path.m[1:], path.beta1, path.g, strict=False):
         assert m == pytest.approx(beta1 * before + (1 - beta1) * g, abs=1e-12 * size)
@@ -137,7 +128,7 @@ def test_no_regret_is_above_the_bound_of_its_trajectory(
 @pytest.mark.parametrize("name", [name for name, kind in PROBLEMS.items() if kind.convex and name != "cycle"])
 def test_no_regret_is_above_the_bound_on_any_convex_problem(name: str, betas: tuple[float, float]) -> None:
     trial = make_trial("adam", PROBLEMS[name].model_validate({}), Constant(0.1), dtype="float64", betas=betas, eps=1e-8)
-    path, total = in_python(trial, 400), 0.0
+    path, total = walked(trial, 400), 0.0
     for steps, loss in enumerate(path.loss, start=1):
         total += loss
         bounded = terms(path, trial.problem.optimum, steps)
@@ -167,7 +158,7 @@ def test_the_loop_adds_up_the_terms_of_the_formulas(
         )
         whole = bounds_of(trial).trajectory
         assert whole.step.tolist() == [*range(6, 200, 7), 199]
-        path = in_python(trial, 200)
+        path = walked(trial, 200)
         for row, step in enumerate(whole.step.tolist()):
             expected = terms(path, problem.optimum, step + 1)
             got = [float(term[row]) for term in whole.terms.values()]
@@ -234,7 +225,7 @@ def test_a_published_bound_is_its_theorems_and_above_the_trajectorys(
 ) -> None:
     assume(betas[0] < math.sqrt(betas[1]))
     trial = trial_of(optimizer, variant, slopes, betas=betas, schedule=InverseSquareRoot(lr), log_every=13)
-    path, known = in_python(trial), published(trial)
+    path, known = walked(trial), published(trial)
     for step, total in zip([*range(12, STEPS, 13), STEPS - 1], known.total.tolist(), strict=True):
         assert total == pytest.approx(theorem(trial, step + 1), rel=1e-9)
         assert total >= sum(terms(path, trial.problem.optimum, step + 1)) - 1e-9 * total

@@ -20,32 +20,11 @@ from amsgrad_exp.rules import OPTIMIZERS, Rule, arguments_of, hyper_of, rule_of
 from amsgrad_exp.rules.rule import Hyper, hyper
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.experiment import Trial
-from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.theory import drift
 from tests.agreement import CYCLE, EVERY, SETTINGS, STEPS, TOLERANCES, differences
-from tests.trials import make_trial
+from tests.trials import in_python, make_trial
 
 every_optimizer = pytest.mark.parametrize(("optimizer", "variant"), EVERY, ids=str)
-
-
-def in_python(trial: Trial, steps: int) -> tuple[list[Any], list[Any]]:
-    """x_t and what the rule keeps at every t, by running the rule as plain Python in the trial's dtype."""
-    dtype: Any = np.dtype(trial.dtype).type
-    rule, exact = rule_of(trial.optimizer), hyper_of(trial.optimizer)
-    h = rule.hyper(*map(dtype, exact))
-    low, high = map(dtype, trial.problem.interval)
-    scales = schedule_of(trial).scales(0, steps).tolist()
-    x, state, carry = dtype(trial.problem.start), tuple(map(dtype, rule.state.values())), rule.carry
-    xs, states = [x], [state]
-    for t, (column, scale) in enumerate(zip(trial.problem.coefficients(0, steps, trial.seed).T, scales, strict=True)):
-        scale, c, carry = rule.coefficients(t, scale, exact, *carry)
-        g = trial.problem.slope(x, *map(dtype, column))
-        seen = (x,) if rule.sees_x else ()
-        move, state = rule.update(g, h.lr * dtype(scale), tuple(map(dtype, c)), h, *seen, *state)
-        x = min(max(x - move, low), high)
-        xs.append(x)
-        states.append(state)
-    return xs, states
 
 
 @every_optimizer
@@ -56,8 +35,9 @@ def test_the_type_of_hyper_parameters_is_known_by_its_names(optimizer: str, vari
 
 
 def assert_the_compiled_loop_is_the_rule(trial: Trial) -> None:
-    dtype = trial.dtype
-    xs, states = in_python(trial, STEPS)
+    dtype: Any = np.dtype(trial.dtype).type
+    steps = list(in_python(trial, STEPS, dtype))
+    xs, states = [dtype(trial.problem.start), *(step.x for step in steps)], [step.state for step in steps]
     engine = build(trial)
     trace = engine.advance(STEPS, 1)
     finite = len(trace)  # of a run that diverges, the steps before x overflows
@@ -66,7 +46,7 @@ def assert_the_compiled_loop_is_the_rule(trial: Trial) -> None:
         assert not np.isfinite(xs[finite])
         return
     assert engine.state == np.array([xs[-1], *states[-1]], dtype).tobytes()
-    assert all(isinstance(number, np.dtype(dtype).type) for number in (xs[-1], *states[-1]))
+    assert all(isinstance(number, dtype) for number in (xs[-1], *states[-1]))
 
 
 @every_optimizer

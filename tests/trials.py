@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from amsgrad_exp.engines import build
 from amsgrad_exp.engines.base import Engine
 from amsgrad_exp.problems import Problem
-from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
 from amsgrad_exp.schedules import SCHEDULES, Schedule
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import resolve
-from amsgrad_exp.spec.schedule import constants_of
+from amsgrad_exp.spec.schedule import constants_of, schedule_of
 
 SEVERAL = ("adabound", "adam", "adamw", "adashift", "amsgrad", "signsgd")
 """Optimizers one of each kind: one never settles, one sees x, one keeps much, one nothing; test_rules has all."""
+
+
+class Step(NamedTuple):
+    """A step of a rule: its coefficients, the gradient, what x moved by, and the state and x after it."""
+
+    c: tuple[Any, ...]
+    g: Any
+    move: Any
+    state: tuple[Any, ...]
+    x: Any
+
+
+def in_python(trial: Trial, steps: int, number: Any = float) -> Iterator[Step]:
+    """The steps of a trial's rule, as plain Python, in numbers of one type."""
+    rule, exact = rule_of(trial.optimizer), hyper_of(trial.optimizer)
+    h = rule.hyper(*map(number, exact))
+    low, high = map(number, trial.problem.interval)
+    scales = schedule_of(trial).scales(0, steps).tolist()
+    x, state, carry = number(trial.problem.start), tuple(map(number, rule.state.values())), rule.carry
+    for t, (column, scale) in enumerate(zip(trial.problem.coefficients(0, steps, trial.seed).T, scales, strict=True)):
+        scale, c, carry = rule.coefficients(t, scale, exact, *carry)
+        c, g = tuple(map(number, c)), trial.problem.slope(x, *map(number, column))
+        seen = (x,) if rule.sees_x else ()
+        move, state = rule.update(g, h.lr * number(scale), c, h, *seen, *state)
+        x = min(max(x - move, low), high)
+        yield Step(c, g, move, state, x)
 
 
 def make_trial(optimizer: str, problem: Problem, schedule: Schedule, **changed: Any) -> Trial:
