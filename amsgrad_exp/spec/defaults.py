@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from amsgrad_exp.errors import ConfigError, explain, nearest, short
+from amsgrad_exp.errors import ConfigError, explain, nearest, short, validated
 from amsgrad_exp.numbers import whole_number
 from amsgrad_exp.problems import PROBLEMS, LinearProblem, Problem
 from amsgrad_exp.rules import OPTIMIZERS
@@ -97,15 +97,8 @@ def complete_settings(given: Any, defaults: Mapping[str, Any] = REFERENCE) -> Op
         return given
     entry = {key: value for key, value in named(given, "optimizers").items() if value is not None}
     check_name(entry["name"])
-    return build_settings((_registered if entry["name"] in OPTIMIZERS else _imported)(entry, defaults))
-
-
-def build_settings(entry: Any) -> OptimizerSettings:
-    """Complete settings from a mapping."""
-    try:
-        return OptimizerSettings.model_validate(entry)
-    except ValidationError as error:
-        raise ConfigError(explain(error, OptimizerSettings)) from error
+    completed = (_registered if entry["name"] in OPTIMIZERS else _imported)(entry, defaults)
+    return validated(OptimizerSettings, completed)
 
 
 def _registered(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,10 +108,7 @@ def _registered(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
     given = entry.get("options", {})
     if given and not kind.model_fields:
         raise ConfigError(f"{name}.options: {name} has no options, so none can be set")
-    try:
-        options = kind.model_validate({} if given is None else given)
-    except ValidationError as error:
-        raise ConfigError(explain(error, kind, f"{name}.options")) from error
+    options = validated(kind, {} if given is None else given, f"{name}.options")
     forms = options.model_dump(include={"optimized_update"})
     if forms and "optimized_update" in options.model_fields_set:
         raise ConfigError(f"optimizers: optimized_update of {name} is not an option: write it next to lr")

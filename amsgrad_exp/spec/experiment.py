@@ -12,11 +12,10 @@ from pydantic import (
     Field,
     InstanceOf,
     SerializeAsAny,
-    ValidationError,
     model_validator,
 )
 
-from amsgrad_exp.errors import ConfigError, bytes_in_words, explain
+from amsgrad_exp.errors import bytes_in_words, validated
 from amsgrad_exp.numbers import Integer, dump
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.rules.settings import OptimizerSettings
@@ -106,10 +105,7 @@ class Trial(Setup):
 
     def on_engine(self, engine: str) -> Trial:
         """The same trial on another engine; a ConfigError if there is none, or it cannot run this optimizer."""
-        try:
-            return Trial.model_validate(dict(self) | {"engine": engine})
-        except ValidationError as error:
-            raise ConfigError(explain(error, Trial)) from error
+        return validated(Trial, dict(self) | {"engine": engine})
 
     def document(self, *, exclude_none: bool = True) -> dict[str, Any]:
         """The experiment that consists of this trial, as in YAML."""
@@ -137,17 +133,14 @@ class Experiment(Setup):
 
     @model_validator(mode="after")
     def _trials_are_told_apart(self) -> Self:
-        try:
-            labels(self.trials())
-        except ValidationError as error:
-            raise ValueError(explain(error, Trial)) from error
+        labels(self.trials())
         return self
 
     def trials(self) -> list[Trial]:
         """The trial of each optimizer, in order."""
         shared = dict(self)
         optimizers: tuple[OptimizerSettings, ...] = shared.pop("optimizers")
-        return [Trial(optimizer=optimizer, **shared) for optimizer in optimizers]
+        return [validated(Trial, shared | {"optimizer": optimizer}) for optimizer in optimizers]
 
     def to_yaml(self) -> str:
         """YAML from which `load_experiment` reads an equal experiment."""

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from amsgrad_exp.errors import ConfigError, explain
+from amsgrad_exp.errors import ConfigError, validated
 from amsgrad_exp.numbers import load, option_value
-from amsgrad_exp.spec.defaults import build_settings, complete, named
+from amsgrad_exp.rules.settings import OptimizerSettings
+from amsgrad_exp.spec.defaults import complete, named
 from amsgrad_exp.spec.experiment import Experiment, Trial
 
 SETTINGS = ("lr", "beta1", "beta2", "eps")
@@ -25,20 +24,14 @@ MAX_BYTES = 1_000_000  # largest file that describes an experiment
 
 def resolve(data: Mapping[str, Any]) -> Experiment:
     """Complete and check an experiment given as in YAML."""
-    try:
-        return Experiment.model_validate(dict(data))
-    except ValidationError as error:
-        raise ConfigError(explain(error, Experiment)) from error
+    return validated(Experiment, dict(data))
 
 
 def resolve_trial(data: Mapping[str, Any]) -> Trial:
     """As `resolve`, but faster, for an experiment with one optimizer."""
     completed = complete(data)
     (optimizer,) = completed.pop("optimizers")
-    try:
-        return Trial.model_validate(completed | {"optimizer": optimizer})
-    except ValidationError as error:
-        raise ConfigError(explain(error, Trial)) from error
+    return validated(Trial, completed | {"optimizer": optimizer})
 
 
 def load_experiment(path: Path | None = None, **given: Any) -> Experiment:
@@ -56,7 +49,7 @@ def read_complete(path: Path) -> Experiment:
     """Read a complete experiment, as `Experiment.to_yaml` writes it, without importing what it names."""
     data = read_yaml(path)
     if isinstance(listed := data.get("optimizers"), list):
-        data["optimizers"] = list(map(build_settings, listed))
+        data["optimizers"] = [validated(OptimizerSettings, settings) for settings in listed]
     return resolve(data)
 
 
