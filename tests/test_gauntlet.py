@@ -17,7 +17,6 @@ import pytest
 from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.engines import build
-from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
 from amsgrad_exp.rules.claims import Kind
@@ -31,16 +30,7 @@ from tests.conftest import CommandLine
 from tests.sweeping import curves, resumed, rows, swept
 
 SMALL = {"problems": ["online", "stochastic", "theorem1", "shi-realizable"], "steps": 20_000, "seeds": 6}
-LINEAR = [
-    "online",
-    "theorem1",
-    "theorem2",
-    "theorem6",
-    "adopt-cycle",
-    "adashift-sequential",
-    "adabound-theorem1",
-    "shi-boundary",
-]
+LINEAR = "online theorem1 theorem2 theorem6 adopt-cycle adashift-sequential adabound-theorem1 shi-boundary".split()
 
 
 def test_a_cell_is_the_single_run() -> None:
@@ -69,18 +59,18 @@ def test_the_settings_of_a_cell() -> None:
         for label, values in [gauntlet.values(cell)]
     }
 
-    def lr(*cell: str) -> float:
-        return trials[cell].optimizer.lr
-
-    assert lr("adam", "online", "constant", "stated") == 0.01
-    assert lr("adam", "online", "inv-sqrt", "stated") == 2.0
-    assert lr("adam", "theorem1", "inv-sqrt", "stated") == 0.5
-    assert lr("adam", "theorem1", "constant", "stated") == 0.01
-    assert lr("adam", "bock-weiss", "constant", "stated") == 0.001
-    assert lr("adam", "online", "constant", "defaults") == 0.001
-    assert lr("sgd", "online", "inv-sqrt", "stated") == 2.0 / 1010
-    assert lr("padam:p=0.25", "online", "inv-sqrt", "stated") == 2.0 / 1010**0.5
-    assert lr("mine", "online", "inv-sqrt", "stated") == 7
+    for cell, lr in {
+        ("adam", "online", "constant", "stated"): 0.01,
+        ("adam", "online", "inv-sqrt", "stated"): 2.0,
+        ("adam", "theorem1", "inv-sqrt", "stated"): 0.5,
+        ("adam", "theorem1", "constant", "stated"): 0.01,
+        ("adam", "bock-weiss", "constant", "stated"): 0.001,
+        ("adam", "online", "constant", "defaults"): 0.001,
+        ("sgd", "online", "inv-sqrt", "stated"): 2.0 / 1010,
+        ("padam:p=0.25", "online", "inv-sqrt", "stated"): 2.0 / 1010**0.5,
+        ("mine", "online", "inv-sqrt", "stated"): 7,
+    }.items():
+        assert trials[cell].optimizer.lr == lr, cell
     assert trials["adabound", "online", "inv-sqrt", "stated"].optimizer.options["final_lr"] == 2.0 / 1010
     assert trials["adabound", "online", "inv-sqrt", "defaults"].optimizer.options["final_lr"] == 0.1
     assert trials["adam", "online", "constant", "defaults"].optimizer.beta2 == 0.999
@@ -96,6 +86,8 @@ def test_everything_is_run_where_nothing_is_said() -> None:
     assert {"amsgrad", "amsgrad:dialect=paper", "amsgrad:dialect=optax"} <= set(gauntlet.optimizers)
     for label in gauntlet.optimizers:
         assert row(label) in gauntlet.data["optimizers"]
+    given = ["adopt", {"name": "adopt", "options": {"clip": False}}, "amsgrad:dialect=paper"]
+    assert Gauntlet.of(optimizers=given).optimizers == ("adopt", "adopt:clip=false", "amsgrad:dialect=paper")
 
 
 def test_what_is_written_reads_back(tmp_path: Path) -> None:
@@ -104,9 +96,9 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     assert read_plan(tmp_path / "sweep.yaml") == gauntlet
 
 
-def test_the_command(command_line: CommandLine, tmp_path: Path) -> None:
+def test_the_command(in_process: CommandLine, tmp_path: Path) -> None:
     chosen = "--optimizer adam --optimizer amsgrad:dialect=paper --problem theorem1 --problem stochastic".split()
-    done = command_line("gauntlet", *chosen, *"--steps 20000 --seeds 4 --json --export csv".split())
+    done = in_process("gauntlet", *chosen, *"--steps 20000 --seeds 4 --json --export csv".split())
     assert (done.returncode, done.stderr) == (0, "")
     document = json.loads(done.stdout)
     assert document["schema"] == 1
@@ -155,6 +147,7 @@ def test_what_it_says(in_process: CommandLine, tmp_path: Path) -> None:
         (["--settings", "mine"], "unknown name 'mine'"),
         (["--steps", "0"], "steps"),
         (["--steps", "many"], "steps"),
+        (["--steps", "1.5"], "steps"),
         (["--expect", "adam=online"], "NAME=PROBLEM:WHERE"),
         (["--expect", "adan=onlin:optimum"], "no problem 'onlin' in this gauntlet"),
         (["--export", "xlsx"], "--export takes csv"),
@@ -182,11 +175,6 @@ def test_a_users_class_joins_and_one_that_fails_has_a_row_that_says_so(in_proces
     for cell in cells:
         assert cell["claim"] == "none made"
         assert (cell["failure"] is not None) == ("Broken" in cell["optimizer"])
-
-
-def test_an_entry_of_a_file_is_labelled_by_its_options() -> None:
-    given = ["adopt", {"name": "adopt", "options": {"clip": False}}, "amsgrad:dialect=paper"]
-    assert Gauntlet.of(optimizers=given).optimizers == ("adopt", "adopt:clip=false", "amsgrad:dialect=paper")
 
 
 def test_a_killed_gauntlet_goes_on(tmp_path: Path) -> None:
@@ -258,40 +246,23 @@ def test_whether_a_rule_ever_settles_is_as_it_says(label: str) -> None:
     assert rule.settles == (not any(carry))
 
 
-@pytest.mark.parametrize("label", ["sgd", "adamnc", "amsgrad", "amsgrad:dialect=paper", "amsgrad:dialect=optax"])
-def test_what_is_proved_to_converge_goes_to_the_optimum_at_full_length(label: str) -> None:
-    """Every problem without chance whose losses are linear, at the settings stated with it and α/√t, 10⁷ steps."""
-    gauntlet = Gauntlet.of(optimizers=[label], problems=LINEAR, schedules=["inv-sqrt"], settings=["stated"])
-    came_to = {cell["problem"]: cell["iterate"] for cell in run_block(gauntlet, range(len(gauntlet)))}
-    assert came_to == dict.fromkeys(LINEAR, Verdict.OPTIMUM)
+PROVED = ("sgd", "adamnc", "amsgrad", "amsgrad:dialect=paper", "amsgrad:dialect=optax")
+AT_FULL_LENGTH: list[tuple[str, list[str], str, Verdict]] = [
+    *((label, LINEAR, "inv-sqrt", Verdict.OPTIMUM) for label in PROVED),
+    ("adagrad", LINEAR, "constant", Verdict.OPTIMUM),  # whose own step sizes are like 1/√t where α is constant
+    ("adam", ["theorem1", "theorem2"], "inv-sqrt", Verdict.WORST),
+    ("adopt", ["adopt-cycle"], "constant", Verdict.WORST),
+    ("adopt:clip=false", ["adopt-cycle"], "constant", Verdict.WORST),
+]
 
 
-def test_adagrads_own_step_sizes_take_it_to_the_optimum_at_full_length() -> None:
-    """They are α/√(Σ g²), so like 1/√t where α is constant."""
-    gauntlet = Gauntlet.of(optimizers=["adagrad"], problems=LINEAR, schedules=["constant"], settings=["stated"])
-    came_to = {cell["problem"]: cell["iterate"] for cell in run_block(gauntlet, range(len(gauntlet)))}
-    assert came_to == dict.fromkeys(LINEAR, Verdict.OPTIMUM)
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "problem", "schedule"),
-    [
-        ("adam", "theorem1", "inv-sqrt"),
-        ("adam", "theorem2", "inv-sqrt"),
-        ("adopt", "adopt-cycle", "constant"),
-        ("adopt:clip=false", "adopt-cycle", "constant"),
-    ],
-)
-def test_what_was_shown_to_fail_goes_to_the_worst_point_at_full_length(
-    optimizer: str, problem: str, schedule: str
+@pytest.mark.parametrize(("label", "problems", "schedule", "where"), AT_FULL_LENGTH)
+def test_what_is_proved_comes_out_at_full_length(
+    label: str, problems: list[str], schedule: str, where: Verdict
 ) -> None:
-    chosen: dict[str, Any] = {"optimizers": [optimizer], "problems": [problem], "schedules": [schedule]}
-    gauntlet = Gauntlet.of(**chosen, settings=["stated"])
-    (cell,) = run_block(gauntlet, [0])
-    assert (cell["iterate"], cell["regret_trend"]) == (Verdict.WORST, Trend.NOT_VANISHING)
-
-
-def test_steps_that_are_no_number_are_refused() -> None:
-    for steps in ("many", 0, 1.5):
-        with pytest.raises(ConfigError, match="steps"):
-            Gauntlet.of(steps=steps)
+    """At the settings stated with the problem, 10⁷ steps; LINEAR are all without chance whose losses are linear."""
+    gauntlet = Gauntlet.of(optimizers=[label], problems=problems, schedules=[schedule], settings=["stated"])
+    cells = run_block(gauntlet, range(len(gauntlet)))
+    assert {cell["problem"]: cell["iterate"] for cell in cells} == dict.fromkeys(problems, where)
+    if where == Verdict.WORST:
+        assert {cell["regret_trend"] for cell in cells} == {Trend.NOT_VANISHING}

@@ -58,29 +58,6 @@ def test_a_changed_number_is_found_in_whichever_row(copied: Path, column: str) -
         verified(copied)
 
 
-@pytest.mark.parametrize(
-    ("statement", "message"),
-    [
-        ("UPDATE cells SET iterate = 'away' WHERE cell = 9", "cell 9 .*: iterate is .*, and away in its row"),
-        ("UPDATE cells SET mean_x = NULL WHERE cell = 9", "cell 9 .*: mean_x is .*, and None in its row"),
-        ("UPDATE cells SET lr = 0.5 WHERE cell = 9", r"cell 9 .*: lr is .*, and 0\.5 in its row"),
-        ("UPDATE cells SET failure = 'none' WHERE cell = 9", "cell 9 .*: failure is None, and none in its row"),
-        ("DELETE FROM cells WHERE cell = 9", "cell 9 has no row, but had one when the sweep was complete"),
-        ("UPDATE cells SET sha256 = NULL WHERE cell = 9", "cell 9 .*: the checksum of the row is wrong"),
-    ],
-)
-def test_a_changed_row_is_found(copied: Path, statement: str, message: str) -> None:
-    change(copied, statement)
-    with pytest.raises(NotVerified, match=message):
-        verified(copied)
-
-
-def test_a_database_that_does_not_say_whose_cells_it_holds(copied: Path) -> None:
-    change(copied, "DELETE FROM sweep")
-    with pytest.raises(Damaged, match="does not name the sweep of its cells"):
-        verified(copied)
-
-
 @pytest.fixture(scope="module")
 def whole_gauntlet(tmp_path_factory: pytest.TempPathFactory) -> Swept:
     return swept(failing(), tmp_path_factory.mktemp("gauntlet"))
@@ -102,22 +79,38 @@ def test_points_are_kept_of_each_cell_that_did_not_fail(gauntlet: Path) -> None:
         assert columns["regret"][-1] == rows(gauntlet)[cell]["regret"]
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE points SET regret = x WHERE cell = 1",
-        "UPDATE points SET x = substr(x, 2) WHERE cell = 1",
-        "UPDATE points SET step = 'none' WHERE cell = 1",
-        "UPDATE points SET step = NULL WHERE cell = 1",
-        "UPDATE points SET sha256 = NULL WHERE cell = 1",
-        "UPDATE points SET cell = 3 WHERE cell = 1",
-        "DELETE FROM points WHERE cell = 1",
-    ],
-)
-def test_damaged_points_are_found(gauntlet: Path, statement: str) -> None:
-    change(gauntlet, statement)
-    with pytest.raises(NotVerified, match=r"^cell [01] \(adam.*: the checksum of its curve's points is wrong$"):
-        verified(gauntlet)
+OF_POINTS = "[01] .adam.*: the checksum of its curve's points is wrong$"
+CHANGES = [
+    ("copied", "UPDATE cells SET iterate = 'away' WHERE cell = 9", "9 .*: iterate is .*, and away in its row"),
+    ("copied", "UPDATE cells SET mean_x = NULL WHERE cell = 9", "9 .*: mean_x is .*, and None in its row"),
+    ("copied", "UPDATE cells SET lr = 0.5 WHERE cell = 9", r"9 .*: lr is .*, and 0\.5 in its row"),
+    ("copied", "UPDATE cells SET failure = 'none' WHERE cell = 9", "9 .*: failure is None, and none in its row"),
+    ("copied", "DELETE FROM cells WHERE cell = 9", "9 has no row, but had one when the sweep was complete"),
+    ("copied", "UPDATE cells SET sha256 = NULL WHERE cell = 9", "9 .*: the checksum of the row is wrong"),
+    ("gauntlet", "UPDATE points SET regret = x WHERE cell = 1", OF_POINTS),
+    ("gauntlet", "UPDATE points SET x = substr(x, 2) WHERE cell = 1", OF_POINTS),
+    ("gauntlet", "UPDATE points SET step = 'none' WHERE cell = 1", OF_POINTS),
+    ("gauntlet", "UPDATE points SET step = NULL WHERE cell = 1", OF_POINTS),
+    ("gauntlet", "UPDATE points SET sha256 = NULL WHERE cell = 1", OF_POINTS),
+    ("gauntlet", "UPDATE points SET cell = 3 WHERE cell = 1", OF_POINTS),
+    ("gauntlet", "DELETE FROM points WHERE cell = 1", OF_POINTS),
+]
+
+
+@pytest.mark.parametrize(("record", "statement", "message"), CHANGES)
+def test_a_changed_row_or_curve_is_found(
+    record: str, statement: str, message: str, request: pytest.FixtureRequest
+) -> None:
+    directory = request.getfixturevalue(record)
+    change(directory, statement)
+    with pytest.raises(NotVerified, match=f"^cell {message}"):
+        verified(directory)
+
+
+def test_a_database_that_does_not_say_whose_cells_it_holds(copied: Path) -> None:
+    change(copied, "DELETE FROM sweep")
+    with pytest.raises(Damaged, match="does not name the sweep of its cells"):
+        verified(copied)
 
 
 def test_points_that_never_came_out_are_found_though_their_checksum_is_right(gauntlet: Path) -> None:
