@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amsgrad_exp import engines
-from amsgrad_exp.attacks import run as attacks
-from amsgrad_exp.attacks.result import Attack
+from amsgrad_exp.attacks import attacking
+from amsgrad_exp.attacks.attack_record import Attack
 from amsgrad_exp.attacks.search import Limits
-from amsgrad_exp.attacks.target import target
 from amsgrad_exp.bounds import Bounds, bounds_of
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.process import alone
@@ -145,9 +144,9 @@ def attack(
         RunFailed: the optimizer raised an exception, or x was finite on no problem.
         RunError, OSError: the outcome could not be stored.
     """
-    attacked = target(optimizer, settings, options)
+    attacked = attacking.target(optimizer, settings, options)
     with workers(jobs) as executor:
-        return attacks.attack(attacked, limits or Limits(), Path(out), executor, watch)
+        return attacking.attack(attacked, limits or Limits(), Path(out), executor, watch)
 
 
 @alone()

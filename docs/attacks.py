@@ -11,8 +11,7 @@ import tempfile
 from pathlib import Path
 
 from amsgrad_exp.api import attack
-from amsgrad_exp.attacks.result import Attack
-from amsgrad_exp.attacks.sequences import in_words
+from amsgrad_exp.attacks.attack_record import Attack
 from amsgrad_exp.rules import OPTIMIZERS
 
 PAGE = Path(__file__).parent / "attack.md"
@@ -27,13 +26,13 @@ def line(result: Attack) -> str:
     """A row of the table."""
     defaults = OPTIMIZERS[result.optimizer].defaults
     at = ", ".join(f"{name} {value:g}" for name, value in defaults.items() if name != "lr") or "–"
-    found, example = result.found, result.counterexample
+    example = result.counterexample
     cells = ["none found", "", ""]
     if example is not None:
-        words = in_words(example.slopes).rsplit(", x*", 1)[0]
+        words = example.words.rsplit(", x*", 1)[0]
         limit = "" if example.limit_regret is None else f"{example.limit_regret:.4g}"
         cells = [words, f"{example.regret:.3g}", limit] if example.confirmed else [f"not confirmed: {words}", "", ""]
-    numbers = [f"{number:,}" for number in (found.problems, found.falls, found.unsettled)]
+    numbers = [f"{number:,}" for number in (result.problems, result.falls, result.unsettled)]
     return "| " + " | ".join([f"`{result.optimizer}`", at, *cells, *numbers]) + " |\n"
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from amsgrad_exp.errors import Refusal
 from amsgrad_exp.identification.answer import Answer, of_optimizer
-from amsgrad_exp.output.identified import closest, departs
 from amsgrad_exp.rules import OPTIMIZERS
 
 TORCH = (
@@ -70,12 +69,12 @@ def table() -> Iterator[str]:
 
 def row(answer: Answer) -> str:
     """What an optimizer is, and how far x is from the rule's, with its departures."""
-    name = closest(answer)
+    name = answer.closest_in_words
     if answer.matches:
         return f"{name} | {answer.largest:.0e}"
     if answer.explained:
         rough = ", as far as float32 can tell" if answer.single else ""
-        return f"{name}; {departs(answer)} (`{', '.join(answer.departures)}`){rough} | {answer.rest:.0e}"
+        return f"{name}; {answer.departs} (`{', '.join(answer.departures)}`){rough} | {answer.rest:.0e}"
     first = answer.first
     where = f'; first at step {first["step"]} of "{first["probe"]}"' if first else ""
     return f"none; closest to {name}{where} | "

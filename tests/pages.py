@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from amsgrad_exp.attacks.record import AttackRecord, CounterexampleRecord, Shrunk
+from amsgrad_exp.attacks.attack_record import Attack, Counterexample, Shrunk
+from amsgrad_exp.attacks.attacking import target
 from amsgrad_exp.attacks.search import Limits
-from amsgrad_exp.attacks.sequences import in_words
-from amsgrad_exp.attacks.target import target
+from amsgrad_exp.attacks.slope_sequences import in_words
 from amsgrad_exp.cli import options
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records.files import sha256
@@ -131,7 +131,7 @@ def an_attack(out: Path, name: str = "1234abcd", **given: Any) -> Path:
     ]
     config = directory / "counterexample.yaml"
     config.write_text(runs[0].trial.to_yaml())
-    example = CounterexampleRecord(
+    example = Counterexample(
         period=96,
         slopes=slopes,
         optimum=-1.0,
@@ -142,7 +142,7 @@ def an_attack(out: Path, name: str = "1234abcd", **given: Any) -> Path:
         runs=tuple(run.run_id for run in runs),
         config_sha256=sha256(config.read_bytes()),
     )
-    record = AttackRecord(
+    record = Attack(
         optimizer="adam",
         problems=1000,
         falls=7,
@@ -161,15 +161,16 @@ def an_attack(out: Path, name: str = "1234abcd", **given: Any) -> Path:
         search_seconds=5.987,
         started=datetime(2026, 5, 1, 12, 30, tzinfo=UTC),
         origin=Origin.here(),
+        directory=directory,
     )
-    record.model_copy(update=given).write(directory)
+    record.model_copy(update=given).write()
     return directory
 
 
 def a_survivor(out: Path, **given: Any) -> Path:
     """What an attack keeps that found nothing."""
     directory = an_attack(out)
-    record = AttackRecord.read(directory)
+    record = Attack.read(directory)
     nothing: dict[str, Any] = {
         "found": False,
         "counterexample": None,
@@ -180,7 +181,7 @@ def a_survivor(out: Path, **given: Any) -> Path:
     nothing |= {"shrinking": ()}
     directory = out / "sgd" / "5678"
     directory.mkdir(parents=True)
-    record.model_copy(update=nothing | given).write(directory)
+    record.model_copy(update={**nothing, **given, "directory": directory}).write()
     return directory
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from amsgrad_exp.attacks import confirm
-from amsgrad_exp.attacks.record import AttackRecord
+from amsgrad_exp.attacks.attack_record import Attack
 from amsgrad_exp.output import console
 from amsgrad_exp.records.files import read_document
 from tests.conftest import CommandLine
@@ -175,11 +175,28 @@ def test_an_attack_cut_short_is_no_survival(in_process: CommandLine) -> None:
     )
 
 
+def test_a_suspect_is_no_survival(in_process: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirm, "LEAST_PAID", 10.0)  # more than any run pays
+    done = in_process("attack", "--optimizer", "signsgd", *FEW, "--no-figure", "--expect", "survives")
+    assert done.returncode == 3
+    assert "verdict goes to the worst point, x = +1, in the search; not confirmed" in " ".join(done.stdout.split())
+    assert done.stderr.splitlines()[-1] == (
+        "amsgrad-exp: signsgd: expected to survive, but a counterexample is suspected, not confirmed: "
+        "3 once, −1 twice, x* = −1"
+    )
+
+
+def test_an_optimizer_that_is_not_compiled_is_said_to_take_long(in_process: CommandLine) -> None:
+    done = in_process("attack", "--optimizer", "torch.optim.LBFGS", "--seconds", "0.1")
+    (note,) = done.stderr.splitlines()
+    assert note.startswith("torch.optim.LBFGS is not compiled, because it evaluates the loss itself, by a closure:")
+
+
 def test_the_command_of_an_attack_repeats_it(in_process: CommandLine, tmp_path: Path) -> None:
     settings = "--optimizer amsgrad --lr 0.5 --beta1 0 --beta2 0.1 --option dialect=paper --seed 7".split()
     first = json.loads(in_process("attack", *settings, *FEW, "--json").stdout)
     (directory,) = tmp_path.glob("attacks/amsgrad/*")
-    command = AttackRecord.read(directory).command()
+    command = Attack.read(directory).command()
     assert command is not None
     again = json.loads(in_process(*shlex.split(command)[1:], "--json").stdout)
     told = {"seconds", "search_seconds", "started"}

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from amsgrad_exp.attacks.record import AttackRecord
+from amsgrad_exp.attacks.attack_record import Attack
+from amsgrad_exp.attacks.attacking import target
 from amsgrad_exp.attacks.search import Limits
-from amsgrad_exp.attacks.target import target
+from amsgrad_exp.charts.traces import slopes_plot
 from amsgrad_exp.errors import Damaged, NoSuchRun
 from amsgrad_exp.records.files import read_document, write_document
-from amsgrad_exp.report import attacks
+from amsgrad_exp.report import attack_page
 from amsgrad_exp.report.page import render
 from tests.conftest import CommandLine
 from tests.pages import FOLDER, Written, a_survivor, an_attack, recorded
@@ -39,7 +40,7 @@ def attack(kept: Path, tmp_path: Path) -> Path:
 
 
 def page(directory: Path) -> Written:
-    return Written(render(attacks.page(directory)))
+    return Written(render(attack_page.page(directory)))
 
 
 def older(directory: Path, **changes: Any) -> None:
@@ -52,24 +53,25 @@ def older(directory: Path, **changes: Any) -> None:
 
 
 def test_a_page_of_an_attack_has_its_problem_and_its_runs(attack: Path) -> None:
-    made, record = page(attack), AttackRecord.read(attack)
+    made, record = page(attack), Attack.read(attack)
     assert record.counterexample
     assert [float(row["slope"]) for row in made.tables["slopes"]] == list(record.counterexample.slopes)
     assert made.facts["falls"] == ["7"]
-    assert "A counterexample, confirmed by 2 runs: on [−1, 1]" in made.text
-    assert "96 once, −1 ninety-five times" in made.text
+    assert made.facts["confirmed"] == ["by 2 runs: from the middle, α/√t and constant, compiled, float32"]
+    assert made.facts["counterexample"] == ["96 once, −1 ninety-five times, x* = −1"]
+    assert made.facts["verdict"] == ["fails: goes to the worst point, x = +1, and stays there"]
     assert {point["curve"] for point in made.tables["points"]} == {"1", "2"}
     assert "−250 once, 1 for 200 steps" in made.text
     assert "The last problem was not confirmed" not in made.text
-    record.model_copy(update={"shrinking": record.shrinking[:1]}).write(attack)
+    record.model_copy(update={"shrinking": record.shrinking[:1]}).write()
     assert "The last problem was not confirmed" in page(attack).text
-    record.model_copy(update={"shrinking": ()}).write(attack)
+    record.model_copy(update={"shrinking": ()}).write()
     assert "How it was shrunk" not in page(attack).text
 
 
 def test_a_page_says_what_was_attacked_and_how_to_repeat_it(attack: Path) -> None:
     made = page(attack)
-    assert "1,000 problems tried; search and shrinking took 6.0 s of 18.9 s" in made.text
+    assert "1,000 problems tried in 18.9 s, including 6.0 s of search and shrinking" in made.text
     assert made.facts["limit: max_period"] == ["4,096"]
     assert made.facts["option dialect"] == ['"torch"']
     assert made.facts["attack"] == ["1234abcd"]
@@ -78,10 +80,21 @@ def test_a_page_says_what_was_attacked_and_how_to_repeat_it(attack: Path) -> Non
     assert f"{said} 'dialect=\"torch\"' --seconds=6.0 --max-period=4096 --seed=0" in made.text
 
 
+def test_almost_equal_slopes_share_a_label_that_names_both() -> None:
+    plot = slopes_plot((171, 170, *[-1] * 341), "")
+    axis = plot.specification["concat"][0]["layer"][0]["encoding"]["y"]["axis"]
+    assert axis["values"] == [-1, 0, 171]
+    assert json.loads(axis["labelExpr"].removesuffix("[datum.value]")[1:-1]) == {
+        "-1": "−1",
+        "0": "0",
+        "171": "170, 171",
+    }
+
+
 def test_attacks_with_other_settings_have_other_headings(tmp_path: Path) -> None:
     settings = [target("adam", {"beta2": beta2}).settings for beta2 in (0.9, 0.99)]
     survivors = [a_survivor(tmp_path / str(number), settings=own) for number, own in enumerate(settings)]
-    first, second = (attacks.page(directory).title for directory in survivors)
+    first, second = (attack_page.page(directory).title for directory in survivors)
     assert first != second
     assert "beta2 0.9," in first
 
@@ -89,11 +102,11 @@ def test_attacks_with_other_settings_have_other_headings(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "This is not a proof"),
-        ({"survives": 0, "unsettled": 1000}, "No run settled, so the search gives no answer."),
-        ({"interrupted": True}, "of 18.9 s, then interrupted"),
-        ({"finished": False}, "of 18.9 s, not finished"),
-        ({"finished": False}, "The attack was not finished. No counterexample was found up to then."),
+        ({}, "survives: no counterexample found (this is not a proof)"),
+        ({"survives": 0, "unsettled": 1000}, "no run settled, so the search gives no answer"),
+        ({"interrupted": True}, "of search and shrinking, then interrupted"),
+        ({"interrupted": True}, "not finished, interrupted: 1,000 problems tried"),
+        ({"finished": False}, "not finished, out of time: 1,000 problems tried"),
         ({"limits": Limits(problems=1000)}, "--problems=1000"),
     ],
 )
@@ -105,11 +118,11 @@ def test_a_page_of_what_survives_says_what_was_tried(given: dict[str, Any], said
 
 def test_a_flipped_bit_is_damage(attack: Path, in_process: CommandLine) -> None:
     path = attack / "attack.json"
-    content, read = path.read_bytes(), AttackRecord.read(attack)
+    content, read = path.read_bytes(), Attack.read(attack)
     for at in random.Random(6).sample(range(len(content)), 300):
         path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
         try:
-            assert AttackRecord.read(attack) == read  # 1e-08 and 1E-08 are one
+            assert Attack.read(attack) == read  # 1e-08 and 1E-08 are one
         except Damaged:
             continue
     path.write_bytes(content.replace(b'"confirmed"', b'"coofirmed"'))
@@ -117,15 +130,15 @@ def test_a_flipped_bit_is_damage(attack: Path, in_process: CommandLine) -> None:
     assert (failed.returncode, failed.stderr) == (1, f"amsgrad-exp: {path} is damaged: its checksum is wrong\n")
     path.write_bytes(content.replace(b'"sha256"', b'"sha257"'))
     with pytest.raises(Damaged, match="its checksum is wrong"):
-        AttackRecord.read(attack)
+        Attack.read(attack)
 
 
 def test_a_record_from_before_there_were_checksums_is_read(attack: Path) -> None:
     older(attack)
     made = page(attack)
-    assert "A counterexample, confirmed by 2 runs" in made.text
+    assert "by 2 runs: from the middle" in made.text
     assert "This record was written before attacks stored their settings" in made.text
-    assert "1,000 problems tried; 18.9 s including the confirming runs" in made.text
+    assert "1,000 problems tried in 18.9 s" in made.text
 
 
 @pytest.mark.parametrize(
@@ -153,7 +166,7 @@ def test_a_record_of_a_newer_version_is_not_damaged(attack: Path) -> None:
     content, _ = read_document(attack / "attack.json", "")
     write_document(attack / "attack.json", content | {"schema": 2})
     with pytest.raises(NoSuchRun, match="newer version"):
-        AttackRecord.read(attack)
+        Attack.read(attack)
 
 
 def half(path: Path) -> None:
@@ -171,14 +184,14 @@ def half(path: Path) -> None:
     ],
 )
 def test_a_run_that_is_lost_is_said_to_be(damage: Callable[[Path], object], said: str, attack: Path) -> None:
-    record = AttackRecord.read(attack)
+    record = Attack.read(attack)
     assert record.counterexample
     assert record.counterexample.runs
     lost = record.counterexample.runs[0]
     damage(attack / FOLDER / lost)
     made = page(attack)
     assert f"{said}: {lost[:8]}." in made.text
-    assert "A counterexample, confirmed by 1 run that remains" in made.text
+    assert "by 1 run that remains: from the middle" in made.text
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -188,15 +201,15 @@ def test_runs_of_a_suspect_before_it_are_not_shown(old: bool, attack: Path) -> N
     recorded(attack, "adam", problem="cycle", constants=constants, schedule="constant", name=FOLDER)
     if old:
         older(attack)
-    assert "A counterexample, confirmed by 2 runs:" in page(attack).text
+    assert "by 2 runs: from the middle" in page(attack).text
     assert page(attack).facts["slopes"] == ["96.0,-1.0x95"]
 
 
 def test_a_run_of_another_problem_is_no_evidence(attack: Path) -> None:
-    record = AttackRecord.read(attack)
+    record = Attack.read(attack)
     assert record.counterexample
     other = record.counterexample.model_copy(update={"slopes": (97, *[-1] * 95)})
-    record.model_copy(update={"counterexample": other}).write(attack)
+    record.model_copy(update={"counterexample": other}).write()
     assert "Of 2 runs that confirmed it, 2 are damaged" in page(attack).text
 
 
@@ -206,12 +219,12 @@ def test_a_counterexample_without_its_runs_is_not_said_to_be_confirmed(old: bool
         older(attack)
     shutil.rmtree(attack / FOLDER)
     made = page(attack)
-    assert "A counterexample, confirmed" not in made.text
-    assert "whose evidence is lost" in made.text
+    assert "confirmed" not in made.facts
+    assert made.facts["verdict"] == ["failed, but the evidence is lost: it has to be confirmed again"]
     assert (
         "None of the runs that confirmed it were found." if old else "Of 2 runs that confirmed it, 2 are missing"
     ) in (made.text)
-    assert attacks.page(attack).title.endswith("a problem on which it failed; the evidence is lost")
+    assert attack_page.page(attack).title.endswith("failed, but the evidence is lost")
 
 
 def test_an_experiment_that_no_longer_repeats_it_is_said(attack: Path) -> None:

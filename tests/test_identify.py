@@ -28,8 +28,8 @@ PORT = "tests.ports.Port"
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A long probe that is short."""
-    monkeypatch.setattr(probe_module, "LONG", 800)
-    monkeypatch.setattr(probe_module, "EVERY", 100)
+    monkeypatch.setattr(probe_module, "LONG", 4000)
+    monkeypatch.setattr(probe_module, "EVERY", 1000)
 
 
 ADAM_TEXTBOOK = "adam:optimized_update=false"
@@ -194,9 +194,10 @@ class StopsCounting(SharedCount):
     """Adam whose count is kept in too few bits."""
 
     def __init__(self, params: Any, lr: float, betas: tuple[float, float], eps: float) -> None:
-        super().__init__(params, lr, betas, eps, most=2048)
+        super().__init__(params, lr, betas, eps, most=1024)
 
 
+@pytest.mark.usefixtures("quick")
 def test_what_one_number_does_not_show() -> None:
     shared = of_optimizer("tests.test_identify.SharedCount", {}, {}, None, long=False)
     assert (shared.closest, shared.departures) == (ADAM_TEXTBOOK, ("state_shared",))

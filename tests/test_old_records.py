@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 import amsgrad_exp
-from amsgrad_exp.attacks.record import AttackRecord
+from amsgrad_exp.attacks.attack_record import Attack
 from amsgrad_exp.cli import resume_and_show as commands
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records import verify_run as verifying
 from amsgrad_exp.records.checkpoint import Checkpoint
 from amsgrad_exp.records.files import sha256
-from amsgrad_exp.report import attacks
+from amsgrad_exp.report import attack_page
 from amsgrad_exp.report.page import render
 from amsgrad_exp.spec.read import resolve
 from amsgrad_exp.sweeps.sweeping import SLOPE_ERROR, Verification, verify
@@ -176,13 +176,13 @@ def test_an_interrupted_gauntlet_of_0_2_0_is_resumed_to_what_a_fresh_one_comes_t
 def test_an_attack_of_0_2_0_is_read_and_its_runs_verify() -> None:
     """Its record and two of its runs; its page says that the others are lost."""
     (directory,) = (DATA / "0.2.0" / "attacks" / "adam").iterdir()
-    record = AttackRecord.read(directory)
+    record = Attack.read(directory)
     assert record.counterexample
     assert record.counterexample.slopes == (4, -1, -1, -1)
     confirming = [runs.read_run(path) for path in (directory / "counterexample").iterdir()]
     assert {run.run_id for run in confirming} < set(record.counterexample.runs or ())
     for run in confirming:
         assert verifying.verify(run).first_step is None
-    page = render(attacks.page(directory))
+    page = render(attack_page.page(directory))
     assert "4 once, −1 three times" in page
     assert "22 are missing" in page

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from amsgrad_exp.records.run import Run
-from amsgrad_exp.report import attacks, cell_pages, run_page
+from amsgrad_exp.report import attack_page, cell_pages, run_page
 from amsgrad_exp.report.page import write
 from amsgrad_exp.sweeps.sweeping import Swept
 from tests.browser import launched
@@ -51,7 +51,7 @@ def files(
         "runs": run_page.page(records[0]),
         "sweep": cell_pages.page(records[1].directory),
         "profile": cell_pages.page(profile.directory),
-        "attack": attacks.page(an_attack(out)),
+        "attack": attack_page.page(an_attack(out)),
         "gauntlet": cell_pages.page(gauntlet.directory),
         "odd": cell_pages.page(an_odd_gauntlet(out / "odd").directory),
         "without points": cell_pages.page(without.directory),

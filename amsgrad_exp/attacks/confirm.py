@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from amsgrad_exp.attacks.search import Fall
-from amsgrad_exp.attacks.sequences import written
+from amsgrad_exp.attacks.drift import Fall
+from amsgrad_exp.attacks.slope_sequences import written
 from amsgrad_exp.engines import compiles
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.problems import LinearProblem
@@ -34,72 +34,49 @@ LITERAL_STEPS_ALONE = 2_600_000  # if it cannot be compiled
 LEAST_PAID = 0.5  # least mean cost of a step, relative to that at the worst end
 POINTS = 10_000  # logged, about; whole periods apart, so that the regret between two points is that of whole periods
 
-Case = tuple[Trial, int]  # a trial and T; the trial has T or 10·T steps
+FOLDER = "counterexample"
+"""The name of the experiment, and so of the folder where its runs are."""
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The outcome of confirming one problem.
-
-    Attributes:
-        fall: the problem.
-        runs: the runs made, in the order of `all_cases`.
-        confirmed: whether all runs went to the worst end and stayed there.
-        complete: whether all planned runs were made; False if a run did not fall, failed or was interrupted.
-    """
+    """The outcome of confirming one problem."""
 
     fall: Fall
-    runs: Sequence[Run]
-    confirmed: bool
-    complete: bool
+    runs: Sequence[Run]  # in the order of `all_cases`
+    confirmed: bool  # all runs went to the worst end and stayed there
 
 
-def confirm(
-    settings: OptimizerSettings,
-    fall: Fall,
-    out: Path,
-    watch: Watch = UNWATCHED,
-) -> Confirmation:
+def confirm(settings: OptimizerSettings, fall: Fall, out: Path, watch: Watch = UNWATCHED) -> Confirmation:
     """Run a problem on [−1, 1] with step sizes α/√t and a constant one, from the worst end, the middle and x*.
 
     The dtypes are float32 and float64. If the optimizer has a rule, the compiled engine runs 10·T steps, and the first
     T are examined too. The literal engine runs T steps, or 10·T from x*, within `LITERAL_STEPS` in total. The first run
-    that does not fall ends the confirmation.
-
-    Args:
-        settings: the optimizer; the step size is chosen here.
-        fall: the problem.
-        out: the directory in which the runs are recorded.
-        watch: progress callbacks.
-
-    Raises:
-        RunError, OSError: a run could not be recorded.
+    that does not fall ends the confirmation. The runs are recorded under ``out``.
     """
     cases = list(all_cases(settings, fall))
     runs: list[Run] = []
     for number, (trial, steps) in enumerate(cases, start=1):
         if watch.should_stop():
-            return Confirmation(fall, runs, confirmed=False, complete=False)
+            break
         try:
-            run = record(trial, out, watch, f"{settings.name}, confirming: run {number} of {len(cases)}")
+            runs.append(record(trial, out, watch, f"{settings.name}, confirming: run {number} of {len(cases)}"))
         except RunFailed as failure:
             watch.note(f"not confirmed: {failure}")
-            return Confirmation(fall, runs, confirmed=False, complete=False)
-        runs.append(run)
-        completed = run.summary.status == "completed"
-        if not completed or not fell(run, steps):
-            if completed:
-                watch.note(f"not confirmed: {_said(trial)} does not stay at the worst end")
-            return Confirmation(fall, runs, confirmed=False, complete=False)
-    return Confirmation(fall, runs, confirmed=True, complete=True)
+            break
+        if runs[-1].summary.status != "completed":
+            break
+        if not _fell(runs[-1], steps):
+            start, size = f"x = {trial.problem.start:g}", f"α = {trial.optimizer.lr:g}"
+            run = f"the {trial.schedule} run from {start} with {size}, {trial.dtype}, {trial.engine} engine,"
+            watch.note(f"not confirmed: {run} does not stay at the worst end")
+            break
+    else:
+        return Confirmation(fall, runs, confirmed=True)
+    return Confirmation(fall, runs, confirmed=False)
 
 
-def _said(trial: Trial) -> str:
-    start, size = f"x = {trial.problem.start:g}", f"α = {trial.optimizer.lr:g}"
-    return f"the {trial.schedule} run from {start} with {size}, {trial.dtype}, {trial.engine} engine,"
-
-
-def fell(run: Run, steps: int) -> bool:
+def _fell(run: Run, steps: int) -> bool:
     """Whether a run ends at the worst end, and has its cost over the last tenth of T steps and of the whole run."""
     problem, trace = run.trial.problem, run.trace
     assert isinstance(problem, LinearProblem)
@@ -118,32 +95,32 @@ def steps_of(fall: Fall) -> int:
     return len(fall.slopes) * math.ceil(steps / len(fall.slopes))
 
 
-def all_cases(settings: OptimizerSettings, fall: Fall) -> Iterator[Case]:
-    """The planned runs with their T; those on the compiled engine and those from x* come first."""
+def all_cases(settings: OptimizerSettings, fall: Fall) -> Iterator[tuple[Trial, int]]:
+    """The planned runs, of T or 10·T steps, with their T; those on the compiled engine and those from x* come first."""
     steps = steps_of(fall)
     worst = 1.0 if sum(fall.slopes) > 0 else -1.0
-    ways = list(itertools.product((-worst, 0.0, worst), ("float32", "float64"), ("constant", "inv-sqrt")))
+    dtypes = "float32", "float64"
+    ways = list(itertools.product((-worst, 0.0, worst), dtypes, ("constant", "inv-sqrt")))
     has_rule = settings.name in OPTIMIZERS
     compiled = has_rule or all(
-        compiles(case(settings, fall, steps, worst, "constant", engine="compiled", dtype=dtype))
-        for dtype in ("float32", "float64")
+        compiles(_trial(settings, fall, steps, worst, "constant", "compiled", dtype)) for dtype in dtypes
     )
     if compiled:
         for start, dtype, schedule in ways:
             first = (start, dtype, schedule) == ways[0]
             longer = max(10 * steps, LIMIT_STEPS) if first else 10 * steps
-            yield case(settings, fall, longer, start, schedule, engine="compiled", dtype=dtype), steps
+            yield _trial(settings, fall, longer, start, schedule, "compiled", dtype), steps
     budget = LITERAL_STEPS if has_rule else LITERAL_STEPS_CHECKED if compiled else LITERAL_STEPS_ALONE
     literal = ways[: budget // steps]
     for start, dtype, schedule in literal:
         # With a constant step size, a run is derived as soon as it repeats itself, after about T steps.
         affordable = schedule == "constant" or budget - len(literal) * steps >= 9 * steps
         longer = 10 * steps if (start, dtype) == ways[0][:2] and affordable else steps
-        yield case(settings, fall, longer, start, schedule, engine="torch", dtype=dtype), steps
+        yield _trial(settings, fall, longer, start, schedule, "torch", dtype), steps
 
 
-def case(
-    settings: OptimizerSettings, fall: Fall, steps: int, start: float, schedule: str, *, engine: str, dtype: str
+def _trial(
+    settings: OptimizerSettings, fall: Fall, steps: int, start: float, schedule: str, engine: str, dtype: str
 ) -> Trial:
     """A trial whose step size makes the total movement within a period `MOVES_OF_A_PERIOD` at step T."""
     period = len(fall.slopes)
@@ -152,7 +129,7 @@ def case(
         lr *= steps_of(fall) ** 0.5
     return resolve_trial(
         {
-            "name": "counterexample",
+            "name": FOLDER,
             "problem": {"name": "cycle", "slopes": written(fall.slopes), "start_at": start},
             "schedule": schedule,
             "optimizers": [settings.model_dump(exclude_none=True) | {"lr": float(f"{lr:.3g}")}],

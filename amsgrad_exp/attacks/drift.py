@@ -12,64 +12,63 @@ from amsgrad_exp.engines.held import Floats, HeldLanes, Slopes
 from amsgrad_exp.errors import RunFailed
 
 MakeLanes = Callable[[Sequence[Slopes], Floats], HeldLanes]
+"""Makes a batch of runs from sequences of slopes and the fixed iterates."""
 
 LEAST_FALL = 1e-3  # least drift to the worst end; the sign of a smaller one may come from a decaying transient
 LEAST_DRIFT = 1e-7  # least magnitude of a drift; the sign of a smaller one may come from rounding
 CHANGE, CHANGE_BEFORE = 0.1, 0.3  # a settled drift changes at most by this in the last doubling of T, and the previous
 SETTLED_SHARE = 0.97  # stop when this share of the problems has settled
 FIRST_STEPS = 1024  # after which the first drift is measured
+DOUBLINGS = 4  # of T, at most
 PIECE = 2048  # steps between two calls of should_stop
 WINDOW = 4  # the drift is measured over the whole periods within the last T/4 steps
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The measured drift of some problems.
+class Fall:
+    """A problem on which the iterate goes to the worst end."""
 
-    Attributes:
-        sequences: their slopes.
-        outward: Σu/Σ|u| of the updates u over whole periods, positive towards the worst end; (problems,), in [−1, 1].
-        speed: the mean of |u|, the size of an update; (problems,).
-        settled: whether the drift no longer changes with T, and is large enough to have a reliable sign; (problems,).
-        steps: T, the number of steps simulated.
-    """
-
-    sequences: Sequence[Slopes]
-    outward: Floats
-    speed: Floats
-    settled: NDArray[np.bool_]
-    steps: int
+    slopes: Slopes
+    outward: float  # the part of all movement that leads to the worst end, in (0, 1]
+    speed: float  # the mean size of an update
+    steps: int  # T, after which this was measured
 
     @property
-    def falls(self) -> NDArray[np.bool_]:
+    def crossing(self) -> float:
+        """P/outward: the number of steps in which x drifts as far as it moves in total within one period."""
+        return len(self.slopes) / self.outward
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The measured drift of some problems; arrays are of shape (problems,)."""
+
+    sequences: Sequence[Slopes]
+    outward: Floats  # Σu/Σ|u| of the updates u over whole periods, positive towards the worst end, in [−1, 1]
+    speed: Floats  # the mean of |u|, the size of an update
+    settled: NDArray[np.bool_]  # the drift no longer changes with T, and is large enough to have a reliable sign
+    steps: int  # T, the number of steps simulated
+
+    def falls(self) -> list[Fall]:
         """The problems on which the optimizer goes to the worst end."""
-        falls: NDArray[np.bool_] = self.settled & (self.outward > 0)
-        return falls
+        return [
+            Fall(self.sequences[lane], float(self.outward[lane]), float(self.speed[lane]), self.steps)
+            for lane in np.flatnonzero(self.settled & (self.outward > 0)).tolist()
+        ]
 
 
 def measure(
     make_lanes: MakeLanes,
     sequences: Sequence[Slopes],
     first: int = FIRST_STEPS,
-    doublings: int = 4,
+    doublings: int = DOUBLINGS,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Measured | None:
     """Measure the drift after T, 2T, 4T, … steps until it has settled, with x fixed at the worst end.
 
-    If the update depends on x, it must lead away from the worst end exactly there.
-
-    Args:
-        make_lanes: makes a batch of runs from sequences and the fixed iterates.
-        sequences: slopes of any periods; T is at least twice the longest period.
-        first: the least first T.
-        doublings: the largest number of doublings of T.
-        should_stop: called every `PIECE` steps.
-
-    Returns:
-        The last measurement, or None if it was stopped before any drift had settled.
-
-    Raises:
-        RunFailed: the optimizer raised an exception, made x infinite or NaN, or moved no x.
+    If the update depends on x, it must lead away from the worst end exactly there. The first T is at least ``first``
+    and twice the longest period. The result is the last measurement, or None if it was stopped before any drift had
+    settled.
     """
     lengths = np.array([len(sequence) for sequence in sequences])
     worst = np.sign([sum(sequence) for sequence in sequences]).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Searches for problems on which an optimizer fails, among systematic families and then random sequences."""
+"""Searches for problems on which an optimizer fails, and shrinks the smallest of them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as NotYet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from amsgrad_exp.attacks.drift import FIRST_STEPS, MakeLanes, Measured, measure
-from amsgrad_exp.attacks.families import families, neighbours, random_sequences
-from amsgrad_exp.attacks.sequences import fair, size
-from amsgrad_exp.engines.held import Slopes
+from amsgrad_exp.attacks.drift import DOUBLINGS, Fall, MakeLanes, Measured, measure
+from amsgrad_exp.attacks.slope_sequences import canonical, families, neighbours, random_sequences, simpler, size
+from amsgrad_exp.engines.held import Floats, Slopes
+from amsgrad_exp.rules.settings import OptimizerSettings
+from amsgrad_exp.watch import UNWATCHED, Watch
 
 QUICK = 15_000  # largest `Fall.crossing` that the literal engine can confirm in reasonable time
 SLOWER = 1.5  # if no fall is that quick, accept up to this many times the quickest
@@ -26,7 +27,9 @@ MOST_CHECKED = 200  # falls that are checked against the theory
 LONGER = 256  # unsettled problems that are run for longer
 MORE_DOUBLINGS = 3  # by this many doublings of T
 MOST_ROUNDS = 8  # rounds of random problems; if periods are short, few problems of a round are new
+MOST_OF_A_ROUND = 4096
 DANGEROUS, NEIGHBOURS = 32, 32  # problems of the local search, and neighbours of each
+MOST_SIMPLER = 4096  # simplifications that one step of shrinking tries
 
 
 @dataclass(frozen=True)
@@ -47,47 +50,42 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Fall:
-    """A problem on which the iterate goes to the worst end.
+class Target:
+    """An optimizer to attack."""
 
-    Attributes:
-        slopes: the slopes of one period.
-        outward: the part of all movement that leads to the worst end, in (0, 1].
-        speed: the mean size of an update.
-        steps: T, after which this was measured.
-    """
+    settings: OptimizerSettings  # complete
+    make_lanes: MakeLanes
+    at_once: int  # the size of a batch
+    first: int  # the number of steps after which the first drift is measured, longer than the second moment's memory
+    # The drift D on given slopes, positive towards the worst end; None if it is unknown.
+    theory: Callable[[Slopes], float | None] = lambda slopes: None
+    problems: int | None = None  # how many are tried until one fails; None for all families and no random ones
+    max_period: int | None = None  # of a problem, if it is less than that of the limits
+    shared_between: str | None = None  # what the optimizer ties together, as `engines.shared_between`
+    not_compiled: str | None = None  # why every step is taken literally
 
-    slopes: Slopes
-    outward: float
-    speed: float
-    steps: int
-
-    @property
-    def crossing(self) -> float:
-        """P/outward: the number of steps in which x drifts as far as it moves in total within one period."""
-        return len(self.slopes) / self.outward
+    def agrees(self, fall: Fall) -> bool:
+        """Whether theory does not contradict a fall."""
+        sign = self.theory(fall.slopes)
+        return sign is None or sign > 0
 
 
 @dataclass
 class Found:
-    """The results of a search so far.
+    """The results of a search so far."""
 
-    Attributes:
-        problems, falls, survives, unsettled: the number of problems tried, and of each outcome.
-        fallen: the falls.
-        dangerous: the settled problems that are nearest to falling, with a measure of how near.
-        doubtful: the unsettled problems that are most likely to fall, with their drift.
-    """
-
-    problems: int = 0
+    problems: int = 0  # tried
     survives: int = 0
     unsettled: int = 0
     fallen: list[Fall] = field(default_factory=list)
+    # The settled problems that are nearest to falling, with a measure of how near.
     dangerous: list[tuple[float, Slopes]] = field(default_factory=list)
+    # The unsettled problems that are most likely to fall, with their drift.
     doubtful: list[tuple[float, Slopes]] = field(default_factory=list)
 
     @property
     def falls(self) -> int:
+        """The number of problems that fall."""
         return len(self.fallen)
 
     @property
@@ -102,108 +100,88 @@ class Found:
 
     def add(self, measured: Measured) -> None:
         """Add measured problems."""
-        falls, settled = measured.falls, measured.settled
+        settled, outward, sequences = measured.settled, measured.outward, measured.sequences
+        falls = measured.falls()
+        self.fallen += falls
         self.problems += len(settled)
-        self.survives += int(np.sum(settled & ~falls))
-        self.unsettled += int(np.sum(~settled))
-        fair_drift = np.array([fair(slopes) for slopes in measured.sequences])
-        danger = np.where(settled, measured.outward / fair_drift, -np.inf)
-        for lane in np.flatnonzero(falls).tolist():
-            outward, speed = float(measured.outward[lane]), float(measured.speed[lane])
-            self.fallen.append(Fall(measured.sequences[lane], outward, speed, measured.steps))
-        for lane in np.argsort(-danger)[:DANGEROUS].tolist():
-            self.dangerous.append((float(danger[lane]), measured.sequences[lane]))
-        doubt = np.where(settled, -np.inf, measured.outward)
-        for lane in np.argsort(-doubt)[:LONGER].tolist():
-            if np.isfinite(doubt[lane]):
-                self.doubtful.append((float(doubt[lane]), measured.sequences[lane]))
-        self.dangerous = sorted(self.dangerous, reverse=True)[:DANGEROUS]
-        self.doubtful = sorted(self.doubtful, reverse=True)[:LONGER]
-
-    def take_back(self, fall: Fall) -> None:
-        """Count a fall as unsettled."""
-        self.fallen.remove(fall)
-        self.unsettled += 1
+        self.survives += int(settled.sum()) - len(falls)
+        self.unsettled += int((~settled).sum())
+        # |Σs|/Σ|s| is the part of all movement by which gradient descent approaches x*.
+        fair_drift = np.array([abs(sum(slopes)) / sum(map(abs, slopes)) for slopes in sequences])
+        danger, doubt = np.where(settled, outward / fair_drift, -np.inf), np.where(settled, -np.inf, outward)
+        self.dangerous = _largest(self.dangerous, danger, sequences, DANGEROUS)
+        self.doubtful = [each for each in _largest(self.doubtful, doubt, sequences, LONGER) if each[0] > -math.inf]
 
 
-@dataclass
+def _largest(
+    kept: Sequence[tuple[float, Slopes]], values: Floats, sequences: Sequence[Slopes], most: int
+) -> list[tuple[float, Slopes]]:
+    """The largest of those that are kept and of these values of sequences, in order."""
+    new = [(float(values[lane]), sequences[lane]) for lane in np.argsort(-values)[:most].tolist()]
+    return sorted([*kept, *new], reverse=True)[:most]
+
+
 class Search:
-    """One search.
-
-    Args:
-        make_lanes: makes a batch of runs from sequences and the fixed iterates.
-        at_once: the size of a batch.
-        limits: the limits of the search.
-        executor: runs the batches.
-        first: the least first T after which a drift is measured.
-        problems: how many problems to try if the limits do not say; None for all families and no random problems.
-        max_period: the largest period, if it is less than that of the limits.
-        theory: the drift that theory predicts, positive towards the worst end; None if it is unknown.
-        should_stop: called several times a second.
-        on_found: called with the results so far.
+    """One search; progress is reported to ``watch``, and a request to stop or the time limit ends it, unfinished.
 
     Attributes:
         found: the results so far.
         total: how many problems are tried if none fails.
-        finished: False if the search ended early because of the time limit or a request to stop.
+        finished: False if it ended early.
     """
 
-    make_lanes: MakeLanes
-    at_once: int
-    limits: Limits
-    executor: Executor
-    first: int = FIRST_STEPS
-    problems: int | None = None
-    max_period: int | None = None
-    theory: Callable[[Slopes], float | None] = lambda slopes: None
-    should_stop: Callable[[], bool] = lambda: False
-    on_found: Callable[[Found], object] = lambda found: None
-
-    def __post_init__(self) -> None:
+    def __init__(self, target: Target, limits: Limits, executor: Executor, watch: Watch = UNWATCHED) -> None:
+        self.target, self.limits, self._executor, self._watch = target, limits, executor, watch
         self.found = Found()
         self.finished = True
-        seconds = math.inf if self.limits.seconds is None else self.limits.seconds
-        self._deadline = time.monotonic() + seconds
-        self._longest = min(self.max_period or self.limits.max_period, self.limits.max_period)
+        self._deadline = time.monotonic() + (math.inf if limits.seconds is None else limits.seconds)
+        self._longest = min(target.max_period or limits.max_period, limits.max_period)
         self._every = families(self._longest)
-        self.total = self.limits.problems or self.problems or len(self._every)
+        self.total = limits.problems or target.problems or len(self._every)
 
     def over(self) -> bool:
         """Whether to stop because of the time limit or a request; the search is then not finished."""
-        if self.should_stop() or time.monotonic() >= self._deadline:
+        if self._watch.should_stop() or time.monotonic() >= self._deadline:
             self.finished = False
         return not self.finished
 
     def run(self) -> Found:
-        """Try the families, then the doubtful problems for longer, then random problems until one fails or `total`.
-
-        Raises:
-            RunFailed: the optimizer raised an exception, or x was finite in no run.
-        """
+        """Try the families, then the doubtful problems for longer, then random problems until one fails or `total`."""
         numbers = np.random.default_rng(self.limits.seed)
-        self._try(self._families())
-        self._longer()
+        some = np.linspace(0, len(self._every) - 1, min(len(self._every), self.total)).astype(int)  # evenly spaced
+        self._try(self._every[i] for i in some)
         rounds = itertools.count() if self.limits.problems else range(MOST_ROUNDS)
         for _ in rounds:
             if self.found.fallen or self.found.problems >= self.total or self.over():
                 break
-            count = min(self.at_once, 4096)
+            count = min(self.target.at_once, MOST_OF_A_ROUND)
             near = [neighbours(numbers, slopes, NEIGHBOURS, self._longest) for _, slopes in self.found.dangerous]
             self._try([*random_sequences(numbers, count, self._longest), *itertools.chain(*near)])
-            self._longer()
         return self.found
 
-    def _families(self) -> list[Slopes]:
-        """All families, or an evenly spaced subset if they are more than `total`."""
-        most = min(len(self._every), self.total)
-        return [self._every[i] for i in np.linspace(0, len(self._every) - 1, most).astype(int)]
+    def shrink(self, fall: Fall) -> list[Fall]:
+        """Replace a fall by its smallest simplification that still falls and is worth confirming, until there is none.
 
-    def measured(self, sequences: Sequence[Slopes], doublings: int = 4) -> Iterator[Measured]:
+        `size` decides which is smallest. All falls from the first to the last are returned, as `canonical` rotations.
+        """
+        way, longest = [fall], self.found.longest_crossing
+        while not self.over():
+            tried = self._measured(simpler(way[-1].slopes)[:MOST_SIMPLER])
+            smaller = [each for measured in tried for each in measured.falls() if each.crossing <= longest]
+            smaller.sort(key=lambda each: size(each.slopes))
+            found = next(filter(self.target.agrees, smaller), None)
+            if found is None:
+                break
+            way.append(found)
+            self._watch.progress(f"{self.target.settings.name}, shrinking: period {len(found.slopes)}", 0, 1)
+        return [replace(each, slopes=canonical(each.slopes)) for each in way]
+
+    def _measured(self, sequences: Sequence[Slopes], doublings: int = DOUBLINGS) -> Iterator[Measured]:
         """Measure sequences batch by batch; incomplete if the search is over."""
-        by_period = sorted(dict.fromkeys(sequences), key=len)
-        batches = [by_period[i : i + self.at_once] for i in range(0, len(by_period), self.at_once)]
-        look = functools.partial(measure, first=self.first, doublings=doublings, should_stop=self.over)
-        pending = [self.executor.submit(look, self.make_lanes, batch) for batch in batches]
+        by_period, size_of_batch = sorted(dict.fromkeys(sequences), key=len), self.target.at_once
+        batches = [by_period[i : i + size_of_batch] for i in range(0, len(by_period), size_of_batch)]
+        look = functools.partial(measure, first=self.target.first, doublings=doublings, should_stop=self.over)
+        pending = [self._executor.submit(look, self.target.make_lanes, batch) for batch in batches]
         try:
             for future in pending:
                 if measured := self._result(future):
@@ -217,36 +195,38 @@ class Search:
             try:
                 return future.result(STOP_SECONDS)
             except NotYet:
-                self.on_found(self.found)
+                self._report()
         return None if future.cancel() else future.result()  # returns soon, because running batches check `over`
 
-    def _try(self, sequences: Iterable[Slopes]) -> None:
-        for measured in self.measured(list(itertools.islice(sequences, self.total - self.found.problems))):
-            self.found.add(measured)
-            self.on_found(self.found)
-        self._hold_against_theory()
+    def _report(self) -> None:
+        label = f"{self.target.settings.name}, searching: {self.found.falls:,} fall"
+        self._watch.progress(label, self.found.problems, self.total)
 
-    def _longer(self) -> None:
-        """Run doubtful problems for longer if theory or, without theory, their drift says that they fall."""
-        doubtful = [(outward, slopes, self.theory(slopes)) for outward, slopes in self.found.doubtful]
+    def _try(self, sequences: Iterable[Slopes]) -> None:
+        """Try sequences, and then doubtful problems for longer if theory or, without theory, their drift says so."""
+        for measured in self._measured(list(itertools.islice(sequences, self.total - self.found.problems))):
+            self.found.add(measured)
+            self._report()
+        self._dismiss()
+        doubtful = [(outward, slopes, self.target.theory(slopes)) for outward, slopes in self.found.doubtful]
         self.found.doubtful = []
         chosen = [slopes for outward, slopes, sign in doubtful if (outward if sign is None else sign) > 0]
         if not chosen or self.found.fallen:
             return
         again = Found()
-        for measured in self.measured(chosen, doublings=4 + MORE_DOUBLINGS):
+        for measured in self._measured(chosen, doublings=DOUBLINGS + MORE_DOUBLINGS):
             again.add(measured)
         self.found.fallen += again.fallen
         self.found.survives += again.survives
         self.found.unsettled -= again.falls + again.survives
-        self._hold_against_theory()
+        self._dismiss()
 
-    def _hold_against_theory(self) -> None:
+    def _dismiss(self) -> None:
         """Count those of the smallest and the quickest falls as unsettled that contradict theory."""
         fallen, number = self.found.fallen, MOST_CHECKED // 2
         smallest = heapq.nsmallest(number, fallen, key=lambda fall: size(fall.slopes))
         quickest = heapq.nsmallest(number, fallen, key=lambda fall: fall.crossing)
         for fall in dict.fromkeys((*smallest, *quickest)):
-            sign = self.theory(fall.slopes)
-            if sign is not None and sign <= 0:
-                self.found.take_back(fall)
+            if not self.target.agrees(fall):
+                fallen.remove(fall)
+                self.found.unsettled += 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ from amsgrad_exp.problems import Problem
 from amsgrad_exp.trace import Trace
 
 if TYPE_CHECKING:
-    from amsgrad_exp.attacks.result import Counterexample
+    from amsgrad_exp.attacks.attack_record import Attack
 
 TABLE = "points"
 ON_FILES = 1000  # points of a curve in a file
@@ -46,6 +47,7 @@ TERMS: dict[str, Line] = {
 
 SLOPES = "slopes"  # the table of a counterexample
 SLOPE_MARGIN = 0.06  # above and below the bars, relative to the height
+LABEL_HEIGHT = 0.055  # the same of a label
 MOST_LABELLED = 8  # different slopes, including 0
 SCHEDULES = {"inv-sqrt": "step sizes α/√t", "constant": "constant step size α"}
 
@@ -222,18 +224,16 @@ def _limits(shown: Sequence[Curve]) -> list[Level]:
     ]
 
 
-def counterexample(path: Path, found: Counterexample) -> list[Path]:
+def counterexample(path: Path, attack: Attack) -> list[Path]:
     """Draw one period of the slopes, and the average regret and iterate of runs from x*, as PNG and SVG.
 
-    Args:
-        path: the path without a suffix.
-        found: a counterexample with a run, confirmed or not.
-
-    Returns:
-        The files written.
+    The path has no suffix; the files written are returned, which are none without a completed run.
     """
-    runs = {name: found.run(schedule) for schedule, name in SCHEDULES.items()}
-    shown = [Curve(name, run.trace.spread(ON_FILES), run.trial.problem) for name, run in runs.items() if run]
+    found, runs = attack.counterexample, attack.evidence.of_each_schedule
+    if found is None or "constant" not in runs:
+        return []
+    drawn = {name: runs[schedule] for schedule, name in SCHEDULES.items() if schedule in runs}
+    shown = [Curve(name, run.trace.spread(ON_FILES), run.trial.problem) for name, run in drawn.items()]
     worst = 2 * abs(float(np.mean(found.slopes)))  # f_t(x) − f_t(x*) on average at the other end of [−1, 1]
     at_worst = Level(worst, "R(t)/t at the worst point", label="at the worst point", below=True, right=True)
     lines = plot(shown, log=False, levels=[at_worst], right=True)
@@ -253,10 +253,10 @@ def slopes_table(slopes: Sequence[int]) -> str:
 def slopes_plot(slopes: Sequence[int], words: str) -> Plot:
     """The slopes of one period as bars, on an axis that shows both 1 and −1000; ``words`` describes them."""
     different = {*slopes, 0}
-    labelled = different if len(different) <= MOST_LABELLED else {min(different), 0, max(different)}
     domain = _beyond(min(different), max(different))
+    labels = _labels(different if len(different) <= MOST_LABELLED else {min(different), 0, max(different)}, domain)
+    axis = {"values": list(labels), "labelExpr": f"({json.dumps(labels)})[datum.value]", "labelOverlap": False}
     steps = {"format": ",d", "tickMinStep": 1, "tickCount": 8, "labelFlush": False, "labelSeparation": 6}
-    values = sorted(labelled, key=abs, reverse=True)  # 0 yields to the others
     bars: Specification = {
         "mark": {
             "type": "bar",
@@ -268,9 +268,7 @@ def slopes_plot(slopes: Sequence[int], words: str) -> Plot:
         "encoding": {
             "x": _number("t", "step t of one period", {"domain": [0, len(slopes)], "nice": False}, steps),
             "x2": {"field": "end"},
-            "y": _number(
-                "slope", None, {"type": "symlog", "domain": domain, "nice": False}, {"values": values, "format": ",d"}
-            ),
+            "y": _number("slope", None, {"type": "symlog", "domain": domain, "nice": False}, axis),
             "y2": {"datum": 0},
             "tooltip": [{"field": name, "type": "nominal"} for name in ("t", "slope")],
         },
@@ -291,9 +289,31 @@ def _number(column: str, title: str | None, scale: dict[str, Any], axis: dict[st
     return {"field": column, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
 
 
+def _labels(values: Iterable[int], domain: Sequence[float]) -> dict[int, str]:
+    """The labels of these values on a symlog axis; values whose labels would overlap share one that names them all."""
+    apart = LABEL_HEIGHT * (_symlog(domain[1]) - _symlog(domain[0]))
+    groups: list[list[int]] = []
+    for value in sorted(values):
+        if groups and _symlog(value) - _symlog(groups[-1][-1]) < apart:
+            groups[-1].append(value)
+        else:
+            groups.append([value])
+    labels = {}
+    for group in groups:
+        named = [
+            f"{value:,}".replace("-", "−") for value in group if value or len(group) == 1
+        ]  # 0 yields to the others
+        labels[max(group, key=abs)] = ", ".join(named) if len(named) < 3 else f"{named[0]} … {named[-1]}"
+    return labels
+
+
+def _symlog(value: float) -> float:
+    return float(np.sign(value) * np.log1p(abs(value)))
+
+
 def _beyond(low: int, high: int) -> list[float]:
     """A domain with equal margins on a symlog scale, which is sign(s)·log(1 + |s|)."""
-    ends = np.sign([low, high]) * np.log1p(np.abs([low, high]))
+    ends = np.array([_symlog(low), _symlog(high)])
     ends += SLOPE_MARGIN * (ends[1] - ends[0]) * np.array([-1, 1])
     wider: list[float] = (np.sign(ends) * np.expm1(np.abs(ends))).tolist()
     return wider

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,9 +14,6 @@ from amsgrad_exp.cli.options import ATTACKS, Json, NoFigure, Quiet, number_optio
 from amsgrad_exp.cli.report import Report, page_beside
 from amsgrad_exp.cli.signals import optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import NotAsExpected
-
-if TYPE_CHECKING:
-    from amsgrad_exp.attacks.result import Attack
 
 SURVIVES = "survives"
 
@@ -45,7 +43,7 @@ def attack(
         typer.Option(
             metavar=SURVIVES,
             callback=_survives,
-            help="Exit with status 3 if a counterexample is confirmed, or the search is not finished.",
+            help="Exit with status 3 if a counterexample is confirmed or suspected, or the search is not finished.",
         ),
     ] = None,
     no_figure: NoFigure = False,
@@ -58,42 +56,37 @@ def attack(
 
     Settings that are not given have the optimizer's own defaults.
     """
+    from rich.text import Text
+
     from amsgrad_exp import api
+    from amsgrad_exp.attacks.confirm import FOLDER
     from amsgrad_exp.attacks.search import Limits
-    from amsgrad_exp.output import attacks, console
+    from amsgrad_exp.charts.traces import counterexample
+    from amsgrad_exp.output import console, words
 
     limits = Limits(seconds, problems, max_period, seed)
     settings = {name: experiment[name] for name in ("settings", "options")}
     with watching(quiet=quiet) as watch, optimizers_print_to_stderr():
         result = api.attack(optimizer, out=out, limits=limits, jobs=jobs, watch=watch, **settings)
-    files = [] if no_figure else _figure(result)
+    files = [] if no_figure else counterexample(result.directory / FOLDER, result)
     pages = [page_beside("attack", result.directory)] if page else []
     if as_json:
         sys.stdout.write(json.dumps(result.document(), indent=2, allow_nan=False) + "\n")
     elif not quiet:
-        attacks.describe(result, files)
-        for path in pages:
-            console.out.print("report", path, soft_wrap=True)
+        colour = {"fails": "red", "survives": "green"}.get(result.outcome, "yellow")
+        facts = {name: Text(words, colour if name == "verdict" else "") for name, words in result.facts().items()}
+        tied = {"shared": Text(words.SHARED[result.shared_between], "yellow")} if result.shared_between else {}
+        console.facts({"optimizer": Text(optimizer), **facts, **tied})
+        if result.counterexample:
+            config = shlex.quote(result.counterexample.config)
+            console.out.print("repeat amsgrad-exp run --config", config, soft_wrap=True)
+        else:
+            console.out.print("stored in", result.directory, soft_wrap=True)
+        for name, paths in (("figure", files), ("report", pages)):
+            if paths:
+                console.out.print(name, *paths, soft_wrap=True)
     if watch.signal:
         console.note(f"interrupted: the results so far are in {result.directory}")
         raise typer.Exit(128 + watch.signal)
-    if expect and (why := _why_not(result)):
+    if expect and (why := result.why_not_surviving()):
         raise NotAsExpected(f"{optimizer}: expected to survive, but {why}")
-
-
-def _why_not(result: Attack) -> str | None:
-    """Why an optimizer cannot be said to survive, or None."""
-    if result.failed and result.counterexample:
-        return f"fails on {result.counterexample.words}"
-    if not result.finished:
-        return f"not finished: {result.found.problems:,} of {result.total:,} problems tried, increase --seconds"
-    return None if result.settled else "no run settled"
-
-
-def _figure(result: Attack) -> list[Path]:
-    """Draw the counterexample, if there is one."""
-    if result.counterexample is None or result.counterexample.run("constant") is None:
-        return []
-    from amsgrad_exp.charts.traces import counterexample
-
-    return counterexample(result.directory / "counterexample", result.counterexample)

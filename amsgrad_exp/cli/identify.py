@@ -14,6 +14,7 @@ from amsgrad_exp.cli.signals import optimizers_print_to_stderr
 from amsgrad_exp.errors import NotAsExpected
 
 Rule = "NAME[:OPTION=VALUE,…]"
+COLOURS = {"matches": "green", "departs": "yellow"}
 
 
 @with_experiment_options("lr", "beta1", "beta2", "eps", "option")
@@ -33,8 +34,10 @@ def identify(
     quiet: Quiet = False,
 ) -> None:
     """Name the published rule that an optimizer follows, and where it departs from it."""
+    from rich.text import Text
+
     from amsgrad_exp import api
-    from amsgrad_exp.output import identified
+    from amsgrad_exp.output import console
 
     chosen = {name: experiment[name] for name in ("settings", "options")}
     with optimizers_print_to_stderr():
@@ -45,11 +48,9 @@ def identify(
     if as_json:
         sys.stdout.write(json.dumps(found.document(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     elif not quiet:
-        identified.describe(found)
+        console.facts({name: Text(words, COLOURS.get(name, "")) for name, words in found.facts().items()})
     if expect and not expected.matches:
-        raise NotAsExpected(
-            f"{found.optimizer}: expected to match {expect}, but departs from it: {identified.departs(expected)}"
-        )
+        raise NotAsExpected(f"{found.optimizer}: expected to match {expect}, but departs from it: {expected.departs}")
 
 
 @with_experiment_options("lr", "beta1", "beta2", "eps", "option")

@@ -14,10 +14,19 @@ from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.identification import probes as files
 from amsgrad_exp.identification.comparison import Candidates, Comparison, Like, distance, walked
 from amsgrad_exp.identification.form import Form
-from amsgrad_exp.identification.known_forms import CODES, OF_THE_WHOLE, described, form, forms, rule_named
+from amsgrad_exp.identification.known_forms import (
+    CODES,
+    OF_THE_WHOLE,
+    SENTENCES,
+    described,
+    form,
+    forms,
+    rule_named,
+)
 from amsgrad_exp.identification.probes import DOUBLE, RELATIVE, SINGLE, Observed, Precision, Probe, probes
 from amsgrad_exp.numbers import option_value
 from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.spec.labels import SYMBOLS
 
 USUAL_EPS = (1e-7, 1e-6, 1e-10, 1e-16)
 """What ε is inside optimizers whose constructors do not take it, beside 1e-8."""
@@ -25,33 +34,19 @@ USUAL_EPS = (1e-7, 1e-6, 1e-10, 1e-16)
 
 @dataclass(frozen=True)
 class Answer:
-    """The published rule that an implementation follows, or to which it is closest.
-
-    Attributes:
-        optimizer: the implementation.
-        form: the closest rule in one form of its options, without departures.
-        departures: the codes of the departures that explain all observations; empty if the rule matches or if nothing
-            explains them.
-        explained: whether the rule with these departures has the same x on all probes.
-        single: whether the comparison has only float32 precision.
-        agreement: for each probe, the largest difference of x from the rule's, relative to the length of x's path; None
-            for a probe that was not run.
-        rest: the same for the rule with its departures, over all probes except those of `OF_THE_WHOLE`.
-        first: where x first differs from the rule's: probe, step, the update of x and the expected update; or None.
-        steps: the number of steps of each probe.
-        assumed: settings that the implementation does not reveal, with the values assumed for the comparison.
-    """
+    """The published rule that an implementation follows, or to which it is closest."""
 
     optimizer: str
-    form: Form
-    departures: tuple[str, ...]
-    explained: bool
-    single: bool
+    form: Form  # the closest rule in one form of its options, without departures
+    departures: tuple[str, ...]  # that explain all observations; empty if the rule matches or if nothing explains them
+    explained: bool  # the rule with these departures has the same x on all probes
+    single: bool  # the comparison has only float32 precision
+    # The largest difference of x from the rule's on each probe, relative to the length of x's path; None if not run.
     agreement: Mapping[str, float | None]
-    rest: float
-    first: Mapping[str, Any] | None
-    steps: Mapping[str, int]
-    assumed: Mapping[str, float] = field(default_factory=dict)
+    rest: float  # the same for the rule with its departures, over all probes except those of `OF_THE_WHOLE`
+    first: Mapping[str, Any] | None  # where x first differs: probe, step, the update of x and the expected update
+    steps: Mapping[str, int]  # of each probe
+    assumed: Mapping[str, float] = field(default_factory=dict)  # settings that the implementation does not reveal
 
     @property
     def matches(self) -> bool:
@@ -91,6 +86,49 @@ class Answer:
             ],
         }
 
+    @property
+    def closest_in_words(self) -> str:
+        """The closest rule, with its options that are not defaults."""
+        name, _, options = self.closest.partition(":")
+        if any(code.startswith("eps_") for code in self.departures):  # which say where it is
+            options = options.replace("optimized_update=false", "").strip(",")
+        options = options.replace("optimized_update=false", "ε on the root of the corrected v").replace(",", ", ")
+        return f"{name} with {options}" if options else name
+
+    @property
+    def departs(self) -> str:
+        """The departures in words."""
+        return "; ".join(SENTENCES[code] for code in self.departures) or "in a way that is not known here"
+
+    def facts(self) -> dict[str, str]:
+        """The answer in words, by name."""
+        shown = {OF_THE_WHOLE.get(code) for code in self.departures}
+        alike = [name for name in self.run if name not in shown]
+        over = f"{len(alike)} probes, {sum(self.steps[name] for name in alike):,} steps"
+        rough = " (as far as float32 can tell)" if self.single and self.explained else ""
+        facts = {"optimizer": self.optimizer}
+        if self.matches:
+            facts["matches"] = self.closest_in_words + rough
+            facts["agreement"] = f"largest relative difference {self.largest:.0e} over {over}"
+        else:
+            facts |= {"closest to": self.closest_in_words, "departs": self.departs + rough}
+        if self.first:
+            where = f'step {self.first["step"]:,} of probe "{self.first["probe"]}"'
+            moved, expected = (_number(self.first[key]) for key in ("moved", "expected"))
+            facts["first seen"] = f"{where}: moved {moved}, {self.form.name} moves {expected}"
+        if self.explained and not self.matches:
+            facts["agreement"] = f"with that, largest relative difference {self.rest:.0e} over {over}"
+        if missing := [name for name in self.steps if name not in self.run]:
+            facts["not run"] = ", ".join(missing)
+        if self.assumed:
+            said = ", ".join(f"{SYMBOLS.get(name, name)} = {value:g}" for name, value in self.assumed.items())
+            facts["assumed"] = f"{said}, which its constructor does not take"
+        return facts
+
+
+def _number(value: float) -> str:
+    return f"−{-value:.3g}" if value < 0 else f"{value:.3g}"
+
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
@@ -99,12 +137,7 @@ def _finite(value: Any) -> Any:
 def of_optimizer(
     name: str, settings: Mapping[str, float], options: Mapping[str, str], like: Like | None, *, long: bool = True
 ) -> Answer:
-    """Identify a registered optimizer, or one by its import path; ``long`` also runs the probe of 10^5 steps.
-
-    Raises:
-        ConfigError: there is no such optimizer or setting, or the optimizer is not deterministic.
-        RunFailed: it raised an exception, or x was never finite.
-    """
+    """Identify a registered optimizer, or one by its import path; ``long`` also runs the probe of 10^5 steps."""
     from amsgrad_exp.identification.implementation import built
 
     target = built(name, settings, options)
@@ -142,12 +175,7 @@ def _guesses(
 
 
 def of_iterates(path: Path, settings: Mapping[str, float], options: Mapping[str, str], like: Like | None) -> Answer:
-    """Identify an implementation by its iterates over the probes, as `probes.read` reads them.
-
-    Raises:
-        ConfigError: it is not such a file, is not filled in, or has other settings.
-        OSError: it cannot be read.
-    """
+    """Identify an implementation by its iterates over the probes, as `probes.read` reads them."""
     chosen, observed, precision = files.read(path, settings)
     known = {name: option_value(name, text) for name, text in options.items()}
     known |= {"weight_decay": chosen[0].weight_decay} if chosen[0].weight_decay else {}
@@ -155,12 +183,7 @@ def of_iterates(path: Path, settings: Mapping[str, float], options: Mapping[str,
 
 
 def probes_of(name: str | None, settings: Mapping[str, float], options: Mapping[str, str]) -> str:
-    """The probes as CSV, with the iterates of a rule or an imported optimizer, or to be filled in.
-
-    Raises:
-        ConfigError: there is no such optimizer, setting or option.
-        RunFailed: the optimizer raised an exception.
-    """
+    """The probes as CSV, with the iterates of a rule or an imported optimizer, or to be filled in."""
     given = {option: option_value(option, text) for option, text in options.items()}
     if name is None:
         if others := given.keys() - {"weight_decay"}:

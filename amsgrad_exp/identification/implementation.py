@@ -52,12 +52,7 @@ class Target:
     assumed: Mapping[str, float] = field(default_factory=dict)  # what its constructor does not take, nor the user gives
 
     def observe(self, probes: Sequence[Probe]) -> Observed:
-        """Run it on the probes.
-
-        Raises:
-            ConfigError: two runs of one probe differ.
-            RunFailed: it raised an exception, or x was never finite.
-        """
+        """Run it on the probes."""
         before = torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)  # which some optimizers use for their own numbers
         try:
@@ -75,11 +70,7 @@ class Target:
 
 
 def built(name: str, settings: Mapping[str, float], options: Mapping[str, str]) -> Target:
-    """Build an optimizer from a registered name or an import path.
-
-    Raises:
-        ConfigError: there is no such optimizer, or it takes no such setting or option.
-    """
+    """Build an optimizer from a registered name or an import path."""
     check_name(name)
     given = {key: option_value(key, text) for key, text in options.items()}
     return (_registered if name in OPTIMIZERS else _imported)(name, settings, given)

@@ -128,11 +128,7 @@ def _written(value: Any) -> str:
 
 
 def rule_named(written: str) -> tuple[str, Options]:
-    """Parse ``NAME`` or ``NAME:OPTION=VALUE,…`` into a registered rule and some of its options.
-
-    Raises:
-        ConfigError: there is no such rule, or it has no such option.
-    """
+    """Parse ``NAME`` or ``NAME:OPTION=VALUE,…`` into a registered rule and some of its options."""
     entry = row(written)
     name, options = entry["name"], entry.get("options", {})
     if name not in OPTIMIZERS:

@@ -108,11 +108,7 @@ RELATIVE = Precision(1.0, 0.0, written=1.0)
 
 
 def probes(settings: Mapping[str, float] | None = None) -> tuple[Probe, ...]:
-    """All probes; settings replace their own values of lr, beta1, beta2, eps and weight_decay.
-
-    Raises:
-        ConfigError: a setting is out of range.
-    """
+    """All probes; settings replace their own values of lr, beta1, beta2, eps and weight_decay."""
     given = dict(settings or {})
     for name, value in given.items():
         high = 1.0 if name in ("beta1", "beta2") else math.inf
@@ -192,12 +188,7 @@ def _number(value: float) -> str:
 
 
 def read(path: Path, given: Mapping[str, float]) -> tuple[list[Probe], Observed, Precision]:
-    """The probes of a file, the iterates filled in, and their precision; ``given`` must be the settings of the file.
-
-    Raises:
-        ConfigError: it is not such a file, or not filled in; the message names the row.
-        OSError: it cannot be read.
-    """
+    """The probes of a file, the iterates filled in, and their precision; ``given`` must be the settings of the file."""
     try:
         rows = list(_rows(path))
     except (UnicodeDecodeError, csv.Error) as error:

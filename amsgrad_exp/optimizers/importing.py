@@ -28,27 +28,17 @@ Form = Literal["tensors", "named", "module", "use_muon"]
 
 @dataclass(frozen=True)
 class Drive:
-    """How to pass an optimizer its parameters, and what it needs to take a step.
+    """How to pass an optimizer its parameters, and what it needs to take a step."""
 
-    Attributes:
-        shape: the shape of each parameter, (1,) or (1, 1).
-        parameters: what the constructor receives: a list of tensors, a list of names and tensors, a module with these
-            parameters, or groups with ``use_muon=True``, as Muon's reference implementation requires.
-        closure: whether ``step`` is called with a closure that evaluates the loss and its gradient.
-        graph: whether gradients can be differentiated again; otherwise they are constants.
-    """
-
-    shape: tuple[int, ...] = (1,)
+    shape: tuple[int, ...] = (1,)  # of each parameter, (1,) or (1, 1)
+    # What the constructor receives: a list of tensors, a list of names and tensors, a module with these parameters, or
+    # groups with ``use_muon=True``, as Muon's reference implementation requires.
     parameters: Form = "tensors"
-    closure: bool = False
-    graph: bool = False
+    closure: bool = False  # ``step`` is called with a closure that evaluates the loss and its gradient
+    graph: bool = False  # gradients can be differentiated again; otherwise they are constants
 
     def arrange(self, groups: Sequence[Sequence[Tensor]]) -> Any:
-        """The constructor's first argument for the parameters of each group.
-
-        Raises:
-            ValueError: there are several groups, but the constructor takes a module, which has no groups.
-        """
+        """The constructor's first argument for the parameters of each group; a module can have only one group."""
         if self.parameters == "module":
             if len(groups) > 1:
                 raise ValueError("it takes a module, so it has a single group of parameters")
@@ -56,10 +46,8 @@ class Drive:
             for number, param in enumerate(groups[0]):
                 module.register_parameter(f"x{number}", param)  # type: ignore[arg-type]
             return module
-        numbers = itertools.count()
-        arranged: list[list[Any]] = [list(each) for each in groups]
-        if self.parameters == "named":
-            arranged = [[(f"x{next(numbers)}", param) for param in each] for each in groups]
+        numbers, named = itertools.count(), self.parameters == "named"
+        arranged = [[(f"x{next(numbers)}", param) if named else param for param in each] for each in groups]
         more = {"use_muon": True} if self.parameters == "use_muon" else {}
         if len(groups) == 1 and not more:
             return arranged[0]
@@ -68,18 +56,14 @@ class Drive:
     def step(self, optimizer: Optimizer, params: Sequence[Tensor], loss: Callable[[], Tensor]) -> None:
         """Take a step as any training loop does: gradient, ``step()``, ``zero_grad()``.
 
-        Args:
-            optimizer: the optimizer of these parameters.
-            params: the parameters on which the loss depends.
-            loss: evaluates the loss, a tensor without dimensions, at the current parameters.
+        ``loss`` evaluates the loss, a tensor without dimensions, at the current parameters.
         """
 
         def evaluated() -> Tensor:
             with torch.enable_grad():
                 value = loss()
-                if (
-                    self.graph
-                ):  # a term without value, slope or curvature makes the gradient of a linear loss a function
+                if self.graph:
+                    # A term without value, slope or curvature makes the gradient of a linear loss a function.
                     bent = value + sum(0.0 * param.square().sum() for param in params)
                     gradients = torch.autograd.grad(bent, params, create_graph=True)
                     for param, gradient in zip(params, gradients, strict=True):
@@ -111,12 +95,7 @@ def written(shape: Sequence[int]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """An imported `torch.optim.Optimizer` class, or a callable that makes one from parameters and lr.
-
-    Attributes:
-        path: the import path.
-        maker: the class or the callable.
-    """
+    """An imported `torch.optim.Optimizer` class, or a callable that makes one from parameters and lr."""
 
     path: str
     maker: Callable[..., Any]
@@ -160,24 +139,14 @@ class Imported:
         return sys.modules.get(defined or self.path.rpartition(".")[0])
 
     def make(self, arranged: Any, *, lr: float, arguments: Mapping[str, Any]) -> Optimizer:
-        """Build the optimizer.
-
-        Args:
-            arranged: the constructor's first argument, from `Drive.arrange`.
-            lr: the step size.
-            arguments: keyword arguments except ``lr``.
-
-        Raises:
-            ValueError: it cannot be built, or the result is not an optimizer.
-        """
+        """Build the optimizer from what `Drive.arrange` returns and keyword arguments."""
         try:
             made = self.maker(arranged, lr=lr, **arguments)
         except (Exception, SystemExit) as error:  # an imported constructor may raise anything
             raise ValueError(f"optimizer {self.path} cannot be built: {said(error)}{self.hint(arguments)}") from error
         if not isinstance(made, Optimizer):
-            raise ValueError(
-                f"optimizer {self.path} cannot be built: it returned {_a(made)}, not a torch.optim.Optimizer"
-            )
+            kind = "None" if made is None else f"a {type(made).__name__}"
+            raise ValueError(f"optimizer {self.path} cannot be built: it returned {kind}, not a torch.optim.Optimizer")
         return made
 
     def hint(self, arguments: Mapping[str, Any]) -> str:
@@ -201,25 +170,21 @@ class Imported:
 
 
 def import_optimizer(path: str) -> Imported:
-    """Import an optimizer by a path such as ``torch.optim.NAdam``; a process resolves each path once.
-
-    Raises:
-        ValueError: the path cannot be imported, or is not an optimizer.
-    """
+    """Import an optimizer by a path such as ``torch.optim.NAdam``; a process resolves each path once."""
     try:
         found = _found(path)
     except (Exception, SystemExit) as error:  # importing a module may raise anything
         raise ValueError(f"optimizer {path} cannot be imported: {said(error)}") from error
-    known = _RESOLVED.get(path)
-    if known is None or known.maker is not found:
-        if isinstance(found, type):
-            makes_none = not issubclass(found, Optimizer) or inspect.isabstract(found) or found is Optimizer
-        else:
-            makes_none = not callable(found) or isinstance(found, Optimizer)
-        if makes_none:
-            raise ValueError(f"optimizer {path} is not a torch.optim.Optimizer class, nor a function that makes one")
-        known = _RESOLVED[path] = Imported(path, found)
-    return known
+    if path in _RESOLVED and _RESOLVED[path].maker is found:
+        return _RESOLVED[path]
+    if isinstance(found, type):
+        makes_one = issubclass(found, Optimizer) and not inspect.isabstract(found) and found is not Optimizer
+    else:
+        makes_one = callable(found) and not isinstance(found, Optimizer)
+    if not makes_one:
+        raise ValueError(f"optimizer {path} is not a torch.optim.Optimizer class, nor a function that makes one")
+    _RESOLVED[path] = Imported(path, found)
+    return _RESOLVED[path]
 
 
 _RESOLVED: dict[str, Imported] = {}
@@ -246,13 +211,12 @@ def _reached(module: types.ModuleType | None) -> Iterator[types.ModuleType]:
     while ahead:
         if (module := ahead.pop()) is None or module.__name__ in seen:
             continue
-        if seen and in_library(module.__name__):
+        in_one = in_library(module.__name__)
+        if seen and in_one:
             continue
         seen.add(module.__name__)
         yield module
-        if in_library(module.__name__):
-            return
-        for value in list(vars(module).values()):
+        for value in [] if in_one else list(vars(module).values()):
             if isinstance(value, types.ModuleType):
                 ahead.append(value)
             elif isinstance(value, type | types.FunctionType):
@@ -272,7 +236,3 @@ def said(error: BaseException) -> str:
         text = ""
     text = " ".join(text.split()) or type(error).__name__
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-
-
-def _a(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from amsgrad_exp.attacks.record import AttackRecord
+from amsgrad_exp.attacks.attack_record import Attack
 from amsgrad_exp.errors import ConfigError, Refusal
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.records.files import in_use, records
@@ -101,14 +101,9 @@ def _sweep(directory: Path) -> tuple[str, ...]:
 
 
 def _attack(directory: Path) -> tuple[str, ...]:
-    record = AttackRecord.read(directory)
-    outcome = "survives" if record.falls + record.survives else "no run settled"
-    if record.counterexample:
-        outcome = "fails" if record.found else "suspect, not confirmed"
-    elif record.finished is False:
-        outcome = "not finished"
-    started = record.started or datetime.fromtimestamp((directory / "attack.json").stat().st_mtime, UTC)
-    return _when(started), record.optimizer, f"{record.problems:,}", outcome
+    attack = Attack.read(directory)
+    started = attack.started or datetime.fromtimestamp((directory / "attack.json").stat().st_mtime, UTC)
+    return _when(started), attack.optimizer, f"{attack.problems:,}", attack.outcome
 
 
 def _when(time: datetime) -> str:

@@ -8,7 +8,7 @@ from amsgrad_exp.bounds import Bounds
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.records.files import Record
 from amsgrad_exp.records.run import Run, read_run
-from amsgrad_exp.report import attacks, cell_pages, run_page
+from amsgrad_exp.report import attack_page, cell_pages, run_page
 from amsgrad_exp.report.page import Page
 
 BoundsOf = Callable[[Mapping[str, Run]], Mapping[str, Bounds]]
@@ -35,4 +35,4 @@ def page_of(records: Sequence[Record], bounds_of: BoundsOf | None = None) -> Pag
         return run_page.page(runs, bounds_of({run.run_id: run for run in runs}) if bounds_of else None)
     if bounds_of:
         raise ConfigError(f"--bound is for runs, and this is a{'n' * (kind == 'attack')} {kind}")
-    return cell_pages.page(directories[0]) if kind == "sweep" else attacks.page(directories[0])
+    return cell_pages.page(directories[0]) if kind == "sweep" else attack_page.page(directories[0])
