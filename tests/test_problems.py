@@ -202,14 +202,14 @@ def test_impossible_constants_are_refused(kind: type[Problem], constants: dict[s
 
 def test_the_theorems_settings_satisfy_its_conditions() -> None:
     for C in (2.01, 3.0, 10.0, 1000.0):
-        settings = Theorem1(C=C).natural_settings
+        settings = Theorem1(C=C).source_settings
         assert settings["beta1"] == 0
         assert settings["beta2"] == 1 / (1 + C**2)
         assert 0 < float(settings["lr"]) < (1 - float(settings["beta2"])) ** 0.5
 
 
 def test_the_settings_of_theorem_2_satisfy_its_conditions() -> None:
-    C, settings = Theorem2().C, Theorem2().natural_settings
+    C, settings = Theorem2().C, Theorem2().source_settings
     beta1, beta2 = float(settings["beta1"]), float(settings["beta2"])
     gamma = beta1 / beta2**0.5
     assert C % 2 == 0
@@ -221,5 +221,5 @@ def test_the_settings_of_theorem_2_satisfy_its_conditions() -> None:
 
 def test_the_settings_of_adabounds_theorem_1_satisfy_its_condition() -> None:
     problem = AdaboundTheorem1()
-    C, beta2 = problem.C, float(problem.natural_settings["beta2"])
+    C, beta2 = problem.C, float(problem.source_settings["beta2"])
     assert 5 * beta2 ** (C - 2) <= (1 - beta2) / (4 - beta2) < 5 * beta2 ** (C - 3)

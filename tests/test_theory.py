@@ -33,14 +33,6 @@ def test_the_steady_state_is_a_fixed_point(sequence: list[float], beta: float) -
     assert states.mean() == pytest.approx(np.mean(sequence), rel=1e-6, abs=1e-6)
 
 
-def test_the_steady_state_is_where_iteration_ends() -> None:
-    slopes = Online().coefficients(0, 101)[0]
-    y = 0.0
-    for slope in np.tile(slopes, 60):
-        y = 0.97 * y + 0.03 * slope
-    assert steady_state(slopes, 0.97)[-1] == pytest.approx(y, rel=1e-12)
-
-
 def test_the_drift_of_theorem_1_by_hand() -> None:
     """β1 = 0: m is the gradient, v_j a weighted mean of C², 1, 1; D = C/√v_1 − 1/√v_2 − 1/√v_0."""
     C, beta2 = 3.0, 0.25

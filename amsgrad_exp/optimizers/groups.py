@@ -65,15 +65,7 @@ def plain(group: Group) -> Group:
 
 
 def check_group(group: Mapping[str, Any], options: type[Options]) -> None:
-    """Check the values of a group.
-
-    Args:
-        group: a complete group.
-        options: the type of the optimizer's further options.
-
-    Raises:
-        ValueError: a value is out of range; the message names it.
-    """
+    """Raise a ValueError that names the first value of a complete group that is out of range."""
     for name in ("lr", "eps"):
         if not is_between(group.get(name, 0), 0, math.inf):
             raise ValueError(f"{name} must be a finite number of at least 0, not {group[name]!r}")
@@ -91,11 +83,7 @@ def check_group(group: Mapping[str, Any], options: type[Options]) -> None:
 
 
 def checked_options(options: type[Options], given: Mapping[str, Any], title: str = "") -> dict[str, Any]:
-    """All further options by name, completed from those that are given; ``title`` names the optimizer in messages.
-
-    Raises:
-        ValueError: there is no such option, or its value is invalid.
-    """
+    """All further options by name, completed from those that are given; a ValueError says which of these is wrong."""
     try:
         return options.model_validate(given).model_dump()
     except ValidationError as error:

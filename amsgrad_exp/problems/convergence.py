@@ -29,7 +29,7 @@ class BockWeiss(QuadraticProblem):
     name: Literal["bock-weiss"] = "bock-weiss"
     c: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
     start_at: Number = 1.0
-    natural_settings: ClassVar[Settings] = {"lr": 0.001, "beta1": 0.1, "beta2": 0.5, "eps": 0.0}
+    source_settings: ClassVar[Settings] = {"lr": 0.001, "beta1": 0.1, "beta2": 0.5, "eps": 0.0}
 
     def sequences(self) -> tuple[Periodic, Periodic]:
         return Periodic(1, {}, self.c), Periodic(1, {}, 0.0)
@@ -47,7 +47,7 @@ class ShiBoundary(LinearProblem):
     name: Literal["shi-boundary"] = "shi-boundary"
     C: Annotated[Integer, Field(ge=2, le=10**6)] = 10
     start: ClassVar[float] = 1.0
-    natural_settings: ClassVar[Settings] = {"lr": 1.0, "beta1": 0.0, "beta2": 0.9, "schedule": "inv-sqrt"}
+    source_settings: ClassVar[Settings] = {"lr": 1.0, "beta1": 0.0, "beta2": 0.9, "schedule": "inv-sqrt"}
 
     def sequences(self) -> tuple[Periodic]:
         return (Periodic(self.C, {0: float(self.C)}, -1.0),)
@@ -64,7 +64,7 @@ class ShiRealizable(QuadraticProblem):
     name: Literal["shi-realizable"] = "shi-realizable"
     n: Annotated[Integer, Field(ge=2, le=10**6)] = 10
     start_at: Number = 0.01
-    natural_settings: ClassVar[Settings] = {"lr": 0.1, "beta1": 0.0, "beta2": 0.999, "schedule": "inv-sqrt"}
+    source_settings: ClassVar[Settings] = {"lr": 0.1, "beta1": 0.0, "beta2": 0.999, "schedule": "inv-sqrt"}
 
     def sequences(self) -> tuple[Periodic, Periodic]:
         return Periodic(self.n, {self.n - 1: float(self.n)}, -1.0), Periodic(self.n, {}, 0.0)
@@ -84,7 +84,7 @@ class ShiNonrealizable(QuadraticProblem):
     n: Annotated[Integer, Field(ge=2, le=10**6)] = 10
     b: Annotated[Number, Field(gt=0, le=1e6)] = 100.0
     start_at: Number = 0.0
-    natural_settings: ClassVar[Settings] = {
+    source_settings: ClassVar[Settings] = {
         "lr": 0.1 / 10**0.5,
         "beta1": 0.0,
         "beta2": 0.999,
@@ -117,7 +117,7 @@ class Components(Problem):
     n: Annotated[Integer, Field(ge=2, le=10**6)] = 10
     a: Annotated[Number, Field(gt=0)] = 1.0
     optimum: ClassVar[float] = -2.0
-    natural_settings: ClassVar[Settings] = {"lr": 0.1, "schedule": "inv-sqrt"}  # the plots vary the betas
+    source_settings: ClassVar[Settings] = {"lr": 0.1, "schedule": "inv-sqrt"}  # the plots vary the betas
 
     @staticmethod
     def loss(x: Any, s: Any) -> Any:

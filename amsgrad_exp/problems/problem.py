@@ -179,7 +179,7 @@ class Problem(BaseModel):
         return min(max(0.0, low), high)
 
     @property
-    def natural_settings(self) -> Settings:
+    def source_settings(self) -> Settings:
         """The optimizer's settings and the schedule that the problem's source states; used as defaults."""
         return {}
 

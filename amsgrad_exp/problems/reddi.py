@@ -64,7 +64,7 @@ class Theorem1(LinearProblem):
     C: Annotated[Number, Field(gt=2, le=1e100)] = 3.0
 
     @property
-    def natural_settings(self) -> Settings:
+    def source_settings(self) -> Settings:
         return {"lr": 0.5, "beta1": 0.0, "beta2": 1 / (1 + self.C**2), "schedule": "inv-sqrt"}
 
     def sequences(self) -> tuple[Periodic]:
@@ -84,7 +84,7 @@ class Theorem2(LinearProblem):
     source: ClassVar[str] = "Reddi, Kale and Kumar 2018, Theorem 2"
     name: Literal["theorem2"] = "theorem2"
     C: Annotated[Integer, Field(ge=2, le=10**6)] = 20
-    natural_settings: ClassVar[Settings] = {"lr": 0.4, "beta1": 0.5, "beta2": 0.5, "schedule": "inv-sqrt"}
+    source_settings: ClassVar[Settings] = {"lr": 0.4, "beta1": 0.5, "beta2": 0.5, "schedule": "inv-sqrt"}
 
     def sequences(self) -> tuple[Periodic]:
         return (Periodic(self.C, {0: float(self.C)}, -1.0),)
@@ -102,7 +102,7 @@ class Theorem3(LinearProblem):
     name: Literal["theorem3"] = "theorem3"
     C: Annotated[Number, Field(gt=1, le=1e100)] = 101.0
     delta: Annotated[Number, Field(gt=0, lt=1)] = 0.02
-    natural_settings: ClassVar[Settings] = {"lr": 1.0, "beta1": 0.9, "beta2": 0.99, "schedule": "inv-sqrt"}
+    source_settings: ClassVar[Settings] = {"lr": 1.0, "beta1": 0.9, "beta2": 0.99, "schedule": "inv-sqrt"}
 
     @property
     def mean_slope(self) -> float:
@@ -126,7 +126,7 @@ class Theorem6(LinearProblem):
     epsilon: Annotated[Number, Field(ge=1e-20, le=1)] = 1e-8
 
     @property
-    def natural_settings(self) -> Settings:
+    def source_settings(self) -> Settings:
         square, root = self.C**2, math.sqrt(self.epsilon)
         return {"lr": 0.5, "beta1": 0.0, "beta2": 2 / ((1 + square) * square), "eps": root, "schedule": "inv-sqrt"}
 

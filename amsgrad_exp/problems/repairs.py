@@ -29,7 +29,7 @@ class AdaboundTheorem1(LinearProblem):
     low: Number = -2.0
     high: Number = 2.0
     C: Annotated[Integer, Field(ge=3, le=10**6)] = 730
-    natural_settings: ClassVar[Settings] = {"lr": 1.0, "beta1": 0.0, "beta2": 0.99, "schedule": "inv-sqrt"}
+    source_settings: ClassVar[Settings] = {"lr": 1.0, "beta1": 0.0, "beta2": 0.99, "schedule": "inv-sqrt"}
 
     def sequences(self) -> tuple[Periodic]:
         return (Periodic(self.C, {0: -1.0, 1: 2.0}, 0.0),)
@@ -45,7 +45,7 @@ class UnconstrainedLinear(LinearProblem):
         low, high: the ends of the interval of comparators; x itself is not clamped.
     """
 
-    natural_settings: ClassVar[Settings] = {"lr": 0.001, "beta1": 0.0, "beta2": 0.999}
+    source_settings: ClassVar[Settings] = {"lr": 0.001, "beta1": 0.0, "beta2": 0.999}
     interval: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
 
     @property
@@ -110,7 +110,7 @@ class AdoptToy(LinearProblem):
     name: Literal["adopt-toy"] = "adopt-toy"
     k: Annotated[Number, Field(gt=1, le=1e6)] = 50.0
     mean_slope: ClassVar[float] = 1.0
-    natural_settings: ClassVar[Settings] = {"lr": 0.01, "beta1": 0.9, "beta2": 0.999, "schedule": "inv-sqrt:c=0.01"}
+    source_settings: ClassVar[Settings] = {"lr": 0.01, "beta1": 0.9, "beta2": 0.999, "schedule": "inv-sqrt:c=0.01"}
 
     def sequences(self) -> tuple[AtRandom]:
         return (AtRandom(1 / self.k, self.k**2, -self.k),)
@@ -127,7 +127,7 @@ class AdoptCycle(LinearProblem):
     source: ClassVar[str] = "a review of ADOPT on OpenReview"
     name: Literal["adopt-cycle"] = "adopt-cycle"
     steep: Annotated[Number, Field(gt=0, lt=2)] = 1.9
-    natural_settings: ClassVar[Settings] = {"beta1": 0.0, "beta2": 0.0}
+    source_settings: ClassVar[Settings] = {"beta1": 0.0, "beta2": 0.0}
 
     def sequences(self) -> tuple[Periodic]:
         return (Periodic(3, {0: self.steep}, -1.0),)

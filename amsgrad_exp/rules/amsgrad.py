@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from amsgrad_exp.arithmetic import maximum, power, sqrt
 from amsgrad_exp.numbers import Number
-from amsgrad_exp.rules.claims import Claim, Kind, beta1_below_root_beta2, of_the_paper
+from amsgrad_exp.rules.claims import Claim, Kind, beta1_below_root_beta2
 from amsgrad_exp.rules.moments import (
     DECAYING_FIRST_MOMENT,
     DECAYS,
@@ -149,7 +149,7 @@ AMSGRAD = Optimizer(
         Kind.REGRET,
         "Reddi, Kale and Kumar 2018, Theorem 4; with constant β1 Alacaoglu et al. 2020",
         "β1 < √β2, without bias correction",
-        of_the_paper,
+        lambda settings: settings.options.get("dialect") == "paper" and beta1_below_root_beta2(settings),
     ),
     rule=rule,
     options=AMSGradOptions,

@@ -49,11 +49,8 @@ class Claim:
     def covers(self, optimizer: OptimizerSettings, problem: Problem, schedule: str) -> bool:
         """Whether the claim covers an optimizer on a problem with a schedule, as text."""
         name, _, constants = schedule.partition(":")
-        if self.kind is Kind.NONE or name != self.schedule or "warmup=" in constants:
+        if self.kind is Kind.NONE or name != self.schedule or "warmup=" in constants or not self.holds(optimizer):
             return False
-        return self._of_such_losses(problem) and self.holds(optimizer)
-
-    def _of_such_losses(self, problem: Problem) -> bool:
         linear, (low, high) = isinstance(problem, LinearProblem), problem.interval
         if self.kind is Kind.REGRET:
             return linear and math.isfinite(high - low)
@@ -67,16 +64,6 @@ NOTHING = Claim()
 def beta1_below_root_beta2(settings: OptimizerSettings) -> bool:
     """β1 < √β2."""
     return (settings.beta1 or 0.0) < math.sqrt(settings.beta2 or 0.0)
-
-
-def of_the_paper(settings: OptimizerSettings) -> bool:
-    """β1 < √β2 in dialect paper: without bias correction."""
-    return settings.options.get("dialect") == "paper" and beta1_below_root_beta2(settings)
-
-
-def kingmas(settings: OptimizerSettings) -> bool:
-    """β1²/√β2 < 1 with β1 = 0; undefined, and so not satisfied, if β2 = 0."""
-    return no_momentum(settings) and bool(settings.beta2)
 
 
 def no_momentum(settings: OptimizerSettings) -> bool:

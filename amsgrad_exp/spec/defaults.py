@@ -39,14 +39,14 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     data = dict(given)
     problem = build_problem(data.get("problem", "online"))
-    natural = problem.natural_settings
+    stated = problem.source_settings
     listed = data.get("optimizers", ["adam", "amsgrad"])
     if not isinstance(listed, list | tuple):
         raise ConfigError(f"optimizers must be a list, not {listed!r}")
-    defaults = {key: natural.get(key, value) for key, value in REFERENCE.items()}
+    defaults = {key: stated.get(key, value) for key, value in REFERENCE.items()}
     data["problem"] = problem
     data["optimizers"] = [complete_settings(entry, defaults) for entry in listed]
-    data.setdefault("schedule", natural.get("schedule", "constant"))
+    data.setdefault("schedule", stated.get("schedule", "constant"))
     data.setdefault("steps", 10_000_000)
     steps = whole_number(data["steps"])
     if data.get("log_every") is None and isinstance(steps, int):

@@ -31,7 +31,7 @@ CONSTANT_PART = 1 / 200  # of the distance D: gives the reference experiment's �
 class Gauntlet(Plan):
     """Optimizers × problems × schedules × settings.
 
-    The settings are ``stated``, those of the problem's source (`Problem.natural_settings`) or else of the reference
+    The settings are ``stated``, those of the problem's source (`Problem.source_settings`) or else of the reference
     experiment, or ``defaults``, the optimizer's own (`Optimizer.defaults`). Settings in an optimizer's entry take
     precedence over both.
 
@@ -67,13 +67,13 @@ class Gauntlet(Plan):
     def at(self, optimizer: str, values: Values) -> Trial:
         """The trial of one cell, with the schedule's constants that the problem's source states."""
         problem, schedule, steps = self.by_name[values["problem"]], values["schedule"], self.data["steps"]
-        natural = str(problem.natural_settings.get("schedule", "constant"))
+        stated = str(problem.source_settings.get("schedule", "constant"))
         return resolve_trial(
             {
                 **{key: self.data[key] for key in ("name", "dtype", "engine")},
                 "problem": problem,
                 "optimizers": [_with_settings(self.entry(optimizer), problem, schedule, values["settings"])],
-                "schedule": natural if kind_of(natural) == schedule else schedule,
+                "schedule": stated if kind_of(stated) == schedule else schedule,
                 "steps": steps,
                 "log_every": max(1, steps // POINTS),
                 "seeds": 1 if problem.deterministic else self.data["seeds"],
@@ -177,10 +177,10 @@ def _step_size(problem: Problem, schedule: str) -> float:
 
     D is the width of the interval or, if x is unbounded, the problem's `distance`.
     """
-    natural = problem.natural_settings
+    stated = problem.source_settings
     kind = kind_of(schedule)
-    if kind_of(str(natural.get("schedule", "constant"))) == kind and (kind != "constant" or "lr" in natural):
-        return float(natural.get("lr", REFERENCE["lr"]))
+    if kind_of(str(stated.get("schedule", "constant"))) == kind and (kind != "constant" or "lr" in stated):
+        return float(stated.get("lr", REFERENCE["lr"]))
     low, high = problem.comparators
     far = high - low if math.isfinite(high - low) else problem.distance
     return far if _slows(schedule) else far * CONSTANT_PART
