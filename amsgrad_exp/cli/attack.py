@@ -10,8 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
-from amsgrad_exp.cli.options import ATTACKS, Json, NoFigure, Quiet, number_option, with_experiment_options
-from amsgrad_exp.cli.report import Report, page_beside
+from amsgrad_exp.cli.options import (
+    ATTACKS,
+    LISTED,
+    Json,
+    NoFigure,
+    Quiet,
+    Report,
+    number_option,
+    with_experiment_options,
+)
+from amsgrad_exp.cli.report import page_beside
 from amsgrad_exp.cli.signals import optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import NotAsExpected
 
@@ -27,15 +36,16 @@ def _survives(expect: str | None) -> str | None:
 @with_experiment_options("lr", "beta1", "beta2", "eps", "option", "shape")
 def attack(
     experiment: dict[str, Any],
-    optimizer: Annotated[str, typer.Option(help="Name, see 'list optimizers', or import path.")],
+    optimizer: Annotated[str, typer.Option(help=f"Optimizer: {LISTED}.")],
     seconds: Annotated[
         float | None,
-        number_option("Time limit in seconds for search and shrinking. Default: until all problems are tried.", 0.1),
+        number_option("Stop searching after this time. Default: when all problems have been tried.", 0.1),
     ] = None,
     problems: Annotated[
-        int | None, number_option("Try N problems, always the same ones. Default: a fixed set.", 1, whole=True)
+        int | None,
+        number_option("Number of problems to try, always the same. Default: a fixed set.", 1, whole=True),
     ] = None,
-    max_period: Annotated[int, number_option("Largest period of a problem.", 2, 100_000, whole=True)] = 4096,
+    max_period: Annotated[int, number_option("Longest period of a problem, in steps.", 2, 100_000, whole=True)] = 4096,
     seed: Annotated[int, number_option("Seed of the random problems.", 0, whole=True)] = 0,
     jobs: Annotated[int | None, number_option("Number of threads. Default: one per core.", 1, 1024, whole=True)] = None,
     expect: Annotated[
@@ -43,18 +53,18 @@ def attack(
         typer.Option(
             metavar=SURVIVES,
             callback=_survives,
-            help="Exit with status 3 if a counterexample is confirmed or suspected, or the search is not finished.",
+            help="Exit with status 3 unless the search is finished and found no counterexample, not even a suspected one.",
         ),
     ] = None,
     no_figure: NoFigure = False,
     page: Report = False,
-    out: Annotated[Path, typer.Option("--out", help="Directory for attacks.")] = ATTACKS,
+    out: Annotated[Path, typer.Option("--out", help="Directory in which attacks are stored.")] = ATTACKS,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Search for a problem on which an optimizer goes to the worst point.
 
-    Settings that are not given have the optimizer's own defaults.
+    Problems are periodic linear losses on [−1, 1]. Omitted settings have the optimizer's own defaults.
     """
     from rich.text import Text
 

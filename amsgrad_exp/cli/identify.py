@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from amsgrad_exp.cli.options import Json, Quiet, with_experiment_options
+from amsgrad_exp.cli.options import Json, Optimizer, Quiet, with_experiment_options
 from amsgrad_exp.cli.signals import optimizers_print_to_stderr
 from amsgrad_exp.errors import NotAsExpected
 
@@ -20,20 +20,24 @@ COLOURS = {"matches": "green", "departs": "yellow"}
 @with_experiment_options("lr", "beta1", "beta2", "eps", "option")
 def identify(
     experiment: dict[str, Any],
-    optimizer: Annotated[str | None, typer.Option(help="Name, see 'list optimizers', or import path.")] = None,
+    optimizer: Optimizer = None,
     iterates: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The file of 'probes', with your implementation's x filled in.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Instead of an optimizer: a file of 'probes' in which you filled in the x of your own."
+        ),
     ] = None,
     like: Annotated[
-        str | None, typer.Option(metavar=Rule, help="Compare only with this rule, in any form or in the given one.")
+        str | None,
+        typer.Option(metavar=Rule, help="Compare with this rule only; with options, with this form only."),
     ] = None,
     expect: Annotated[
-        str | None, typer.Option(metavar=Rule, help="Exit with status 3 unless it matches this rule.")
+        str | None, typer.Option(metavar=Rule, help="Exit with status 3 unless the optimizer follows this rule.")
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Name the published rule that an optimizer follows, and where it departs from it."""
+    """Find out which published rule an optimizer follows, and where it differs from the rule."""
     from rich.text import Text
 
     from amsgrad_exp import api
@@ -57,13 +61,16 @@ def identify(
 def probes(
     experiment: dict[str, Any],
     optimizer: Annotated[
-        str | None, typer.Option(help="Also write the iterates of this optimizer, as test vectors.")
+        str | None, typer.Option(help="Fill in the x of this optimizer, to test another implementation with.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="File to write, instead of standard output.")
+        Path | None, typer.Option("--out", metavar="FILE", help="File to write. Default: standard output.")
     ] = None,
 ) -> None:
-    """Write the gradients, settings and starting points of all probes as CSV, to run any implementation on them."""
+    """Write the inputs with which 'identify' tests an optimizer as CSV: gradients, settings and starting points.
+
+    Run your own implementation on them, fill in its x, and pass the file to 'identify --iterates'.
+    """
     from amsgrad_exp.identification.answer import probes_of
     from amsgrad_exp.records.files import write_atomically
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from amsgrad_exp.numbers import assigned
+from amsgrad_exp.verdict import Verdict
 
 RUNS = Path("logs")
 SWEEPS = Path("sweeps")
@@ -50,47 +51,102 @@ def number_option(help_text: str, low: float = -math.inf, high: float = math.inf
     return typer.Option(help=help_text, parser=read, metavar="N" if whole else "NUMBER")
 
 
-Out = Annotated[Path, typer.Option("--out", help="Directory for the records.")]
-OutOfKind = Annotated[Path | None, typer.Option("--out", help="Directory of the records. Default: logs or sweeps.")]
+LISTED = "a name from 'list optimizers', or an import path such as torch.optim.Adam"
+WHERE = (
+    f"WHERE is {Verdict.OPTIMUM}, {Verdict.WORST} (the other end of the interval), {Verdict.BETWEEN}, or "
+    f"{Verdict.AWAY} (farther from the optimum than at the start)"
+)
+
+Optimizer = Annotated[str | None, typer.Option(help=f"Optimizer: {LISTED}.")]
+Optimizers = Annotated[list[str] | None, typer.Option(help=f"Optimizer: {LISTED}; repeatable.")]
+Out = Annotated[Path, typer.Option("--out", help="Directory in which records are stored.")]
+Searched = Annotated[
+    Path | None, typer.Option("--out", help="Directory to search. Default: where the commands store their records.")
+]
 Reference = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's directory, its id or the beginning of the id, or 'last'.")
+    str,
+    typer.Argument(
+        metavar="RECORD",
+        help="A directory, an id (see 'list runs' and 'list sweeps') or the beginning of an id, or 'last' for the "
+        "newest run, sweep or gauntlet.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Jobs = Annotated[int | None, number_option("Number of threads. Default: one per core.", 1, 1024, whole=True)]
-Dask = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Compute a sweep on this Dask scheduler.")]
-Export = Annotated[
-    str | None, typer.Option(metavar="csv", callback=_csv, help="Also write a sweep's rows to results.csv.")
+Dask = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Compute the cells on the workers of this Dask scheduler.")
 ]
-NoFigure = Annotated[bool, typer.Option("--no-figure", help="Write no figure.")]
+Export = Annotated[
+    str | None, typer.Option(metavar="csv", callback=_csv, help="Also write results.csv, with a row for each cell.")
+]
+NoFigure = Annotated[bool, typer.Option("--no-figure", help="Draw no figure.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+Report = Annotated[bool, typer.Option("--report", help="Also write the results as an HTML page, in a single file.")]
+Bound = Annotated[
+    bool,
+    typer.Option(
+        "--bound",
+        help="Also prove an upper bound on the regret from the steps that the run took, and show how fast the terms of "
+        "the bound grow with T.",
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="compiled (fast), torch (a plain PyTorch loop), or auto (compiled if possible, else torch). Default: auto."
+    ),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(help="Precision of the optimizer: float32, float64, bfloat16 or float16. Default: float32."),
+]
 
 
 def experiment_options(
-    config: Annotated[Path | None, typer.Option(help="Experiment in YAML; options override it.")] = None,
-    problem: Annotated[str | None, typer.Option(help="Problem, see 'list problems'.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Experiment in YAML; other options override it.")] = None,
+    problem: Annotated[str | None, typer.Option(help="Problem, see 'list problems'. Default: online.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Constant of the problem; repeatable.")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Constant of the problem, see 'list problems'; repeatable."),
     ] = None,
-    steps: Annotated[str | None, typer.Option(metavar="N", help="Number of steps, such as 10_000_000 or 1e7.")] = None,
+    steps: Annotated[
+        str | None, typer.Option(metavar="N", help="Number of steps T, such as 50_000 or 1e6. Default: 10_000_000.")
+    ] = None,
     lr: Annotated[float | None, number_option("Step size α.")] = None,
-    beta1: Annotated[float | None, number_option("Decay rate of the first moment.")] = None,
-    beta2: Annotated[float | None, number_option("Decay rate of the second moment.")] = None,
-    eps: Annotated[float | None, number_option("ε, added to the root of the second moment.")] = None,
+    beta1: Annotated[float | None, number_option("β1, the decay rate of the first moment.")] = None,
+    beta2: Annotated[float | None, number_option("β2, the decay rate of the second moment.")] = None,
+    eps: Annotated[float | None, number_option("ε, which is added to the root of the second moment.")] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="An optimizer's own setting, such as n=10; repeatable."),
+        typer.Option(metavar="NAME=VALUE", help="Another setting of the optimizer, see 'list optimizers'; repeatable."),
     ] = None,
     shape: Annotated[
         str | None,
-        typer.Option(metavar="1|1x1", help="Shape of an imported optimizer's parameter. Default: whichever works."),
+        typer.Option(
+            metavar="1|1x1",
+            help="Shape of the parameter x that an imported optimizer updates: 1 is a vector and 1x1 a matrix, both "
+            "with one number. Default: the first that works.",
+        ),
     ] = None,
-    schedule: Annotated[str | None, typer.Option(help="Step-size schedule, see 'list schedules'.")] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, compiled or torch.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, float64, bfloat16 or float16.")] = None,
-    log_every: Annotated[str | None, typer.Option(metavar="N", help="Log a point every N steps.")] = None,
-    seed: Annotated[str | None, typer.Option(metavar="N", help="Seed of a random problem.")] = None,
-    seeds: Annotated[str | None, typer.Option(metavar="N", help="Average over N seeds of a random problem.")] = None,
-    no_fast_forward: Annotated[bool, typer.Option("--no-fast-forward", help="Simulate every step.")] = False,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="How the step size changes over time, see 'list schedules'. Default: as stated with the problem, else "
+            "constant."
+        ),
+    ] = None,
+    engine: Engine = None,
+    dtype: Dtype = None,
+    log_every: Annotated[
+        str | None, typer.Option(metavar="N", help="Record x and the regret every N steps. Default: T / 10,000.")
+    ] = None,
+    seed: Annotated[str | None, typer.Option(metavar="N", help="Seed of a random problem. Default: 0.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="N", help="Average over N seeds of a random problem. Default: 1.")
+    ] = None,
+    no_fast_forward: Annotated[
+        bool, typer.Option("--no-fast-forward", help="Simulate every step, even if the run repeats itself exactly.")
+    ] = False,
 ) -> dict[str, Any]:
     """Turn the options that `run`, `compare` and `sweep` share into arguments of `load_experiment`."""
     settings = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps, "shape": shape}

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amsgrad_exp.cli.bounds import Bound, bounds_of
-from amsgrad_exp.cli.options import places
+from amsgrad_exp.cli.bound_option import bounds_of
+from amsgrad_exp.cli.options import Bound, places
 from amsgrad_exp.cli.signals import watching
 from amsgrad_exp.errors import ConfigError
 
@@ -24,15 +24,19 @@ if TYPE_CHECKING:
 def report(
     references: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN... | SWEEP | ATTACK | last", help="A directory, an id or the beginning of an id."),
+        typer.Argument(
+            metavar="RECORD...",
+            help="Runs, or one sweep, gauntlet or attack: a directory, an id or the beginning of an id. "
+            "Default: 'last', the newest record of any kind.",
+        ),
     ] = None,
     out: Annotated[
-        str, typer.Option("--out", help="The page's path: a file, or a directory, made if it ends in /.")
+        str, typer.Option("--out", help="File to write, or a directory for it; a directory that ends in / is created.")
     ] = "report.html",
     bound: Bound = False,
     open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Write one HTML page about runs, a sweep, a gauntlet or an attack; by default about the newest record."""
+    """Write an HTML page, in a single file, about runs, a sweep, a gauntlet or an attack."""
     from amsgrad_exp.output import console
     from amsgrad_exp.records.files import find
     from amsgrad_exp.report.page import write
@@ -91,6 +95,3 @@ def page_beside(kind: str, directory: Path) -> Path:
     path = directory / "report.html"
     write(page_of([Record(kind, directory)]), path)
     return path
-
-
-Report = Annotated[bool, typer.Option("--report", help="Also write an HTML page of the results.")]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amsgrad_exp.cli import sweeps
-from amsgrad_exp.cli.bounds import Bound, bounds_of
-from amsgrad_exp.cli.options import RUNS, Dask, Export, Jobs, Json, Out, OutOfKind, Quiet, Reference, places
+from amsgrad_exp.cli.bound_option import bounds_of
+from amsgrad_exp.cli.options import RUNS, Bound, Dask, Export, Jobs, Json, Quiet, Reference, Searched, places
 from amsgrad_exp.cli.runs import report
 from amsgrad_exp.cli.signals import optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import NotVerified
@@ -24,11 +24,14 @@ def resume(
     jobs: Jobs = None,
     dask: Dask = None,
     export: Export = None,
-    out: OutOfKind = None,
+    out: Searched = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Resume an interrupted run or sweep; the result is the same as without the interruption."""
+    """Continue an interrupted run, sweep or gauntlet; the result is the same as without the interruption.
+
+    --jobs, --dask and --export are for sweeps and gauntlets, --json is for runs.
+    """
     from amsgrad_exp.records import recorder
     from amsgrad_exp.records.files import find
     from amsgrad_exp.records.run import read_run
@@ -51,16 +54,16 @@ def resume(
 
 def verify(
     reference: Reference,
-    engine: Annotated[str | None, typer.Option(help="Engine for the new run: compiled or torch.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Engine for a run: compiled or torch. Default: the same.")] = None,
     every_cell: Annotated[
-        bool, typer.Option("--all", help="Compute all cells of a sweep again, not a sample.")
+        bool, typer.Option("--all", help="Compute all cells of a sweep or gauntlet again, not a sample.")
     ] = False,
-    out: OutOfKind = None,
+    out: Searched = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run a recorded experiment again and compare every logged point; exit with status 4 if one differs.
+    """Run a recorded run again and compare every logged point; exit with status 4 if one differs.
 
-    For a sweep, check every row and compute a sample of the cells again.
+    For a sweep or gauntlet, check all stored rows and compute a sample of the cells again.
     """
     from amsgrad_exp.errors import Damaged
     from amsgrad_exp.output import console
@@ -90,17 +93,21 @@ def verify(
         console.out.print(verified(verification), soft_wrap=True)
 
 
-def _runs(references: Sequence[str], out: Path) -> list[Run]:
+NAMES = "A directory, an id (see 'list runs') or the beginning of an id, or 'last' for the newest run."
+RunReference = Annotated[str, typer.Argument(metavar="RUN", help=NAMES)]
+
+
+def _runs(references: Sequence[str], out: Path | None) -> list[Run]:
     """The runs that references name, each once."""
     from amsgrad_exp.records.files import find
     from amsgrad_exp.records.run import read_run
 
-    found = dict.fromkeys(find(reference, places() | {"run": out}, ["run"]) for reference in references)
+    found = dict.fromkeys(find(reference, places() | {"run": out or RUNS}, ["run"]) for reference in references)
     return [read_run(record.directory) for record in found]
 
 
-def show(reference: Reference, out: Out = RUNS) -> None:
-    """Show the settings and the result of a run, and plot its average regret in the terminal."""
+def show(reference: RunReference, out: Searched = None) -> None:
+    """Show the result and the settings of a run, and plot its average regret in the terminal."""
     from amsgrad_exp.output import console
 
     (run,) = _runs([reference], out)
@@ -113,10 +120,10 @@ def show(reference: Reference, out: Out = RUNS) -> None:
 
 
 def plot(
-    references: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, as for show.")],
-    figure: Annotated[Path, typer.Option(help="The figure's path, without suffix.")] = Path("figure"),
+    references: Annotated[list[str], typer.Argument(metavar="RUN...", help=NAMES)],
+    figure: Annotated[Path, typer.Option(help="Files to write, without .png or .svg.")] = Path("figure"),
     bound: Bound = False,
-    out: Out = RUNS,
+    out: Searched = None,
 ) -> None:
     """Draw recorded runs in one figure, as PNG and SVG."""
     from amsgrad_exp.charts.traces import regret_and_iterate
@@ -153,9 +160,9 @@ KINDS = ("problems", "optimizers", "schedules", "runs", "sweeps", "attacks")
 
 def list_(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=", ".join(KINDS), autocompletion=lambda: KINDS)],
-    out: OutOfKind = None,
+    out: Searched = None,
 ) -> None:
-    """List the available problems, optimizers or schedules, or the recorded runs, sweeps (and gauntlets) or attacks."""
+    """List what is available (problems, optimizers, schedules) or recorded (runs, sweeps with gauntlets, attacks)."""
     from amsgrad_exp.errors import nearest
     from amsgrad_exp.output import catalogue, console
 

@@ -6,14 +6,25 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amsgrad_exp.cli.bounds import Bound, bounds_of, refuse_unbounded
-from amsgrad_exp.cli.options import Json, NoFigure, Out, Quiet, with_experiment_options
-from amsgrad_exp.cli.report import Report, page_of_runs
+from amsgrad_exp.cli.bound_option import bounds_of, refuse_unbounded
+from amsgrad_exp.cli.options import (
+    RUNS,
+    WHERE,
+    Bound,
+    Json,
+    NoFigure,
+    Optimizer,
+    Optimizers,
+    Out,
+    Quiet,
+    Report,
+    with_experiment_options,
+)
+from amsgrad_exp.cli.report import page_of_runs
 from amsgrad_exp.cli.signals import Onlooker, optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import ConfigError, NotAsExpected
 from amsgrad_exp.verdict import Verdict
@@ -28,13 +39,16 @@ if TYPE_CHECKING:
 @with_experiment_options()
 def run(
     experiment: dict[str, Any],
-    optimizer: Annotated[str | None, typer.Option(help="Name, see 'list optimizers', or import path.")] = None,
+    optimizer: Optimizer = None,
     bound: Bound = False,
-    out: Out = Path("logs"),
+    out: Out = RUNS,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run one optimizer on one problem and report whether it converges."""
+    """Run one optimizer on one problem and report whether it converges. Default: Adam.
+
+    Omitted settings are those stated with the problem, else lr 0.01, beta1 0.9, beta2 0.99, eps 1e-16.
+    """
     from amsgrad_exp import api
     from amsgrad_exp.spec.read import load_experiment
 
@@ -60,25 +74,26 @@ def run(
 @with_experiment_options()
 def compare(
     experiment: dict[str, Any],
-    optimizer: Annotated[
-        list[str] | None, typer.Option(help="Name, see 'list optimizers', or import path; repeatable.")
-    ] = None,
+    optimizer: Optimizers = None,
     expect: Annotated[
         list[str] | None,
         typer.Option(
             metavar="LABEL=WHERE",
-            help="Exit with status 3 unless the optimizer with this label or name settles there; "
-            f"WHERE is {', '.join(Verdict)}. Repeatable.",
+            help="Exit with status 3 unless the iterates of the optimizer with this label or name settle there. "
+            f"{WHERE}. Repeatable.",
         ),
     ] = None,
     bound: Bound = False,
     no_figure: NoFigure = False,
     page: Report = False,
-    out: Out = Path("logs"),
+    out: Out = RUNS,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run several optimizers on one problem and compare them; by default Adam and AMSGrad."""
+    """Run several optimizers on one problem and compare them. Default: Adam and AMSGrad.
+
+    Omitted settings are those stated with the problem, else lr 0.01, beta1 0.9, beta2 0.99, eps 1e-16.
+    """
     from amsgrad_exp import api
     from amsgrad_exp.output import console
     from amsgrad_exp.spec.labels import labels

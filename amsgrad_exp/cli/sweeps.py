@@ -14,16 +14,21 @@ import typer
 
 from amsgrad_exp.cli.options import (
     SWEEPS,
+    WHERE,
     Dask,
+    Dtype,
+    Engine,
     Export,
     Jobs,
     Json,
     NoFigure,
+    Optimizers,
     Out,
     Quiet,
+    Report,
     with_experiment_options,
 )
-from amsgrad_exp.cli.report import Report, page_beside
+from amsgrad_exp.cli.report import page_beside
 from amsgrad_exp.cli.signals import Onlooker, optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import NotAsExpected, RunFailed, nearest
 from amsgrad_exp.verdict import Verdict
@@ -41,10 +46,12 @@ def sweep(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUES",
-            help="Setting, option or constant and its values: start:stop:count, log:…, log1m:… or a list; repeatable.",
+            help="A setting, an optimizer's option or a problem's constant, and its values: A,B,… or START:STOP:COUNT, "
+            "evenly spaced; log:START:STOP:COUNT is even in the logarithm, and log1m:START:STOP:COUNT in the logarithm "
+            "of 1 − value. Repeatable.",
         ),
     ] = None,
-    optimizer: Annotated[list[str] | None, typer.Option(help="Name, see 'list optimizers'; repeatable.")] = None,
+    optimizer: Optimizers = None,
     jobs: Jobs = None,
     dask: Dask = None,
     export: Export = None,
@@ -53,7 +60,10 @@ def sweep(
     out: Out = SWEEPS,
     quiet: Quiet = False,
 ) -> None:
-    """Run an experiment for every point of a grid of settings and draw where the iterates settle."""
+    """Run an experiment with every combination of some settings and draw where the iterates settle.
+
+    Each combination is a cell. A sweep with one or two settings is drawn.
+    """
     from amsgrad_exp import api
     from amsgrad_exp.spec.sweep import load_sweep
     from amsgrad_exp.sweeps.workers import workers
@@ -67,26 +77,40 @@ def sweep(
 def gauntlet(
     optimizer: Annotated[
         list[str] | None,
-        typer.Option(help="Name, as amsgrad or amsgrad:dialect=paper, or import path; repeatable. Default: all."),
+        typer.Option(
+            help="Optimizer: a name, also with options as in amsgrad:dialect=paper, or an import path; repeatable. "
+            "Default: all of 'list optimizers'."
+        ),
     ] = None,
-    problem: Annotated[list[str] | None, typer.Option(help="Problem; repeatable. Default: all.")] = None,
+    problem: Annotated[
+        list[str] | None, typer.Option(help="Problem; repeatable. Default: all of 'list problems'.")
+    ] = None,
     schedule: Annotated[
-        list[str] | None, typer.Option(help="Schedule; repeatable. Default: constant and inv-sqrt.")
+        list[str] | None,
+        typer.Option(help="How the step size changes over time; repeatable. Default: constant and inv-sqrt."),
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option(help="stated (with the problem) or defaults (of the optimizer). Default: both.")
+        list[str] | None,
+        typer.Option(
+            help="Which settings to use: those stated with the problem (stated) or the optimizer's own (defaults). "
+            "Default: both."
+        ),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="Gauntlet in YAML; options override it.")] = None,
-    steps: Annotated[str | None, typer.Option(metavar="N", help="Steps per cell, such as 10_000_000 or 1e7.")] = None,
-    seeds: Annotated[str | None, typer.Option(metavar="N", help="Seeds per cell of a random problem.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, float64, bfloat16 or float16.")] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, compiled or torch.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Gauntlet in YAML; other options override it.")] = None,
+    steps: Annotated[
+        str | None, typer.Option(metavar="N", help="Steps per cell, such as 50_000 or 1e6. Default: 10_000_000.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="N", help="Average over N seeds of a random problem. Default: 32.")
+    ] = None,
+    dtype: Dtype = None,
+    engine: Engine = None,
     expect: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=PROBLEM:WHERE",
-            help="Exit with status 3 unless all cells of this optimizer and problem settle there; "
-            f"WHERE is {', '.join(Verdict)}. Repeatable.",
+            help="Exit with status 3 unless the iterates of this optimizer on this problem settle there in every cell. "
+            f"{WHERE}. Repeatable.",
         ),
     ] = None,
     jobs: Jobs = None,
@@ -98,7 +122,10 @@ def gauntlet(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run optimizers on all problems and show where each converges, next to what its paper claims."""
+    """Run many optimizers on all problems and compare where each settles with what its paper claims.
+
+    A cell is one optimizer on one problem, with one schedule and one choice of settings.
+    """
     from amsgrad_exp import api
     from amsgrad_exp.output import console
     from amsgrad_exp.output.words import SHARED
@@ -234,9 +261,12 @@ def verify(directory: Path, *, every_cell: bool, quiet: bool) -> None:
 @with_experiment_options("config", "problem", "set_", "beta1", "eps", "option")
 def boundary(
     experiment: dict[str, Any],
-    optimizer: Annotated[str, typer.Option(help="Name, see 'list optimizers'.")] = "adam",
+    optimizer: Annotated[str, typer.Option(help="Optimizer: a name from 'list optimizers'.")] = "adam",
 ) -> None:
-    """Print the critical β2 at which an optimizer's iterates switch from one end of the interval to the other."""
+    """Compute for which values of β2 an optimizer goes to the optimum, and for which to the worst point.
+
+    Nothing is run: theory gives the result for small constant step sizes, on problems with an interval.
+    """
     from amsgrad_exp.output import console
     from amsgrad_exp.spec.read import load_experiment
     from amsgrad_exp.theory import regions

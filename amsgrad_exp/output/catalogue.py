@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field
@@ -15,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from amsgrad_exp.attacks.attack_record import Attack
 from amsgrad_exp.errors import ConfigError, Refusal
-from amsgrad_exp.problems import PROBLEMS
+from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.records.files import in_use, records
 from amsgrad_exp.records.run import read_run
 from amsgrad_exp.rules import OPTIMIZERS
@@ -36,7 +37,7 @@ def choices(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         rows = [(name, known.summary, known.source, defaults(known.options)) for name, known in OPTIMIZERS.items()]
         return ("optimizer", "update", "source", "options"), [*rows, IMPORTED]
     if kind == "problems":
-        rows = [(name, first_line(known), known.source, defaults(known)) for name, known in PROBLEMS.items()]
+        rows = [(name, first_line(known), known.source, _constants(known)) for name, known in PROBLEMS.items()]
         return ("problem", "losses", "source", "constants"), rows
     rows = [
         (name, first_line(known), " ".join(map(_constant, constants_of(name)[:-1])))
@@ -45,9 +46,10 @@ def choices(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     return ("schedule", "step sizes", "constants"), [*rows, WARMUP]
 
 
-def defaults(model: type[BaseModel]) -> str:
+def defaults(model: type[BaseModel], *only: str) -> str:
     """A model's options or constants with their defaults, and the alternatives of those that are words."""
     fields = {name: field for name, field in model.model_fields.items() if name not in ("name", "optimized_update")}
+    fields = {name: field for name, field in fields.items() if name in (only or fields)}
     return " ".join(f"{name}={_default(field)}" for name, field in fields.items())
 
 
@@ -59,6 +61,16 @@ def _default(field: FieldInfo) -> str:
         others = [other for other in typing.get_args(field.annotation) if other != value]
         return f"{value} (or {', '.join(others)})"
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _constants(problem: type[Problem]) -> str:
+    """A problem's constants; without limits on x, low and high only define the best point that x is compared with."""
+    if "low" not in problem.model_fields:
+        return f"{defaults(problem)}, no limits on x"
+    if getattr(problem, "interval", None) != (-math.inf, math.inf):
+        return defaults(problem)
+    ends, others = defaults(problem, "low", "high"), defaults(problem, *(problem.model_fields.keys() - {"low", "high"}))
+    return f"{others}, no limits on x (x* is the better of {ends})"
 
 
 def _constant(field: Field[Any]) -> str:

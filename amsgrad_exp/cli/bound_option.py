@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from amsgrad_exp.cli.signals import Onlooker
 from amsgrad_exp.errors import NoBound
@@ -14,10 +12,6 @@ if TYPE_CHECKING:
     from amsgrad_exp.bounds import Bounds
     from amsgrad_exp.records.run import Run
     from amsgrad_exp.spec.experiment import Trial
-
-Bound = Annotated[
-    bool, typer.Option("--bound", help="Also show an upper bound on the regret and the growth of its terms.")
-]
 
 
 def bounds_of(runs: Mapping[str, Run], watch: Onlooker, *, quiet: bool) -> dict[str, Bounds]:
