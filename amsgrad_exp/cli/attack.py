@@ -53,7 +53,7 @@ def attack(
         typer.Option(
             metavar=SURVIVES,
             callback=_survives,
-            help="Exit with status 3 unless the search is finished and found no counterexample, not even a suspected one.",
+            help="Exit with status 3 unless the search is finished and found no counterexample, not even a suspect.",
         ),
     ] = None,
     no_figure: NoFigure = False,
