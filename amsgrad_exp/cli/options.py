@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from amsgrad_exp.numbers import assigned
 from amsgrad_exp.verdict import Verdict
 
 RUNS = Path("logs")
@@ -149,6 +148,8 @@ def experiment_options(
     ] = False,
 ) -> dict[str, Any]:
     """Turn the options that `run`, `compare` and `sweep` share into arguments of `load_experiment`."""
+    from amsgrad_exp.numbers import assigned
+
     settings = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps, "shape": shape}
     return {
         "path": config,

@@ -129,14 +129,16 @@ def gauntlet(
     from amsgrad_exp import api
     from amsgrad_exp.output import console
     from amsgrad_exp.output.words import SHARED
-    from amsgrad_exp.spec.gauntlet import load_gauntlet
+    from amsgrad_exp.spec.gauntlet import Gauntlet
+    from amsgrad_exp.spec.read import read_yaml
     from amsgrad_exp.sweeps.matrix import shared_between, verdicts
     from amsgrad_exp.sweeps.workers import workers
 
     lists = {"optimizers": optimizer, "problems": problem, "schedules": schedule, "settings": settings}
-    shared = {"steps": steps, "seeds": seeds, "dtype": dtype, "engine": engine}
+    given = lists | {"steps": steps, "seeds": seeds, "dtype": dtype, "engine": engine}
     with optimizers_print_to_stderr():
-        loaded = load_gauntlet(config, **{key: given or None for key, given in lists.items()}, **shared)
+        in_file = read_yaml(config) if config else {}
+        loaded = Gauntlet.of(**in_file | {key: value for key, value in given.items() if value})
         between_all = shared_between(loaded)
     expected = _expectations(expect or [], loaded)
     with workers(jobs, dask) as executor:
@@ -228,11 +230,7 @@ def complete(
 
 
 def refuse_failures(swept: Swept) -> None:
-    """Check that not every cell of an optimizer failed.
-
-    Raises:
-        RunFailed: every cell of an optimizer failed.
-    """
+    """Raise RunFailed if every cell of an optimizer failed."""
     with swept.results() as results:
         for optimizer, (failed, cells, reason) in results.failures().items():
             if failed == cells:

@@ -217,12 +217,6 @@ def row(text: str) -> dict[str, Any]:
     return {"name": name, "label": text, "options": options} if options else {"name": name}
 
 
-def load_gauntlet(path: Path | None = None, **given: Any) -> Gauntlet:
-    """Read, complete and check a gauntlet; arguments that are not None replace the file's keys."""
-    data = read_yaml(path) if path else {}
-    return Gauntlet.of(**data | {key: value for key, value in given.items() if value is not None})
-
-
 def read_plan(path: Path) -> Plan:
     """Read a sweep or a gauntlet without checking it, so that nothing that it names is imported.
 
