@@ -119,6 +119,12 @@ def sweep(tmp_path: Path) -> Iterator[Sweeping]:
             process.communicate()
 
 
+def ended(process: subprocess.Popen[str], timeout: float = 120) -> tuple[int, str]:
+    """The exit status of a process, and what it wrote to stderr."""
+    _, stderr = process.communicate(timeout=timeout)
+    return process.returncode, stderr
+
+
 def wait_for_rows(out: Path, process: subprocess.Popen[str]) -> Path:
     """The directory of a sweep under way, once some cells are done."""
     while process.poll() is None:
@@ -131,8 +137,7 @@ def wait_for_rows(out: Path, process: subprocess.Popen[str]) -> Path:
 
 def test_workers_that_join_late_and_workers_that_die(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
     first = shared.add_worker()
-    local = sweep("--steps", "1e6", "--out", "local", before="compute.AT_ONCE = 256")
-    local.communicate()
+    ended(sweep("--steps", "1e6", "--out", "local", before="compute.AT_ONCE = 256"))
     process = sweep("--steps", "1e6", "--dask", shared.address, "--out", "remote")
     remote = wait_for_rows(tmp_path / "remote", process)
     first.send_signal(signal.SIGSTOP)
@@ -143,8 +148,7 @@ def test_workers_that_join_late_and_workers_that_die(shared: Cluster, sweep: Swe
         assert process.poll() is None
         time.sleep(0.05)
     first.kill()
-    _, stderr = process.communicate(timeout=120)
-    assert (process.returncode, stderr) == (0, "")
+    assert ended(process) == (0, "")
     (whole,) = (tmp_path / "local" / "synthetic").iterdir()
     assert rows(remote) == rows(whole)
     assert len(rows(remote)) == 3600
@@ -152,9 +156,7 @@ def test_workers_that_join_late_and_workers_that_die(shared: Cluster, sweep: Swe
 
 def test_a_cluster_of_one_thread_computes(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
     shared.add_worker()
-    process = sweep("--steps", "10", "--dask", shared.address)
-    _, stderr = process.communicate()
-    assert (process.returncode, stderr) == (0, "")
+    assert ended(sweep("--steps", "10", "--dask", shared.address)) == (0, "")
     assert shared.executed()[0] >= 113
 
 
@@ -163,8 +165,7 @@ def test_an_interrupted_sweep_does_not_wait_for_the_cluster(shared: Cluster, swe
     process = sweep("--steps", "1e7", "--dask", shared.address)
     directory = wait_for_rows(tmp_path / "sweeps", process)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=20)
-    assert (process.returncode, stderr) == (130, f"interrupted: continue with amsgrad-exp resume {directory}\n")
+    assert ended(process, 20) == (130, f"interrupted: continue with amsgrad-exp resume {directory}\n")
     assert len(rows(directory)) % 32 == 0
 
 
@@ -173,19 +174,28 @@ def test_a_worker_of_another_version_is_refused(shared: Cluster, sweep: Sweeping
     shared.add_worker("-c", OLDER)
     with Client(shared.address) as client:  # type: ignore[no-untyped-call]
         client.wait_for_workers(2)
-    process = sweep("--steps", "10", "--dask", shared.address)
-    _, stderr = process.communicate()
-    assert (process.returncode, stderr.count("\n")) == (1, 1)
+    status, stderr = ended(sweep("--steps", "10", "--dask", shared.address))
+    assert (status, stderr.count("\n")) == (1, 1)
     assert f"amsgrad-exp {version('amsgrad-exp')} is needed" in stderr
     assert stderr.endswith("has 0.0.1\n")
     assert not (tmp_path / "sweeps").exists()
 
 
-def test_a_cluster_without_workers(shared: Cluster, sweep: Sweeping) -> None:
-    process = sweep("--dask", shared.address, before="workers.WORKERS_SECONDS = 0.2")
-    _, stderr = process.communicate()
-    expected = f"amsgrad-exp: --dask {shared.address}: no workers within 0.2 seconds\n"
-    assert (process.returncode, stderr) == (1, expected)
+@pytest.mark.parametrize(
+    ("address", "before", "status", "message"),
+    [
+        (None, "workers.WORKERS_SECONDS = 0.2", 1, "no workers within 0.2 seconds"),
+        ("tcp://127.0.0.1:9", "workers.CONNECT_SECONDS = 0.2", 2, "no scheduler answers there"),
+        ("nonsense://", "workers.CONNECT_SECONDS = 0.2", 2, "no scheduler answers there"),
+    ],
+)
+def test_a_cluster_that_is_not_there(
+    address: str | None, before: str, status: int, message: str, shared: Cluster, sweep: Sweeping, tmp_path: Path
+) -> None:
+    address = address or shared.address
+    expected = f"amsgrad-exp: --dask {address}: {message}\n"
+    assert ended(sweep("--dask", address, before=before)) == (status, expected)
+    assert not (tmp_path / "sweeps").exists()
 
 
 def test_a_wait_for_workers_is_interrupted_at_once(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
@@ -198,16 +208,7 @@ def test_a_wait_for_workers_is_interrupted_at_once(shared: Cluster, sweep: Sweep
         while client.run_on_scheduler(clients) == before:
             time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stderr) == (130, "")
-    assert not (tmp_path / "sweeps").exists()
-
-
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://"])
-def test_a_cluster_that_is_not_there(address: str, sweep: Sweeping, tmp_path: Path) -> None:
-    process = sweep("--dask", address, before="workers.CONNECT_SECONDS = 0.2")
-    _, stderr = process.communicate()
-    assert (process.returncode, stderr) == (2, f"amsgrad-exp: --dask {address}: no scheduler answers there\n")
+    assert ended(process, 60) == (130, "")
     assert not (tmp_path / "sweeps").exists()
 
 
@@ -225,10 +226,9 @@ def test_a_lost_cluster(mortal: Cluster, sweep: Sweeping, tmp_path: Path, end: s
     process = sweep("--steps", "1e7", "--dask", mortal.address)
     wait_for_rows(tmp_path / "sweeps", process)
     mortal.scheduler.send_signal(end)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1
+    status, stderr = ended(process, 60)
+    assert (status, stderr.count("\n")) == (1, 1)
     assert stderr.startswith(f"amsgrad-exp: --dask {mortal.address}: the cluster was lost (")
-    assert stderr.count("\n") == 1
 
 
 def test_a_gauntlets_rows_and_points_are_those_of_one_machine(shared: Cluster, tmp_path: Path) -> None:
