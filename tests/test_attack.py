@@ -19,7 +19,7 @@ from amsgrad_exp.attacks import confirm as confirming
 from amsgrad_exp.attacks.attacking import attack, target
 from amsgrad_exp.attacks.confirm import confirm, steps_of
 from amsgrad_exp.attacks.drift import Fall, Measured, measure
-from amsgrad_exp.attacks.search import Found, Limits, Search, Target
+from amsgrad_exp.attacks.search import Limits, Search, Target
 from amsgrad_exp.attacks.slope_sequences import (
     canonical,
     families,
@@ -35,7 +35,7 @@ from amsgrad_exp.attacks.slope_sequences import (
     written,
 )
 from amsgrad_exp.engines.held import HeldLanes, Slopes
-from amsgrad_exp.errors import ConfigError, RunFailed
+from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.problems import Cycle
 from amsgrad_exp.sweeps.workers import workers
 from tests.watching import Watched
@@ -185,23 +185,6 @@ def test_a_denominator_that_grows_for_ever_is_no_fall() -> None:
     assert not measured.falls()
 
 
-@pytest.mark.parametrize(
-    ("name", "error", "said"),
-    [
-        ("nothing", ConfigError, "unknown name 'nothing'"),
-        ("torch.nn.Linear", ConfigError, "is not a torch.optim.Optimizer class"),
-        ("tests.optimizers.Global", ConfigError, "is not deterministic"),
-        ("tests.optimizers.NeverFinite", RunFailed, "x became infinite or NaN by step 23"),
-        ("tests.optimizers.RaisesLater", RunFailed, "the optimizer raised ZeroDivisionError at step 7: by zero"),
-        ("tests.optimizers.NeedsMore", ConfigError, "cannot be built"),
-    ],
-)
-def test_what_cannot_be_attacked_is_refused(name: str, error: type[Exception], said: str) -> None:
-    with pytest.raises(error, match=said) as raised:
-        target(name)
-    assert len(str(raised.value).splitlines()) == 1
-
-
 def test_an_optimizer_that_is_not_compiled_is_run_one_at_a_time(executor: Executor) -> None:
     attacked = target("tests.hostile.lists")
     assert attacked.at_once < target("tests.optimizers.Renamed").at_once
@@ -219,16 +202,6 @@ def test_what_converges_survives(name: str, executor: Executor) -> None:
     assert found.survives > 1000
 
 
-def test_the_same_seed_and_number_of_problems_find_the_same(executor: Executor) -> None:
-    def found() -> Found:
-        search = Search(target("rmsprop", {"beta2": 0.999}), Limits(problems=6000, max_period=12), executor)
-        return search.run()
-
-    one, again = found(), found()
-    assert one.problems == 6000
-    assert (one.fallen, one.survives, one.dangerous) == (again.fallen, again.survives, again.dangerous)
-
-
 def test_a_fixed_set_is_tried_by_default_however_long_that_takes(executor: Executor) -> None:
     """Which one, depends on how fast the optimizer's lanes are."""
     compiled = replace(target("sgd"), first=64)
@@ -242,12 +215,6 @@ def test_a_fixed_set_is_tried_by_default_however_long_that_takes(executor: Execu
     assert subset.run().problems == 50 == subset.total
     assert {slopes for _, slopes in subset.found.dangerous} <= set(some)
     assert target("tests.hostile.lists").problems == 192
-
-
-def test_a_search_that_has_no_time_is_not_finished(executor: Executor) -> None:
-    search = Search(target("sgd"), Limits(seconds=0.0), executor)
-    assert search.run().problems < search.total
-    assert not search.finished
 
 
 def test_a_planted_sign_error_falls_and_is_shrunk_and_confirmed(

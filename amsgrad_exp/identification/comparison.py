@@ -29,8 +29,8 @@ WAYS = (False, True)
 class Candidates:
     """All forms of the rules and their single departures, run on the short probes.
 
-    Each element of a probe is a lane, and a probe whose β1 changes has two lanes for it, which differ in how m is
-    corrected. ``known`` are options of the implementation, ``codes`` the departures to try.
+    Each element of a probe is a column of the arrays; if β1 changes it is two, which differ in how m is corrected.
+    ``known`` are options of the implementation, ``codes`` the departures to try.
     """
 
     def __init__(
@@ -38,28 +38,28 @@ class Candidates:
     ) -> None:
         self.codes = codes
         self.probes = [probe for probe in probes if probe.every == 1]
-        self.lanes = [
+        self.columns = [
             (probe, element, by_product)
             for probe in self.probes
             for by_product in WAYS[: 1 + probe.changes_beta1]
             for element in range(probe.elements)
         ]
-        starts = [(p.start[e], p.beta2, p.eps, p.weight_decay, by, p.lr[0]) for p, e, by in self.lanes]
+        starts = [(p.start[e], p.beta2, p.eps, p.weight_decay, by, p.lr[0]) for p, e, by in self.columns]
         *self._starts, by_product, lr = np.array(starts, np.float64).T
         self._starts += [by_product.astype(bool), lr]
         self.start = self._starts[0]
-        # Gradients, step sizes and β1, of shape (steps, 3, lanes).
-        self.sequences = np.array([(p.gradients[:, e], p.lr, p.beta1) for p, e, _ in self.lanes]).transpose(2, 1, 0)
+        # Gradients, step sizes and β1, of shape (steps, 3, columns).
+        self.sequences = np.array([(p.gradients[:, e], p.lr, p.beta1) for p, e, _ in self.columns]).transpose(2, 1, 0)
         self.bases = forms(known, like)
         self.forms = [*self.bases, *(single for base in self.bases for single in departed(base, codes))]
         self.xs = np.stack([self.walked(form) for form in self.forms])
 
     def walk(self, form: Form) -> Walk:
-        """A form at the start of every lane."""
+        """A form at the start of every column."""
         return Walk(form, *self._starts)
 
     def walked(self, form: Form) -> Floats:
-        """x of a form in every lane after every step, float64 of shape (steps, lanes)."""
+        """x of a form in every column after every step, float64 of shape (steps, columns)."""
         walk = self.walk(form)
         return np.stack([walk.step(*at) for at in self.sequences])
 
@@ -71,35 +71,35 @@ class Comparison:
         self.candidates, self.precision = candidates, precision
         known = {probe.name: xs for probe in candidates.probes if (xs := observed.get(probe.name)) is not None}
         self.probes = [probe for probe in candidates.probes if probe.name in known]
-        self.chosen = np.array([probe.name in known for probe, *_ in candidates.lanes])
-        self.lanes = [lane for lane in candidates.lanes if lane[0].name in known]
+        self.chosen = np.array([probe.name in known for probe, *_ in candidates.columns])
+        self.columns = [column for column in candidates.columns if column[0].name in known]
         self.start = candidates.start[self.chosen]
 
-        def by_lane(of: Callable[[Probe, Floats], Floats]) -> Floats:
-            """Something of each probe and its iterates, of shape (steps, elements), as (steps, lanes)."""
+        def by_column(of: Callable[[Probe, Floats], Floats]) -> Floats:
+            """Something of each probe and its iterates, of shape (steps, elements), as (steps, columns)."""
             values = {probe.name: of(probe, known[probe.name]) for probe in self.probes}
-            return np.stack([values[probe.name][:, element] for probe, element, _ in self.lanes], axis=1)
+            return np.stack([values[probe.name][:, element] for probe, element, _ in self.columns], axis=1)
 
-        self.xs = by_lane(lambda probe, xs: xs)
-        self.allowed = by_lane(precision.allowed)
-        self.scale = by_lane(RELATIVE.allowed)
+        self.xs = by_column(lambda probe, xs: xs)
+        self.allowed = by_column(precision.allowed)
+        self.scale = by_column(RELATIVE.allowed)
         self._ways = [
-            [[p is probe and by == way for p, _, by in self.lanes] for way in WAYS[: 1 + probe.changes_beta1]]
+            [[p is probe and by == way for p, _, by in self.columns] for way in WAYS[: 1 + probe.changes_beta1]]
             for probe in self.probes
         ]
         self._core = np.array([probe.name not in OF_THE_WHOLE.values() for probe in self.probes])
-        self._core_lanes = np.array([probe.name not in OF_THE_WHOLE.values() for probe, *_ in self.lanes])
+        self._core_columns = np.array([probe.name not in OF_THE_WHOLE.values() for probe, *_ in self.columns])
 
     def by_probe(self, values: Any) -> Any:
-        """The largest value in each probe's lanes, (…, probes); of two ways to correct m, the better one counts."""
+        """The largest value in each probe's columns, (…, probes); of two ways to correct m, the better one counts."""
         return np.stack([np.min([values[..., way].max(-1) for way in ways], axis=0) for ways in self._ways], axis=-1)
 
     def walked(self, form: Form) -> Floats:
-        """x of a form in the lanes of the probes that were run, (steps, lanes)."""
+        """x of a form in the columns of the probes that were run, (steps, columns)."""
         return self.candidates.walked(form)[:, self.chosen]
 
     def updates(self, xs: Floats) -> tuple[Floats, Floats, Floats]:
-        """The updates of x and of a candidate's x, (…, steps, lanes), and their relative difference."""
+        """The updates of x and of a candidate's x, (…, steps, columns), and their relative difference."""
         first = np.broadcast_to(self.start, (*xs.shape[:-2], 1, len(self.start)))
         own, theirs = np.diff(self.xs, axis=0, prepend=self.start[None]), np.diff(xs, axis=-2, prepend=first)
         return own, theirs, np.abs(own - theirs) / np.maximum(np.abs(own), np.abs(theirs))
@@ -110,7 +110,7 @@ class Comparison:
         for own, allowed, at in zip(self.xs, self.allowed, self.candidates.sequences, strict=True):
             xs = walk.step(*at)[self.chosen]
             differs = ~(np.abs(xs - own) <= allowed) & (np.isfinite(xs) | np.isfinite(own))
-            if differs[self._core_lanes].any():
+            if differs[self._core_columns].any():
                 return False
         return True
 
@@ -158,10 +158,10 @@ class Comparison:
         step = int(np.argmax(probes.any(axis=1)))
         names = {probe.name for probe, differs_there in zip(self.probes, probes[step], strict=True) if differs_there}
         moved, expected, relative = (each[step] for each in self.updates(xs))
-        there = [i for i, lane in enumerate(self.lanes) if lane[0].name in names and differs[step, i]]
-        lane = max(there, key=lambda i: (np.nan_to_num(relative[i], nan=math.inf), -i))
-        name = self.lanes[lane][0].name
-        return {"probe": name, "step": step + 1, "moved": float(moved[lane]), "expected": float(expected[lane])}
+        there = [i for i, column in enumerate(self.columns) if column[0].name in names and differs[step, i]]
+        column = max(there, key=lambda i: (np.nan_to_num(relative[i], nan=math.inf), -i))
+        name = self.columns[column][0].name
+        return {"probe": name, "step": step + 1, "moved": float(moved[column]), "expected": float(expected[column])}
 
 
 def walked(form: Form, probe: Probe) -> Floats:

@@ -66,9 +66,9 @@ NUMBERS = SimpleNamespace(
 
 
 class Walk:
-    """Runs a form: `step` takes one step of x, for all lanes at once.
+    """Runs a form: `step` takes one step of one x or of many.
 
-    ``x``, the start, and the settings ``beta2``, ``eps`` and ``weight_decay`` are numbers or float64 of shape (lanes,).
+    ``x``, the start, and the settings ``beta2``, ``eps`` and ``weight_decay`` are numbers or float64 of shape (n,).
     ``by_product`` says where m is corrected by 1 − Π β1 instead of 1 − β1^t, which differs if β1 changes. ``lr`` is α
     of the first step, to which AdaBound's bounds are relative. ``fn`` is NumPy for arrays, `NUMBERS` for numbers.
     """
