@@ -22,7 +22,7 @@ from amsgrad_exp.charts.traces import regret_and_iterate
 from amsgrad_exp.output import sweep_tables
 from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.spec.sweep import Sweep
-from amsgrad_exp.sweeps.matrix import verdicts
+from amsgrad_exp.sweeps.against_theory import verdicts
 from amsgrad_exp.trace import Trace
 from tests.scenes import Scene, View, colours_of, drawn, pixel, pixels, rgb, scene_of
 from tests.sweeping import change, failing, swept

@@ -21,8 +21,8 @@ from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
 from amsgrad_exp.rules.claims import Kind
 from amsgrad_exp.spec.gauntlet import Gauntlet, read_plan, row
+from amsgrad_exp.sweeps.against_theory import Cell
 from amsgrad_exp.sweeps.compute import blocks, run_block
-from amsgrad_exp.sweeps.matrix import Cell
 from amsgrad_exp.sweeps.store import packed, results_of
 from amsgrad_exp.trace import Trace
 from amsgrad_exp.verdict import Trend, Verdict

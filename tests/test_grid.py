@@ -14,8 +14,8 @@ from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.numbers import Integer
 from amsgrad_exp.problems import PROBLEMS, Online
 from amsgrad_exp.spec.sweep import load_sweep
+from amsgrad_exp.sweeps.against_theory import boundary
 from amsgrad_exp.sweeps.compute import AT_ONCE, blocks
-from amsgrad_exp.sweeps.plane import boundary
 from amsgrad_exp.theory import critical_beta2, drift, regions
 from tests.sweeping import swept
 

@@ -10,7 +10,7 @@ from typing import Any
 from amsgrad_exp.charts.draw import legend, write
 from amsgrad_exp.charts.panels import Line, Specification
 from amsgrad_exp.charts.style import FONT_OF_FILES, configuration
-from amsgrad_exp.sweeps.matrix import Cell, Matrix
+from amsgrad_exp.sweeps.against_theory import Cell, Matrix
 from amsgrad_exp.verdict import Evidence, Trend, Verdict
 
 

@@ -23,7 +23,7 @@ from amsgrad_exp.charts.style import (
     spacing,
 )
 from amsgrad_exp.spec.sweep import Sweep
-from amsgrad_exp.sweeps.plane import boundary, interval
+from amsgrad_exp.sweeps.against_theory import boundary, interval
 from amsgrad_exp.sweeps.store import Row
 from amsgrad_exp.verdict import WORDS, Verdict
 
@@ -175,7 +175,7 @@ class Plane:
         title: the optimizer.
         mean_x: the mean iterate of each cell, float64 of shape (first axis, second axis); NaN if it has none.
         iterate: where each cell settled, of the same shape; None if it failed or is not done.
-        boundary: the result of `sweeps.plane.boundary`.
+        boundary: the result of `against_theory.boundary`.
     """
 
     title: str

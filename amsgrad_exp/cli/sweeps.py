@@ -35,7 +35,7 @@ from amsgrad_exp.verdict import Verdict
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.gauntlet import Gauntlet
-    from amsgrad_exp.sweeps.matrix import Matrix
+    from amsgrad_exp.sweeps.against_theory import Matrix
     from amsgrad_exp.sweeps.sweeping import Swept
 
 
@@ -131,7 +131,7 @@ def gauntlet(
     from amsgrad_exp.output.words import SHARED
     from amsgrad_exp.spec.gauntlet import Gauntlet
     from amsgrad_exp.spec.read import read_yaml
-    from amsgrad_exp.sweeps.matrix import shared_between, verdicts
+    from amsgrad_exp.sweeps.against_theory import shared_between, verdicts
     from amsgrad_exp.sweeps.workers import workers
 
     lists = {"optimizers": optimizer, "problems": problem, "schedules": schedule, "settings": settings}

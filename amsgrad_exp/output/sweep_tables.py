@@ -16,7 +16,7 @@ from amsgrad_exp.output import words
 from amsgrad_exp.output.console import columns, out
 from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.spec.sweep import Sweep
-from amsgrad_exp.sweeps.matrix import Cell, Matrix, verdicts
+from amsgrad_exp.sweeps.against_theory import Cell, Matrix, verdicts
 from amsgrad_exp.sweeps.store import Results
 from amsgrad_exp.sweeps.sweeping import Swept, Verification
 

@@ -25,7 +25,7 @@ from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.spec.plan import Plan
 from amsgrad_exp.spec.read import command, run_command
 from amsgrad_exp.spec.sweep import Sweep
-from amsgrad_exp.sweeps.matrix import Cell, Matrix, verdicts
+from amsgrad_exp.sweeps.against_theory import Cell, Matrix, verdicts
 from amsgrad_exp.sweeps.store import BLOBS, POINTS, Points, Results, open_results
 from amsgrad_exp.sweeps.sweeping import read_sweep
 
