@@ -43,15 +43,11 @@ def test_the_shipped_configurations(path: Path, tmp_path: Path) -> None:
     assert load_experiment(written(tmp_path, experiment.to_yaml())) == experiment
 
 
-def test_a_sweep_is_no_experiment() -> None:
-    (path,) = (path for path in SHIPPED if path.stem == "phase-online")
+def test_online_yaml_is_the_default_with_a_name_and_a_sweep_is_no_experiment() -> None:
+    shipped = {path.stem: path for path in SHIPPED}
+    assert load_experiment(shipped["online"]).model_copy(update={"name": "synthetic"}) == load_experiment()
     with pytest.raises(ConfigError, match="has a grid, which makes it a sweep"):
-        load_experiment(path)
-
-
-def test_online_yaml_is_the_default_with_a_name() -> None:
-    online = next(path for path in CONFIGS if path.stem == "online")
-    assert load_experiment(online).model_copy(update={"name": "synthetic"}) == load_experiment()
+        load_experiment(shipped["phase-online"])
 
 
 def test_options_override_the_file_and_the_file_the_defaults(tmp_path: Path) -> None:
@@ -74,12 +70,8 @@ def test_options_override_the_file_and_the_file_the_defaults(tmp_path: Path) -> 
         path, optimizers=["adam"], settings={"beta1": 0.5}, constants={"C": "6"}, steps="2e3", schedule="constant"
     )
     assert changed.problem == Theorem1(C=6)
-    assert (changed.steps, changed.schedule, changed.optimizers[0].lr, changed.optimizers[0].beta1) == (
-        2000,
-        "constant",
-        0.25,
-        0.5,
-    )
+    assert (changed.steps, changed.schedule) == (2000, "constant")
+    assert (changed.optimizers[0].lr, changed.optimizers[0].beta1) == (0.25, 0.5)
     assert load_experiment(path, problem="online").problem == Online()
     assert load_experiment(path, problem="theorem1").problem == Theorem1(C=5)
 
@@ -136,11 +128,6 @@ def test_what_an_optimizer_takes_is_read_off_its_constructor() -> None:
         resolve({"optimizers": [{**given, "beta1": 0.9}]})
     (settings,) = resolve({"optimizers": ["tests.optimizers.Anything"]}).optimizers
     assert (settings.lr, settings.arguments) == (0.01, {})
-
-
-def test_a_file_that_never_ends(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="larger than 1,000,000 bytes"):
-        load_experiment(Path("/dev/zero"))
 
 
 def test_an_imported_optimizer_gets_what_it_takes() -> None:
@@ -247,11 +234,14 @@ def test_files_that_are_no_experiment(text: bytes, message: str, tmp_path: Path)
     assert "experiment.yaml" in str(caught.value)
 
 
-def test_files_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nowhere.yaml cannot be read: No such file"):
-        load_experiment(tmp_path / "nowhere.yaml")
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
-        load_experiment(tmp_path)
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    for path, message in (
+        (tmp_path / "nowhere.yaml", "nowhere.yaml cannot be read: No such file"),
+        (tmp_path, "cannot be read: Is a directory"),
+        (Path("/dev/zero"), "larger than 1,000,000 bytes"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_experiment(path)
 
 
 scalars = st.one_of(

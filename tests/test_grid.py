@@ -13,7 +13,7 @@ from pydantic import Field
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.numbers import Integer
 from amsgrad_exp.problems import PROBLEMS, Online
-from amsgrad_exp.spec.sweep import load_sweep
+from amsgrad_exp.spec.sweep import Sweep, load_sweep
 from amsgrad_exp.sweeps.against_theory import boundary
 from amsgrad_exp.sweeps.compute import AT_ONCE, blocks
 from amsgrad_exp.theory import critical_beta2, drift, regions
@@ -133,12 +133,19 @@ def test_a_sweep_travels_to_a_worker_as_it_is_written() -> None:
     assert len(pickle.dumps(sweep)) < 1000
 
 
-def test_lanes_of_a_block_have_one_period() -> None:
-    sweep = load_sweep(grid=["period=100,101,103", "phase=0:49:50", "beta2=0.5:0.9:9"], optimizers=["adam"])
+@pytest.mark.parametrize(
+    ("grid", "optimizer", "by", "mixed"),
+    [
+        (["period=100,101,103", "phase=0:49:50", "beta2=0.5:0.9:9"], "adam", "period", 2),
+        (["n=1,2,3", "beta2=0.5:0.9:500"], "adashift", "n", 2),
+    ],
+)
+def test_cells_of_a_block_share_a_batch(grid: list[str], optimizer: str, by: str, mixed: int) -> None:
+    """They have one period and one rule, but for blocks in which one ends and the next begins."""
+    sweep = load_sweep(grid=grid, optimizers=[optimizer])
     parts = list(blocks(sweep, np.zeros(len(sweep), bool)))
     assert sorted(cell for cells in parts for cell in cells) == list(range(len(sweep)))
-    several = [cells for cells in parts if len({sweep.values(cell)[1]["period"] for cell in cells}) > 1]
-    assert len(several) <= 2
+    assert sum(len({sweep.values(cell)[1][by] for cell in cells}) > 1 for cells in parts) <= mixed
     assert all(len(cells) == AT_ONCE for cells in parts[:-1])
 
 
@@ -151,18 +158,15 @@ def test_an_optimizers_options_are_axes() -> None:
     assert both.trial(1) == pickle.loads(pickle.dumps(both)).trial(1)
 
 
-def test_lanes_of_a_block_have_one_rule() -> None:
-    sweep = load_sweep(grid=["n=1,2,3", "beta2=0.5:0.9:500"], optimizers=["adashift"])
-    parts = list(blocks(sweep, np.zeros(len(sweep), bool)))
-    assert sorted(cell for cells in parts for cell in cells) == list(range(len(sweep)))
-    assert sum(len({sweep.values(cell)[1]["n"] for cell in cells}) > 1 for cells in parts) == 2
+def boundary_of(sweep: Sweep) -> tuple[Any, ...]:
+    plane = boundary(sweep, sweep.optimizers[0])
+    assert plane is not None
+    return plane
 
 
 def test_the_boundary_follows_an_options_axis() -> None:
     sweep = load_sweep(grid=["n=1,2,90", "beta2=0.5:0.999:5"], optimizers=["adashift"], problem="theorem1")
-    plane = boundary(sweep, "adashift")
-    assert plane is not None
-    mesh_n, mesh_beta2, drifts = plane
+    mesh_n, mesh_beta2, drifts = boundary_of(sweep)
     assert set(mesh_n) <= set(range(1, 91))
     for i, j in ((0, 3), (150, 20)):
         options = {"n": int(mesh_n[i])}
@@ -182,9 +186,7 @@ class Late(Online):
 def test_a_new_whole_constant_has_its_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PROBLEMS, "late", Late)
     sweep = load_sweep(problem="late", grid=["delay=0,7,30", "steep=900:990:5"], optimizers=["adam"])
-    plane = boundary(sweep, "adam")
-    assert plane is not None
-    delay, _, drifts = plane
+    delay, _, drifts = boundary_of(sweep)
     assert np.array_equal(delay, np.round(delay))
     assert np.isfinite(drifts).all()
     with pytest.raises(ConfigError, match="delay: must be a valid integer"):
@@ -193,9 +195,7 @@ def test_a_new_whole_constant_has_its_boundary(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_boundary_of_a_plane() -> None:
     sweep = load_sweep(grid=["beta1=0:0.95:5", "beta2=log1m:0.5:0.99999:9"], optimizers=["adam"])
-    plane = boundary(sweep, "adam")
-    assert plane is not None
-    beta1, beta2, drifts = plane
+    beta1, beta2, drifts = boundary_of(sweep)
     for column in (0, 30, 59):
         (critical,) = critical_beta2(sweep.trial(0).problem, "adam", beta1[column], 1e-16)
         assert np.array_equal(drifts[:, column] > 0, beta2 > critical)
@@ -209,9 +209,7 @@ def test_the_boundary_of_an_optimizer_with_options(tmp_path: Path) -> None:
     (tmp_path / "shift.yaml").write_text(
         "optimizers: [{name: adashift, options: {n: 3}}]\ngrid: {beta1: '0:0.9:3', beta2: '0.5:0.9:3'}\n"
     )
-    plane = boundary(load_sweep(tmp_path / "shift.yaml"), "adashift")
-    assert plane is not None
-    beta1, beta2, drifts = plane
+    beta1, beta2, drifts = boundary_of(load_sweep(tmp_path / "shift.yaml"))
     mesh = np.meshgrid(beta1, beta2)
     assert np.array_equal(drifts, drift(Online(), "adashift", *mesh, 1e-16, {"n": 3}))
     assert not np.array_equal(drifts, drift(Online(), "adashift", *mesh, 1e-16))
@@ -219,9 +217,7 @@ def test_the_boundary_of_an_optimizer_with_options(tmp_path: Path) -> None:
 
 def test_the_boundary_of_a_plane_that_is_in_part_impossible() -> None:
     sweep = load_sweep(grid=["period=3:101:99", "phase=0:100:101"], optimizers=["adam"])
-    plane = boundary(sweep, "adam")
-    assert plane is not None
-    period, phase, drifts = plane
+    period, phase, drifts = boundary_of(sweep)
     assert np.array_equal(np.isnan(drifts), phase[:, None] >= period)
 
 
