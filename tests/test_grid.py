@@ -210,9 +210,9 @@ def test_the_boundary_of_an_optimizer_with_options(tmp_path: Path) -> None:
         "optimizers: [{name: adashift, options: {n: 3}}]\ngrid: {beta1: '0:0.9:3', beta2: '0.5:0.9:3'}\n"
     )
     beta1, beta2, drifts = boundary_of(load_sweep(tmp_path / "shift.yaml"))
-    mesh = np.meshgrid(beta1, beta2)
-    assert np.array_equal(drifts, drift(Online(), "adashift", *mesh, 1e-16, {"n": 3}))
-    assert not np.array_equal(drifts, drift(Online(), "adashift", *mesh, 1e-16))
+    mesh_1, mesh_2 = np.meshgrid(beta1, beta2)
+    assert np.array_equal(drifts, drift(Online(), "adashift", mesh_1, mesh_2, 1e-16, {"n": 3}))
+    assert not np.array_equal(drifts, drift(Online(), "adashift", mesh_1, mesh_2, 1e-16))
 
 
 def test_the_boundary_of_a_plane_that_is_in_part_impossible() -> None:
