@@ -15,7 +15,7 @@ from amsgrad_exp import bound, run
 from amsgrad_exp.bounds import MOST_STEPS, Bound, Bounds, Published, bounds_of, published, refuse
 from amsgrad_exp.charts.style import COLOURS
 from amsgrad_exp.charts.traces import regret_and_iterate
-from amsgrad_exp.cli import bound_option as cli
+from amsgrad_exp.cli import runs as cli
 from amsgrad_exp.cli.signals import Onlooker
 from amsgrad_exp.errors import NoBound, RunFailed
 from amsgrad_exp.problems import PROBLEMS, Cycle, Online, Stochastic

@@ -15,8 +15,8 @@ from amsgrad_exp.cli import resume_and_show as commands
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records import verify_run as verifying
-from amsgrad_exp.records.checkpoint import Checkpoint
 from amsgrad_exp.records.files import sha256
+from amsgrad_exp.records.recorder import Checkpoint
 from amsgrad_exp.report import attack_page
 from amsgrad_exp.report.page import render
 from amsgrad_exp.spec.read import resolve

@@ -15,7 +15,7 @@ from amsgrad_exp.errors import ConfigError, RunError, RunFailed
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records import verify_run as verifying
-from amsgrad_exp.records.checkpoint import Checkpoint
+from amsgrad_exp.records.recorder import Checkpoint
 from amsgrad_exp.spec.read import load_experiment
 from tests.recorded import LONG, files, trial
 from tests.watching import Watched

@@ -19,7 +19,7 @@ from amsgrad_exp.driver import fast_forward
 from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs
-from amsgrad_exp.records.checkpoint import Checkpoint
+from amsgrad_exp.records.recorder import Checkpoint
 from tests.recorded import LONG, change_line, files, logged, trial
 from tests.watching import Watched
 

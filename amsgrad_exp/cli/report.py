@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from amsgrad_exp.cli.bound_option import bounds_of
 from amsgrad_exp.cli.options import Bound, places
+from amsgrad_exp.cli.runs import bounds_of
 from amsgrad_exp.cli.signals import watching
 from amsgrad_exp.errors import ConfigError
-
-if TYPE_CHECKING:
-    from amsgrad_exp.bounds import Bounds
-    from amsgrad_exp.errors import RunFailed
-    from amsgrad_exp.records.run import Run
 
 
 def report(
@@ -70,19 +64,6 @@ def _place(out: str) -> Path:
         raise ConfigError(f"--out {out}: there is no directory {parent}")
     if path.exists() and not path.is_file():
         raise ConfigError(f"--out {out} is neither a file nor a directory")
-    return path
-
-
-def page_of_runs(runs: Mapping[str, Run], bounds: Mapping[str, Bounds], failures: Mapping[str, RunFailed]) -> Path:
-    """Write the page of a comparison next to its figure and return its path; the arguments are by label."""
-    from amsgrad_exp.report.page import write
-    from amsgrad_exp.report.run_page import page
-
-    first = next(iter(runs.values()))
-    path = first.directory.with_name(f"compare-{first.run_id}.html")
-    known = {runs[label].run_id: those for label, those in bounds.items()}
-    missing = [f"{label} is missing because it failed: {failure}" for label, failure in failures.items()]
-    write(page(list(runs.values()), known, missing), path)
     return path
 
 

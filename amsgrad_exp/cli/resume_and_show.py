@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amsgrad_exp.cli import sweeps
-from amsgrad_exp.cli.bound_option import bounds_of
 from amsgrad_exp.cli.options import RUNS, Bound, Dask, Export, Jobs, Json, Quiet, Reference, Searched, places
-from amsgrad_exp.cli.runs import report
+from amsgrad_exp.cli.runs import bounds_of, report
 from amsgrad_exp.cli.signals import optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import NotVerified
 

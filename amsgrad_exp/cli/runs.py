@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amsgrad_exp.cli.bound_option import bounds_of, refuse_unbounded
 from amsgrad_exp.cli.options import (
     RUNS,
     WHERE,
@@ -24,13 +23,15 @@ from amsgrad_exp.cli.options import (
     Report,
     with_experiment_options,
 )
-from amsgrad_exp.cli.report import page_of_runs
 from amsgrad_exp.cli.signals import Onlooker, optimizers_print_to_stderr, watching
-from amsgrad_exp.errors import ConfigError, NotAsExpected
+from amsgrad_exp.errors import ConfigError, NoBound, NotAsExpected
 from amsgrad_exp.verdict import Verdict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from amsgrad_exp.bounds import Bounds
+    from amsgrad_exp.errors import RunFailed
     from amsgrad_exp.problems import Problem
     from amsgrad_exp.records.run import Run
     from amsgrad_exp.spec.experiment import Trial
@@ -113,7 +114,7 @@ def compare(
     if runs and not no_figure:
         _draw("compare", runs, loaded.problem, bounds, quiet=quiet or as_json)
     if runs and page:
-        path = page_of_runs(runs, bounds, watch.failures)
+        path = _page(runs, bounds, watch.failures)
         if not (quiet or as_json):
             console.out.print("report", path, soft_wrap=True)
     if watch.failures:
@@ -182,6 +183,63 @@ def _draw(
     files = regret_and_iterate(path, traces, problem, bounds)
     if not quiet:
         console.out.print("figure", *files, soft_wrap=True)
+
+
+def _page(runs: Mapping[str, Run], bounds: Mapping[str, Bounds], failures: Mapping[str, RunFailed]) -> Path:
+    """Write the page of a comparison next to its figure; the arguments are by label."""
+    from amsgrad_exp.report.page import write
+    from amsgrad_exp.report.run_page import page
+
+    first = next(iter(runs.values()))
+    path = first.directory.with_name(f"compare-{first.run_id}.html")
+    known = {runs[label].run_id: those for label, those in bounds.items()}
+    missing = [f"{label} is missing because it failed: {failure}" for label, failure in failures.items()]
+    write(page(list(runs.values()), known, missing), path)
+    return path
+
+
+def bounds_of(runs: Mapping[str, Run], watch: Onlooker, *, quiet: bool) -> dict[str, Bounds]:
+    """The bounds of the runs by label; prints why a run has no bound or a theorem does not apply to it.
+
+    Raises:
+        NoBound: no run has a bound.
+        RunFailed: a bound is not finite.
+        typer.Exit: the user asked to stop.
+    """
+    from amsgrad_exp import api
+    from amsgrad_exp.output import console
+
+    watch.exits = True
+    known: dict[str, Bounds] = {}
+    unbounded = refuse_unbounded({label: run.trial for label, run in runs.items()})
+    for label, run in runs.items():
+        if label in unbounded:
+            if not quiet:
+                console.note(f"{label}: {unbounded[label]}")
+            continue
+        known[label] = api.bound(run, watch)
+        if known[label].reason and not quiet:
+            console.note(f"{label}: no published bound: {known[label].reason}")
+    return known
+
+
+def refuse_unbounded(trials: Mapping[str, Trial]) -> dict[str, NoBound]:
+    """The reasons why trials have no bound, by label.
+
+    Raises:
+        NoBound: no trial has a bound.
+    """
+    from amsgrad_exp.bounds import refuse
+
+    reasons: dict[str, NoBound] = {}
+    for label, trial in trials.items():
+        try:
+            refuse(trial)
+        except NoBound as reason:
+            reasons[label] = reason
+    if trials and len(reasons) == len(trials):
+        raise next(iter(reasons.values()))
+    return reasons
 
 
 def report(

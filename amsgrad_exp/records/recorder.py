@@ -1,12 +1,15 @@
-"""Records a run and resumes one: writes the driver's chunks to disk and to labml."""
+"""Records a run and resumes one: writes points and checkpoints to disk, and points to labml."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,12 +18,11 @@ from amsgrad_exp.driver.chunk import Chunk
 from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.engines.base import Engine
-from amsgrad_exp.errors import ConfigError, Damaged, NoSteadyState, RunError, RunFailed, bytes_in_words
+from amsgrad_exp.errors import ConfigError, Damaged, NoSteadyState, NoSuchRun, RunError, RunFailed, bytes_in_words
 from amsgrad_exp.process import recording
-from amsgrad_exp.records.checkpoint import Checkpoint, TraceWriter, last_checkpoint
-from amsgrad_exp.records.files import locked, write_atomically
-from amsgrad_exp.records.run import Run, parse_trace, read_run
-from amsgrad_exp.records.summary import Origin, Summary
+from amsgrad_exp.records.files import locked, sha256, write_atomically
+from amsgrad_exp.records.run import Run, format_rows, parse_trace, read_run
+from amsgrad_exp.records.summary import SCHEMA, Origin, Summary
 from amsgrad_exp.spec.experiment import BYTES_PER_POINT, Trial
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.schedule import schedule_of
@@ -34,18 +36,79 @@ if TYPE_CHECKING:
 CHECKPOINT_SECONDS = 1.0
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state from which a run can be resumed; by default that at its start, before the engine is saved.
+
+    Attributes:
+        step: the number of steps done.
+        seconds: the wall time they took.
+        trace_bytes, trace_sha256: the size and the SHA-256 of the part of trace.csv that belongs to these steps.
+        reference: `Chunk.reference` at the step at which the engine was saved.
+        engine: what `Engine.save` returned, at this step or, while steps are being derived, at an earlier one.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    trace_bytes: int = 0
+    trace_sha256: str = sha256(b"")
+    reference: bytes | None = None
+    engine: bytes = b""
+
+    def write(self, directory: Path) -> None:
+        """Replace the directory's checkpoint and keep the previous one."""
+        header = {"schema": SCHEMA, **vars(self), "reference": None if self.reference is None else self.reference.hex()}
+        del header["engine"]
+        body = json.dumps(header).encode() + b"\n" + self.engine
+        path = directory / "checkpoint"
+        if path.exists():
+            path.replace(directory / "checkpoint.previous")
+        write_atomically(path, sha256(body).encode() + b"\n" + body)
+
+    @classmethod
+    def read(cls, path: Path) -> Checkpoint:
+        """Read a checkpoint.
+
+        Raises:
+            Damaged: the checksum is wrong.
+            NoSuchRun: it was written by a newer version.
+        """
+        digest, _, body = path.read_bytes().partition(b"\n")
+        if sha256(body).encode() != digest:
+            raise Damaged(f"{path} is damaged: its checksum is wrong")
+        header, _, engine = body.partition(b"\n")
+        fields = json.loads(header)
+        if fields.pop("schema") > SCHEMA:
+            raise NoSuchRun(f"{path} was written by a newer version of amsgrad-exp")
+        reference = fields.pop("reference")
+        return cls(engine=engine, reference=None if reference is None else bytes.fromhex(reference), **fields)
+
+
+def last_checkpoint(directory: Path) -> tuple[Checkpoint | None, bytes, str | None]:
+    """The newest undamaged checkpoint, the part of trace.csv before it, and what is wrong with newer checkpoints."""
+    trouble = None
+    trace = (directory / "trace.csv").read_bytes() if (directory / "trace.csv").exists() else b""
+    for name in ("checkpoint", "checkpoint.previous"):
+        try:
+            checkpoint = Checkpoint.read(directory / name)
+        except FileNotFoundError:
+            continue
+        except Damaged as error:
+            trouble = f"{error}; resuming from an earlier checkpoint"
+            continue
+        kept = trace[: checkpoint.trace_bytes]
+        if sha256(kept) == checkpoint.trace_sha256:
+            return checkpoint, kept, trouble
+        trouble = f"{directory / 'trace.csv'} has changed since the last checkpoint; resuming from an earlier one"
+    return None, b"", trouble
+
+
 @recording()
 def record(trial: Trial, out: Path, watch: Watch = UNWATCHED, label: str | None = None) -> Run:
-    """Run a trial, tracked by labml and recorded under ``out``.
+    """Run a trial, tracked by labml and recorded under ``out``, a directory that is created if missing.
 
-    Args:
-        trial: what to run.
-        out: a directory, created if missing.
-        watch: progress callbacks, called after every recorded chunk.
-        label: what it reports progress of; by default the optimizer's label or name.
-
-    Returns:
-        The run, completed or interrupted.
+    The watch is called after every recorded chunk; the label, by default the optimizer's, says what makes progress. The
+    run that is returned is completed or interrupted.
 
     Raises:
         ConfigError: the optimizer cannot be built, labml's configuration is wrong, or the disk is too small for the
@@ -60,21 +123,14 @@ def record(trial: Trial, out: Path, watch: Watch = UNWATCHED, label: str | None 
         write_atomically(tracker.directory / "experiment.yaml", trial.to_yaml().encode())
         summary = Summary.first(trial, engine.driven, engines.shared_between(trial))
         run = Run(tracker.directory, trial, summary, logged=Trace.empty())
-        return Recorder(run, engine, tracker, Checkpoint(), watch=watch).drive(label or labels([trial])[0])
+        return Recorder(run, engine, tracker, Checkpoint(), b"", watch).drive(label or labels([trial])[0])
 
 
 @recording()
 def resume(run: Run, watch: Watch = UNWATCHED) -> Run:
     """Resume a run from its last undamaged checkpoint; the result is that of an uninterrupted run.
 
-    For a completed run this only calls ``watch.note``.
-
-    Args:
-        run: the run as it was read.
-        watch: progress callbacks, which are also told of a damaged checkpoint.
-
-    Returns:
-        The run, completed or interrupted.
+    The watch is also told of a damaged checkpoint, and of a run that is already completed.
 
     Raises:
         RunError: the run is in use.
@@ -85,15 +141,15 @@ def resume(run: Run, watch: Watch = UNWATCHED) -> Run:
         with locked(run.directory):
             run = read_run(run.directory)
             if run.summary.status != "completed":
-                return _recorder_from_last_checkpoint(run, watch).drive(labels([run.trial])[0])
+                return _from_last_checkpoint(run, watch).drive(labels([run.trial])[0])
     watch.note(f"{run.directory} is complete: there is nothing to resume")
     return run
 
 
-def _recorder_from_last_checkpoint(run: Run, watch: Watch) -> Recorder:
+def _from_last_checkpoint(run: Run, watch: Watch) -> Recorder:
     engine = engines.build(run.trial)
     checkpoint, kept, trouble = last_checkpoint(run.directory)
-    if trouble is not None:
+    if trouble:
         watch.note(trouble)
     if checkpoint is None:
         if run.summary.unsaved is not None:
@@ -115,26 +171,22 @@ def _recorder_from_last_checkpoint(run: Run, watch: Watch) -> Recorder:
         status="running", reason=None, seconds=checkpoint.seconds, trace_sha256=None, sessions=sessions
     )
     run = replace(run, summary=summary, logged=logged)
-    return Recorder(run, engine, tracker, checkpoint, kept, watch=watch)
+    return Recorder(run, engine, tracker, checkpoint, kept, watch)
 
 
 class Recorder:
-    """One session of a run: writes what the engine yields to trace.csv, to labml and into checkpoints.
+    """One session of a run: writes the engine's chunks to trace.csv, to labml and into checkpoints.
 
     Args:
-        run: a run with status "running" and the points logged before ``start``.
-        engine: an engine in the state saved in ``start``.
+        run: the run with status "running" and the points logged before ``start``.
+        engine: the engine in the state saved in ``start``.
         tracker: the run's tracker, which already has those points.
         start: the checkpoint at which the session starts.
         kept: the content of trace.csv at ``start``.
-        watch: progress callbacks.
-
-    Raises:
-        OSError: trace.csv cannot be written.
     """
 
     def __init__(
-        self, run: Run, engine: Engine, tracker: Tracker, start: Checkpoint, kept: bytes = b"", *, watch: Watch
+        self, run: Run, engine: Engine, tracker: Tracker, start: Checkpoint, kept: bytes, watch: Watch
     ) -> None:
         self.run = run
         self._engine = engine
@@ -145,7 +197,11 @@ class Recorder:
         self._saved, self._reference = start.engine, start.reference
         self._begun = time.monotonic() - start.seconds
         self._checkpointed = time.monotonic()
-        self._writer = TraceWriter(run.directory / "trace.csv", kept)
+        path = run.directory / "trace.csv"
+        self._file = path.open("r+b" if path.exists() else "w+b")
+        self._digest = hashlib.sha256()
+        self._file.truncate(len(kept))
+        self._append(kept)
 
     def drive(self, label: str) -> Run:
         """Drive the engine to the end of the run or until the watch asks to stop; errors as in `record`."""
@@ -155,24 +211,24 @@ class Recorder:
             if not self._saved:
                 self._save()
             for chunk in self._unrecorded():
-                self.take(chunk)
+                self._take(chunk)
                 report(self._watch, label, chunk, steps)
                 if chunk.step == steps or self._engine.failure is not None:
                     continue  # no checkpoint at the end: a resumed run needs a last chunk for its result
                 stopping = self._watch.should_stop()
                 if stopping or time.monotonic() - self._checkpointed >= CHECKPOINT_SECONDS:
-                    self.checkpoint(chunk.step)
+                    self._checkpoint(chunk.step)
                 if stopping:
-                    return self.conclude("interrupted")
-            return self.conclude("completed", last=chunk)
+                    return self._conclude("interrupted")
+            return self._conclude("completed", last=chunk)
         except RunFailed as failure:
-            self.conclude("failed", reason=str(failure))
+            self._conclude("failed", reason=str(failure))
             raise
         except OSError as error:
             self._abandon(str(error))
             raise
         finally:
-            self._writer.close()
+            self._file.close()
 
     def _unrecorded(self) -> Iterator[Chunk]:
         """The engine's chunks after ``start``; the engine may have been saved earlier, before derived steps."""
@@ -199,50 +255,61 @@ class Recorder:
             self.run.summary.write(self.run.directory)
             self._watch.note(f"{reason}; the run continues without checkpoints and cannot be resumed")
 
-    def take(self, chunk: Chunk) -> None:
+    def _take(self, chunk: Chunk) -> None:
         """Write a chunk's points to trace.csv and to labml."""
         trace = chunk.trace.since(self._start.step)
-        self._writer.append(trace)
+        if len(trace):
+            self._append(format_rows(trace, header=not self._file.tell()))
         self._tracker.save(trace)
         self._traces.append(trace)
 
-    def checkpoint(self, step: int) -> None:
-        """Write a checkpoint after ``step`` steps, whose points must all have been taken, unless none can be made."""
-        if not self._saved:
-            return
-        seconds = time.monotonic() - self._begun
-        Checkpoint(step, seconds, *self._writer.sync(), self._reference, self._saved).write(self.run.directory)
-        self._checkpointed = time.monotonic()
+    def _append(self, rows: bytes) -> None:
+        """Write to trace.csv without waiting for the disk."""
+        self._file.write(rows)
+        self._file.flush()
+        self._digest.update(rows)
 
-    def conclude(
+    def _sync(self) -> tuple[int, str]:
+        """Wait until trace.csv is on disk; its size in bytes and its SHA-256."""
+        os.fsync(self._file.fileno())
+        return self._file.tell(), self._digest.hexdigest()
+
+    def _checkpoint(self, step: int) -> None:
+        """Write a checkpoint after ``step`` steps, all of whose points are written, unless the engine has no state."""
+        if self._saved:
+            seconds = time.monotonic() - self._begun
+            Checkpoint(step, seconds, *self._sync(), self._reference, self._saved).write(self.run.directory)
+            self._checkpointed = time.monotonic()
+
+    def _conclude(
         self,
         status: Literal["completed", "interrupted", "failed"],
-        *,
         reason: str | None = None,
         last: Chunk | None = None,
     ) -> Run:
-        """End the session: write everything to disk, and the summary last.
-
-        Args:
-            status: the status for the summary.
-            reason: why the run failed.
-            last: the last chunk of a completed run, from which its result is computed.
-        """
+        """End the session: write everything to disk, the summary last; a completed run has a last chunk."""
         trace = Trace.concatenate(self._traces)
         trial = self.run.trial
-        result = None if last is None else summarize(trial.problem, trace, last, _predicted(trial), schedule_of(trial))
+        result = predicted = None
+        if last is not None:
+            with contextlib.suppress(NoSteadyState):
+                predicted = limit(trial)
+            result = summarize(trial.problem, trace, last, predicted, schedule_of(trial))
         # labml's log is closed and the trace is on disk before the summary contains their checksums: after a crash in
         # between, the run is still "running" and can be resumed from its checkpoint.
-        trouble = self._tracker.close(status, reason)
-        if trouble is not None:
+        if trouble := self._tracker.close(status, reason or None):
             self._watch.note(trouble)
-        _, digest = self._writer.sync()
-        seconds = time.monotonic() - self._begun
+        _, digest = self._sync()
         driven = self._engine.driven
         if driven.engine != self.run.summary.engine and driven.not_compiled:
             self._watch.note(f"{trial.optimizer.name} went on uncompiled: {driven.not_compiled}")
         summary = self.run.summary.changed(
-            status=status, reason=reason, result=result, seconds=seconds, trace_sha256=digest, **asdict(driven)
+            status=status,
+            reason=reason or None,
+            result=result,
+            seconds=time.monotonic() - self._begun,
+            trace_sha256=digest,
+            **asdict(driven),
         )
         summary.write(self.run.directory)
         return replace(self.run, summary=summary, logged=trace)
@@ -259,13 +326,6 @@ def report(watch: Watch, label: str, chunk: Chunk, steps: int) -> None:
     """Report the progress of a run after a chunk."""
     remark = f"x {chunk.x:+.3f}  R(T)/T {chunk.total_regret / chunk.step:.3g}"
     watch.progress(label, chunk.step, steps, "steps", remark)
-
-
-def _predicted(trial: Trial) -> float | None:
-    try:
-        return limit(trial)
-    except NoSteadyState:
-        return None
 
 
 def _track(trial: Trial, out: Path, name: str, **resumed: Any) -> Tracker:
