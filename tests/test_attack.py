@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from amsgrad_exp.attacks import confirm as confirming
 from amsgrad_exp.attacks.attacking import attack, target
 from amsgrad_exp.attacks.confirm import confirm, steps_of
-from amsgrad_exp.attacks.drift import Fall, Measured, measure
-from amsgrad_exp.attacks.search import Limits, Search, Target
+from amsgrad_exp.attacks.search import Fall, Limits, Measured, Search, Target, measure
 from amsgrad_exp.attacks.slope_sequences import (
     canonical,
     families,

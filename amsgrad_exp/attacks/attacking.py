@@ -22,8 +22,7 @@ import numpy as np
 from amsgrad_exp import engines
 from amsgrad_exp.attacks.attack_record import Attack, Counterexample, Shrunk, first_of_each_schedule
 from amsgrad_exp.attacks.confirm import Confirmation, all_cases, confirm
-from amsgrad_exp.attacks.drift import FIRST_STEPS, Fall
-from amsgrad_exp.attacks.search import Limits, Search, Target
+from amsgrad_exp.attacks.search import FIRST_STEPS, Fall, Limits, Search, Target
 from amsgrad_exp.attacks.slope_sequences import canonical, in_words
 from amsgrad_exp.engines.held import Slopes
 from amsgrad_exp.errors import ConfigError, NoSteadyState

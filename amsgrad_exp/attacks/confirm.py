@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from amsgrad_exp.attacks.drift import Fall
+from amsgrad_exp.attacks.search import Fall
 from amsgrad_exp.attacks.slope_sequences import written
 from amsgrad_exp.engines import compiles
 from amsgrad_exp.errors import RunFailed

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from amsgrad_exp.cli import attack, identify, report, resume_and_show, runs, sweeps
+from amsgrad_exp.cli import attack_and_identify, report, resume_and_show, runs, sweeps
 from amsgrad_exp.errors import Refusal
 from amsgrad_exp.process import ensure_home
 
@@ -31,9 +31,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": runs.compare,
     "sweep": sweeps.sweep,
     "gauntlet": sweeps.gauntlet,
-    "attack": attack.attack,
-    "identify": identify.identify,
-    "probes": identify.probes,
+    "attack": attack_and_identify.attack,
+    "identify": attack_and_identify.identify,
+    "probes": attack_and_identify.probes,
     "boundary": sweeps.boundary,
     "resume": resume_and_show.resume,
     "verify": resume_and_show.verify,

@@ -38,7 +38,6 @@ class Form:
     eps_twice: bool = False  # ε within the root is also added to the root
     eps: bool = True
     inner_eps: bool = False  # ε is also added to v at every step
-    outside: bool = False  # the correction of v multiplies the step instead of dividing v, which differs for powers
     maximum: Literal["none", "uncorrected", "corrected"] = "none"  # the v whose largest value so far is used
     kept: bool = True  # the largest v is stored from step to step
     count: int = 0  # is added to t in corrections and other functions of t
@@ -193,13 +192,10 @@ class Walk:
             else:
                 v = self.largest
             c = 1.0 if form.maximum == "corrected" else c
-        if not form.eps_at.endswith("before"):
-            y = self.root(v / c)
-            return y if power is None else fn.power(y, power)
-        y = self.root(v)
-        if power is None:
-            return y / self.plain_root(c)
-        return fn.power(y, power) / self.plain_root(c) if form.outside else fn.power(y / self.plain_root(c), power)
+        early = form.eps_at.endswith("before")  # then c divides what is raised to a power
+        y = self.root(v if early else v / c)
+        y = y if power is None else fn.power(y, power)
+        return y / self.plain_root(c) if early else y
 
     # Kinds.
 

@@ -17,7 +17,7 @@ from amsgrad_exp.spec.gauntlet import row
 
 Options = Mapping[str, Any]
 
-FOLDED: dict[str, Any] = {"eps_at": "before", "outside": True}
+FOLDED: dict[str, Any] = {"eps_at": "before"}
 UNCORRECTED: dict[str, Any] = {"correct_m": 0, "correct_v": 0}
 
 PARTS: dict[str, dict[str, Any]] = {
