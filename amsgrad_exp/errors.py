@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -76,12 +76,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def validated(model: type[Model], data: Any, prefix: str = "") -> Model:
     """A model's instance from data; a ConfigError that explains why if there is none."""
-    from pydantic import ValidationError
-
     try:
         return model.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(explain(error, model, prefix)) from error
+    except ValueError as error:  # without importing pydantic here, a ValidationError
+        raise ConfigError(explain(cast("ValidationError", error), model, prefix)) from error
 
 
 def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:

@@ -41,7 +41,7 @@ class Gauntlet(Plan):
 
     curves: ClassVar[bool] = True
 
-    @property
+    @cached_property
     def axes(self) -> dict[str, tuple[str, ...]]:
         """The names of problems, schedules and choices of settings."""
         schedules, settings = self.data["schedules"], self.data["settings"]

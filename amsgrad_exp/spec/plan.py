@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -51,7 +52,7 @@ class Plan(ABC):
     def example_of(self, optimizer: str) -> Trial:
         """A valid trial of an optimizer."""
 
-    @property
+    @cached_property
     def optimizers(self) -> tuple[str, ...]:
         """The optimizers' labels, or their names without a label."""
         return tuple(str(entry.get("label") or entry["name"]) for entry in self.data["optimizers"])
@@ -66,7 +67,7 @@ class Plan(ABC):
         """The columns that distinguish the cells of an optimizer, and their SQL types."""
         return {name: "TEXT" if isinstance(values[0], str) else "REAL" for name, values in self.axes.items()}
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """The number of optimizers and of values on each axis; cells are numbered in C order."""
         return len(self.data["optimizers"]), *map(len, self.axes.values())

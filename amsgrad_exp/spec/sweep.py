@@ -111,8 +111,12 @@ class Sweep(Plan):
             given[target.of][target.name] = int(value) if target.kind is int and value.is_integer() else value
         settings = given["settings"] | ({"options": given["options"]} if given["options"] else {})
         entries = [with_settings(entry, settings) for entry in optimizers]
-        data = {key: value for key, value in self.data.items() if key != "grid"}
-        return {**data, "problem": {**self.data["problem"], **given["problem"]}, "optimizers": entries}
+        return {**self._shared, "problem": {**self.data["problem"], **given["problem"]}, "optimizers": entries}
+
+    @cached_property
+    def _shared(self) -> dict[str, Any]:
+        """The experiment without its grid."""
+        return {key: value for key, value in self.data.items() if key != "grid"}
 
     def _pairs(self, *names: str) -> Iterator[list[Values]]:
         """For every value of these axes (default: all), the points with the other axes at their first or last value."""
@@ -150,7 +154,7 @@ class Sweep(Plan):
         sweep, steps = self, self.example.steps
         if "log_every" not in self.data:
             grid = {"log_every": max(1, steps // POINTS), "grid": self.data["grid"]}
-            sweep = Sweep({key: value for key, value in self.data.items() if key != "grid"} | grid)
+            sweep = Sweep(self._shared | grid)
         if sweep.example.seeds > 1:
             raise ConfigError("seeds: a sweep has one seed per cell")
         if steps // sweep.example.log_every > MAX_POINTS:
