@@ -175,7 +175,7 @@ def refuse(trial: Trial, steps: int | None = None) -> None:
 
 
 def _trajectory(trial: Trial, steps: int, watch: Watch) -> Bound:
-    from amsgrad_exp.engines.terms import make_terms
+    from amsgrad_exp.engines.loops import make_terms
 
     refuse(trial, steps)
     rule, problem, schedule = rule_of(trial.optimizer), trial.problem, schedule_of(trial)

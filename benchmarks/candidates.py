@@ -20,13 +20,10 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.engines import build
-from amsgrad_exp.engines.compiled import CompiledEngine
-from amsgrad_exp.engines.lanes import Lanes
-from amsgrad_exp.engines.torch_loop import TorchEngine
+from amsgrad_exp.engines.compiled import CompiledBatch
+from amsgrad_exp.engines.driver import drive
 from amsgrad_exp.problems import Online
-from amsgrad_exp.schedules import Constant
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import load_experiment
 
@@ -60,7 +57,7 @@ def trial(schedule: str = "constant", lr: float = 0.01) -> Trial:
 
 def compiled() -> Timed:
     def work() -> None:
-        engine = CompiledEngine(trial())
+        engine = build(trial())
         for _ in drive(engine, STEPS, 1000, fast_forward=False):
             pass
 
@@ -151,9 +148,9 @@ def optax_scan(*, same_experiment: bool, lanes: int = 0) -> Timed | None:
 def compiled_lanes(lanes: int, threads: int = 1) -> Timed:
     """The compiled loop on a batch of ``lanes`` runs with step sizes α/√t; with threads, on one batch per thread."""
 
-    def batch() -> Lanes:
+    def batch() -> CompiledBatch:
         rates = np.linspace(0.5, 1.5, lanes).tolist()
-        return Lanes([trial("inv-sqrt", lr) for lr in rates])
+        return CompiledBatch([trial("inv-sqrt", lr) for lr in rates])
 
     def timed() -> float:
         batches = [batch() for _ in range(threads)]
@@ -168,7 +165,7 @@ def compiled_lanes(lanes: int, threads: int = 1) -> Timed:
 
 def compiled_decaying() -> Timed:
     def work() -> None:
-        engine = CompiledEngine(trial("inv-sqrt", 1.0))
+        engine = build(trial("inv-sqrt", 1.0))
         for _ in drive(engine, STEPS, 1000):
             pass
 
@@ -176,12 +173,12 @@ def compiled_decaying() -> Timed:
 
 
 def engine_loop(path: str) -> Timed:
-    arguments: dict[str, object] = {"betas": BETAS, "eps": 1e-16}
-    if path.startswith("torch."):
-        arguments["amsgrad"] = True
+    options = {"amsgrad": "true"} if path.startswith("torch.") else {}
+    settings = {"beta1": BETAS[0], "beta2": BETAS[1], "eps": 1e-16}
+    (only,) = load_experiment(optimizers=[path], engine="torch", settings=settings, options=options).trials()
 
     def work() -> None:
-        TorchEngine(path, Online(), Constant(0.01), arguments=arguments).advance(TORCH_STEPS, 1000)
+        build(only).advance(TORCH_STEPS, 1000)
 
     return per_step(TORCH_STEPS, work)
 

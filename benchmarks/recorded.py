@@ -94,7 +94,7 @@ def compared(name: str, given: Case) -> Row:
             raise
         return {"refused": reason.removesuffix("; take engine torch")}
     literal, literal_engine, seconds = run(trial.on_engine("torch"))
-    same = engine.failure == literal_engine.failure and engine.state == literal_engine.state
+    same = engine.failure == literal_engine.failure and engine.states == literal_engine.states
     same &= all(trace.columns[each].tobytes() == literal.columns[each].tobytes() for each in trace.columns)
     return {
         "steps": len(literal),

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.driver.chunk import Chunk
-from amsgrad_exp.driver.lanes import drive_lanes
 from amsgrad_exp.engines import build
-from amsgrad_exp.engines.base import Engine
+from amsgrad_exp.engines.batch import Batch
+from amsgrad_exp.engines.driver import Chunk, drive_batch
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import resolve
@@ -37,7 +36,7 @@ def trial(problem: Any, optimizer: Any, steps: int, **others: Any) -> Trial:
     return resolve(given).trials()[0]
 
 
-def advanced(one: Trial) -> Engine:
+def advanced(one: Trial) -> Batch:
     """The trial's engine after the last step."""
     engine = build(one)
     engine.advance(one.steps, one.steps)
@@ -46,14 +45,14 @@ def advanced(one: Trial) -> Engine:
 
 def state(one: Trial) -> Floats:
     """x and the rule's state after the last step."""
-    return np.frombuffer(advanced(one).state, np.float64)
+    return np.frombuffer(advanced(one).states[0], np.float64)
 
 
 def over_seeds(one: Trial, seeds: int) -> Floats:
     """x at the logged points, of shape (seeds, points)."""
     xs = np.empty((seeds, one.steps // one.log_every))
     trials = [one.model_copy(update={"seed": seed}) for seed in range(seeds)]
-    for number, trace, last in drive_lanes(trials):
+    for number, trace, last in filter(None, drive_batch(trials)):
         assert isinstance(last, Chunk)
         xs[number] = trace.x
     return xs
@@ -85,7 +84,7 @@ def counted_from_1() -> str:
         for phase in (0, 1):
             entry = {"name": name, "lr": 1.0, "eps": 0, "options": options}
             one = trial({"name": "online", "phase": phase}, entry, 250_000, schedule="inv-sqrt")
-            regrets = build(one).advance(one.steps, 50_000).regret[[0, 1, 4]]
+            regrets = build(one).advance(one.steps, 50_000).lanes(0).regret[[0, 1, 4]]
             ours.append(", ".join(f"{regret:.4f}" for regret in regrets))
         rows.append((title, published[title], *ours))
     return (
@@ -104,7 +103,7 @@ def circles() -> str:
         width = 0.001 * (1 - beta1) / (2 * (1 + beta1))
         entry = {"name": "adam", "lr": 0.001, "beta1": beta1, "beta2": beta2, "options": PAPER}
         one = trial({"name": "bock-weiss", "start_at": width}, entry, 100_000)
-        last = np.abs(build(one).advance(one.steps, 1).x[-1000:]).max()
+        last = np.abs(build(one).advance(one.steps, 1).lanes(0).x[-1000:]).max()
         rows.append((f"{beta1:g}, {beta2:g}", f"{width:.6g}", f"{last:.6g}"))
     return (
         "**Bock and Weiß's 2-cycle** exists for all settings (a test takes a step from one point of it to the other). "
@@ -239,7 +238,7 @@ def small_facts() -> str:
     slopes = [(-1.0) ** k for k in range(16) for _ in range(2**k)]
     entry = {"name": "amsgrad", "lr": 1.0, "beta1": 0, "beta2": 0.5, "eps": 0, "options": PAPER}
     negative = trial({"name": "cycle", "slopes": slopes}, entry, len(slopes), schedule="inv-sqrt")
-    regret = build(negative).advance(negative.steps, negative.steps).regret[0]
+    regret = build(negative).advance(negative.steps, negative.steps).lanes(0).regret[0]
     ends = {name: advanced(trial("shi-nonrealizable", name, 10_000_000)).x for name in ("adam", "amsgrad")}
     thrown = [advanced(trial("shi-realizable", {"name": "adam", "options": PAPER}, 10**n)).x for n in (1, 6, 8)]
     adamx = trial("online", {"name": "adamx", "options": {"beta1_decay": "harmonic"}}, 100_000)
@@ -269,7 +268,7 @@ def _growth(one: Trial) -> tuple[float, float]:
     engine, beta1, largest = build(one), one.optimizer.beta1 or 0.0, 0.0
     for t in range(1, one.steps + 1):
         engine.advance(t, one.steps)
-        _, _, v, v_hat = np.frombuffer(engine.state, np.float64)
+        _, _, v, v_hat = np.frombuffer(engine.states[0], np.float64)
         largest = max(largest, v / (1 - beta1 / t) ** 2)
     return largest, v_hat / (1 - beta1 / one.steps) ** 2
 

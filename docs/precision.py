@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from amsgrad_exp.driver.chunk import Chunk
-from amsgrad_exp.driver.drive import drive
-from amsgrad_exp.driver.result import Result, summarize
 from amsgrad_exp.engines import build
+from amsgrad_exp.engines.driver import Chunk, drive
+from amsgrad_exp.engines.summarize import Result, summarize
 from amsgrad_exp.spec.read import resolve
 from amsgrad_exp.trace import Trace
 

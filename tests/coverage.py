@@ -13,7 +13,7 @@ import pytorch_optimizer
 import torch
 
 from amsgrad_exp.engines import build
-from amsgrad_exp.engines.base import Driven
+from amsgrad_exp.engines.batch import Driven
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.output.words import driven_with
 from amsgrad_exp.spec.read import load_experiment

@@ -33,7 +33,7 @@ from amsgrad_exp.attacks.slope_sequences import (
     steep,
     written,
 )
-from amsgrad_exp.engines.held import HeldLanes, Slopes
+from amsgrad_exp.engines.fixed import FixedIterates, Slopes
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.problems import Cycle
 from amsgrad_exp.sweeps.workers import workers
@@ -161,15 +161,14 @@ def test_lanes_of_torch_and_of_the_compiled_loop_see_the_same() -> None:
     assert [fall.slopes for fall in one.falls()] == [fall.slopes for fall in other.falls()]
 
 
-class Fading(HeldLanes):
+class Fading(FixedIterates):
     """Lanes whose drift is to the wrong end, and falls as 1/t^power."""
 
     def __init__(self, power: float, sequences: Sequence[Slopes], held: Any) -> None:
-        super().__init__(sequences, held)
-        self.power = power
+        self.power, self.held = power, held
 
     def advance(self, stop: int, begin: Any, end: Any) -> Any:
-        return -self._held * (end - begin) * float(stop) ** -self.power, (end - begin) * 1.0
+        return np.array([-self.held * (end - begin) * float(stop) ** -self.power, (end - begin) * 1.0])
 
 
 @pytest.mark.parametrize(("power", "falls"), [(0.0, True), (0.25, False), (0.5, False), (1.0, False)])

@@ -27,11 +27,11 @@ def test_both_engines_follow_the_reference_loop(amsgrad: bool, dtype: str) -> No
     shared = {"steps": STEPS, "dtype": dtype, "log_every": 1}
 
     literal = {"name": "torch.optim.Adam", "options": {"amsgrad": amsgrad}}
-    trace = build(resolve_trial({"optimizers": [literal], "engine": "torch", **shared})).advance(STEPS, 1)
+    trace = build(resolve_trial({"optimizers": [literal], "engine": "torch", **shared})).advance(STEPS, 1).lanes(0)
     np.testing.assert_array_equal(np.stack([trace.x, trace.regret], axis=1), expected)
 
     rule = {"name": "amsgrad" if amsgrad else "adam"}
-    trace = build(resolve_trial({"optimizers": [rule], "engine": "compiled", **shared})).advance(STEPS, 1)
+    trace = build(resolve_trial({"optimizers": [rule], "engine": "compiled", **shared})).advance(STEPS, 1).lanes(0)
     tolerance = 1e-4 if dtype == "float32" else 1e-12
     np.testing.assert_allclose(np.stack([trace.x, trace.regret], axis=1), expected, rtol=0, atol=tolerance)
 

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amsgrad_exp.driver.chunk import Chunk
-from amsgrad_exp.driver.drive import drive
-from amsgrad_exp.driver.result import LONG_ENOUGH, Result, regret_slope, summarize
-from amsgrad_exp.engines.base import Engine
-from amsgrad_exp.engines.compiled import CompiledEngine
+from amsgrad_exp.engines import build
+from amsgrad_exp.engines.batch import Batch
+from amsgrad_exp.engines.driver import Chunk, drive
+from amsgrad_exp.engines.summarize import LONG_ENOUGH, Result, regret_slope, summarize
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.problems import Cycle, Online, Problem, Stochastic, Theorem1
 from amsgrad_exp.rules import OPTIMIZERS
@@ -27,11 +26,11 @@ def compiled(
     schedule: Schedule,
     betas: tuple[float, float] = (0.9, 0.99),
     dtype: str = "float32",
-) -> CompiledEngine:
-    return CompiledEngine(make_trial(optimizer, problem, schedule, betas=betas, dtype=dtype))
+) -> Batch:
+    return build(make_trial(optimizer, problem, schedule, betas=betas, dtype=dtype))
 
 
-def go(engine: Engine, steps: int, log_every: int = 1000, *, fast_forward: bool = True) -> tuple[Trace, Result]:
+def go(engine: Batch, steps: int, log_every: int = 1000, *, fast_forward: bool = True) -> tuple[Trace, Result]:
     chunks = list(drive(engine, steps, log_every, fast_forward=fast_forward))
     trace = Trace.concatenate([chunk.trace for chunk in chunks])
     return trace, summarize(engine.problem, trace, chunks[-1])
@@ -97,7 +96,7 @@ def test_fast_forward_agrees_on_other_problems(
 
 
 def test_the_torch_engine_fast_forwards_to_the_same_bits() -> None:
-    def engine() -> Engine:
+    def engine() -> Batch:
         return make_engine("torch", "amsgrad", Online(period=5), Constant(0.1), betas=(0.5, 0.9), eps=1e-8)
 
     fast, result = go(engine(), 20_000, 13)
@@ -121,24 +120,24 @@ def test_a_period_longer_than_the_run_is_simulated() -> None:
 def test_a_long_period_is_taken_in_pieces_and_still_repeats() -> None:
     problem = Online(period=150_000, steep=1.6e6, shallow=-10.0)
 
-    def build() -> CompiledEngine:
+    def make() -> Batch:
         return compiled("adam", problem, Constant(0.1), (0.0, 0.9))
 
-    chunks = list(drive(build(), 3_000_000, 1000))
-    simulated = [chunk for chunk in chunks if chunk.resumable]
+    chunks = list(drive(make(), 3_000_000, 1000))
+    simulated = [chunk for chunk in chunks if chunk.reference is not None]
     assert all(chunk.step - before.step <= 65_536 for before, chunk in itertools.pairwise(simulated))
     assert chunks[-1].steps_simulated < 3_000_000
     trace = Trace.concatenate([chunk.trace for chunk in chunks])
-    full, _ = go(build(), 3_000_000, fast_forward=False)
+    full, _ = go(make(), 3_000_000, fast_forward=False)
     assert_same_bits(trace, full)
     for stop in (3, 5, len(simulated) - 1):
-        engine, parts, reference = build(), [], None
+        engine, parts, reference = make(), [], None
         for chunk in itertools.islice(drive(engine, 3_000_000, 1000), stop):
             parts.append(chunk.trace)
             reference = chunk.reference
-        resumed = build()
+        resumed = make()
         resumed.load(engine.save())
-        parts += [chunk.trace for chunk in drive(resumed, 3_000_000, 1000, reference=reference)]
+        parts += [chunk.trace for chunk in drive(resumed, 3_000_000, 1000, reference=reference or ())]
         assert_same_bits(Trace.concatenate(parts), trace)
 
 
@@ -184,7 +183,7 @@ def test_the_decaying_step_size_makes_amsgrads_regret_vanish() -> None:
 def test_the_mean_is_over_every_step_of_the_last_tenth() -> None:
     for steps in (1, 9, 95, 1000, 200_001):
         engine = compiled("adam", Online(), InverseSquareRoot(1.0))
-        every = compiled("adam", Online(), InverseSquareRoot(1.0)).advance(steps, 1)
+        every = compiled("adam", Online(), InverseSquareRoot(1.0)).advance(steps, 1).lanes(0)
         _, result = go(engine, steps, log_every=steps)
         assert result.mean_x == pytest.approx(np.mean(every.x[-max(1, steps // 10) :]), abs=1e-7)
         assert result.total_regret == pytest.approx(every.loss.sum(), rel=1e-12)
@@ -192,12 +191,16 @@ def test_the_mean_is_over_every_step_of_the_last_tenth() -> None:
 
 def test_a_failure_comes_after_the_points_before_it() -> None:
     problem = Online(steep=4, shallow=0, period=4, phase=0)
-    engine = CompiledEngine(make_trial("adam", problem, Constant(0.01), betas=(0.0, 0.0), eps=0.0))
+    engine = build(make_trial("adam", problem, Constant(0.01), betas=(0.0, 0.0), eps=0.0))
     seen = []
     with pytest.raises(RunFailed, match="x became nan at step 1"):
         for chunk in drive(engine, 100, 1):
             seen.extend(chunk.trace.step.tolist())
     assert seen == [0, 1]
+
+
+def last_chunk(trace: Trace, steps: int, x: float, total_regret: float, tail_x_sum: float) -> Chunk:
+    return Chunk(trace, steps, np.array([x]), np.array([[total_regret], [tail_x_sum]]), steps)
 
 
 def trace_of(regret: np.ndarray) -> Trace:
@@ -228,7 +231,7 @@ def test_the_slope_of_a_power_law_is_its_exponent(exponent: float) -> None:
 def test_the_trend_of_a_regret(regret: np.ndarray, slope: float | None, trend: str) -> None:
     """On a problem of unevenness 15, for which 159 steps are enough."""
     steps = 10 * len(regret)
-    last = Chunk(trace_of(regret), steps, 0.0, float(regret[-1]) * steps, 0.0, steps, None, True)
+    last = last_chunk(trace_of(regret), steps, 0.0, float(regret[-1]) * steps, 0.0)
     result = summarize(Theorem1(), last.trace, last)
     assert result.regret_slope == (slope if slope is None else pytest.approx(slope, abs=1e-12))
     assert (result.regret_trend, result.evidence) == (trend, "trend")
@@ -238,7 +241,7 @@ def test_the_trend_of_a_regret(regret: np.ndarray, slope: float | None, trend: s
 @pytest.mark.parametrize(("mean_x", "trend"), [(1.0, "undecided"), (0.0, "vanishing"), (-1.0, "vanishing")])
 def test_a_regret_that_falls_at_the_worst_end_is_undecided(mean_x: float, trend: str) -> None:
     regret = np.arange(10, 10_001, 10) ** -0.5
-    last = Chunk(trace_of(regret), 10_000, mean_x, float(regret[-1]) * 10_000, 1000 * mean_x, 10_000, None, True)
+    last = last_chunk(trace_of(regret), 10_000, mean_x, float(regret[-1]) * 10_000, 1000 * mean_x)
     assert summarize(Theorem1(), last.trace, last).regret_trend == trend
 
 
@@ -256,7 +259,7 @@ def test_a_regret_that_falls_at_the_worst_end_is_undecided(mean_x: float, trend:
 )
 def test_it_is_said_why_a_regret_is_undecided(regret: np.ndarray, mean_x: float, reason: str) -> None:
     steps = 10 * len(regret)
-    last = Chunk(trace_of(regret), steps, mean_x, float(regret[-1]) * steps, mean_x * steps / 10, steps)
+    last = last_chunk(trace_of(regret), steps, mean_x, float(regret[-1]) * steps, mean_x * steps / 10)
     result = summarize(Theorem1(), last.trace, last)
     assert (result.regret_trend, result.undecided_because(Theorem1())) == ("undecided", reason)
 
@@ -269,7 +272,7 @@ def test_no_run_at_the_worst_end_of_enough_steps_is_called_vanishing() -> None:
     total = 2 * np.cumsum(np.tile(slopes, steps // 20 + 1)[:steps])
     for added in (-scale, 0.0, scale):
         trace = Trace(np.arange(steps), np.zeros(steps), np.ones(steps), (total + added) / np.arange(1, steps + 1))
-        last = Chunk(trace, steps, 1.0, float(total[-1]) + added, steps / 10, steps)
+        last = last_chunk(trace, steps, 1.0, float(total[-1]) + added, steps / 10)
         assert summarize(problem, trace, last).regret_trend != "vanishing"
 
 
@@ -284,7 +287,7 @@ def test_the_limit_of_a_run_that_repeats_itself_is_the_mean_loss_of_its_cycle(
     assert result.cycle_steps is not None
     assert (result.regret_trend, result.evidence) == (trend, "proof")
     assert result.cycle_start + result.cycle_steps < result.steps_simulated
-    every = compiled(optimizer, problem, Constant(lr)).advance(result.cycle_start + 3 * result.cycle_steps, 1)
+    every = compiled(optimizer, problem, Constant(lr)).advance(result.cycle_start + 3 * result.cycle_steps, 1).lanes(0)
     first, second, third = (
         every.rows(slice(result.cycle_start + cycle * result.cycle_steps, None)).rows(slice(result.cycle_steps))
         for cycle in range(3)
@@ -300,7 +303,7 @@ def test_the_limit_of_a_run_that_repeats_itself_is_the_mean_loss_of_its_cycle(
 def test_a_cycle_of_several_periods_is_the_shortest() -> None:
     problem = Cycle(slopes=(1.0, -2.0, 3.0))
     _, result = go(compiled("sgd", problem, Constant(0.3)), 10**6)
-    every = compiled("sgd", problem, Constant(0.3)).advance(10_000, 1)
+    every = compiled("sgd", problem, Constant(0.3)).advance(10_000, 1).lanes(0)
     assert result.cycle_steps is not None
     x = every.x[2000:]
     lengths = [steps for steps in range(3, 1000, 3) if np.array_equal(x[steps:], x[:-steps])]
@@ -312,7 +315,7 @@ def test_a_cycle_of_several_periods_is_the_shortest() -> None:
     [(-1.0, "optimum"), (-0.901, "optimum"), (-0.89, "between"), (0.0, "between"), (0.901, "worst"), (1.0, "worst")],
 )
 def test_where_the_iterates_settle(mean_x: float, where: str) -> None:
-    last = Chunk(Trace.concatenate([]), 100, mean_x, 1.0, 10 * mean_x, 100, None, True)
+    last = last_chunk(Trace.concatenate([]), 100, mean_x, 1.0, 10 * mean_x)
     assert summarize(Online(), last.trace, last).iterate == where
     mirrored = Online(steep=-1010, shallow=10)
     expected = {"optimum": "worst", "worst": "optimum", "between": "between"}[where]

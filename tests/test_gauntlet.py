@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from amsgrad_exp.driver.drive import drive
-from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.engines import build
+from amsgrad_exp.engines.driver import drive
+from amsgrad_exp.engines.summarize import summarize
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
 from amsgrad_exp.rules.claims import Kind

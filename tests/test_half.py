@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from amsgrad_exp.engines.torch_loop import TorchEngine
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.problems import Online, Problem
 from amsgrad_exp.problems.convergence import Components
@@ -20,6 +19,7 @@ from amsgrad_exp.records.verify_run import verify
 from amsgrad_exp.schedules import InverseSquareRoot
 from amsgrad_exp.spec.read import load_experiment
 from tests.conftest import CommandLine
+from tests.trials import literal
 from tests.watching import Watched
 
 HALVES = ["bfloat16", "float16"]
@@ -46,8 +46,8 @@ def by_hand(make: Callable[[Any], torch.optim.Optimizer], problem: Problem, dtyp
 @pytest.mark.parametrize("problem", [Online(), Components(n=3, a=2.0)], ids=lambda problem: problem.name)
 @pytest.mark.parametrize("name", ["Adam", "NAdam", "SGD", "RMSprop"])
 def test_the_engine_takes_the_steps_of_a_loop_in_half_precision(name: str, problem: Problem, dtype: str) -> None:
-    engine = TorchEngine(f"torch.optim.{name}", problem, InverseSquareRoot(0.1), arguments={}, dtype=dtype)
-    trace = engine.advance(STEPS, 1)
+    engine = literal(f"torch.optim.{name}", problem, InverseSquareRoot(0.1), dtype)
+    trace = engine.advance(STEPS, 1).lanes(0)
     assert engine.failure is None
     assert trace.x.tolist() == by_hand(lambda params: getattr(torch.optim, name)(params, lr=0.1), problem, dtype, STEPS)
     assert len(set(trace.x.tolist())) > 20

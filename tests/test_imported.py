@@ -15,8 +15,7 @@ import torch
 
 from amsgrad_exp.attacks.attacking import target
 from amsgrad_exp.engines import build
-from amsgrad_exp.engines.torch_loop import TorchEngine
-from amsgrad_exp.engines.torch_trial import drive_of
+from amsgrad_exp.engines.torch_trial import way_of
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import PLAIN, Drive, import_optimizer
 from amsgrad_exp.problems import Online
@@ -24,14 +23,16 @@ from amsgrad_exp.problems.convergence import Components
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records.recorder import record
 from amsgrad_exp.records.verify_run import verify
+from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.schedules import InverseSquareRoot
 from amsgrad_exp.spec.read import load_experiment
 from tests.conftest import CommandLine
+from tests.trials import literal
 
 
 def iterates(path: str, problem: Any = None, steps: int = 150, **arguments: Any) -> list[float]:
-    engine = TorchEngine(path, problem or Online(), InverseSquareRoot(0.1), arguments=arguments, dtype="float64")
-    trace = engine.advance(steps, 1)
+    engine = literal(path, problem or Online(), InverseSquareRoot(0.1), **arguments)
+    trace = engine.advance(steps, 1).lanes(0)
     assert engine.failure is None
     return [*trace.x.tolist(), engine.x]
 
@@ -66,10 +67,8 @@ def test_lookahead_is_what_it_is_by_hand() -> None:
         if t % 3 == 0:
             x = slow = slow + 0.25 * (x - slow)
         x = min(max(x, -1.0), 1.0)
-    engine = TorchEngine(
-        "tests.factories.lookahead", problem, InverseSquareRoot(0.1), arguments={"k": 3, "part": 0.25}, dtype="float64"
-    )
-    assert engine.advance(60, 1).x == pytest.approx(expected, rel=1e-12)
+    engine = literal("tests.factories.lookahead", problem, InverseSquareRoot(0.1), k=3, part=0.25)
+    assert engine.advance(60, 1).lanes(0).x == pytest.approx(expected, rel=1e-12)
 
 
 DRIVES = {
@@ -94,7 +93,7 @@ DRIVES = {
 @pytest.mark.parametrize("path", DRIVES)
 def test_how_an_optimizer_is_driven_is_found_by_trial(path: str) -> None:
     assert import_optimizer(path) is import_optimizer(path)
-    assert drive_of(import_optimizer(path), lr=1e-3, arguments={}) == DRIVES[path]
+    assert way_of(OptimizerSettings(name=path, lr=1e-3), "float32").drive == DRIVES[path]
 
 
 def test_a_closure_evaluates_the_loss_and_its_gradient() -> None:
@@ -112,8 +111,8 @@ def test_gradients_can_be_differentiated_where_that_is_needed() -> None:
     """On linear losses the second derivative is 0; on those of `Components` with a = 2, n = 3, 0, 7 or −2 or 5."""
     assert iterates("tests.factories.Curved") == iterates("torch.optim.SGD")
     problem = Components(n=3, a=2.0)
-    engine = TorchEngine("tests.factories.Curved", problem, InverseSquareRoot(0.1), arguments={}, dtype="float64")
-    xs = engine.advance(150, 1).x
+    engine = literal("tests.factories.Curved", problem, InverseSquareRoot(0.1))
+    xs = engine.advance(150, 1).lanes(0).x
     steps = InverseSquareRoot(0.1).step_sizes(0, 150)
     x, expected = problem.start, []
     for c, lr in zip(problem.coefficients(0, 150).T.tolist(), steps.tolist(), strict=True):
@@ -130,7 +129,7 @@ def test_trials_leave_random_generators_and_counts_as_they_were() -> None:
 
     steps = Global.steps
     for path in ("tests.optimizers.Random", "tests.optimizers.Global", "pytorch_optimizer.AdaHessian"):
-        drive_of(import_optimizer(path), lr=0.123, arguments={})
+        way_of(OptimizerSettings(name=path, lr=0.123), "float32")
     after = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]
     assert torch.equal(before[0], after[0])
     assert before[1:] == after[1:]

@@ -9,13 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amsgrad_exp.driver.chunk import Chunk
-from amsgrad_exp.driver.drive import drive
-from amsgrad_exp.driver.lanes import drive_lanes
-from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.engines import build
-from amsgrad_exp.engines.compiled import CompiledEngine
-from amsgrad_exp.engines.seeds import SeedsEngine, halfwidth
+from amsgrad_exp.engines.batch import Batch
+from amsgrad_exp.engines.driver import Chunk, drive, drive_batch, halfwidth
+from amsgrad_exp.engines.summarize import summarize
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.problems import Online, Problem, Stochastic, Theorem1
 from amsgrad_exp.rules import OPTIMIZERS
@@ -83,10 +80,10 @@ def test_a_lane_is_the_single_run_bit_for_bit(
     shared = {"dtype": dtype, "steps": steps, "log_every": log_every, "fast_forward": fast_forward}
     trials = [lane_trial(optimizer, kind, schedule, optimized, lane, **shared) for lane in lanes]
     seen = {}
-    for number, trace, last in drive_lanes(trials):
+    for number, trace, last in filter(None, drive_batch(trials)):
         seen[number] = (trace, last)
     assert sorted(seen) == list(range(len(lanes)))
-    for number, alone in enumerate(map(CompiledEngine, trials)):
+    for number, alone in enumerate(map(build, trials)):
         trace, last = seen[number]
         chunks: list[Chunk] = []
         try:
@@ -108,7 +105,7 @@ def test_repeating_lanes_leave_while_others_go_on() -> None:
         for beta2 in (0.9999, 0.9, 0.99)
     ]
     order, simulated = [], {}
-    for number, trace, last in drive_lanes(trials):
+    for number, trace, last in filter(None, drive_batch(trials)):
         assert isinstance(last, Chunk)
         assert len(trace) == 1000
         order.append(number)
@@ -121,7 +118,6 @@ def test_a_mean_over_seeds_is_the_mean_of_runs() -> None:
     given: dict[str, Any] = {"optimizers": ["amsgrad"], "problem": "stochastic", "steps": 30_000, "seed": 5}
     experiment = load_experiment(**given, seeds=7)
     averaged = build(experiment.trials()[0])
-    assert isinstance(averaged, SeedsEngine)
     chunks = list(drive(averaged, experiment.steps, 100))
     trace = Trace.concatenate([chunk.trace for chunk in chunks])
     result = summarize(experiment.problem, trace, chunks[-1])
@@ -163,11 +159,8 @@ def test_many_seeds_settle_what_one_cannot() -> None:
 
 
 def test_a_seeds_engine_goes_on_from_a_saved_state() -> None:
-    def make() -> SeedsEngine:
-        experiment = load_experiment(optimizers=["adam"], problem="stochastic", steps=20_000, seeds=4)
-        built = build(experiment.trials()[0])
-        assert isinstance(built, SeedsEngine)
-        return built
+    def make() -> Batch:
+        return build(load_experiment(optimizers=["adam"], problem="stochastic", steps=20_000, seeds=4).trials()[0])
 
     whole = make().advance(9000, 7)
     first, second = make(), make()

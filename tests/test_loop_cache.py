@@ -1,56 +1,38 @@
-"""The cache of compiled loops: whatever is wrong with one of its files, the loop is compiled again."""
+"""Compiled loops: damaged files of their cache are compiled again, and other processes compile the same loops."""
 
 from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 
-from amsgrad_exp.engines.loops import compile_loop
+from amsgrad_exp.engines import loop_cache
+from amsgrad_exp.engines.compiled import CompiledBatch
+from amsgrad_exp.engines.loop_cache import compilers, opened
+from amsgrad_exp.engines.loops import compile_loop, make_loop
+from amsgrad_exp.rules import rule_of
+from amsgrad_exp.spec.read import resolve_trial
+
+numbers_of_gradients = iter(range(21, 99))  # each makes a rule of its own, which is compiled nowhere yet
 
 
-def _empty(path: Path) -> None:
-    path.write_bytes(b"")
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))  # which Numba reads again when its environment has changed
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(loop_cache, "FEW", 0)
+    yield tmp_path
+    assert opened() is None
 
 
-def _cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def _garbage(path: Path) -> None:
-    path.write_bytes(b"\x80\x04garbage" * 99)
-
-
-def _valid_pickle(path: Path) -> None:
-    path.write_bytes(pickle.dumps("something else") * 2)
-
-
-def _flipped(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def _a_directory(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def _a_broken_link(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("nowhere/at/all")
-
-
-def _forbidden(path: Path) -> None:
-    path.chmod(0)
-
-
-def _added_up() -> tuple[int, float]:
+def added_up() -> tuple[int, float]:
     """How often a loop is compiled, here in a process that has not compiled it yet, and what it adds up to."""
 
     def loop(numbers: np.ndarray) -> float:
@@ -64,35 +46,117 @@ def _added_up() -> tuple[int, float]:
     return sum(compiled.stats.cache_misses.values()), total  # type: ignore[attr-defined]
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))  # which Numba reads again when its environment has changed
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    assert _added_up() == (1, 10.0)
-    assert _added_up() == (0, 10.0)
-    return tmp_path
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
-@pytest.mark.parametrize(
-    "damage", [_empty, _cut, _garbage, _valid_pickle, _flipped, _a_directory, _a_broken_link, _forbidden]
-)
-def test_a_file_that_cannot_be_read_is_compiled_again(cache: Path, damage: Callable[[Path], None]) -> None:
-    if damage is _forbidden and os.geteuid() == 0:
+def put_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def put_broken_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere/at/all")
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "garbage": lambda path: path.write_bytes(b"\x80\x04garbage" * 99),
+    "valid pickle": lambda path: path.write_bytes(pickle.dumps("something else") * 2),
+    "flipped": flip,
+    "directory": put_directory,
+    "broken link": put_broken_link,
+    "forbidden": lambda path: path.chmod(0),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_file_that_cannot_be_read_is_compiled_again(cache: Path, damage: str) -> None:
+    if damage == "forbidden" and os.geteuid() == 0:
         pytest.skip("root may read everything")
-    kept = [path for path in cache.rglob("*") if path.is_file()]
-    for path in kept:
-        damage(path)
-    assert _added_up() == (1, 10.0)
-    repairs = damage is not _a_directory
-    assert _added_up() == (0 if repairs else 1, 10.0)
+    assert [added_up() for _ in range(2)] == [(1, 10.0), (0, 10.0)]
+    for path in [path for path in cache.rglob("*") if path.is_file()]:
+        DAMAGES[damage](path)
+    assert added_up() == (1, 10.0)
+    assert added_up() == (int(damage == "directory"), 10.0)
     assert not list(cache.rglob("*.tmp.*"))
 
 
 def test_a_place_that_vanishes_or_fills_up_stops_nothing(cache: Path) -> None:
-    for path in cache.rglob("*"):
-        if path.is_file():
-            path.unlink()
+    assert added_up() == (1, 10.0)
     (place,) = cache.iterdir()
+    for path in place.iterdir():
+        path.unlink()
     place.rmdir()
     place.write_text("a file where the directory was")
-    assert _added_up()[1] == 10.0  # compiled, or found beside this file, where Numba looks next
+    assert added_up()[1] == 10.0  # compiled, or found beside this file, where Numba looks next
+
+
+def advanced(n: int) -> tuple[CompiledBatch, int]:
+    """A run of AdaShift with so many gradients, and how often its loop was compiled in this process."""
+    optimizer = {"name": "adashift", "options": {"n": n}}
+    trial = resolve_trial({"problem": "online", "optimizers": [optimizer], "steps": 50, "log_every": 1})
+    batch = CompiledBatch([trial])
+    batch.advance(50, 1)
+    problem = trial.problem
+    loop = make_loop(rule_of(trial.optimizer), problem.loss, problem.slope, per_step=1, width=1)
+    return batch, sum(loop.dispatcher.stats.cache_misses.values())
+
+
+def test_a_loop_compiled_elsewhere_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    n = next(numbers_of_gradients)
+    with compilers(2):
+        there, misses = advanced(n)
+        made = opened()
+        assert made is not None
+        assert (made.compiled, misses) == (2, 0)
+        make_loop.cache_clear()  # type: ignore[attr-defined]
+        assert advanced(n)[1] == 0
+        assert made.compiled == 2
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(Path(os.environ["NUMBA_CACHE_DIR"]) / "other"))
+    make_loop.cache_clear()  # type: ignore[attr-defined]
+    here, misses = advanced(n)
+    assert misses == 1
+    assert np.array_equal(here.state, there.state)
+
+
+@pytest.mark.parametrize(
+    "serve",
+    [
+        "import sys; sys.exit(1)",
+        "print('-', flush=True); input()",
+        "not Python",
+        f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})",
+    ],
+)
+def test_a_process_that_fails_is_done_without(serve: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_cache, "SERVE", serve)
+    with compilers(2):
+        _, misses = advanced(next(numbers_of_gradients))
+        made = opened()
+        assert made is not None
+        assert (made.compiled, misses) == (0, 1)
+
+
+def test_no_process_is_started_where_none_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/nonexistent")
+    with compilers(2):
+        assert advanced(next(numbers_of_gradients))[1] == 1
+
+
+def test_one_thread_compiles_by_itself() -> None:
+    with compilers(1):
+        assert opened() is None
+        assert advanced(next(numbers_of_gradients))[1] == 1
+
+
+def test_a_sweep_that_outlasts_another_in_the_same_process_is_not_held_up() -> None:
+    with compilers(2):
+        made = opened()
+        assert made is not None
+        made.close()
+        assert advanced(next(numbers_of_gradients))[1] == 1

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from amsgrad_exp.driver.drive import drive
-from amsgrad_exp.driver.lanes import drive_lanes
 from amsgrad_exp.engines import build, compiles
-from amsgrad_exp.engines.base import Engine
+from amsgrad_exp.engines.batch import Batch
+from amsgrad_exp.engines.driver import drive, drive_batch
 from amsgrad_exp.engines.recorded import program_of
-from amsgrad_exp.engines.recorded.engine import RecordedEngine
 from amsgrad_exp.engines.recorded.kernels import ANSWERS
 from amsgrad_exp.engines.recorded.program import Program
+from amsgrad_exp.engines.recorded.recorded_run import RecordedRun
 from amsgrad_exp.engines.recorded.tracked import Notes, following, text_of
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.records.recorder import record
@@ -33,7 +32,7 @@ def trial_of(name: str, **given: Any) -> Trial:
     return trial
 
 
-def run(trial: Trial) -> tuple[Trace, Engine]:
+def run(trial: Trial) -> tuple[Trace, Batch]:
     engine = build(trial)
     chunks = drive(engine, trial.steps, trial.log_every, fast_forward=trial.fast_forward)
     return Trace.concatenate([chunk.trace for chunk in chunks]), engine
@@ -88,7 +87,7 @@ def test_a_program_that_is_wrong_is_found_out_and_the_run_goes_on_literally() ->
     program = program_of(trial.optimizer, trial.dtype)
     assert isinstance(program, Program)
     wrong = Program(**{**vars_of(program), "constants": (program.constants[0] * 1.001, *program.constants[1:])})
-    engine = RecordedEngine(trial, wrong)
+    engine = RecordedRun(trial, wrong)
     chunks = drive(engine, trial.steps, trial.log_every)
     trace = Trace.concatenate([chunk.trace for chunk in chunks])
     assert engine.driven.engine == "torch"
@@ -102,11 +101,11 @@ def vars_of(program: Program) -> dict[str, Any]:
 
 def test_a_run_is_saved_and_goes_on_with_the_same_bits() -> None:
     trial = trial_of("torch.optim.Adafactor")
-    expected = build(trial).advance(3000, 1)
+    expected = build(trial).advance(3000, 1).lanes(0)
     first, second = build(trial), build(trial)
-    head = first.advance(1700, 1)
+    head = first.advance(1700, 1).lanes(0)
     second.load(first.save())
-    assert same(Trace.concatenate([head, second.advance(3000, 1)]), expected)
+    assert same(Trace.concatenate([head, second.advance(3000, 1).lanes(0)]), expected)
 
 
 def test_a_batch_agrees_with_single_runs_to_rounding() -> None:
@@ -115,7 +114,7 @@ def test_a_batch_agrees_with_single_runs_to_rounding() -> None:
         for lr in (0.01, 0.1)
         for beta2 in (0.95, 0.99)
     ]
-    finished = {number: trace for number, trace, _ in drive_lanes(trials)}
+    finished = {number: trace for number, trace, _ in filter(None, drive_batch(trials))}
     for number, trial in enumerate(trials):
         np.testing.assert_allclose(finished[number].x, run(trial)[0].x, rtol=0, atol=1e-5)
 

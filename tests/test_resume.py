@@ -15,7 +15,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from amsgrad_exp.driver import fast_forward
+from amsgrad_exp.engines import driver
 from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs
@@ -46,7 +46,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     overrides: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fast_forward, "DERIVED_POINTS_PER_CHUNK", 100)
+    monkeypatch.setattr(driver, "DERIVED_POINTS_PER_CHUNK", 100)
     whole = recorder.record(trial(**overrides), tmp_path / "whole")
     for seconds in (0.0, 1e9):  # with a checkpoint after every chunk, and only where it is interrupted
         monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", seconds)
@@ -95,7 +95,7 @@ def test_a_run_that_stopped_between_its_last_step_and_its_result(
 def test_a_run_interrupted_while_its_points_are_derived_keeps_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fast_forward, "DERIVED_POINTS_PER_CHUNK", 100)
+    monkeypatch.setattr(driver, "DERIVED_POINTS_PER_CHUNK", 100)
     overrides: dict[str, Any] = {"steps": 3_000_000, "log_every": 2500}
     whole = recorder.record(trial(**overrides), tmp_path / "whole")
     run = recorder.record(trial(**overrides), tmp_path / "parts", Watched(7))

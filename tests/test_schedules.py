@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from amsgrad_exp import Experiment, engines, run
-from amsgrad_exp.driver.drive import drive
-from amsgrad_exp.driver.result import summarize
+from amsgrad_exp.engines.driver import drive
+from amsgrad_exp.engines.summarize import summarize
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records.verify_run import verify

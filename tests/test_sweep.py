@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from amsgrad_exp.driver.drive import drive
-from amsgrad_exp.driver.result import summarize
 from amsgrad_exp.engines import build
+from amsgrad_exp.engines.driver import drive
+from amsgrad_exp.engines.summarize import summarize
 from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, RunError
 from amsgrad_exp.records.files import locked
 from amsgrad_exp.spec.sweep import load_sweep

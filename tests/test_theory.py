@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amsgrad_exp import theory
-from amsgrad_exp.driver.drive import drive
 from amsgrad_exp.engines import build
+from amsgrad_exp.engines.driver import drive
 from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.problems import PROBLEMS, Cycle, LinearProblem, Online, Stochastic, Theorem1
 from amsgrad_exp.rules.moments import steady_state

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from amsgrad_exp.engines import torch_step
-from amsgrad_exp.engines.torch_loop import TorchEngine
+from amsgrad_exp.engines.batch import Batch
 from amsgrad_exp.problems import Online, Problem
 from amsgrad_exp.problems.convergence import BockWeiss, Components, ShiNonrealizable
 from amsgrad_exp.schedules import InverseSquareRoot
+from tests.trials import literal
 
 OTHERS = {"Optimizer", "LBFGS", "SparseAdam"}  # LBFGS evaluates the loss itself; SparseAdam takes no dense gradient
 TORCHS = [
@@ -30,13 +31,13 @@ PROBLEMS = [
 ]
 
 
-def engine(path: str, problem: Problem, dtype: str) -> TorchEngine:
-    return TorchEngine(path, problem, InverseSquareRoot(0.1), arguments={}, dtype=dtype)
+def engine(path: str, problem: Problem, dtype: str) -> Batch:
+    return literal(path, problem, InverseSquareRoot(0.1), dtype)
 
 
-def outcome(engine: TorchEngine, steps: int = 150) -> list[Any]:
-    columns = engine.advance(steps, 1).columns.values()
-    numbers = (engine.step, engine.failure, repr((engine.x, engine.total_regret, engine.x_sum)))
+def outcome(engine: Batch, steps: int = 150) -> list[Any]:
+    columns = engine.advance(steps, 1).lanes(0).columns.values()
+    numbers = (engine.step, engine.failure, repr((engine.x, engine.totals.tolist())))
     return [*(column.tobytes() for column in columns), *numbers]
 
 
@@ -83,6 +84,6 @@ def test_an_optimizer_with_hooks_is_stepped_as_any_program_would(path: str, monk
 def test_somebodys_wrapper_around_a_step_is_not_taken_for_torchs() -> None:
     flat = Online(steep=1.0, shallow=-1.0, period=3, phase=1)
     once, twice = (
-        engine(path, flat, "float64").advance(2, 1) for path in ("torch.optim.SGD", "tests.optimizers.Wrapped")
+        engine(path, flat, "float64").advance(2, 1).lanes(0) for path in ("torch.optim.SGD", "tests.optimizers.Wrapped")
     )
     assert (once.x[1], twice.x[1]) == (0.1, 0.2)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from amsgrad_exp.engines import build
-from amsgrad_exp.engines.base import Engine
+from amsgrad_exp.engines.batch import Batch
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
+from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.schedules import SCHEDULES, Schedule
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import resolve
@@ -57,12 +58,25 @@ def make_trial(optimizer: str, problem: Problem, schedule: Schedule, **changed: 
         takes = known.rule(known.options(**own.get("options", {}))).settings
         common = {name: value for name, value in common.items() if name in takes}
     entry: dict[str, Any] = {"name": optimizer, "lr": schedule.lr, **common, **own}
-    (kind,) = (name for name, kind in SCHEDULES.items() if isinstance(schedule, kind))
-    written = {"name": kind} | {field.name: getattr(schedule, field.name) for field in constants_of(kind)}
-    (trial,) = resolve({"problem": problem, "schedule": written, "optimizers": [entry], **changed}).trials()
+    settings = {"problem": problem, "schedule": _written(schedule), "optimizers": [entry], **changed}
+    (trial,) = resolve(settings).trials()
     return trial
 
 
-def make_engine(kind: str, optimizer: str, problem: Problem, schedule: Schedule, **changed: Any) -> Engine:
+def make_engine(kind: str, optimizer: str, problem: Problem, schedule: Schedule, **changed: Any) -> Batch:
     """An engine of that kind, on such a trial."""
     return build(make_trial(optimizer, problem, schedule, engine=kind, **changed))
+
+
+def literal(path: str, problem: Problem, schedule: Schedule, dtype: str = "float64", **arguments: Any) -> Batch:
+    """A run on the torch engine of an imported optimizer, with these arguments only."""
+    from amsgrad_exp.engines.torch_run import TorchRun
+
+    settings = OptimizerSettings(name=path, lr=schedule.lr, options=arguments)
+    given: dict[str, Any] = {"optimizer": settings, "problem": problem, "schedule": _written(schedule), "dtype": dtype}
+    return TorchRun(Trial(**given, steps=10**6, log_every=1))
+
+
+def _written(schedule: Schedule) -> dict[str, Any]:
+    (kind,) = (name for name, kind in SCHEDULES.items() if isinstance(schedule, kind))
+    return {"name": kind} | {field.name: getattr(schedule, field.name) for field in constants_of(kind)}

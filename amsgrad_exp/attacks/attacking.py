@@ -24,7 +24,7 @@ from amsgrad_exp.attacks.attack_record import Attack, Counterexample, Shrunk, fi
 from amsgrad_exp.attacks.confirm import Confirmation, all_cases, confirm
 from amsgrad_exp.attacks.search import FIRST_STEPS, Fall, Limits, Search, Target
 from amsgrad_exp.attacks.slope_sequences import canonical, in_words
-from amsgrad_exp.engines.held import Slopes
+from amsgrad_exp.engines.fixed import Slopes
 from amsgrad_exp.errors import ConfigError, NoSteadyState
 from amsgrad_exp.problems import Cycle
 from amsgrad_exp.records.files import sha256, write_atomically
@@ -54,13 +54,17 @@ def target(name: str, settings: Mapping[str, Any] | None = None, options: Mappin
     while first * (1 - (complete.beta2 or 0.0)) < MEMORIES:
         first *= 2
     if name in OPTIMIZERS:
-        from amsgrad_exp.engines.compiled_held import CompiledHeldLanes
+        from amsgrad_exp.engines.fixed import compiled_fixed
 
-        make = functools.partial(CompiledHeldLanes, complete)
+        make = functools.partial(compiled_fixed, complete)
         theory = functools.cache(functools.partial(_theory, complete))
         return Target(complete, make, COMPILED_LANES, first, theory, problems=ALL_AND_RANDOM)
     from amsgrad_exp.engines.recorded import program_of
-    from amsgrad_exp.engines.recorded.held import LiteralHeldLanes, RecordedHeldLanes, require_deterministic
+    from amsgrad_exp.engines.recorded.literal_fixed import (
+        LiteralFixedIterates,
+        recorded_fixed,
+        require_deterministic,
+    )
 
     shared = engines.shared_between(experiment.trials()[0])
     require_deterministic(complete)
@@ -69,11 +73,11 @@ def target(name: str, settings: Mapping[str, Any] | None = None, options: Mappin
     except ValueError as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     if not isinstance(program, str):
-        compiled = functools.partial(RecordedHeldLanes, program, complete)
+        compiled = functools.partial(recorded_fixed, program, complete)
         return Target(complete, compiled, COMPILED_LANES, first, shared_between=shared)
     return Target(
         complete,
-        functools.partial(LiteralHeldLanes, complete),
+        functools.partial(LiteralFixedIterates, complete),
         LANES_APART,
         first,
         problems=SUBSET,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.attacks.slope_sequences import canonical, families, neighbours, random_sequences, simpler, size
-from amsgrad_exp.engines.held import Floats, HeldLanes, Slopes
+from amsgrad_exp.engines.fixed import Floats, HeldLanes, Slopes
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.watch import UNWATCHED, Watch

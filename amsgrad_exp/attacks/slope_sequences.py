@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.engines.held import Slopes
+from amsgrad_exp.engines.fixed import Slopes
 
 ALL_PERIODS_TO = 128
 PERIODS_PER_OCTAVE = 8

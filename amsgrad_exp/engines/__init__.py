@@ -1,16 +1,19 @@
-"""Engines: what advances an optimizer on a problem. They know nothing of files, labml or screens."""
+"""Chooses the engine that advances a trial. Engines know nothing of files, labml or screens."""
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from amsgrad_exp.errors import ConfigError
-from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.rules import OPTIMIZERS, rule_of
 from amsgrad_exp.spec.experiment import COMPILED_DTYPES, Trial
+from amsgrad_exp.spec.schedule import schedule_of
 
 if TYPE_CHECKING:
-    from amsgrad_exp.engines.base import Engine
+    from amsgrad_exp.engines.batch import Batch
+    from amsgrad_exp.engines.compiled import CompiledBatch
 
 
 def has_rule(trial: Trial) -> bool:
@@ -18,29 +21,97 @@ def has_rule(trial: Trial) -> bool:
     return trial.engine != "torch" and trial.optimizer.name in OPTIMIZERS and trial.dtype in COMPILED_DTYPES
 
 
+def flushed(trial: Trial) -> bool:
+    """Whether subnormal numbers count as 0 in a trial; not if ε = 0, when a root that became 0 would be a divisor."""
+    return trial.optimizer.eps != 0
+
+
 def compiles(trial: Trial) -> bool:
     """Whether a trial is run by compiled code. An imported optimizer is imported, and one of its steps recorded."""
-    from amsgrad_exp.engines.compiled import alike
-
     try:
         return has_rule(trial) or alike(trial) is not None
     except ConfigError:
         return False
 
 
-def build(trial: Trial) -> Engine:
-    """The engine of a trial, at step 0.
+def alike(trial: Trial) -> Hashable | None:
+    """What trials must have in common to be run by `driver.drive_batch`; None for a trial that is not compiled.
+
+    The period must be the same only if the runs may repeat themselves.
 
     Raises:
-        ConfigError: its optimizer cannot be imported or built, or must be compiled and cannot be.
+        ConfigError: the optimizer cannot be imported or built.
     """
-    name = "compiled" if has_rule(trial) else "torch_loop"
-    engine: Engine = importlib.import_module(f"amsgrad_exp.engines.{name}").build(trial)
-    return engine
+    rule: Hashable
+    if has_rule(trial):
+        rule = rule_of(trial.optimizer)
+        settles = rule.settles
+    else:
+        from amsgrad_exp.engines.recorded import program_for
+
+        try:
+            program = program_for(trial) if trial.engine != "torch" else ""
+        except ValueError as error:
+            raise ConfigError(str(error).splitlines()[0]) from error
+        if isinstance(program, str):
+            return None
+        rule, settles = (program.in_batches, program.begin), True
+    problem = trial.problem
+    repeats = trial.fast_forward and schedule_of(trial).constant and settles
+    kind = (problem.loss, problem.slope, (problem.steps_per_period or 0) if repeats else -1)
+    return rule, kind, flushed(trial), trial.dtype, trial.schedule, trial.steps, trial.log_every, trial.fast_forward
+
+
+def batch_of(trials: Sequence[Trial]) -> CompiledBatch:
+    """A batch of trials of one seed each with equal `alike`, at step 0."""
+    from amsgrad_exp.engines.compiled import CompiledBatch
+
+    if has_rule(trials[0]):
+        return CompiledBatch(trials)
+    from amsgrad_exp.engines.recorded import program_for
+    from amsgrad_exp.engines.recorded.recorded_run import RecordedBatch
+    from amsgrad_exp.engines.torch_run import TorchRun
+
+    programs = [program for trial in trials if not isinstance(program := program_for(trial), str)]
+    return RecordedBatch(trials, programs, [TorchRun(trial) for trial in trials])
+
+
+def build(trial: Trial) -> Batch:
+    """The batch of a trial's seeds, at step 0.
+
+    Raises:
+        ConfigError: the optimizer cannot be imported or built, or must be compiled and cannot be.
+    """
+    seeds = [trial.model_copy(update={"seed": trial.seed + i, "seeds": 1}) for i in range(trial.seeds)]
+    if has_rule(trial):
+        from amsgrad_exp.engines.compiled import CompiledBatch
+
+        return CompiledBatch(seeds, stops=True)
+    from amsgrad_exp.engines.batch import OneByOne
+    from amsgrad_exp.engines.torch_run import TorchRun
+
+    reason = None
+    try:
+        if trial.engine != "torch" and trial.optimizer.name not in OPTIMIZERS:
+            from amsgrad_exp.engines.recorded import program_for
+            from amsgrad_exp.engines.recorded.recorded_run import RecordedRun, RecordedSeeds
+
+            program = program_for(trial)
+            if not isinstance(program, str):
+                return RecordedRun(trial, program) if trial.seeds == 1 else RecordedSeeds(seeds, program)
+            reason = program
+            if trial.engine == "compiled":
+                raise ConfigError(f"optimizer {trial.optimizer.name} cannot be compiled: {reason}; take engine torch")
+        runs = [TorchRun(each) for each in seeds]
+    except ValueError as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    for run in runs:
+        run.driven = replace(run.driven, not_compiled=reason)
+    return runs[0] if trial.seeds == 1 else OneByOne(runs)
 
 
 def shared_between(trial: Trial) -> str | None:
-    """What a trial's optimizer ties together, as `engines.torch_shared` finds out; None of a registered optimizer.
+    """What a trial's optimizer ties together, as in `engines.torch_trial`; None of a registered optimizer.
 
     Raises:
         ConfigError: the optimizer cannot be imported or built.
@@ -48,13 +119,9 @@ def shared_between(trial: Trial) -> str | None:
     settings = trial.optimizer
     if settings.name in OPTIMIZERS:
         return None
-    from amsgrad_exp.engines.torch_shared import shared_between
-    from amsgrad_exp.engines.torch_trial import drive_of
-    from amsgrad_exp.optimizers.importing import import_optimizer
+    from amsgrad_exp.engines.torch_trial import shared_between, way_of
 
     try:
-        imported = import_optimizer(settings.name)
-        drive = drive_of(imported, lr=settings.lr, arguments=settings.arguments, dtype="float64", shape=settings.shape)
+        return shared_between(way_of(settings, "float64"))
     except ValueError as error:
-        raise ConfigError(str(error)) from error
-    return shared_between(imported, drive, lr=settings.lr, arguments=settings.arguments)
+        raise ConfigError(str(error).splitlines()[0]) from error

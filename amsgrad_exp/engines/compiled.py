@@ -1,125 +1,318 @@
-"""The compiled engine, which runs an optimizer's rule in a compiled loop and never imports torch."""
+"""Advances runs of one rule together in a compiled loop, without importing torch."""
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
-import math
-from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from amsgrad_exp.engines import has_rule
-from amsgrad_exp.engines.base import Engine
-from amsgrad_exp.engines.lanes import Lanes, flushed
-from amsgrad_exp.engines.seeds import SeedsEngine, one_each
-from amsgrad_exp.errors import ConfigError
-from amsgrad_exp.rules import rule_of
+from amsgrad_exp.engines import flushed
+from amsgrad_exp.engines.batch import Batch, Numbers
+from amsgrad_exp.engines.loops import in_float32, make_coefficients, make_loop
+from amsgrad_exp.problems import LinearProblem, Problem
+from amsgrad_exp.rules import Rule, hyper_of, rule_of
 from amsgrad_exp.spec.schedule import schedule_of
-from amsgrad_exp.trace import Trace
+from amsgrad_exp.trace import Trace, logged_steps
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
 
+MAX_VARYING = 262_144  # numbers of one of a rule's coefficients in memory at once, over steps and runs
+FEW = 2  # runs that are faster one after the other than padded to a tile, if no gradient waits for the x before it
+FEW_KINDS = 4  # the same for kinds of coefficients: few are computed in vectors, and none with a power in it
+TILES = (8, 32)  # runs: enough in flight to hide roots and divisions, few enough for the registers
 
-class CompiledEngine(Engine):
-    """A single run as a batch of one.
+MAX_LAID_OUT = 1_048_576  # numbers of one coefficient of the problems in memory at once, if runs differ in them
+KEPT = 8  # cached layouts, 4 MB each in float32, for batches of other rules that take the same steps
+DRAWN = 8192  # steps whose coefficients are requested at once: larger arrays take longer to allocate than to fill
+
+
+def tile_width(runs: int, few: int = FEW) -> int:
+    """How many of so many runs the loop takes side by side."""
+    return 1 if runs <= few else next((tile for tile in TILES if runs <= tile), TILES[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Which sequence of losses each run of a padded batch has.
+
+    Attributes:
+        sequences: pairs of problem and seed.
+        which: the index of each run's sequence.
+    """
+
+    sequences: tuple[tuple[Problem, int], ...]
+    which: tuple[int, ...]
+
+
+layout_of = functools.lru_cache(KEPT)(Layout)  # equal layouts are one object, the key of `laid_out`'s cache
+
+
+@functools.lru_cache(KEPT)
+def laid_out(layout: Layout, start: int, stop: int, dtype: np.dtype[Any]) -> Numbers:
+    """The problems' coefficients at steps start ≤ t < stop as the loop reads them, (coefficients, steps, runs)."""
+    sequences, which = layout.sequences, layout.which
+    rows = np.empty((len(sequences[0][0].coefficients(start, start + 1)), stop - start, len(which)), dtype)
+    for begin in range(start, stop, DRAWN):
+        end = min(begin + DRAWN, stop)
+        drawn = np.array([problem.coefficients(begin, end, seed).astype(dtype) for problem, seed in sequences])
+        rows[:, begin - start : end - start] = drawn.transpose(1, 2, 0)[:, :, which]
+    return rows
+
+
+class CompiledBatch(Batch):
+    """Runs of one rule; each has the same bits as alone.
+
+    Arrays are padded with copies of the last run to whole tiles.
 
     Args:
-        trial: a trial with one seed, of an optimizer that has a rule. Regret is summed in float64, whatever its dtype.
-        lanes: a batch of one run to continue; by default a new one.
+        trials: one of each run, of one seed each, with equal `engines.alike`, at step 0.
+        stops: whether to stop and set `failure` if an iterate is no longer finite; a single run stops at that step.
     """
 
-    chunk_steps = Lanes.chunk_steps
+    chunk_steps = 65_536
 
-    def __init__(self, trial: Trial, lanes: Lanes | None = None) -> None:
-        super().__init__(trial.problem, schedule_of(trial), trial.seed)
-        self._lanes = lanes or Lanes([trial])
-        self._follow()
+    def __init__(self, trials: Sequence[Trial], *, stops: bool = False) -> None:
+        rule = rule_of(trials[0].optimizer)
+        hypers = np.array([hyper_of(trial.optimizer) for trial in trials], np.float64)
+        self._begin(trials, rule, hypers, np.dtype(trials[0].dtype), stops=stops)
+
+    def _begin(self, trials: Sequence[Trial], rule: Rule, hypers: Numbers, kept: np.dtype[Any], *, stops: bool) -> None:
+        """Begin at step 0, with hyper-parameters of shape (runs, hyper-parameters) and the dtype of what is kept."""
+        lead = trials[0]
+        super().__init__(lead.problem, schedule_of(lead))
+        self._trials, self._rule, self._stops = list(trials), rule, stops
+        self._dtype, self._coefficient_dtype = np.dtype(lead.dtype), kept
+        self._flushed, self._slope = flushed(lead), lead.problem.slope
+        self._settled: Numbers | None = None
+        self._repeated: tuple[tuple[int, int], tuple[Numbers, Numbers]] | None = None
+        self._few = FEW if isinstance(lead.problem, LinearProblem) else 1
+        padded = [*trials, *[trials[-1]] * (-len(trials) % self._width)]
+        self._lay_out()
+        self._hypers = np.pad(hypers, ((0, len(padded) - len(trials)), (0, 0)), "edge").T.copy()
+        self._tell_apart()
+        ends = np.array([(*trial.problem.interval, trial.problem.optimum) for trial in padded]).astype(self._dtype)
+        self._constants = np.array([*self._hypers, *ends.T], kept)
+        starts = [[trial.problem.start, *rule.state.values()] for trial in padded]
+        self._state = np.array(starts, np.float64).T.astype(kept, order="C")
+        self._totals = np.zeros((2, len(padded)))
+        self._carry = np.repeat(np.array(rule.carry, np.float64)[:, None], len(padded), axis=1)
+
+    def _lay_out(self) -> None:
+        """Find the different sequences of losses, and which of them each run has."""
+        numbers: dict[tuple[Problem, int], int] = {}
+        which = [numbers.setdefault((trial.problem, trial.seed), len(numbers)) for trial in self._trials]
+        self._layout = layout_of(tuple(numbers), tuple(which + which[-1:] * (-len(which) % self._width)))
+
+    def _tell_apart(self) -> None:
+        """Find one run of each kind with equal coefficients of the rule, and the kind of each run.
+
+        If that would save less than half of the work, each run is a kind of its own.
+        """
+        telling = [row for row, name in enumerate(self._rule.hyper._fields) if name in self._rule.varied_by]
+        told = self._hypers[telling] if telling else np.zeros((1, self._hypers.shape[1]))
+        _, kinds, self._kind_of = np.unique(told, axis=1, return_index=True, return_inverse=True)
+        self._kinds = np.append(kinds, np.full(-len(kinds) % tile_width(len(kinds), FEW_KINDS), kinds[-1]))
+        if 2 * len(self._kinds) > told.shape[1]:
+            self._kinds = self._kind_of = np.arange(told.shape[1])
+
+    def __len__(self) -> int:
+        return len(self._trials)
 
     @property
-    def x(self) -> float:
-        return float(self._lanes.xs[0])
+    def _width(self) -> int:
+        return tile_width(len(self), self._few)
 
     @property
-    def saturated(self) -> bool:
-        return bool(self._lanes.saturated[0])
+    def state(self) -> Numbers:
+        """A copy of x and the rule's state, (1 + slots, runs)."""
+        return self._state[:, : len(self)].copy()
 
     @property
-    def state(self) -> bytes:
-        return self._lanes.state.tobytes()
+    def states(self) -> list[bytes]:
+        return [run.tobytes() for run in self.state.T]
 
-    def advance(self, stop: int, log_every: int) -> Trace:
-        before = self._lanes.snapshot()
-        trace = self._lanes.advance(stop, log_every)
-        if not math.isfinite(self.x):
-            self._lanes.restore(before)
-            failed = np.flatnonzero(~np.isfinite(self._lanes.advance(stop, log_every=1).x))
-            self._lanes.restore(before)
-            last = self.step + int(failed[0]) if len(failed) else stop
-            trace = self._lanes.advance(last, log_every)
-            self.failure = f"x became {self.x} at step {last - 1}"
-        self._follow()
-        return trace.lanes(0)
+    @property
+    def xs(self) -> Numbers:
+        return self._state[0, : len(self)]
 
-    def _follow(self) -> None:
-        """Copy step and sums from the batch."""
-        self.step = self._lanes.step
-        self.total_regret, self.x_sum = self._lanes.totals[:, 0].tolist()
+    @property
+    def totals(self) -> NDArray[np.float64]:
+        return self._totals[:, : len(self)]
+
+    @property
+    def saturated(self) -> NDArray[np.bool_]:
+        saturated: NDArray[np.bool_] = np.all(self._carry[:, : len(self)] == 0, axis=0)
+        return saturated
 
     def reset_x_sum(self) -> None:
-        super().reset_x_sum()
-        self._lanes.reset_x_sum()
+        self._totals[1] = 0
+
+    def keep(self, runs: NDArray[np.int64]) -> Self:
+        kept = copy.copy(self)
+        kept._trials = [self._trials[run] for run in runs]
+        kept.problem = kept._trials[0].problem
+        padded = np.append(runs, np.full(-len(runs) % kept._width, runs[-1]))
+        if len(self._layout.sequences) > 1:
+            kept._lay_out()
+        for name in ("_state", "_totals", "_carry", "_hypers", "_constants"):
+            setattr(kept, name, getattr(self, name).take(padded, axis=1))
+        kept._tell_apart()
+        kept._settled = None
+        if self._settled is not None and self._settled.ndim == 3 and len(kept._kinds) > 1:
+            kept._settled = self._settled.take(padded, axis=2)
+        return kept
+
+    def _put(self, run: int, state: Any, carry: Any, totals: Any) -> None:
+        """Put one run, with its padding, where these numbers say."""
+        padding = slice(run, run + 1 if run < len(self) - 1 else None)
+        for array, column in ((self._state, state), (self._carry, carry), (self._totals, totals)):
+            array[:, padding] = np.reshape(column, (len(array), 1))
+        self._settled = None
+
+    def snapshot(self) -> tuple[int, Numbers, NDArray[np.float64], NDArray[np.float64]]:
+        """Where every run stands, for `restore`."""
+        return self.step, self._state.copy(), self._carry.copy(), self._totals.copy()
+
+    def restore(self, snapshot: tuple[int, Numbers, NDArray[np.float64], NDArray[np.float64]]) -> None:
+        """Go back to a snapshot."""
+        self.step, state, carry, totals = snapshot
+        self._state, self._carry, self._totals = state.copy(), carry.copy(), totals.copy()
+        self._settled = None
 
     def save(self) -> bytes:
-        return json.dumps(self._lanes.save(0)).encode()
+        runs = []
+        for run in range(len(self)):
+            total_regret, x_sum = self._totals[:, run].tolist()
+            carry, state = self._carry[:, run].tolist(), self._state[:, run].tolist()
+            numbers = {"step": self.step, "total_regret": total_regret, "x_sum": x_sum, "carry": carry, "state": state}
+            runs.append(json.dumps(numbers))
+        return (runs[0] if len(self) == 1 else json.dumps(runs)).encode()
 
     def load(self, saved: bytes) -> None:
-        self._lanes.load(0, json.loads(saved))
-        self._follow()
+        runs = json.loads(saved) if len(self) > 1 else [saved]
+        if not isinstance(runs, list) or len(runs) != len(self):
+            raise ValueError(f"not the state of a compiled engine of {len(self)} seeds")
+        for run, numbers in enumerate(map(json.loads, runs)):
+            try:
+                carry = numbers["carry"] if "carry" in numbers else numbers["beta_powers"]  # its name in 0.1.0
+                state = np.array(numbers["state"], self._state.dtype)[: len(self._state)]  # 0.1.0 kept v̂ for Adam, too
+                totals = float(numbers["total_regret"]), float(numbers["x_sum"])
+                self._put(run, state, np.array(carry, np.float64), totals)
+                self.step = int(numbers["step"])
+            except (KeyError, TypeError) as error:
+                raise ValueError(f"not the state of a compiled engine: {error}") from error
 
+    def advance(self, stop: int, log_every: int) -> Trace:
+        before = self.snapshot() if self._stops else None
+        trace = self._advance(stop, log_every)
+        if before is not None and not np.isfinite(self.xs).all():
+            if len(self) > 1:
+                self.failure = f"x became {self.x} for some of the seeds by step {self.step - 1}"
+                return trace
+            self.restore(before)
+            lost = np.flatnonzero(~np.isfinite(self._advance(stop, 1).x))
+            self.restore(before)
+            last = self.step + int(lost[0]) if len(lost) else stop
+            trace = self._advance(last, log_every)
+            self.failure = f"x became {self.x} at step {last - 1}"
+        return trace
 
-def make_lanes(trials: Sequence[Trial]) -> Lanes:
-    """A batch of `alike` trials."""
-    if has_rule(trials[0]):
-        return Lanes(trials)
-    from amsgrad_exp.engines.recorded import program_for
-    from amsgrad_exp.engines.recorded.lanes import RecordedLanes, literal_engines
+    def _advance(self, stop: int, log_every: int) -> Trace:
+        shared, width = len(self._layout.sequences) == 1, self._constants.shape[1]
+        pieces = []
+        while self.step < stop:
+            began, until = self.step, stop if shared else min(stop, self.step + max(1, MAX_LAID_OUT // width))
+            own = None if shared else laid_out(self._layout, began, until, self._dtype)
+            while self.step < until:
+                varying = self._varying()
+                longest = max(1, MAX_VARYING // (width if len(self._kinds) > 1 else 1))
+                end = min(until, self.step + longest) if varying else until
+                rows = None if own is None else np.ascontiguousarray(own[:, self.step - began : end - began])
+                pieces.append(self._take(end, log_every, rows, varying=varying))
+        return pieces[0] if len(pieces) == 1 else Trace.concatenate([Trace.empty((0, len(self))), *pieces])
 
-    programs = [program for trial in trials if not isinstance(program := program_for(trial), str)]
-    return RecordedLanes(trials, programs, literal_engines(trials))
+    def _varying(self) -> bool:
+        """Whether the rule's coefficients still change from step to step."""
+        return bool(self._carry.any())
 
+    def _take(self, stop: int, log_every: int, own: Numbers | None, *, varying: bool) -> Trace:
+        """Take steps in one call of the loop; ``own`` are the problems' coefficients if runs differ in them."""
+        sequence, scales, coefficients = self._inputs(stop, own, varying=varying)
+        steps = logged_steps(self.step, stop, log_every)
+        logged = np.empty((3, len(steps), self._constants.shape[1]))
+        functions = self.problem.loss, self._slope
+        if self._state.dtype != self._dtype:
+            functions = in_float32(self.problem.loss), in_float32(self._slope)
+        loop = make_loop(self._rule, *functions, per_step=len(sequence), width=self._width)
+        loop(
+            self._state,
+            self._totals,
+            sequence,
+            scales,
+            coefficients,
+            int(coefficients.shape[1] > 1),
+            self._constants,
+            int(steps[0]) - self.step if len(steps) else 0,
+            log_every,
+            logged,
+            self._flushed,
+        )
+        self.step = stop
+        losses, xs, total_regrets = logged[:, :, : len(self)]
+        return Trace(steps, losses, xs, total_regrets / (steps + 1)[:, None])
 
-def alike(trial: Trial) -> Hashable | None:
-    """What trials must have in common to be advanced together; None of one that cannot be compiled.
+    def _inputs(self, stop: int, own: Numbers | None, *, varying: bool) -> tuple[Numbers, Numbers, Numbers]:
+        """The problem's coefficients, α_t/α and the rule's coefficients at steps step ≤ t < stop.
 
-    The period must be the same only if the runs may repeat themselves.
+        If the rule's coefficients no longer vary, they are those of a single step.
+        """
+        period = self.problem.steps_per_period
+        key = (self.step % period if period else 0, stop - self.step)
+        repeating = period is not None and self.schedule.constant and not varying and own is None
+        if repeating and self._settled is not None and self._repeated is not None and self._repeated[0] == key:
+            return *self._repeated[1], self._settled
+        if own is None:
+            own = self.problem.coefficients(self.step, stop, self._trials[0].seed).astype(self._dtype)
+        schedule = self.schedule.scales(self.step, stop)
+        if varying:
+            return own, *self._corrected(schedule)
+        if self._settled is None:
+            self._settled = self._settle()
+        scales = schedule[None].astype(self._dtype)
+        if repeating:
+            self._repeated = (key, (own, scales))
+        return own, scales, self._settled
 
-    Raises:
-        ConfigError: the optimizer cannot be imported or built.
-    """
-    rule: Hashable
-    if has_rule(trial):
-        rule = rule_of(trial.optimizer)
-        settles = rule.settles
-    else:
-        from amsgrad_exp.engines.recorded import program_for
+    def _corrected(self, schedule: NDArray[np.float64]) -> tuple[Numbers, Numbers]:
+        """α_t/α with its corrections and the rule's coefficients, while they vary; advances what is carried.
 
-        try:
-            program = program_for(trial) if trial.engine != "torch" else ""
-        except ValueError as error:
-            raise ConfigError(str(error).splitlines()[0]) from error
-        if isinstance(program, str):
-            return None
-        rule, settles = (program.in_batches, program.begin), True
-    problem = trial.problem
-    repeats = trial.fast_forward and schedule_of(trial).constant and settles
-    kind = (problem.loss, problem.slope, (problem.steps_per_period or 0) if repeats else -1)
-    return rule, kind, flushed(trial), trial.dtype, trial.schedule, trial.steps, trial.log_every, trial.fast_forward
+        If all runs have the same, the shapes are (1, steps) and (coefficients, steps), else with a last axis of runs.
+        """
+        shape = (len(schedule), len(self._kinds))
+        scales = np.empty((1, *shape), self._coefficient_dtype)
+        varied = np.empty((self._rule.number_of_coefficients, *shape), self._coefficient_dtype)
+        carry = self._carry[:, self._kinds].copy()
+        fill = make_coefficients(self._rule, width=tile_width(len(self._kinds), FEW_KINDS))
+        fill(carry, self._hypers[:, self._kinds].copy(), schedule, self.step, scales, varied)
+        self._carry = carry[:, self._kind_of]
+        if len(self._kinds) == 1:
+            return scales[..., 0], varied[..., 0]
+        if self._kinds is self._kind_of:
+            return scales, varied
+        return scales.take(self._kind_of, axis=2), varied.take(self._kind_of, axis=2)
 
-
-def build(trial: Trial) -> Engine:
-    """The engine of a trial: for a single run, or for the mean over its seeds."""
-    if trial.seeds == 1:
-        return CompiledEngine(trial)
-    return SeedsEngine(trial, Lanes(one_each(trial)))
+    def _settle(self) -> Numbers:
+        """The rule's coefficients once they no longer change, as `_corrected` returns them, of one step."""
+        kinds = self._kinds if self._rule.number_of_coefficients else self._kinds[:1]
+        settled = np.empty((self._rule.number_of_coefficients, 1, len(kinds)), self._dtype)
+        for at, kind in enumerate(kinds.tolist()):
+            h = self._rule.hyper(*self._hypers[:, kind].tolist())
+            settled[:, 0, at] = self._rule.coefficients(self.step, 1.0, h, *self._carry[:, kind])[1]
+        return settled[..., 0] if len(kinds) == 1 else settled.take(self._kind_of, axis=2)

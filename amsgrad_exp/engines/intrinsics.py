@@ -1,28 +1,32 @@
-"""What compiled loops need that Numba has no word for: tiles of numbers on the stack, and subnormal numbers as 0.
+"""Compiles by hand what Numba cannot express or compiles slowly: stack tiles, subnormal numbers, and `arithmetic`.
 
 Rows of a tile or a sequence are read and written as tuples by one instruction each. With Python's loops or recursion
-over a tuple's elements Numba types and compiles a function per element, which took most of the time of a compilation.
+over a tuple's elements, Numba would type and compile a function for each element, most of the time of a compilation.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic, lower_builtin, overload, register_jitable, type_callable
+
+from amsgrad_exp import arithmetic
+
+INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # for functions that only compiled code calls
 
 
 class Control(NamedTuple):
-    """The word that controls a thread's arithmetic on one kind of processor.
+    """The register that controls a thread's arithmetic on one kind of processor.
 
     Attributes:
-        bits: how many it has.
-        flush: those of them that have subnormal operands and results taken as 0.
-        read, write: LLVM's names of what does so; in memory where the word is of 32 bits.
+        bits: its number of bits.
+        flush: the bits that make subnormal operands and results 0.
+        read, write: LLVM's names of the instructions that do so; through memory if it has 32 bits.
     """
 
     bits: int
@@ -39,10 +43,10 @@ BYTES, WORD = ir.IntType(8).as_pointer(), ir.IntType(64)
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def stack_tile(typing_context: Any, like: Any, rows: Any, width: Any) -> Any:
-    """An array of rows × width numbers of like's dtype that lives until the loop returns, aligned to a cache line.
+    """An array of rows × width numbers of like's dtype on the stack, aligned to a cache line.
 
-    On the stack the compiler knows its width and alignment, and that nothing else points to it: with np.empty's the
-    loop takes one and a half times as long.
+    The compiler knows its width and alignment, and that nothing else points to it: with np.empty, the loop takes one
+    and a half times as long.
     """
     if not isinstance(rows, types.IntegerLiteral) or not isinstance(width, types.IntegerLiteral):
         return None
@@ -70,80 +74,53 @@ def stack_tile(typing_context: Any, like: Any, rows: Any, width: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def column(typing_context: Any, array: Any, first: Any, count: Any, lane: Any) -> Any:
-    """(array[first, lane], …, array[first + count − 1, lane]); no index may be negative or too large."""
+def read(typing_context: Any, array: Any, first: Any, count: Any, *indices: Any) -> Any:
+    """The tuple (array[first, *indices], …, array[first + count − 1, *indices]).
+
+    Indices that the array has no axis for are ignored; none may be negative or too large.
+    """
     if not isinstance(first, types.IntegerLiteral) or not isinstance(count, types.IntegerLiteral):
         return None
     rows = range(first.literal_value, first.literal_value + count.literal_value)
     result = types.UniTuple(array.dtype, len(rows))
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        numbers = _pointers(context, builder, array, arguments[0], rows, [arguments[3]])
-        return context.make_tuple(builder, result, [builder.load(number) for number in numbers])
+        pointers = _pointers(context, builder, array, arguments[0], rows, arguments[3])
+        return context.make_tuple(builder, result, [builder.load(pointer) for pointer in pointers])
 
-    return result(array, first, count, types.int64), generate
+    return result(array, first, count, types.UniTuple(types.int64, len(indices))), generate
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def put_column(typing_context: Any, array: Any, first: Any, lane: Any, values: Any) -> Any:
-    """Put a tuple into array[first, lane] and the rows after it, each number in the array's dtype."""
+def write(typing_context: Any, array: Any, first: Any, values: Any, *indices: Any) -> Any:
+    """Put a tuple where `read` would read it, each number in the array's dtype."""
     if not isinstance(first, types.IntegerLiteral) or not isinstance(values, types.BaseTuple):
         return None
     rows = range(first.literal_value, first.literal_value + len(values))
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointers = _pointers(context, builder, array, arguments[0], rows, [arguments[2]])
-        _store(context, builder, array.dtype, values, arguments[3], pointers)
+        pointers = _pointers(context, builder, array, arguments[0], rows, arguments[3])
+        for number, pointer in enumerate(pointers):
+            value = builder.extract_value(arguments[2], number)
+            builder.store(context.cast(builder, value, values[number], array.dtype), pointer)
         return context.get_dummy_value()
 
-    return types.void(array, first, types.int64, values), generate
+    return types.void(array, first, values, types.UniTuple(types.int64, len(indices))), generate
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def at_step(typing_context: Any, array: Any, count: Any, step: Any, lane: Any) -> Any:
-    """What each of ``count`` sequences has at a step: for all lanes (2 axes), or for one (3); none may be outside."""
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    result = types.UniTuple(array.dtype, count.literal_value)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        indices = arguments[2 : array.ndim + 1]
-        numbers = _pointers(context, builder, array, arguments[0], range(count.literal_value), indices)
-        return context.make_tuple(builder, result, [builder.load(number) for number in numbers])
-
-    return result(array, count, types.int64, types.int64), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def put_at_step(typing_context: Any, array: Any, step: Any, lane: Any, values: Any) -> Any:
-    """Put a tuple into as many sequences, (sequences, steps, lanes), at a step of a lane."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointers = _pointers(context, builder, array, arguments[0], range(len(values)), arguments[1:3])
-        _store(context, builder, array.dtype, values, arguments[3], pointers)
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, types.int64, values), generate
-
-
-def _pointers(context: Any, builder: Any, kind: Any, value: Any, rows: range, indices: Sequence[Any]) -> list[Any]:
-    """To array[row, *indices] of each row."""
+def _pointers(context: Any, builder: Any, kind: Any, value: Any, rows: range, indices: Any) -> list[Any]:
+    """Pointers to array[row, *indices] for each row."""
     array = context.make_array(kind)(context, builder, value)
     word = context.get_value_type(types.intp)
-    return [cgutils.get_item_pointer(context, builder, kind, array, [word(row), *indices]) for row in rows]
-
-
-def _store(context: Any, builder: Any, dtype: Any, kinds: Any, values: Any, pointers: Sequence[Any]) -> None:
-    for number, pointer in enumerate(pointers):
-        value = builder.extract_value(values, number)
-        builder.store(context.cast(builder, value, kinds[number], dtype), pointer)
+    own = [builder.extract_value(indices, axis) for axis in range(kind.ndim - 1)]
+    return [cgutils.get_item_pointer(context, builder, kind, array, [word(row), *own]) for row in rows]
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def flush_subnormals(typing_context: Any) -> Any:
-    """Have this thread take subnormal numbers as 0 from here on; return the word for `restore_subnormals`.
+    """Make subnormal numbers 0 in this thread; return the register for `restore_subnormals`.
 
-    An operation on one takes some processors a hundred times as long. Where it is not known how, nothing changes.
+    Some processors take a hundred times as long for them. On an unknown processor nothing changes.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -155,7 +132,7 @@ def flush_subnormals(typing_context: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def restore_subnormals(typing_context: Any, word: Any) -> Any:
-    """Have this thread take subnormal numbers as it did before `flush_subnormals`."""
+    """Treat subnormal numbers as before `flush_subnormals`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if control := CONTROLS.get(platform.machine()):
@@ -166,7 +143,7 @@ def restore_subnormals(typing_context: Any, word: Any) -> Any:
 
 
 def _flush(builder: Any, control: Control) -> Any:
-    """Set the bits; the word as it was, of 64 bits."""
+    """Set the bits and return the register as it was, as 64 bits."""
     if control.bits == WORD.width:
         word = builder.call(_named(builder, control.read, WORD), [])
     else:
@@ -189,3 +166,83 @@ def _write(builder: Any, control: Control, word: Any) -> None:
 
 def _named(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
     return builder.module.declare_intrinsic(name, (), ir.FunctionType(result, arguments))
+
+
+for _function in arithmetic.SCALARS:
+    register_jitable(**INNER)(_function)
+overload(arithmetic.power, jit_options=INNER)(
+    lambda y, p: lambda y, p: arithmetic.number(arithmetic.real_power(y, p), y)
+)
+
+
+def _compiled_as(function: Callable[..., Any], types_of: Callable[..., Any], *kinds: Any) -> Callable[..., Any]:
+    """Compile calls of a function of `arithmetic` to a few instructions, where Numba would compile another function.
+
+    Args:
+        function: the function.
+        types_of: the result type or the signature for Numba's context and the argument types; None if there is none.
+        kinds: the argument types.
+    """
+
+    def typing(context: Any) -> Any:
+        if len(kinds) == 1:
+            return lambda y: types_of(context, y)
+        if len(kinds) == 2:
+            return lambda y, z: types_of(context, y, z)
+        return lambda condition, y, z: types_of(context, condition, y, z)
+
+    type_callable(function)(typing)
+    lower: Callable[..., Any] = lower_builtin(function, *kinds)
+    return lower
+
+
+def _of_both(context: Any, y: Any, z: Any) -> Any:
+    both = context.unify_types(y, z)
+    return both(both, both) if isinstance(both, types.Float) else None
+
+
+def _type_sqrt(context: Any, y: Any) -> Any:
+    root = types.float64 if isinstance(y, types.Integer) else y
+    return root(root) if isinstance(root, types.Float) else None
+
+
+def _type_where(context: Any, condition: Any, y: Any, z: Any) -> Any:
+    both = context.unify_types(y, z)
+    return both(types.boolean, both, both) if isinstance(both, types.Float) else None
+
+
+@_compiled_as(arithmetic.sqrt, _type_sqrt, types.Float)
+def _sqrt(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    (y,) = arguments
+    return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [y.type]), [y])
+
+
+@_compiled_as(arithmetic.sign, lambda context, y: y if isinstance(y, types.Float) else None, types.Float)
+def _sign(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """−1, 0 or 1 like np.sign: 0 for −0 too, and NaN for NaN."""
+    (y,) = arguments
+    zero, one = ir.Constant(y.type, 0.0), ir.Constant(y.type, 1.0)
+    nonzero = builder.select(builder.fcmp_ordered(">", y, zero), one, builder.fneg(one))
+    sign = builder.select(builder.fcmp_ordered("==", y, zero), zero, nonzero)
+    return builder.select(builder.fcmp_unordered("uno", y, y), y, sign)
+
+
+@_compiled_as(arithmetic.where, _type_where, types.Boolean, types.Float, types.Float)
+def _where(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    return builder.select(*arguments)
+
+
+@_compiled_as(arithmetic.maximum, _of_both, types.Float, types.Float)
+def _maximum(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """y > z ? y : z, which is z if one of them is NaN."""
+    return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
+
+
+@_compiled_as(arithmetic.minimum, _of_both, types.Float, types.Float)
+def _minimum(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    return builder.select(builder.fcmp_ordered("<", *arguments), *arguments)
+
+
+@_compiled_as(arithmetic.number, lambda context, y, like: like, types.Number, types.Number)
+def _number(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    return context.cast(builder, arguments[0], signature.args[0], signature.return_type)

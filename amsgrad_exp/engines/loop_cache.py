@@ -1,29 +1,43 @@
-"""Caches compiled loops on disk.
+"""Caches compiled loops on disk, and compiles them in other processes during a sweep on threads.
 
-A file that is unreadable or damaged counts as missing. The key of a loop is a digest of all code that it reaches. Numba
-alone identifies a function of another module only by its name, and would keep using the old code after an edit.
+The key of a loop is a digest of all code that it reaches: Numba alone identifies a function of another module only by
+its name, and would keep using the old code after an edit. A file that is unreadable or damaged counts as missing.
+
+Numba compiles one loop at a time in a process. The other processes put loops into the cache, where the thread that
+needs one finds it. If anything goes wrong, the thread compiles the loop itself.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
-import inspect
 import pickle
-from collections.abc import Callable
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 from amsgrad_exp.code import digest
 
-OF_ALL = (
-    "intrinsics.py",
-    "loops.py",
-    "scalars.py",
-    "short_loops.py",
-)  # files whose code loops reach in ways that `digest` does not follow
+OF_ALL = "intrinsics", "loops"  # modules with code that loops reach in ways that `digest` does not follow
+FEW = 6  # loops compiled in this process first: starting another takes a second
+DONE = b"+"
+SERVE = f"import sys; sys.path[:] = {{path!r}}; from {__name__} import serve; serve()"
+
+_open: Compilers | None = None
+
+
+@functools.cache
+def _code_of_all() -> str:
+    """A digest of the code of `OF_ALL` without docstrings."""
+    files = (Path(__file__).with_name(f"{name}.py") for name in OF_ALL)
+    return digest(*(compile(file.read_bytes(), file.name, "exec", optimize=2) for file in files))
 
 
 class LoopCache(FunctionCache):  # type: ignore[misc]
@@ -35,9 +49,7 @@ class LoopCache(FunctionCache):  # type: ignore[misc]
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        files = {Path(inspect.getfile(function)), *(Path(__file__).parent / name for name in OF_ALL)}
-        stamp = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
-        self._cache_file = _Files(self._impl.locator.get_cache_path(), self._impl.filename_base, stamp)
+        self._cache_file = _Files(self._impl.locator.get_cache_path(), self._impl.filename_base, _code_of_all())
 
     def has(self, sig: Any, codegen: Any) -> bool:
         """Whether there is a file for these types of arguments."""
@@ -81,3 +93,108 @@ class _Files(IndexDataCacheFile):  # type: ignore[misc]
     def _path(self, key: Any) -> Path:
         kind = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
         return Path(self._cache_path) / f"{self._index_name.removesuffix('.nbi')}.{kind}.nbc"
+
+
+class Compilers:
+    """Processes that compile loops.
+
+    Args:
+        number: the largest number of processes; each is started when it is first needed.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.compiled = 0
+        self._missing = 0
+        self._given_up = False
+        self._lock = threading.Lock()
+        self._idle: queue.SimpleQueue[subprocess.Popen[bytes] | None] = queue.SimpleQueue()
+        self._number = number
+        for _ in range(number):
+            self._idle.put(None)
+
+    def compile(self, recipe: Any, signature: Any) -> None:
+        """Have a loop compiled for some argument types, and wait for it.
+
+        Args:
+            recipe: (function, arguments, keyword arguments), a call that makes the loop.
+            signature: Numba's types of the loop's arguments.
+        """
+        with self._lock:
+            self._missing += 1
+            if self._missing <= FEW or self._given_up:
+                return
+        process = self._idle.get()
+        try:
+            if self._given_up:
+                return
+            process = process or _started()
+            _send(process, recipe, signature)
+            self.compiled += 1
+        except Exception:  # pickling and pipes may raise anything
+            self._given_up = True
+            if process is not None:
+                process.kill()
+                process.communicate()
+            process = None
+        finally:
+            self._idle.put(process)
+
+    def close(self) -> None:
+        """End the processes by closing their input; a loop needed after that is compiled in this process."""
+        self._given_up = True
+        for process in [self._idle.get() for _ in range(self._number)]:
+            if process is not None:
+                process.communicate()
+            self._idle.put(None)
+
+
+def _started() -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", SERVE.format(path=sys.path)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def _send(process: subprocess.Popen[bytes], recipe: Any, signature: Any) -> None:
+    from numba.core.serialize import dumps  # unlike pickle's, also of functions inside functions, as some rules have
+
+    assert process.stdin is not None
+    assert process.stdout is not None
+    pickle.dump(dumps((recipe, signature)), process.stdin)
+    process.stdin.flush()
+    if process.stdout.read(1) != DONE:
+        raise ValueError("not compiled")
+
+
+def serve() -> None:
+    """Compile the loops requested on standard input until it ends."""
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr
+    with contextlib.suppress(EOFError):
+        while True:
+            _compile(requests)
+            answers.write(DONE)
+            answers.flush()
+
+
+def _compile(requests: IO[bytes]) -> None:
+    (make, arguments, options), signature = pickle.loads(pickle.load(requests))
+    make(*arguments, **options).dispatcher.compile(signature)
+
+
+@contextlib.contextmanager
+def compilers(number: int) -> Iterator[None]:
+    """Compile loops in up to ``number`` processes if many are missing in the cache, or in this process if it is 1."""
+    global _open
+    before, own = _open, Compilers(number) if number > 1 else None
+    _open = own
+    try:
+        yield
+    finally:
+        _open = before
+        if own is not None:
+            own.close()
+
+
+def opened() -> Compilers | None:
+    """The processes to compile in, if there are any."""
+    return _open

@@ -1,8 +1,8 @@
-"""The compiled loop, of one run or of many "lanes" side by side: with `intrinsics`, all that imports numba.
+"""Compiles the loops that advance runs with Numba, which only this module and its neighbours import.
 
-No fast-math and no contraction: the same bits on every processor. Lanes are taken in tiles, each through all steps of a
-chunk before the next: its state stays in the processor's first cache, and the compiler makes vectors of it. A single
-run is a tile of one, whose state it keeps in registers.
+No fast-math and no contraction: the same bits on every processor. Runs are taken in tiles, each through all steps of a
+chunk before the next: its state stays in the processor's first cache, and the compiler makes vectors of it. The state
+of a single run, a tile of one, is kept in registers.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import register_pass
+from numba.core.lowering import Lower
+from numba.core.typed_passes import NativeLowering
 from numba.extending import register_jitable
 
-from amsgrad_exp.engines.compiling import opened
 from amsgrad_exp.engines.intrinsics import (
-    at_step,
-    column,
+    INNER,
     flush_subnormals,
-    put_at_step,
-    put_column,
+    read,
     restore_subnormals,
     stack_tile,
+    write,
 )
-from amsgrad_exp.engines.loop_cache import LoopCache
-from amsgrad_exp.engines.scalars import INNER
-from amsgrad_exp.engines.short_loops import ShortLoopsCompiler
+from amsgrad_exp.engines.loop_cache import LoopCache, opened
 from amsgrad_exp.rules import Rule
 
 SHORT = 16  # turns of an inner loop: LLVM unrolls longer ones only after it has made vectors of them
@@ -37,17 +38,54 @@ SHORT = 16  # turns of an inner loop: LLVM unrolls longer ones only after it has
 
 @functools.cache
 def jitable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let compiled loops call a plain function; as it is, for closed over as a dispatcher it would never be cached."""
+    """Let compiled loops call a plain function; a dispatcher in its place would prevent caching on disk."""
     plain: Callable[..., Any] = register_jitable(**INNER)(function)
     return plain
 
 
+class _Lower(Lower):  # type: ignore[misc]
+    def post_lower(self) -> None:
+        """Mark every jump back to an earlier block, which ends a turn of a loop."""
+        super().post_lower()
+        own = self.module.add_metadata(["itself"])  # LLVM knows a loop by a node whose first operand is itself
+        own.operands = (own, self.module.add_metadata(["llvm.loop.unroll.disable"]))
+        places = {block: place for place, block in enumerate(self.function.blocks)}
+        for block, place in places.items():
+            jump = block.terminator
+            if isinstance(jump, ir.Branch) and any(places.get(to, place + 1) <= place for to in jump.operands):
+                jump.set_metadata("llvm.loop", own)
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _LoweringWithoutUnrolling(NativeLowering):  # type: ignore[misc]
+    _name = "lowering_without_unrolling"
+
+    @property
+    def lowering_class(self) -> type[Lower]:
+        return _Lower
+
+
+class ShortLoopsCompiler(CompilerBase):  # type: ignore[misc]
+    """Numba's compiler, without unrolling of loops.
+
+    LLVM unrolls a loop over a few runs before it looks for vectors, and then computes one run after the other, which
+    takes two to four times as long for eight runs.
+    """
+
+    def define_pipelines(self) -> list[Any]:
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        lowering = {NativeLowering: _LoweringWithoutUnrolling}
+        passes.passes = [(lowering.get(each, each), why) for each, why in passes.passes]
+        passes.finalize()
+        return [passes]
+
+
 def compile_loop(function: Callable[..., Any], *, width: int = 1) -> Callable[..., Any]:
-    """Compile a loop for use without the GIL, cached on disk wherever a cache can be kept.
+    """Compile a loop that releases the GIL, and cache it on disk if possible.
 
     Args:
         function: the loop.
-        width: over how many lanes its inner loops are, which become vectors.
+        width: the number of runs in its inner loops, which become vectors.
     """
     compiler = {"pipeline_class": ShortLoopsCompiler} if 1 < width <= SHORT else {}
     options = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
@@ -58,11 +96,11 @@ def compile_loop(function: Callable[..., Any], *, width: int = 1) -> Callable[..
 
 
 class Loop:
-    """A compiled loop, which may be compiled in another process.
+    """A loop that may be compiled in another process.
 
     Args:
-        dispatcher: of `compile_loop`.
-        recipe: (function, arguments, keyword arguments), a call that makes this.
+        dispatcher: what `compile_loop` returned.
+        recipe: (function, arguments, keyword arguments), the call that makes this loop.
     """
 
     def __init__(self, dispatcher: Any, recipe: Any) -> None:
@@ -74,8 +112,8 @@ class Loop:
     def __call__(self, *arguments: Any) -> Any:
         if (others := opened()) is not None:
             kind = tuple((each.dtype.char, each.ndim) for each in arguments if isinstance(each, np.ndarray))
-            if kind not in self._seen:  # Numba takes long to say of which types arguments are
-                with self._lock:  # whoever else needs it waits, and then finds it
+            if kind not in self._seen:  # Numba takes long to determine types of arguments
+                with self._lock:  # other threads that need this loop wait and then find it
                     signature = tuple(map(self.dispatcher.typeof_pyval, arguments))
                     if signature not in self.dispatcher.overloads and self._missing(signature):
                         others.compile(self._recipe, signature)
@@ -83,13 +121,13 @@ class Loop:
         return self.dispatcher(*arguments)
 
     def _missing(self, signature: Any) -> bool:
-        """Whether the cache is without it, and could keep it."""
+        """Whether the loop is not in its cache."""
         cache = self.dispatcher._cache
         return isinstance(cache, LoopCache) and not cache.has(signature, self.dispatcher.targetctx.codegen())
 
 
 def makes_loops(make: Callable[..., Any]) -> Callable[..., Loop]:
-    """Let a function that compiles a loop make a `Loop` of it, the same one for the same arguments."""
+    """Let a function that compiles a loop return a `Loop`, the same one for the same arguments."""
 
     @functools.cache
     @functools.wraps(make)
@@ -101,14 +139,14 @@ def makes_loops(make: Callable[..., Any]) -> Callable[..., Loop]:
 
 @functools.cache
 def in_float32(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A problem's function of x in float32, where x is kept in float64; coefficients are float32."""
+    """A problem's function of x in float32, for a run that keeps x in float64."""
     plain = jitable(function)
     return jitable(lambda x, *p: plain(np.float32(x), *p))
 
 
 @functools.cache
 def not_below(smallest: float, slope: Callable[..., Any]) -> Callable[..., Any]:
-    """A problem's slope, or NaN instead of one that is nearer to 0."""
+    """A problem's gradient, or NaN if it is smaller than that."""
     plain = jitable(slope)
 
     def checked(x: Any, *p: Any) -> Any:
@@ -122,21 +160,22 @@ def not_below(smallest: float, slope: Callable[..., Any]) -> Callable[..., Any]:
 def make_loop(
     rule: Rule, loss: Callable[..., Any], slope: Callable[..., Any], *, per_step: int, width: int
 ) -> Callable[..., None]:
-    """Compile the loop of one rule on one kind of problem over tiles of lanes, steps, and the lanes of a tile.
+    """Compile the loop of one rule on one kind of problem over tiles of runs, steps, and the runs of a tile.
 
-    The loop advances ``state`` (1 + slots, lanes; x, then the rule's) and ``totals`` (2, lanes; R and Σx, float64) in
-    place, and logs loss, x and R at position ``first`` and every ``log_every`` steps after it, (points, lanes) each.
-    All but totals are of the run's dtype; lanes are a multiple of ``width``. With ``flush`` subnormal numbers are 0.
+    The loop advances ``state`` (1 + slots, runs; x, then the rule's) and ``totals`` (2, runs; R and Σx, float64) in
+    place, and puts loss, x and R at position ``first`` and every ``log_every`` steps after it into ``logged`` (3,
+    points, runs; float64). All else has the runs' dtype. The number of runs is a multiple of ``width``. With ``flush``,
+    subnormal numbers count as 0.
 
-    What it reads: ``constants``, (hyper-parameters, low, high and x*; lanes); ``sequence``, the problem's coefficients;
-    ``scales``, α_t/α; ``coefficients``, the rule's. The last three are (numbers, steps) where lanes share them, else
-    (numbers, steps, lanes). The rule's may have a single step, for all: ``stride`` is then 0, else 1.
+    It reads ``constants``, (hyper-parameters, low, high and x*; runs); ``sequence``, the problem's coefficients;
+    ``scales``, α_t/α; ``coefficients``, the rule's. The last three have shape (numbers, steps), or (numbers, steps,
+    runs) if runs differ in them. The rule's may have a single step, for all: then ``stride`` is 0, else 1.
 
     Args:
         rule: its update and how many numbers it keeps.
         loss, slope: `Problem.loss` and `Problem.slope`.
-        per_step: how many coefficients the problem has.
-        width: lanes of a tile.
+        per_step: the number of the problem's coefficients.
+        width: the number of runs in a tile.
     """
     update, hyper, slots = jitable(rule.update), rule.hyper, len(rule.state)
     count = len(hyper._fields)
@@ -158,9 +197,7 @@ def make_loop(
         constants: Any,
         first: int,
         log_every: int,
-        losses: Any,
-        xs: Any,
-        total_regrets: Any,
+        logged: Any,
         flush: bool,
     ) -> None:
         control = flush_subnormals()
@@ -172,55 +209,110 @@ def make_loop(
             stack_tile(totals, 2, width),
         )
         for number in range(state.shape[1] // width):
-            tile = number * width  # so the compiler knows that no index is negative, and loads whole vectors
-            for lane in range(width):
-                put_column(local, 0, lane, column(state, 0, kept, tile + lane))
-                put_column(k, 0, lane, column(constants, 0, constant_rows, tile + lane))
-                put_column(total, 0, lane, column(totals, 0, 2, tile + lane))
+            tile = number * width  # so that the compiler knows that no index is negative, and loads whole vectors
+            for run in range(width):
+                write(local, 0, read(state, 0, kept, tile + run), run)
+                write(k, 0, read(constants, 0, constant_rows, tile + run), run)
+                write(total, 0, read(totals, 0, 2, tile + run), run)
             begin = 0
-            for point in range(len(losses) + 1):
-                logging = point < len(losses)
+            for point in range(logged.shape[1] + 1):
+                logging = point < logged.shape[1]
                 end = first + point * log_every + 1 if logging else scales.shape[1]
                 for i in range(begin, end):
-                    # One width of number a loop: a vector takes as many lanes as the widest of its numbers allows.
-                    for lane in range(width):
-                        p = at_step(sequence, per_step, i, tile + lane)
-                        h = hyper(*column(k, 0, count, lane))
-                        c = at_step(coefficients, of_rule, i * stride, tile + lane)
-                        x = local[0, lane]
-                        local[loss_row, lane] = loss(x, *p) - loss(k[optimum, lane], *p)
-                        local[before_row, lane] = x
-                        step_size = h.lr * at_step(scales, 1, i, tile + lane)[0]
-                        move, new = update(slope(x, *p), step_size, c, h, *column(local, seen, passed, lane))
-                        put_column(local, 1, lane, new)
+                    # One loop for each width of numbers: a vector holds as many as the widest of them allows.
+                    for run in range(width):
+                        p = read(sequence, 0, per_step, i, tile + run)
+                        h = hyper(*read(k, 0, count, run))
+                        c = read(coefficients, 0, of_rule, i * stride, tile + run)
+                        x = local[0, run]
+                        local[loss_row, run] = loss(x, *p) - loss(k[optimum, run], *p)
+                        local[before_row, run] = x
+                        step_size = h.lr * read(scales, 0, 1, i, tile + run)[0]
+                        move, new = update(slope(x, *p), step_size, c, h, *read(local, seen, passed, run))
+                        write(local, 1, new, run)
                         x = move if gives_x else x - move
-                        x = k[high, lane] if x > k[high, lane] else x
-                        x = k[low, lane] if x < k[low, lane] else x
-                        local[0, lane] = x
-                    for lane in range(width):
-                        total[0, lane] += local[loss_row, lane]
-                        total[1, lane] += local[before_row, lane]
+                        x = k[high, run] if x > k[high, run] else x
+                        x = k[low, run] if x < k[low, run] else x
+                        local[0, run] = x
+                    for run in range(width):
+                        total[0, run] += local[loss_row, run]
+                        total[1, run] += local[before_row, run]
                 begin = end
                 if logging:
-                    for lane in range(width):
-                        losses[point, tile + lane] = local[loss_row, lane]
-                        xs[point, tile + lane] = local[before_row, lane]
-                        total_regrets[point, tile + lane] = total[0, lane]
-            for lane in range(width):
-                put_column(state, 0, tile + lane, column(local, 0, kept, lane))
-                put_column(totals, 0, tile + lane, column(total, 0, 2, lane))
+                    for run in range(width):
+                        logged[0, point, tile + run] = local[loss_row, run]
+                        logged[1, point, tile + run] = local[before_row, run]
+                        logged[2, point, tile + run] = total[0, run]
+            for run in range(width):
+                write(state, 0, read(local, 0, kept, run), tile + run)
+                write(totals, 0, read(total, 0, 2, run), tile + run)
         restore_subnormals(control)
 
     return compile_loop(loop, width=width)
 
 
 @makes_loops
-def make_coefficients(rule: Rule, *, width: int) -> Callable[..., None]:
-    """Compile the working out of a rule's coefficients, and of the step sizes they correct, in double precision.
+def make_fixed_loop(rule: Rule, *, width: int) -> Callable[..., None]:
+    """Compile the loop of one rule with a fixed iterate over tiles of runs, steps, and the runs of a tile.
 
-    From ``schedule`` (steps,), α_t/α of steps from ``start`` on, it fills ``scales`` (1, steps, kinds) and ``varied``
-    (coefficients, steps, kinds), and advances ``carry`` (carried, kinds); ``hypers`` is (hyper-parameters, kinds), a
-    column for each kind of lane. Kinds are taken in tiles of ``width``, as lanes by `make_loop`'s.
+    It advances ``state`` (slots, runs) and ``places`` (runs,), the place of each run's next slope in ``slopes``, which
+    is followed by the one at ``following[place]``. It adds the updates and their magnitudes to ``sums`` (2, runs), from
+    the positions ``counted[0]`` on and up to, not including, ``counted[1]``, (2, runs). ``x`` is (runs,), ``hypers``
+    (hyper-parameters, 1), ``coefficients`` (1 + coefficients, steps): α_t/α, then the rule's.
+    """
+    update, hyper, slots = jitable(rule.update), rule.hyper, len(rule.state)
+    count = len(hyper._fields)
+    seen, passed = (0, 1 + slots) if rule.sees_x else (1, slots)
+    rows, of_step = 3 + slots, 1 + rule.number_of_coefficients
+    slope_row, gives_x = 1 + slots, rule.gives_x
+
+    def loop(
+        state: Any,
+        x: Any,
+        places: Any,
+        slopes: Any,
+        following: Any,
+        hypers: Any,
+        coefficients: Any,
+        counted: Any,
+        sums: Any,
+    ) -> None:
+        local, total = stack_tile(state, rows, width), stack_tile(sums, 2, width)
+        h = hyper(*read(hypers, 0, count, 0))
+        for number in range(state.shape[1] // width):
+            first = number * width  # as in `make_loop`
+            for run in range(width):
+                local[0, run] = x[first + run]
+                write(local, 1, read(state, 0, slots, first + run), run)
+                write(total, 0, read(sums, 0, 2, first + run), run)
+            for i in range(coefficients.shape[1]):
+                both = read(coefficients, 0, of_step, i, 0)
+                for run in range(width):
+                    place = places[first + run]
+                    local[slope_row, run] = slopes[place]
+                    places[first + run] = following[place]
+                for run in range(width):
+                    before = read(local, seen, passed, run)
+                    move, new = update(local[slope_row, run], h.lr * both[0], both[1:], h, *before)
+                    write(local, 1, new, run)
+                    move = local[0, run] - move if gives_x else move
+                    move = move if counted[0, first + run] <= i < counted[1, first + run] else 0.0
+                    total[0, run] += move
+                    total[1, run] += abs(move)
+            for run in range(width):
+                write(state, 0, read(local, 1, slots, run), first + run)
+                write(sums, 0, read(total, 0, 2, run), first + run)
+
+    return compile_loop(loop, width=width)
+
+
+@makes_loops
+def make_coefficients(rule: Rule, *, width: int) -> Callable[..., None]:
+    """Compile the loop that computes a rule's coefficients and corrected step sizes in double precision.
+
+    From ``schedule`` (steps,), α_t/α from step ``start`` on, it fills ``scales`` (1, steps, kinds) and ``varied``
+    (coefficients, steps, kinds), and advances ``carry`` (carried, kinds). ``hypers`` is (hyper-parameters, kinds), a
+    column for each kind of run. Kinds are taken in tiles of ``width``.
     """
     coefficients, hyper, carried = jitable(rule.coefficients), rule.hyper, len(rule.carry)
     count = len(hyper._fields)
@@ -230,16 +322,83 @@ def make_coefficients(rule: Rule, *, width: int) -> Callable[..., None]:
         for number in range(carry.shape[1] // width):
             tile = number * width  # as in `make_loop`
             for kind in range(width):
-                put_column(k, 0, kind, column(hypers, 0, count, tile + kind))
-                put_column(local, 0, kind, column(carry, 0, carried, tile + kind))
+                write(k, 0, read(hypers, 0, count, tile + kind), kind)
+                write(local, 0, read(carry, 0, carried, tile + kind), kind)
             for i in range(len(schedule)):
                 for kind in range(width):
-                    h = hyper(*column(k, 0, count, kind))
-                    scale, c, new = coefficients(start + i, schedule[i], h, *column(local, 0, carried, kind))
-                    put_column(local, 0, kind, new)
+                    h = hyper(*read(k, 0, count, kind))
+                    scale, c, new = coefficients(start + i, schedule[i], h, *read(local, 0, carried, kind))
+                    write(local, 0, new, kind)
                     scales[0, i, tile + kind] = scale
-                    put_at_step(varied, i, tile + kind, c)
+                    write(varied, 0, c, i, tile + kind)
             for kind in range(width):
-                put_column(carry, 0, tile + kind, column(local, 0, carried, kind))
+                write(carry, 0, read(local, 0, carried, kind), tile + kind)
 
     return compile_loop(fill, width=width)
+
+
+@functools.cache
+def make_terms(rule: Rule, slope: Callable[..., Any], *, per_step: int) -> Callable[..., Any]:
+    """Compile the loop that sums the terms of a regret bound along one run of a rule with a mean.
+
+    The loop's arguments are t; the tuple (x, the rule's state, its carried values, the sums) before step t; h,
+    (low, high) and x*; and, for the steps from t on, the problem's coefficients (per_step, steps) and α_t/α (steps,).
+    It takes these steps and returns the tuple after them. At position ``first``, every ``log_every`` steps after it,
+    and at position ``last``, it fills a row of ``logged``, (points, 3), with the terms of `bounds.Bound`: end,
+    distance, moves. All numbers are doubles.
+
+    The sums are: distance and moves over all steps except the last one; distance, moves and ρ = β1t/(1 − β1t) of the
+    last step, which cannot be added before the next step's ρ is known; and ρ_1·m_0·(x_1 − x*). All are 0 at first.
+    """
+    if rule.mean is None:
+        raise ValueError("a rule without a mean has no regret bound")
+    update, coefficients, mean = jitable(rule.update), jitable(rule.coefficients), jitable(rule.mean.of)
+    slope, sees_x = jitable(slope), rule.sees_x
+
+    def loop(
+        t: int,
+        standing: Any,
+        h: Any,
+        interval: Any,
+        optimum: float,
+        sequence: Any,
+        schedule: Any,
+        first: int,
+        log_every: int,
+        last: int,
+        logged: Any,
+    ) -> Any:
+        x, state, carry, (distance, moves, last_distance, last_moves, ratio, begun) = standing
+        low, high = interval
+        row = 0
+        for i in range(len(schedule)):
+            scale, c, carry = coefficients(t + i, schedule[i], h, *carry)
+            g = slope(x, *read(sequence, 0, per_step, i, 0))
+            before = mean(0.0, c, h, *state)[0]
+            if sees_x:
+                move, state = update(g, h.lr * scale, c, h, x, *state)
+            else:
+                move, state = update(g, h.lr * scale, c, h, *state)
+            m, beta1 = mean(g, c, h, *state)
+            now = beta1 / (1.0 - beta1)
+            if t + i == 0:
+                begun, ratio = now * before * (x - optimum), now
+            weight = 1.0 + (ratio - now)
+            distance, moves = distance + weight * last_distance, moves + (0.5 * weight + now) * last_moves
+            ratio = now
+            free = x - move
+            after = high if free > high else free
+            after = low if after < low else after
+            off, off_after = x - optimum, after - optimum
+            # (x − after)/move is exactly 1 unless x was clamped; computing it would add x's rounding to a small move.
+            part = 1.0 if after == free else (x - after) / move
+            last_distance, last_moves = m * part * (off + off_after) * 0.5, move * m
+            if i == first + row * log_every or i == last:
+                logged[row, 0] = ratio * m * off - begun
+                logged[row, 1] = distance + last_distance
+                logged[row, 2] = moves + (0.5 + ratio) * last_moves
+                row += 1
+            x = after
+        return x, state, carry, (distance, moves, last_distance, last_moves, ratio, begun)
+
+    return compile_loop(loop)

@@ -1,15 +1,17 @@
-"""Everything that a torch optimizer keeps from one step to the next, as far as Python lets it be seen."""
+"""Compares, copies, encodes and restores everything that a torch optimizer keeps from one step to the next."""
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import copy
+import enum
 import functools
 import hashlib
 import io
 import random
+import sys
 import types
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -28,23 +30,31 @@ Path = tuple[Any, ...]
 Put = Callable[[Any], None]
 """Puts another value where one was found."""
 
+KIND = "amsgrad_exp.kind"
+"""The key that marks a dict as the encoding of another type, which its value names."""
+
+AS_THEY_ARE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
+SCALARS = bool, int, float, str
+FACTORIES = {factory.__name__: factory for factory in (*SCALARS, list, dict, set, tuple)}
+NUMBERS = "biufcmM"  # NumPy's dtype kinds whose bytes hold the whole value
+
 
 class Survey:
-    """What an optimizer keeps: in its attributes, and in what its functions reach by closures, globals and classes.
+    """What an optimizer keeps, in its attributes, and in what its functions reach by closures, globals and classes.
 
-    What is reached from its attributes is its own; everything else lies outside, shared with any copy of it.
+    What is reached from its attributes is its own; everything else is outside, shared with any copy of it.
 
     Args:
-        optimizer: of one parameter.
+        optimizer: an optimizer of one parameter.
         param: the parameter.
         step: t, the number of steps taken.
-        counters: the paths of the numbers that count steps; without, every number in the optimizer's ``state`` or
-            groups that differs from t by at most 1 is taken for one.
+        counters: the paths of the numbers that count steps; by default, all numbers in the optimizer's ``state`` or
+            groups that differ from t by at most 1.
 
     Attributes:
-        own, outside: digests of both parts, but for the values of counters.
-        counters: how much each number that counts steps is more than t, by its path.
-        opaque: what cannot be seen through, or is reached from both sides; None where nothing is like that.
+        own, outside: digests of both parts, without the values of counters.
+        counters: each counter's difference from t, by its path.
+        opaque: something that cannot be inspected, or is reached from both sides; None if there is nothing like that.
     """
 
     def __init__(
@@ -75,7 +85,7 @@ class Survey:
         self.outside: bytes = self._facts[False].digest()
 
     def restore_outside(self) -> None:
-        """Put every number, text and the like that lies outside back to what it was."""
+        """Restore every number, text and the like outside of the optimizer."""
         for put, value in self._places:
             put(value)
 
@@ -126,7 +136,7 @@ class Survey:
             self._note(own, value.dtype.str, value.shape, value.tobytes())
         elif isinstance(value, dict | types.MappingProxyType):
             self._items(value, own, path)
-        elif isinstance(value, list | tuple | deque):
+        elif isinstance(value, list | tuple | collections.deque):
             self._note(own, len(value))
             for index, item in enumerate(value):
                 if isinstance(value, list):
@@ -164,7 +174,7 @@ class Survey:
             parts = [getattr(value, "__dict__", None)]
             try:
                 parts += value.__reduce_ex__(2)
-            except Exception:  # somebody's object may refuse in any way
+            except Exception:  # an imported object may raise anything
                 self.opaque = f"a {type(value).__name__}"
         for part in parts:
             self._walk(list(part) if isinstance(part, Iterator) else part, own)
@@ -199,7 +209,7 @@ class Survey:
 
 
 def copied(optimizer: Optimizer, param: torch.nn.Parameter) -> tuple[Optimizer, torch.nn.Parameter]:
-    """An optimizer and its parameter with all that is theirs, also what a ``state_dict`` leaves out."""
+    """A copy of an optimizer and its parameter, with what a ``state_dict`` leaves out, too."""
     memo: dict[int, Any] = {}
     twin = copy.deepcopy(param, memo)
     vars(twin).update(copy.deepcopy(vars(param), memo))
@@ -225,7 +235,7 @@ def names_of(code: types.CodeType) -> Iterator[str]:
 
 @contextlib.contextmanager
 def generators_restored() -> Iterator[Callable[[], bool]]:
-    """Put the random generators of torch, Python and NumPy back in the end; gives what says if they stand as before."""
+    """Restore the random generators of torch, Python and NumPy in the end; yields whether they are still unchanged."""
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()
 
     def untouched() -> bool:
@@ -243,9 +253,9 @@ def generators_restored() -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def outside_restored(optimizer: Optimizer, param: Tensor) -> Iterator[None]:
-    """Put numbers and texts that lie outside of a new optimizer back in the end, as far as they can be seen."""
+    """Restore numbers and texts outside of a new optimizer in the end, as far as they can be seen."""
     survey = None
-    with contextlib.suppress(Exception):  # somebody's object may not bear to be looked into
+    with contextlib.suppress(Exception):  # an imported object may raise anything
         survey = Survey(optimizer, param, 0)
     try:
         yield
@@ -256,5 +266,90 @@ def outside_restored(optimizer: Optimizer, param: Tensor) -> Iterator[None]:
 
 
 def unheard() -> contextlib.AbstractContextManager[object]:
-    """Discard what an optimizer prints in a trial: it prints the same again in the run."""
+    """Discard what an optimizer prints in a trial; it prints the same again in the run."""
     return contextlib.redirect_stdout(io.StringIO())
+
+
+class Unsaveable(ValueError):
+    """A value that cannot be stored in a form that is readable without running code."""
+
+
+def encoded(value: Any, where: str = "") -> Any:
+    """Encode a value in types that `torch.load` reads with ``weights_only``.
+
+    Raises:
+        Unsaveable: this is impossible; the message names the place.
+    """
+    kind = type(value)
+    if kind in AS_THEY_ARE or kind in torch.serialization.get_safe_globals() or isinstance(value, Tensor):
+        return value
+    if kind in (list, tuple):
+        return kind(_items(value, where))
+    if kind in (dict, collections.OrderedDict) and KIND not in value:
+        return kind((key, encoded(item, f"{where}[{key!r}]" if where else str(key))) for key, item in value.items())
+    if kind is dict:
+        return {KIND: "dict", "items": _pairs(value, where)}
+    if kind is collections.defaultdict:
+        factory = getattr(value.default_factory, "__name__", None)
+        if value.default_factory is None or FACTORIES.get(str(factory)) is value.default_factory:
+            return {KIND: "defaultdict", "factory": factory, "items": _pairs(value, where)}
+    if kind is collections.deque:
+        return {KIND: "deque", "maxlen": value.maxlen, "items": _items(value, where)}
+    if kind in (set, frozenset):
+        return {KIND: kind.__name__, "items": _items(value, where)}
+    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind in NUMBERS:
+        known = {"dtype": value.dtype.str, "bytes": value.tobytes()}
+        return {KIND: "array", "shape": value.shape, **known} if kind is np.ndarray else {KIND: "number", **known}
+    if isinstance(value, enum.Enum) and value.name in kind.__members__ and "<locals>" not in kind.__qualname__:
+        return {KIND: "enum", "module": kind.__module__, "class": kind.__qualname__, "member": value.name}
+    raise Unsaveable(f"it keeps a {kind.__name__} in {where}, which cannot be saved")
+
+
+def _items(values: Any, where: str) -> list[Any]:
+    return [encoded(item, f"{where}[{index}]") for index, item in enumerate(values)]
+
+
+def _pairs(mapping: Mapping[Any, Any], where: str) -> list[Any]:
+    return [(encoded(key, where), encoded(item, f"{where}[{key!r}]")) for key, item in mapping.items()]
+
+
+def decoded(value: Any) -> Any:
+    """Decode what `encoded` returned, into new containers.
+
+    Raises:
+        Exception: the value was not encoded.
+    """
+    if type(value) in (list, tuple):
+        return type(value)(map(decoded, value))
+    if type(value) is collections.OrderedDict or (type(value) is dict and KIND not in value):
+        return type(value)((key, decoded(item)) for key, item in value.items())
+    if type(value) is not dict:
+        return value
+    return DECODERS[value[KIND]](value)
+
+
+def _enum(value: Mapping[str, Any]) -> enum.Enum:
+    """A member of an Enum whose module is already imported."""
+    found = functools.reduce(getattr, value["class"].split("."), sys.modules[value["module"]])
+    if not isinstance(found, enum.EnumType):
+        raise TypeError(f"{value['class']} is not an Enum")
+    member: enum.Enum = found.__members__[value["member"]]
+    return member
+
+
+def _array(value: Mapping[str, Any]) -> Any:
+    return np.frombuffer(value["bytes"], np.dtype(value["dtype"])).reshape(value["shape"]).copy()
+
+
+DECODERS: dict[str, Any] = {
+    "dict": lambda value: {decoded(key): decoded(item) for key, item in value["items"]},
+    "defaultdict": lambda value: collections.defaultdict(
+        value["factory"] and FACTORIES[value["factory"]], {decoded(key): decoded(item) for key, item in value["items"]}
+    ),
+    "deque": lambda value: collections.deque(map(decoded, value["items"]), value["maxlen"]),
+    "set": lambda value: set(map(decoded, value["items"])),
+    "frozenset": lambda value: frozenset(map(decoded, value["items"])),
+    "number": lambda value: _array({**value, "shape": ()})[()],
+    "array": _array,
+    "enum": _enum,
+}

@@ -25,14 +25,8 @@ class Step:
     """Takes an optimizer's steps on one parameter with one element, in a fast or a literal way, with the same bits.
 
     The fast way sets the gradient to the loss's derivative instead of using autograd, and calls the update without
-    torch's profiler wrapper. It is for optimizers that depend only on the gradient. An optimizer with hooks on the step
-    or the parameter, or with its own ``zero_grad``, is stepped as in any other program.
-
-    Args:
-        problem: the problem whose losses are minimized.
-        optimizer: an optimizer of this parameter only.
-        param: a parameter with one element.
-        drive: how the optimizer is driven.
+    torch's profiler wrapper. An optimizer that has hooks on the step or the parameter or its own ``zero_grad``, or that
+    needs more than a gradient, is stepped as in any other program.
     """
 
     def __init__(self, problem: Problem, optimizer: Optimizer, param: torch.nn.Parameter, drive: Drive = PLAIN) -> None:
@@ -47,15 +41,12 @@ class Step:
         self._lean = not (drive.closure or drive.graph) and sees_gradients_alone(optimizer, param)
 
     def take(self, x: float, c: tuple[Any, ...], step_size: float) -> float:
-        """Take one step and clamp.
+        """Take one step from x and clamp; return the new value of the parameter.
 
         Args:
             x: the value of the parameter.
-            c: the loss's coefficients, numbers as of `number_of`.
+            c: the loss's coefficients, in the type that `number_of` returns.
             step_size: α_t, for every parameter group.
-
-        Returns:
-            The value of the parameter after the step.
 
         Raises:
             Exception: any exception of the optimizer.

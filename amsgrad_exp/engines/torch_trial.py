@@ -1,97 +1,215 @@
-"""Finds out how an imported optimizer must be driven, by taking a few steps in each possible way."""
+"""Finds out by a few steps how an imported optimizer must be driven, and what its parameters share.
+
+A run has only one parameter with one element. It does not show whether parameters share a step count or a moment, which
+is a frequent bug of ported optimizers.
+"""
 
 from __future__ import annotations
 
+import functools
 import itertools
+import random
 import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.engines.torch_state import generators_restored, outside_restored, unheard
 from amsgrad_exp.engines.torch_step import Step, number_of
-from amsgrad_exp.optimizers.importing import Drive, Form, Imported, said, written
+from amsgrad_exp.optimizers.importing import PLAIN, Drive, Form, Imported, import_optimizer, said, written
 from amsgrad_exp.problems import Online
+from amsgrad_exp.rules import OPTIMIZERS, arguments_of
+from amsgrad_exp.rules.settings import OptimizerSettings
 
 SHAPES = ((1,), (1, 1))
 FORMS: tuple[Form, ...] = ("tensors", "named", "module", "use_muon")
 ACCIDENTS = TypeError, AttributeError, RuntimeError  # errors of a constructor that expects other arguments
 STEPS = 12  # per trial: some optimizers treat their first ten steps differently
 
-_found: dict[tuple[Any, ...], Drive] = {}
+STEPS_OF_TWO = 24  # with two parameters
+AGREEMENT = 1e-6  # relative to the largest update: kernels round differently for two elements than for one
+LOUDER = 37.0  # factor of the other parameter's gradients
+
+Shared = Literal["parameters", "groups", "elements"]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How an optimizer is built and driven.
+
+    Attributes:
+        imported: the imported optimizer.
+        lr, arguments: the arguments of its constructor.
+        dtype: the dtype of its parameter.
+        drive: how it is driven.
+    """
+
+    imported: Imported
+    lr: float
+    arguments: Mapping[str, Any]
+    dtype: str = "float32"
+    drive: Drive = PLAIN
+
+    def make(self, groups: Sequence[Sequence[Tensor]]) -> Optimizer:
+        """The optimizer of groups of parameters.
+
+        Raises:
+            ValueError: it cannot be built.
+        """
+        return self.imported.make(self.drive.arrange(groups), lr=self.lr, arguments=self.arguments)
+
+    def new(self, x: float = 0.0) -> tuple[Optimizer, torch.nn.Parameter]:
+        """The optimizer of one parameter with this value, and the parameter."""
+        param = torch.nn.Parameter(torch.full(self.drive.shape, x, dtype=getattr(torch, self.dtype)))
+        return self.make([[param]]), param
+
+
+_found: dict[tuple[Any, ...], Way] = {}
+_shared: dict[tuple[Any, ...], Shared | None] = {}
 _one_at_a_time = threading.Lock()
 
 
-def drive_of(
-    optimizer: Imported, *, lr: float, arguments: Mapping[str, Any], dtype: str = "float32", shape: str | None = None
-) -> Drive:
+def way_of(settings: OptimizerSettings, dtype: str) -> Way:
     """The simplest way in which an optimizer takes a few steps; if all ways fail, the one that takes the most steps.
 
-    Args:
-        optimizer: the imported optimizer.
-        lr, arguments: the arguments of its constructor.
-        dtype: the dtype of its parameter.
-        shape: "1" or "1x1" to try only that shape.
-
     Raises:
-        ValueError: it does not take a step in any way; the message says what it needs.
+        ValueError: it cannot be imported, or takes no step in any way; the message says what it needs.
     """
-    key = (optimizer, lr, repr(sorted(arguments.items())), dtype, shape)
+    known = OPTIMIZERS.get(settings.name)
+    way = Way(import_optimizer(known.path if known else settings.name), settings.lr, arguments_of(settings), dtype)
+    key = (*_key(way), settings.shape)
     with _one_at_a_time:
         if key not in _found:
-            _found[key] = _find(optimizer, lr, arguments, dtype, shape)
-    return _found[key]
+            _found[key] = _find(way, [shape for shape in SHAPES if settings.shape in (None, written(shape))])
+        return _found[key]
 
 
-def _find(optimizer: Imported, lr: float, arguments: Mapping[str, Any], dtype: str, shape: str | None) -> Drive:
-    shapes = [each for each in SHAPES if shape in (None, written(each))]
-    furthest: tuple[int, bool, Drive, Exception] | None = None
+def _key(way: Way) -> tuple[Any, ...]:
+    return way.imported, way.lr, repr(sorted(way.arguments.items())), way.dtype, way.drive
+
+
+def _find(untried: Way, shapes: Sequence[tuple[int, ...]]) -> Way:
+    furthest: tuple[int, bool, Way, Exception] | None = None
     unbuilt = set()
-    for graph, closure, form, each in itertools.product((False, True), (False, True), FORMS, shapes):
-        if (form, each) in unbuilt:
+    for graph, closure, form, shape in itertools.product((False, True), (False, True), FORMS, shapes):
+        if (form, shape) in unbuilt:
             continue
-        drive = Drive(each, form, closure, graph)
-        steps, error = _tried(optimizer, drive, lr, arguments, dtype)
+        way = replace(untried, drive=Drive(shape, form, closure, graph))
+        steps, error = _tried(way)
         if error is None:
-            return drive
+            return way
         if steps < 0:
-            unbuilt.add((form, each))
+            unbuilt.add((form, shape))
         meant = steps < 0 and not isinstance(error.__cause__ or error, ACCIDENTS)
         if furthest is None or (steps, meant) > furthest[:2] or (steps < 0 and meant and furthest[0] < 0):
-            furthest = steps, meant, drive, error
+            furthest = steps, meant, way, error
     assert furthest is not None
-    steps, _, drive, error = furthest
+    steps, _, way, error = furthest
     if steps < 0:
         raise ValueError(said(error)) from error
-    return drive
+    return way
 
 
-def _tried(
-    optimizer: Imported, drive: Drive, lr: float, arguments: Mapping[str, Any], dtype: str
-) -> tuple[int, Exception | None]:
-    """The number of steps that an optimizer takes when driven like this (-1 if it cannot be built), and its exception.
+def _tried(way: Way) -> tuple[int, Exception | None]:
+    """The number of steps that an optimizer takes in this way (-1 if it cannot be built), and its exception.
 
     Random generators, and numbers and texts outside of the optimizer, are restored afterwards.
     """
-    param = torch.nn.Parameter(torch.zeros(drive.shape, dtype=getattr(torch, dtype)))
     with generators_restored(), unheard():
         try:
-            made = optimizer.make(drive.arrange([[param]]), lr=lr, arguments=arguments)
+            made, param = way.new()
             groups = getattr(made, "param_groups", [])  # a wrapper may have none
             if not any(held is param for group in groups for held in group["params"]):
-                raise ValueError(
-                    f"optimizer {optimizer.path} cannot be built: it does not keep the parameters that it is given"
-                )
+                lost = "it does not keep the parameters that it is given"
+                raise ValueError(f"optimizer {way.imported.path} cannot be built: {lost}")
         except Exception as error:
             return -1, error
         problem, taken, x = Online(), 0, 0.0
         try:
             with outside_restored(made, param):
-                step = Step(problem, made, param, drive)
-                for slope in problem.coefficients(0, STEPS)[0].astype(number_of(dtype)):
-                    x = step.take(x, (slope,), lr)
+                step = Step(problem, made, param, way.drive)
+                for slope in problem.coefficients(0, STEPS)[0].astype(number_of(way.dtype)):
+                    x = step.take(x, (slope,), way.lr)
                     taken += 1
         except (Exception, SystemExit) as error:  # an imported optimizer may raise anything
             return taken, error if isinstance(error, Exception) else RuntimeError(said(error))
     return STEPS, None
+
+
+def shared_between(way: Way) -> Shared | None:
+    """Whether updates depend on other parameters of a group, on other groups, or on other elements of a parameter.
+
+    Two parameters with different gradients are updated alone, in one group, in separate groups, and as elements of one
+    parameter. The result is None if none of these differ, or if the optimizer draws random numbers, is not
+    deterministic, or does not accept two parameters.
+    """
+    key = _key(way)
+    if key not in _shared:
+        _shared[key] = _tied(way)
+    return _shared[key]
+
+
+def _tied(way: Way) -> Shared | None:
+    numbers = np.random.default_rng(0)
+    gradients = numbers.integers(-100, 101, (STEPS_OF_TWO, 2)) * np.array([1.0, LOUDER])
+    first, second = _moved(way, gradients, [[[0]]]), _moved(way, gradients, [[[1]]])
+    if first is None or second is None:
+        return None
+    alone = first + second
+    largest = np.max(np.abs(alone), axis=0)
+    ways: dict[Shared, Sequence[Sequence[Sequence[int]]]] = {
+        "parameters": [[[0], [1]]],
+        "groups": [[[0]], [[1]]],
+        "elements": [[[0, 1]]],
+    }
+    for between, groups in ways.items():
+        together = _moved(way, gradients, groups)
+        if together is not None and np.any(np.abs(together - alone) > AGREEMENT * largest):
+            again = _moved(way, gradients, [[[0]]])
+            return between if again is not None and np.array_equal(again, first, equal_nan=True) else None
+    return None
+
+
+def _moved(
+    way: Way, gradients: NDArray[np.float64], groups: Sequence[Sequence[Sequence[int]]]
+) -> NDArray[np.float64] | None:
+    """x_0 and x_1 after each step, (steps, 2), starting from 0; one that is left out stays 0.
+
+    Args:
+        way: how the optimizer is built and driven.
+        gradients: of both, (steps, 2).
+        groups: for each group and each of its parameters, which of the two numbers are its elements.
+
+    Returns:
+        The iterates, or None if the optimizer raised an exception or drew a random number.
+    """
+    moves = np.zeros((STEPS_OF_TWO, 2))
+    columns = [list(each) for group in groups for each in group]
+    flat = [torch.nn.Parameter(torch.zeros(len(at), *way.drive.shape[1:], dtype=torch.float64)) for at in columns]
+    left = iter(flat)
+    parameters = [[next(left) for _ in group] for group in groups]
+    slopes = [torch.from_numpy(gradients[:, at]) for at in columns]
+    with generators_restored(), unheard():
+        torch.manual_seed(0), random.seed(0), np.random.seed(0)
+        try:
+            with generators_restored() as untouched:
+                made = way.make(parameters)
+                with outside_restored(made, flat[0]):
+                    for t in range(STEPS_OF_TWO):
+                        now = [each[t].reshape(param.shape) for each, param in zip(slopes, flat, strict=True)]
+                        way.drive.step(made, flat, functools.partial(_loss, now, flat))
+                        for at, param in zip(columns, flat, strict=True):
+                            moves[t, at] = param.detach().reshape(-1).numpy()
+                return moves if untouched() else None
+        except (Exception, SystemExit):  # an imported optimizer may raise anything
+            return None
+
+
+def _loss(gradients: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
+    return torch.stack([(g * p).sum() for g, p in zip(gradients, parameters, strict=True)]).sum()

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 
 from amsgrad_exp.bounds import Bounds
-from amsgrad_exp.driver.result import FLAT
-from amsgrad_exp.engines.base import Driven
+from amsgrad_exp.engines.batch import Driven
+from amsgrad_exp.engines.summarize import FLAT
 from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.records.run import Run

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from amsgrad_exp import engines
-from amsgrad_exp.driver.chunk import Chunk
-from amsgrad_exp.driver.drive import drive
-from amsgrad_exp.driver.result import summarize
-from amsgrad_exp.engines.base import Engine
+from amsgrad_exp.engines.batch import Batch
+from amsgrad_exp.engines.driver import Chunk, drive
+from amsgrad_exp.engines.summarize import summarize
 from amsgrad_exp.errors import ConfigError, Damaged, NoSteadyState, NoSuchRun, RunError, RunFailed, bytes_in_words
 from amsgrad_exp.process import recording
 from amsgrad_exp.records.files import locked, sha256, write_atomically
@@ -45,7 +44,7 @@ class Checkpoint:
         seconds: the wall time they took.
         trace_bytes, trace_sha256: the size and the SHA-256 of the part of trace.csv that belongs to these steps.
         reference: `Chunk.reference` at the step at which the engine was saved.
-        engine: what `Engine.save` returned, at this step or, while steps are being derived, at an earlier one.
+        engine: what `Batch.save` returned, at this step or, while steps are being derived, at an earlier one.
     """
 
     step: int = 0
@@ -162,7 +161,7 @@ def _from_last_checkpoint(run: Run, watch: Watch) -> Recorder:
             raise Damaged(f"{run.directory}: the checkpoint cannot be used: {error}") from error
     if checkpoint.reference is not None:
         # In 0.1.0 the state of an optimizer without v_max ended with an extra number that was always 0.
-        checkpoint = replace(checkpoint, reference=checkpoint.reference[: len(engine.state)])
+        checkpoint = replace(checkpoint, reference=checkpoint.reference[: len(engine.states[0])])
     logged = parse_trace(kept)
     place = run.directory.parent
     tracker = _track(run.trial, place.parent, place.name, run_id=run.run_id, logged=logged)
@@ -185,9 +184,7 @@ class Recorder:
         kept: the content of trace.csv at ``start``.
     """
 
-    def __init__(
-        self, run: Run, engine: Engine, tracker: Tracker, start: Checkpoint, kept: bytes, watch: Watch
-    ) -> None:
+    def __init__(self, run: Run, engine: Batch, tracker: Tracker, start: Checkpoint, kept: bytes, watch: Watch) -> None:
         self.run = run
         self._engine = engine
         self._tracker = tracker
@@ -232,13 +229,11 @@ class Recorder:
 
     def _unrecorded(self) -> Iterator[Chunk]:
         """The engine's chunks after ``start``; the engine may have been saved earlier, before derived steps."""
-        trial = self.run.trial
-        chunks = drive(
-            self._engine, trial.steps, trial.log_every, fast_forward=trial.fast_forward, reference=self._reference
-        )
+        trial, reference = self.run.trial, [self._reference] + [None] * (self.run.trial.seeds - 1)
+        chunks = drive(self._engine, trial.steps, trial.log_every, fast_forward=trial.fast_forward, reference=reference)
         for chunk in chunks:
-            if chunk.resumable:
-                self._reference = chunk.reference
+            if chunk.reference is not None:
+                self._reference = chunk.reference[0]
                 self._save()
             if chunk.step > self._start.step:
                 yield chunk

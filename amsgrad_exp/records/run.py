@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from amsgrad_exp.driver.result import Result
+from amsgrad_exp.engines.summarize import Result
 from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
 from amsgrad_exp.records.files import FILES, in_use, records, sha256
 from amsgrad_exp.records.summary import Summary

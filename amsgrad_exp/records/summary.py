@@ -22,8 +22,8 @@ from pydantic import (
     model_validator,
 )
 
-from amsgrad_exp.driver.result import Result
-from amsgrad_exp.engines.base import Driven
+from amsgrad_exp.engines.batch import Driven
+from amsgrad_exp.engines.summarize import Result
 from amsgrad_exp.errors import Damaged
 from amsgrad_exp.records.files import read_document, sha256, validated, write_document
 from amsgrad_exp.rules import OPTIMIZERS
@@ -129,7 +129,7 @@ class Summary(BaseModel):
     """A run's summary.json.
 
     ``unsaved`` says why the run has no checkpoints, or is None. ``engine``, ``shape`` and all from ``parameters`` to
-    ``kernels``: see `engines.base.Driven`. ``result`` is None until the run is completed; the file has its fields at
+    ``kernels``: see `engines.batch.Driven`. ``result`` is None until the run is completed; the file has its fields at
     the top level. ``seconds`` is the wall time of simulating and recording, summed over all sessions of the run.
     """
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from amsgrad_exp import engines
-from amsgrad_exp.driver.drive import drive
-from amsgrad_exp.engines.base import Engine
+from amsgrad_exp.engines.batch import Batch
+from amsgrad_exp.engines.driver import drive
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.records.recorder import report
 from amsgrad_exp.records.run import Run, format_rows, parse_trace
@@ -88,7 +88,7 @@ def _derived(run: Run) -> bool:
     return run.trial.fast_forward and (result is None or result.steps_derived > 0)
 
 
-def _run_again(engine: Engine, trial: Trial, points: int | None, watch: Watch) -> Trace:
+def _run_again(engine: Batch, trial: Trial, points: int | None, watch: Watch) -> Trace:
     """All points of a trial, or its first ``points``, which may end at a failure."""
     traces = [Trace.empty()]
     logged = 0

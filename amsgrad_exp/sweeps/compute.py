@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp import engines
-from amsgrad_exp.driver.chunk import Chunk
-from amsgrad_exp.driver.drive import drive
-from amsgrad_exp.driver.lanes import Finished, advance_lanes
-from amsgrad_exp.driver.result import Result, summarize
-from amsgrad_exp.engines.compiled import alike
+from amsgrad_exp.engines import alike
+from amsgrad_exp.engines.driver import Chunk, Finished, drive, drive_batch
+from amsgrad_exp.engines.summarize import Result, summarize
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.experiment import Trial
@@ -163,11 +161,11 @@ def run_block(plan: Plan, cells: Sequence[int]) -> list[Row]:
 def _loop_of(trial: Trial, cell: int) -> tuple[Advance, Hashable]:
     """The function that advances a trial, and the key that it shares with the other trials of its batch."""
     key = alike(trial) if trial.seeds == 1 else None
-    return (_alone, cell) if key is None else (advance_lanes, key)
+    return (_alone, cell) if key is None else (drive_batch, key)
 
 
 def _alone(trials: Sequence[Trial]) -> Iterator[Finished | None]:
-    """Like `advance_lanes`, for a single trial on its own engine."""
+    """Like `drive_batch`, for a single trial on its own engine."""
     (trial,) = trials
     chunks: list[Chunk] = []
     try:

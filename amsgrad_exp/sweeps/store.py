@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.driver.result import Result, trend_by_slope
+from amsgrad_exp.engines.summarize import Result, trend_by_slope
 from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.numbers import load
 from amsgrad_exp.records.files import replacing, sha256

@@ -113,7 +113,7 @@ def check_optimizers(plan: Plan) -> None:
         if plan.curves:
             engines.build(trial.model_copy(update={"seeds": 1}))  # not every optimizer supports many seeds
             continue
-        from amsgrad_exp.engines.recorded.held import require_deterministic
+        from amsgrad_exp.engines.recorded.literal_fixed import require_deterministic
 
         with contextlib.suppress(RunFailed):  # its cells tell
             require_deterministic(trial.optimizer)

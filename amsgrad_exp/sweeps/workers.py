@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from amsgrad_exp.engines.compiling import compilers
+from amsgrad_exp.engines.loop_cache import compilers
 from amsgrad_exp.errors import ConfigError, RunError
 
 if TYPE_CHECKING:

@@ -1,11 +1,10 @@
-"""Any torch optimizer as a compiled rule: one of its steps is recorded and turned into a scalar program."""
+"""Turns one step of a torch optimizer into a compiled program of scalars, if that has the same bits."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,34 +14,24 @@ from amsgrad_exp.engines.recorded.paths import NEAR, literal_step, paths_of
 from amsgrad_exp.engines.recorded.program import Program
 from amsgrad_exp.engines.recorded.recording import NotRecorded
 from amsgrad_exp.engines.torch_state import generators_restored
-from amsgrad_exp.engines.torch_trial import drive_of
-from amsgrad_exp.optimizers.importing import Drive, import_optimizer
-from amsgrad_exp.rules import arguments_of
+from amsgrad_exp.engines.torch_trial import way_of
 from amsgrad_exp.rules.settings import OptimizerSettings
-
-if TYPE_CHECKING:
-    from amsgrad_exp.spec.experiment import Trial
+from amsgrad_exp.spec.experiment import COMPILED_DTYPES, Trial
 
 FIRST, TRIES = 4, 7  # steps before the first recording, and how often it is tried, with twice as many steps each time
-
-WORTH = 10_000
-"""Steps of a run, over all seeds: fewer take less time than recording and loading compiled code."""
+WORTH = 10_000  # a run of fewer steps, over all seeds, takes less time than recording and loading compiled code
 
 _found: dict[tuple[str, str], dict[float, Program | str]] = {}
 _one_at_a_time = threading.Lock()
 
 
 def program_of(settings: OptimizerSettings, dtype: str) -> Program | str:
-    """An imported optimizer's step as a compiled program, or why there is none, in a line.
+    """The compiled program of an imported optimizer's step, or a line that says why there is none.
 
-    Where programs recorded with two step sizes are the same, it is taken to be that for all.
-
-    Args:
-        settings: complete.
-        dtype: of its parameter.
+    If programs recorded with two step sizes are equal, the program is used for all step sizes.
 
     Raises:
-        ValueError: it cannot be imported or built, or takes no step.
+        ValueError: the optimizer cannot be imported or built, or takes no step.
     """
     with _one_at_a_time:
         known = _found.setdefault((settings.model_dump_json(exclude={"label", "lr"}), dtype), {})
@@ -58,10 +47,10 @@ def program_of(settings: OptimizerSettings, dtype: str) -> Program | str:
 
 
 def program_for(trial: Trial) -> Program | str:
-    """The program that takes the steps of a trial of an imported optimizer, or why there is none, in a line.
+    """The program for a trial of an imported optimizer, or a line that says why there is none.
 
     Raises:
-        ValueError: the optimizer cannot be imported or built, or takes no step.
+        ValueError: as in `program_of`.
     """
     if trial.engine == "auto" and trial.steps * trial.seeds < WORTH:
         return f"a run of fewer than {WORTH:,} steps takes less time than compiling"
@@ -72,20 +61,22 @@ def program_for(trial: Trial) -> Program | str:
 def program_from(
     optimizer: Optimizer, param: torch.nn.Parameter, gradients: Sequence[float], lr: float, step: int
 ) -> Program | None:
-    """The program of an optimizer's steps from where it stands, if there is one; the arguments are `paths_of`'s."""
-    with contextlib.suppress(Exception, SystemExit):  # somebody's optimizer may raise anything
+    """The program of an optimizer's steps from its present state, if there is one; arguments as of `paths_of`."""
+    with contextlib.suppress(Exception, SystemExit):  # an imported optimizer may raise anything
         return Program.of(paths_of(optimizer, param, gradients, lr, step), step)
     return None
 
 
 def _recorded(settings: OptimizerSettings, dtype: str) -> Program | str:
-    imported, arguments = import_optimizer(settings.name), arguments_of(settings)
-    drive = drive_of(imported, lr=settings.lr, arguments=arguments, dtype=dtype, shape=settings.shape)
-    if reason := not_recordable(drive, dtype):
-        return reason
+    way = way_of(settings, dtype)
+    if way.drive.closure:
+        return "it evaluates the loss itself, by a closure"
+    if way.drive.graph:
+        return "it differentiates gradients"
+    if dtype not in COMPILED_DTYPES:
+        return f"its parameter is {dtype}"
     with generators_restored():
-        param = torch.nn.Parameter(torch.zeros(drive.shape, dtype=getattr(torch, dtype)))
-        optimizer = imported.make(drive.arrange([[param]]), lr=settings.lr, arguments=arguments)
+        optimizer, param = way.new()
         numbers, step = np.random.default_rng(0), 0
 
         def gradients(count: int) -> list[float]:
@@ -99,18 +90,9 @@ def _recorded(settings: OptimizerSettings, dtype: str) -> Program | str:
                     step += 1
                 try:
                     return Program.of(paths_of(optimizer, param, gradients(NEAR), settings.lr, step), step)
-                except NotRecorded as refusal:
-                    if refusal.for_good or attempt == TRIES - 1:
-                        return str(refusal)
-        except (Exception, SystemExit) as error:  # somebody's optimizer may raise anything, and not bear to be copied
+                except NotRecorded as why:
+                    if why.for_good or attempt == TRIES - 1:
+                        return str(why)
+        except (Exception, SystemExit) as error:  # an imported optimizer may raise anything, also when it is copied
             return f"recording a step raised {type(error).__name__}: {' '.join(str(error).split())}"[:160]
     raise AssertionError
-
-
-def not_recordable(drive: Drive, dtype: str) -> str | None:
-    """Why an optimizer that is driven so cannot be recorded, if it cannot."""
-    if drive.closure:
-        return "it evaluates the loss itself, by a closure"
-    if drive.graph:
-        return "it differentiates gradients"
-    return None if dtype in ("float32", "float64") else f"its parameter is {dtype}"

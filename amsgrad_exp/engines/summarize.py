@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amsgrad_exp.driver.chunk import Chunk, Cycle, tail_start
+from amsgrad_exp.engines.driver import Chunk, halfwidth, tail_start
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.schedules import Schedule
 from amsgrad_exp.trace import Trace
@@ -86,22 +86,28 @@ def summarize(
     With a schedule that depends on T, the trend is undecided: a longer run is another one from its first step on.
     """
     tail = last.step - tail_start(last.step)
-    mean_x = last.tail_x_sum / tail
-    regret = last.total_regret / last.step
+    mean_x, regret = float(np.mean(last.totals[1])) / tail, last.total_regret / last.step
     slope = regret_slope(trace, last.step)
-    cycle = last.cycle
+    iterate, cycle = problem.verdict(mean_x), last.cycles[0] if last.cycles else None
+    widths = halfwidth(last.totals).tolist() if len(last.xs) > 1 else None
+    if cycle is not None:
+        trend = Trend.NOT_VANISHING if cycle.mean_loss > 0 else Trend.VANISHING
+    elif (
+        (schedule is not None and schedule.needs_length)
+        or last.step / problem.unevenness < LONG_ENOUGH
+        or (regret > 0 and (slope is None or (slope < FLAT and iterate == Verdict.WORST)))
+    ):
+        trend = Trend.UNDECIDED
+    else:
+        trend = trend_by_slope(regret, slope)
     return Result(
         x=last.x,
         mean_x=mean_x,
         total_regret=last.total_regret,
         regret=regret,
         regret_slope=slope,
-        iterate=problem.verdict(mean_x),
-        regret_trend=_proved(cycle)
-        if cycle
-        else Trend.UNDECIDED
-        if schedule is not None and schedule.needs_length
-        else _trend(regret, slope, problem.verdict(mean_x), last.step / problem.unevenness),
+        iterate=iterate,
+        regret_trend=trend,
         evidence=Evidence.TREND if cycle is None else Evidence.PROOF,
         limit_regret=cycle.mean_loss if cycle else None,
         cycle_start=cycle.start if cycle else None,
@@ -109,22 +115,9 @@ def summarize(
         limit_predicted=limit_predicted,
         steps_simulated=last.steps_simulated,
         steps_derived=last.step - last.steps_simulated,
-        mean_x_halfwidth=last.halfwidths[1] / tail if last.halfwidths else None,
-        regret_halfwidth=last.halfwidths[0] / last.step if last.halfwidths else None,
+        mean_x_halfwidth=widths[1] / tail if widths else None,
+        regret_halfwidth=widths[0] / last.step if widths else None,
     )
-
-
-def _proved(cycle: Cycle) -> Trend:
-    return Trend.NOT_VANISHING if cycle.mean_loss > 0 else Trend.VANISHING
-
-
-def _trend(regret: float, slope: float | None, iterate: Verdict, length: float) -> Trend:
-    """The trend of an average regret; ``length`` is the run's steps divided by the problem's transient steps."""
-    if length < LONG_ENOUGH:
-        return Trend.UNDECIDED
-    if regret > 0 and (slope is None or (slope < FLAT and iterate == Verdict.WORST)):
-        return Trend.UNDECIDED
-    return trend_by_slope(regret, slope)
 
 
 def trend_by_slope(regret: float, slope: float | None) -> Trend:

@@ -1,1 +1,0 @@
-"""Runs engines to the end in chunks, fast-forwards periodic runs and computes their results."""

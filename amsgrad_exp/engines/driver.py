@@ -1,0 +1,321 @@
+"""Advances batches to the end of their runs in chunks, and derives the rest of runs that repeat themselves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amsgrad_exp.engines import batch_of
+from amsgrad_exp.engines.batch import Batch
+from amsgrad_exp.errors import RunFailed
+from amsgrad_exp.spec.experiment import Trial
+from amsgrad_exp.trace import Trace, logged_steps
+
+DERIVED_POINTS_PER_CHUNK = 65_536
+LONGEST_PERIOD = 4_194_304  # longest problem period to fast-forward: one cycle is held in memory, 32 bytes a step
+MAX_RECORDED = 1_000_000  # steps of a cycle, summed over the runs, that are recorded together: 24 bytes each
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """The cycle that a run repeats from some step on.
+
+    Attributes:
+        start: a step from which on the run repeats.
+        steps: the length of the cycle in steps.
+        mean_loss: the mean of f_t(x_t) − f_t(x*) over the cycle, which is the limit of R(T)/T.
+    """
+
+    start: int
+    steps: int
+    mean_loss: float
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive steps of some runs: their logged points, and their totals after these steps.
+
+    Attributes:
+        trace: the logged points, with columns of shape (points, runs); from `drive`, of a single run or of the mean
+            over seeds.
+        step: T, the number of steps done.
+        xs: x_T of each run, (runs,).
+        totals: R(T), and the sum of x_t over the steps done that belong to the last tenth of the run, (2, runs).
+        steps_simulated: how many of the T steps were simulated; the others were derived.
+        reference: the earlier state of each run with which its state will be compared next, for `drive` to continue
+            with the batch as it is saved after this chunk; None if the batch is not at the end of this chunk.
+        cycles: the cycle of each run, if the runs were found to repeat themselves.
+        runs: the number of each run in the batch.
+        lost: the runs that must be run alone, as in `Batch.lost`.
+    """
+
+    trace: Trace
+    step: int
+    xs: Floats
+    totals: Floats
+    steps_simulated: int
+    reference: Sequence[bytes | None] | None = None
+    cycles: Sequence[Cycle] = ()
+    runs: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    lost: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, bool))
+
+    @property
+    def x(self) -> float:
+        """x_T, or its mean over the runs."""
+        return float(np.mean(self.xs))
+
+    @property
+    def total_regret(self) -> float:
+        """R(T), or its mean over the runs."""
+        return float(np.mean(self.totals[0]))
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """The runs whose iterate or regret is no longer finite."""
+        failed: NDArray[np.bool_] = ~np.isfinite(self.xs + self.totals[0])
+        return failed
+
+    def of(self, run: int) -> Chunk:
+        """The same of one run, without points."""
+        xs, totals, cycles = self.xs[[run]], self.totals[:, [run]], self.cycles[run : run + 1]
+        return Chunk(Trace.empty(), self.step, xs, totals, self.steps_simulated, None, cycles)
+
+
+Finished = tuple[int, Trace, Chunk | RunFailed | None]
+"""The index of a trial, all of its logged points, and its last chunk or its failure; None if it must be run alone."""
+
+
+def drive(
+    batch: Batch, steps: int, log_every: int, *, fast_forward: bool = True, reference: Sequence[bytes | None] = ()
+) -> Iterator[Chunk]:
+    """Advance a single run, or runs with different seeds, to ``steps`` steps; points are means over seeds.
+
+    A point is logged if (t + 1) mod log_every = 0. The ends of chunks and the steps at which states are compared depend
+    only on the batch's kind, the problem and the run's length, so a resumed run yields what an uninterrupted one does.
+    If the problem is periodic and the step size constant, states one cycle (a whole number of periods) apart are
+    compared as soon as the bias corrections have saturated. If two are identical bit for bit, the rest repeats, and is
+    derived instead of simulated (docs/method.md).
+
+    Args:
+        batch: a new batch, or one loaded from what was saved after a chunk of a run of the same length.
+        steps: T, at least 1.
+        log_every: at least 1.
+        fast_forward: False simulates every step.
+        reference: `Chunk.reference` of the chunk after which the batch was saved.
+
+    Raises:
+        RunFailed: the optimizer failed; every point before the failure has been yielded.
+    """
+    for chunk in _chunks(batch, steps, log_every, fast_forward, reference):
+        trace = chunk.trace.lanes(0) if len(batch) == 1 else _mean(chunk.trace)
+        lost = np.flatnonzero(~np.isfinite(trace.loss + trace.regret))
+        if len(lost):
+            trace = trace.rows(slice(int(lost[0])))
+        yield replace(chunk, trace=trace, reference=None if batch.failure else chunk.reference)
+        if batch.failure:
+            raise RunFailed(batch.failure)
+        if not np.isfinite(chunk.totals).all():
+            raise RunFailed(f"R(T) became {chunk.total_regret} by step {chunk.step - 1}")
+
+
+def drive_batch(trials: Sequence[Trial]) -> Iterator[Finished | None]:
+    """Run trials as one batch, each to the same bits as alone, but much faster.
+
+    Args:
+        trials: trials of one seed each with equal `engines.alike`.
+
+    Yields:
+        Each run as it finishes, and None after every chunk, so that the caller can advance other batches in turn.
+    """
+    lead, logged = trials[0], list[tuple[NDArray[np.int64], Trace]]()
+    for chunk in _chunks(batch_of(trials), lead.steps, lead.log_every, lead.fast_forward):
+        logged.append((chunk.runs, chunk.trace))
+        ending = np.flatnonzero(chunk.lost | chunk.failed | (chunk.step == lead.steps))
+        if len(ending):
+            gone = chunk.runs[ending]
+            own = [points.lanes(np.searchsorted(who, gone)) for who, points in logged if gone[0] in who]
+            logged = [(who, points) for who, points in logged if not np.array_equal(who, gone)]
+            history = Trace.concatenate(own)
+            for position, (run, at) in enumerate(zip(gone.tolist(), ending.tolist(), strict=True)):
+                last: Chunk | RunFailed | None = chunk.of(at)
+                if chunk.lost[at]:
+                    last = None
+                elif chunk.failed[at]:
+                    became = f"x became {chunk.xs[at]}, R(T) {chunk.totals[0, at]}"
+                    last = RunFailed(f"{became} by step {chunk.step - 1}")
+                yield run, history.lanes(position), last
+        yield None
+
+
+class _Plan:
+    """Where the chunks of runs end, and where their states are compared.
+
+    A cycle is a whole number of periods with many divisors, so that a run that repeats only after several periods is
+    recognized too. A chunk is a cycle, or a part of a cycle that is too long for one chunk. If the problem has no
+    period, ``period`` is the length of the cycle.
+    """
+
+    def __init__(self, batch: Batch, steps: int, log_every: int, fast_forward: bool) -> None:
+        period, cycle = batch.problem.steps_per_period, batch.chunk_steps
+        self.repeats = fast_forward and batch.schedule.constant and period is not None and period <= LONGEST_PERIOD
+        if period is not None and (self.repeats or period <= batch.chunk_steps):
+            periods = max(1, batch.chunk_steps // period)
+            divisible = next(number for number in (720, 60, 12, 2, 1) if number <= periods)
+            cycle = period * (periods - periods % divisible)
+        self.steps, self.log_every, self.tail = steps, log_every, tail_start(steps)
+        self.chunk, self.cycle, self.period = min(cycle, batch.chunk_steps), cycle, period or cycle
+
+    def compares_at(self, step: int) -> bool:
+        """Whether to compare the states at this step with those one cycle earlier."""
+        return self.repeats and step % self.cycle == 0 and self.steps - step > self.cycle
+
+    def stop_after(self, start: int) -> int:
+        """The end of the chunk that begins at ``start``."""
+        ends = [(start // length + 1) * length for length in (self.chunk, self.cycle)]
+        return min(*ends, self.steps, self.tail if start < self.tail else self.steps)
+
+
+def _chunks(
+    batch: Batch, steps: int, log_every: int, fast_forward: bool, reference: Sequence[bytes | None] = ()
+) -> Iterator[Chunk]:
+    """The chunks of all runs; a run that failed or is lost takes part in no further chunk."""
+    plan = _Plan(batch, steps, log_every, fast_forward)
+    runs, reference = np.arange(len(batch)), list(reference) or [None] * len(batch)
+    while len(runs) and batch.step < steps:
+        start = batch.step
+        if plan.compares_at(start):
+            before, reference = reference, _comparable(batch)
+            same = np.array([now is not None and now == then for now, then in zip(reference, before, strict=True)])
+            if same.any() and (same := same & batch.repeats(plan.cycle)).any():
+                gone = np.flatnonzero(same)
+                yield from _derive(batch.keep(gone), runs[gone], plan)
+                batch, runs, reference = _kept(~same, batch, runs, reference)
+                if not len(runs):
+                    return
+        if start == plan.tail:
+            batch.reset_x_sum()
+        trace = batch.advance(plan.stop_after(start), log_every)
+        xs, totals = _standing(batch, in_tail=start >= plan.tail)
+        chunk = Chunk(trace, batch.step, xs, totals, batch.step, reference, (), runs, batch.lost.copy())
+        yield chunk
+        if (ended := chunk.lost | chunk.failed).any():
+            batch, runs, reference = _kept(~ended, batch, runs, reference)
+
+
+def _kept(
+    kept: NDArray[np.bool_], batch: Batch, runs: NDArray[np.int64], reference: Sequence[bytes | None]
+) -> tuple[Batch, NDArray[np.int64], list[bytes | None]]:
+    """The same of some of the runs."""
+    stay = np.flatnonzero(kept)
+    return batch.keep(stay) if len(stay) else batch, runs[stay], [reference[run] for run in stay.tolist()]
+
+
+def _comparable(batch: Batch) -> list[bytes | None]:
+    """The state of each run whose updates no longer depend on t, None of the others."""
+    saturated = batch.saturated
+    states = batch.states if saturated.any() else [b""] * len(batch)
+    return [state if ready else None for state, ready in zip(states, saturated, strict=True)]
+
+
+def _standing(batch: Batch, *, in_tail: bool) -> tuple[Floats, Floats]:
+    """`Chunk.xs` and `Chunk.totals`."""
+    totals = batch.totals.copy()
+    if not in_tail:
+        totals[1] = 0
+    return batch.xs.astype(np.float64), totals
+
+
+def _derive(batch: Batch, runs: NDArray[np.int64], plan: _Plan) -> Iterator[Chunk]:
+    """The rest of runs that repeat themselves every ``plan.cycle`` steps, from one recorded cycle of each."""
+    number, start, states = len(batch), batch.step, batch.states
+    alone = np.arange(number)
+    if number == 1 or (plan.period <= plan.chunk and plan.period * number <= MAX_RECORDED):
+        recorded, recurs = list[Trace](), np.ones(number, bool)
+        xs, totals = _standing(batch, in_tail=start > plan.tail)
+        standing = Chunk(Trace.empty((0, number)), start, xs, totals, start, None, (), runs, ~recurs)
+        ahead, once = batch.keep(alone), start + plan.period
+        while ahead.step < start + plan.cycle:
+            end = once if ahead.step < once else start + plan.cycle
+            recorded.append(ahead.advance(min(ahead.step + plan.chunk, end), log_every=1))
+            if ahead.step == once and (number > 1 or ahead.states == states):
+                recurs = np.array([now == then for now, then in zip(ahead.states, states, strict=True)])
+                break
+            yield standing
+        if recurs.any():
+            yield from _extrapolate(standing, Trace.concatenate(recorded), np.flatnonzero(recurs), plan, ahead.step)
+        alone = np.flatnonzero(~recurs)
+    for run in alone.tolist():
+        yield from _derive(batch.keep(np.array([run])), runs[[run]], plan)
+
+
+def _extrapolate(
+    standing: Chunk, cycle: Trace, chosen: NDArray[np.int64], plan: _Plan, steps_simulated: int
+) -> Iterator[Chunk]:
+    """The rest of the chosen runs, which repeat ``cycle``, a trace of every step of it, from ``standing`` on."""
+    start, totals, cycle = standing.step, standing.totals[:, chosen], cycle.lanes(chosen)
+    tail, length = max(start, plan.tail), len(cycle)
+    found = [
+        Cycle(start - plan.cycle, _shortest(cycle.lanes(run), plan.period), math.fsum(losses) / length)
+        for run, losses in enumerate(cycle.loss.T.tolist())
+    ]
+    before = np.zeros((1, len(chosen)))  # sums over the first 0, 1, …, length steps of a cycle
+    losses, xs = (np.concatenate([before, np.cumsum(column, axis=0)]) for column in (cycle.loss, cycle.x))
+
+    def summed(sums: Floats, steps: int) -> Floats:
+        cycles, position = divmod(steps, length)
+        of_all: Floats = cycles * sums[-1] + sums[position]
+        return of_all
+
+    stride = max(1, DERIVED_POINTS_PER_CHUNK // len(chosen)) * plan.log_every
+    for begin in range(start, plan.steps, stride):
+        stop = min(begin + stride, plan.steps)
+        step = logged_steps(begin, stop, plan.log_every)
+        cycles, position = np.divmod(step - start, length)
+        regrets = totals[0] + (cycles[:, None] * losses[-1] + losses[position + 1])
+        more = summed(xs, stop - start) - summed(xs, tail - start) if stop > tail else 0 * totals[1]
+        yield Chunk(
+            trace=Trace(step, cycle.loss[position], cycle.x[position], regrets / (step + 1)[:, None]),
+            step=stop,
+            xs=cycle.x[(stop - start) % length],
+            totals=totals + np.array([summed(losses, stop - start), more]),
+            steps_simulated=min(stop, steps_simulated),
+            cycles=found,
+            runs=standing.runs[chosen],
+            lost=np.zeros(len(chosen), bool),
+        )
+
+
+def _shortest(cycle: Trace, period: int) -> int:
+    """The shortest whole number of periods, in steps, after which the cycle's iterates and losses repeat."""
+    length = len(cycle)
+    for steps in range(period, length, period):
+        columns = (cycle.x, cycle.loss)
+        if length % steps == 0 and all(np.array_equal(column[steps:], column[:-steps]) for column in columns):
+            return steps
+    return length
+
+
+def tail_start(steps: int) -> int:
+    """The first step of the last tenth of a run of ``steps`` steps; that tenth has at least one step."""
+    return steps - max(1, steps // 10)
+
+
+def halfwidth(values: Floats) -> Floats:
+    """Half the width of the 95 % confidence interval of a mean over the last axis, by Student's t distribution."""
+    from scipy.special import stdtrit
+
+    number = values.shape[-1]
+    width: Floats = values.std(axis=-1, ddof=1) * (stdtrit(number - 1, 0.975) / number**0.5)
+    return width
+
+
+def _mean(points: Trace) -> Trace:
+    """The mean over seeds of each logged point, with half the width of its confidence interval."""
+    loss, x, regret = (column.mean(axis=1) for column in (points.loss, points.x, points.regret))
+    return Trace(points.step, loss, x, regret, halfwidth(points.x), halfwidth(points.regret))

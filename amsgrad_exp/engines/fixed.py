@@ -1,0 +1,114 @@
+"""Measures how far an optimizer would move x in each step if x stayed where it is, for many problems at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amsgrad_exp.errors import RunFailed
+from amsgrad_exp.rules import Rule, hyper_of, rule_of
+from amsgrad_exp.rules.settings import OptimizerSettings
+
+Floats = NDArray[np.float64]
+Slopes = tuple[int, ...]
+
+TILE = 32  # runs that the loop takes side by side
+STEPS_AT_ONCE = 4096
+
+
+class FixedIterates(ABC):
+    """Runs of one optimizer on periodic sequences of slopes; after every step, x is reset to its fixed value.
+
+    The losses are linear, so gradients do not depend on x. Updates do not either, unless the update itself uses x, like
+    weight decay. Everything is float64.
+
+    Attributes:
+        step: t, the number of steps taken by every run.
+    """
+
+    step = 0
+
+    @abstractmethod
+    def advance(self, stop: int, begin: NDArray[np.int64], end: NDArray[np.int64]) -> Floats:
+        """Take the steps up to, not including, ``stop``.
+
+        Args:
+            stop: more than `step`.
+            begin, end: for each run, the first step to sum over and the first step after those, (runs,).
+
+        Returns:
+            Σu and Σ|u| of each run over the steps begin ≤ t < end, where u_t = x_t − x_{t+1}; (2, runs). The sums are
+            not finite if x was not.
+
+        Raises:
+            RunFailed: the optimizer raised an exception, or x was finite in no run; the message names the step.
+        """
+
+
+class CompiledFixedIterates(FixedIterates):
+    """Runs of one rule with equal settings and a constant step size.
+
+    Args:
+        rule: the rule, of which the state before ``step``, (slots, runs), and the carried values are given.
+        hyper: its hyper-parameters.
+        sequences: the slopes of one period for each run, of any length.
+        held: the fixed iterate of each run, (runs,).
+        guarded: whether the last but one number of the state is 0 in runs that came to an unknown step; their sums are
+            NaN.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        hyper: Sequence[float],
+        carry: Sequence[float],
+        state: Floats,
+        sequences: Sequence[Slopes],
+        held: Floats,
+        *,
+        step: int = 0,
+        guarded: bool = False,
+    ) -> None:
+        lengths = np.array([len(sequence) for sequence in sequences])
+        first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        # All sequences one after the other, and for each place in them the next one, after the last the first.
+        self._slopes = np.concatenate([np.asarray(sequence, np.float64) for sequence in sequences])
+        self._following = np.arange(1, len(self._slopes) + 1)
+        self._following[first + lengths - 1] = first
+        self.step, self._rule, self._guarded, self._runs = step, rule, guarded, len(sequences)
+        self._hyper, self._carry = (np.array([each], np.float64).T.copy() for each in (hyper, carry))
+        padding = 0, -self._runs % TILE
+        self._x = np.pad(np.asarray(held, np.float64), padding, "edge")
+        self._places = np.pad(first + step % lengths, padding, "edge")
+        self._state = np.pad(state, ((0, 0), padding), "edge")
+
+    def advance(self, stop: int, begin: NDArray[np.int64], end: NDArray[np.int64]) -> Floats:
+        from amsgrad_exp.engines.loops import make_coefficients, make_fixed_loop
+
+        counted = np.pad(np.array([begin, end]), ((0, 0), (0, len(self._x) - self._runs)))
+        sums = np.zeros((2, len(self._x)))
+        fill, loop = make_coefficients(self._rule, width=1), make_fixed_loop(self._rule, width=TILE)
+        while self.step < stop:
+            upto = min(stop, self.step + STEPS_AT_ONCE)
+            scales = np.empty((1, upto - self.step, 1))
+            varied = np.empty((self._rule.number_of_coefficients, upto - self.step, 1))
+            fill(self._carry, self._hyper, np.ones(upto - self.step), self.step, scales, varied)
+            coefficients = np.concatenate([scales, varied])[:, :, 0]
+            table = self._x, self._places, self._slopes, self._following
+            loop(self._state, *table, self._hyper, coefficients, counted - self.step, sums)
+            self.step = upto
+            if not np.isfinite(sums).all(axis=0).any():
+                raise RunFailed(f"x became infinite or NaN by step {upto - 1}, whatever the slopes")
+        if self._guarded:
+            sums[:, self._state[-2] == 0] = np.nan
+        return sums[:, : self._runs]
+
+
+def compiled_fixed(settings: OptimizerSettings, sequences: Sequence[Slopes], held: Floats) -> FixedIterates:
+    """Runs of a registered optimizer with a fixed iterate."""
+    rule = rule_of(settings)
+    state = np.repeat(np.array(list(rule.state.values()), np.float64)[:, None], len(sequences), axis=1)
+    return CompiledFixedIterates(rule, hyper_of(settings), rule.carry, state, sequences, held)

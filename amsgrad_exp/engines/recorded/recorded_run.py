@@ -1,0 +1,356 @@
+"""Runs recorded optimizers with compiled code: in batches, and alone with torch's bits, checked by literal steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amsgrad_exp.engines.batch import Driven, Numbers, OneByOne
+from amsgrad_exp.engines.compiled import CompiledBatch
+from amsgrad_exp.engines.loops import not_below
+from amsgrad_exp.engines.recorded.kernels import same_bits
+from amsgrad_exp.engines.recorded.paths import paths_of
+from amsgrad_exp.engines.recorded.program import Program
+from amsgrad_exp.engines.recorded.recording import NotRecorded
+from amsgrad_exp.engines.torch_run import NEVER, TorchRun
+from amsgrad_exp.engines.torch_step import SMALLEST_SLOPE
+from amsgrad_exp.problems import LinearProblem
+from amsgrad_exp.trace import Trace
+
+if TYPE_CHECKING:
+    from amsgrad_exp.spec.experiment import Trial
+
+CHECKED = 4  # steps compared with literal ones after each call of a batch's `advance`
+
+CHECKS = 200  # literal steps in a run, besides those at its start, where paths change and where `advance` ends
+AT_START, PATH_CHANGES = 8, 50
+MORE_PATHS = 12  # recordings during a run, before the rest of it is literal
+BETWEEN = 64  # literal steps before a path that could not be recorded is tried again; twice as many each time
+
+
+class RecordedBatch(CompiledBatch):
+    """Runs of one program, or of programs that differ only in their constants; the first steps are taken literally.
+
+    With IEEE's square root instead of torch's, a run has torch's results to rounding.
+
+    Args:
+        trials: one of each run, of one seed each.
+        programs: one of each run.
+        literal: runs of the trials at step 0, which take the first steps and check others; None if the caller does.
+        exact: whether square roots are torch's.
+        stops: as in `CompiledBatch`.
+
+    Attributes:
+        taken: if the program has guards, how many steps each run took in the last call of `advance` before an unknown
+            one.
+    """
+
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        programs: Sequence[Program],
+        literal: Sequence[TorchRun] | None = None,
+        *,
+        exact: bool = False,
+        stops: bool = False,
+    ) -> None:
+        self._programs = list(programs)
+        self._lead = lead = programs[0]
+        hypers = np.array([[t.optimizer.lr, *p.constants] for t, p in zip(trials, programs, strict=True)])
+        kept = np.dtype(np.float64 if lead.wide else trials[0].dtype)
+        self._begin(trials, lead.rule if exact else lead.in_batches, hypers, kept, stops=stops)
+        self._flushed = False
+        if exact and not isinstance(trials[0].problem, LinearProblem):
+            self._slope = not_below(SMALLEST_SLOPE, self._slope)  # autograd rounds smaller ones differently
+        if lead.wide_coefficients:
+            self._coefficient_dtype = np.dtype(np.float64)
+        self._carry = np.zeros((len(lead.carry), self._constants.shape[1]))
+        self.driven = Driven(program=lead.digest, kernels=lead.kernels)
+        self._head: Trace | None = None
+        self._lost = np.zeros(len(trials), bool)
+        self._literal = literal
+        self._numbers = np.random.default_rng(0)
+        if literal is not None:
+            self._take_first_steps(literal)
+
+    def _take_first_steps(self, literal: Sequence[TorchRun]) -> None:
+        begin = self._lead.begin
+        columns = np.full((3, begin, len(self)), np.nan)
+        for run, (engine, program) in enumerate(zip(literal, self._programs, strict=True)):
+            trace = engine.advance(begin, 1)
+            columns[:, : len(trace), run] = trace.loss[:, 0], trace.x[:, 0], trace.regret[:, 0]
+            try:
+                self.put(run, *engine.read(program), engine.totals)
+            except KeyError:  # it does not yet keep all that it will
+                self._lost[run] = True
+            self._lost[run] |= engine.failure is not None
+        self.step, self._head = begin, Trace(np.arange(begin), *columns)
+
+    def put(self, run: int, state: Any, carry: Any, totals: Any) -> None:
+        """Put one run where a program's state and the totals say."""
+        self._put(run, state, carry, totals)
+        self._lost[run] = False
+
+    def keep(self, runs: NDArray[np.int64]) -> Self:
+        kept = super().keep(runs)
+        kept._programs = [self._programs[run] for run in runs]
+        kept._lost = self._lost[runs]
+        kept._head = None if self._head is None else self._head.lanes(runs)
+        kept._literal = None if self._literal is None else [self._literal[run] for run in runs]
+        return kept
+
+    def load(self, saved: bytes) -> None:
+        super().load(saved)
+        if self.step > self._lead.begin:
+            self._head = None
+
+    def advance(self, stop: int, log_every: int) -> Trace:
+        pieces = []
+        if self._head is not None:
+            pieces, self._head = [self._head.rows(np.flatnonzero((self._head.step + 1) % log_every == 0))], None
+        pieces.append(super().advance(stop, log_every))
+        if self._lead.guarded:
+            self._lost |= self._state[-2, : len(self)] == 0
+            self.taken = self._state[-1, : len(self)].astype(int)
+            self._state[-1] = 0
+        if self._literal is not None and not self._lost.all():
+            for run in self._numbers.choice(np.flatnonzero(~self._lost), CHECKED).tolist():
+                self._check(run, self._literal[run])
+        return pieces[0] if len(pieces) == 1 else Trace.concatenate(pieces)
+
+    def _check(self, run: int, engine: TorchRun) -> None:
+        """Compare a run's next step with a literal one; if they differ, every run of the batch is lost."""
+        program, trial = self._programs[run], self._trials[run]
+        state, carry = self._state[:, run].astype(float), self._carry[:, run]
+        if not np.isfinite(state[0]):
+            return
+        engine.write(program, state, carry, self.step)
+        ((c, _),) = engine.inputs(self.step, self.step + 1)
+        number, scale = self._dtype.type, float(self.schedule.scales(self.step, self.step + 1)[0])
+        gradient = trial.problem.slope(number(state[0]), *c)
+        (x, *rest), after = program.step(state, carry, gradient, scale, trial.optimizer.lr, number)
+        if not isinstance(trial.problem, LinearProblem) and abs(gradient) < SMALLEST_SLOPE:
+            return
+        low, high = map(number, trial.problem.interval)
+        expected = [*program.named([min(max(x, float(low)), float(high)), *rest]), *after]
+        engine.advance(self.step + 1, 1)
+        got, got_carry = engine.read(program)
+        if engine.failure is None and not (program.guarded and rest[-2] == 0):
+            self._lost |= not same_bits(np.array([*program.named(got), *got_carry]), np.array(expected))
+
+    @property
+    def lost(self) -> NDArray[np.bool_]:
+        """The runs that came to a step that their program does not know, or took one differently from the optimizer."""
+        return self._lost
+
+    @property
+    def carry(self) -> NDArray[np.float64]:
+        """A copy of what each run's coefficients carry, (carried, runs)."""
+        return self._carry[:, : len(self)].copy()
+
+    def coefficients(self, stop: int) -> Numbers:
+        """The coefficients of one run at steps step ≤ t < stop, (coefficients, steps); nothing is advanced."""
+        before = self._carry
+        _, varied = self._corrected(self.schedule.scales(self.step, stop))
+        self._carry = before
+        return varied
+
+    def _varying(self) -> bool:
+        return True
+
+    @property
+    def saturated(self) -> NDArray[np.bool_]:
+        steps = self.chunk_steps // len(self._kinds)
+        every = zip(self._programs, self._hypers[0].tolist(), self._carry.T, strict=False)
+        return np.array([program.repeats(lr, carry, steps) for program, lr, carry in every], bool)
+
+
+class RecordedRun(TorchRun):
+    """A single run whose steps a program takes; the optimizer itself takes some of them, and must agree.
+
+    If it does not agree, or no path is known and none can be recorded, the run goes on literally from the last state
+    that was checked.
+
+    Args:
+        trial: of one seed, of an imported optimizer.
+        program: the program of its step.
+    """
+
+    chunk_steps = 65_536
+
+    def __init__(self, trial: Trial, program: Program) -> None:
+        super().__init__(trial)
+        self._recordings = self._changes = 0
+        self._resume_at, self._wait = program.begin, BETWEEN
+        self._use(program)
+        spread = np.random.default_rng(trial.seed).integers(program.begin, max(trial.steps, program.begin + 1), CHECKS)
+        self._checks = np.unique([*range(program.begin, program.begin + AT_START), *spread.tolist(), NEVER])
+
+    def _use(self, program: Program) -> None:
+        self._program = self._repeating = program
+        self._batch = RecordedBatch([self._trial], [program], exact=True)
+        self.driven = replace(self.driven, engine="compiled", program=program.digest, kernels=program.kernels)
+
+    def _give_up(self, why: str) -> None:
+        """Go on literally to the end."""
+        self._resume_at = NEVER
+        self.driven = replace(self.driven, engine="torch", not_compiled=f"{why} at step {self.step}")
+
+    def advance(self, stop: int, log_every: int) -> Trace:
+        pieces = [Trace.empty((0, 1))]
+        while self.step < stop and self.failure is None:
+            if self.step < self._resume_at:
+                pieces.append(super().advance(min(stop, self._resume_at), log_every))
+            else:
+                pieces.append(self._checked_steps(stop, log_every))
+        return Trace.concatenate(pieces)
+
+    def _checked_steps(self, stop: int, log_every: int) -> Trace:
+        """Take steps by the program, and then one that the optimizer takes as well; at most up to ``stop``."""
+        program, batch, begin, totals = self._program, self._batch, self.step, self._totals.copy()
+        try:
+            state, carry = self.read(program)
+        except KeyError:  # it does not yet keep all that it kept when it was recorded
+            return self._look_for_paths()
+
+        def taken(end: int, log_every: int = log_every) -> Trace:
+            """The steps up to, not including, ``end``, by the program."""
+            batch.put(0, state, carry, totals)
+            batch.step = begin
+            return batch.advance(end, log_every) if end > begin else Trace.empty((0, 1))
+
+        end = min(stop - 1, int(self._checks[np.searchsorted(self._checks, begin)]))
+        taken(begin)
+        trace = taken(self._until_a_change(end))
+        if batch.lost[0] and batch.taken[0]:
+            trace = taken(begin + int(batch.taken[0]) - 1)
+        if not np.isfinite(batch.x):
+            known = int(np.isfinite(taken(batch.step, 1).x).sum()) - 1  # the step that is lost is for the optimizer
+            trace = taken(begin + known)
+            if known < BETWEEN:
+                self._resume_at, self._wait = begin + known + self._wait, 2 * self._wait
+        if batch.lost[0]:
+            return self._look_for_paths()
+        self._stand(batch, 0)
+        batch.advance(self.step + 1, 1)
+        if batch.lost[0] and self.step == begin:
+            return self._look_for_paths()
+        expected = *program.named(batch.state[:, 0]), *batch.carry[:, 0]
+        literal = super().advance(self.step + 1, log_every)
+        comparable = not batch.lost[0] and np.isfinite(batch.x) and self.failure is None
+        if comparable and not self._agrees(expected):
+            self.write(program, state, carry, begin)
+            self._totals = totals
+            self._give_up("its program came to something else")
+            return Trace.empty((0, 1))
+        return Trace.concatenate([trace, literal])
+
+    def _agrees(self, expected: Any) -> bool:
+        """Whether the optimizer has the numbers of its program, to the bit."""
+        try:
+            state, carry = self.read(self._program)
+        except KeyError:
+            return False
+        return same_bits(np.array([*self._program.named(state), *carry]), np.array(expected, np.float64))
+
+    def _until_a_change(self, end: int) -> int:
+        """The step before the next one that is on another path, as far as that does not depend on gradients."""
+        masks = self._program.masks
+        if masks < 2 or self._changes >= PATH_CHANGES or end - self.step < 2:
+            return end
+        taken = self._batch.coefficients(end)[-masks:]
+        changed = np.flatnonzero(np.any(np.diff(taken, axis=1) != 0, axis=0))
+        if not len(changed):
+            return end
+        self._changes += 1
+        return self.step + int(changed[0])
+
+    def _look_for_paths(self) -> Trace:
+        """Record the paths that the next step may take; if that is impossible, take some steps literally first."""
+        self._recordings += 1
+        if self._recordings > MORE_PATHS:
+            self._give_up("its steps take ever new paths")
+            return Trace.empty((0, 1))
+        ((_, lr),) = self.inputs(self.step, self.step + 1)
+        try:
+            self._use(self._program.with_paths(paths_of(self._optimizer, self._param, self.gradients(), lr, self.step)))
+        except NotRecorded as reason:
+            if reason.for_good:
+                self._give_up(str(reason))
+            else:
+                self._resume_at, self._wait = self.step + self._wait, 2 * self._wait
+        except (Exception, SystemExit) as error:  # an imported optimizer may raise anything
+            self._give_up(f"recording a step raised {type(error).__name__}")
+        return Trace.empty((0, 1))
+
+    def load(self, saved: bytes) -> None:
+        super().load(saved)
+        if self.driven.not_compiled is not None:
+            self._resume_at = NEVER
+            self.driven = replace(self.driven, engine="torch")
+
+    def stand(self, batch: RecordedBatch, run: int) -> None:
+        """Continue, from step 0, where a run of a batch is."""
+        super().advance(self._program.begin, NEVER)
+        self._stand(batch, run)
+
+    def _stand(self, batch: RecordedBatch, run: int) -> None:
+        self.write(self._program, batch.state[:, run], batch.carry[:, run], batch.step)
+        self._totals = batch.totals[:, [run]]
+
+
+class RecordedSeeds(OneByOne):
+    """A trial's seeds in one batch, or one by one after one of them came to a step that the program does not know.
+
+    Args:
+        seeds: a trial for each of two seeds or more, of an imported optimizer.
+        program: the program of its step.
+    """
+
+    def __init__(self, seeds: Sequence[Trial], program: Program) -> None:
+        self._seeds, self._program = seeds, program
+        literal = [TorchRun(each) for each in seeds]
+        super().__init__([RecordedBatch(seeds, [program] * len(seeds), literal, stops=True)])
+        self._part()
+
+    def advance(self, stop: int, log_every: int) -> Trace:
+        batch = self.runs[0]
+        if not isinstance(batch, RecordedBatch):
+            return super().advance(stop, log_every)
+        before = batch.snapshot()
+        trace = super().advance(stop, log_every)
+        if batch.lost.any():
+            batch.restore(before)
+            self._part()
+            trace = super().advance(stop, log_every)
+        return trace
+
+    def _part(self) -> None:
+        """Go on one by one if a seed needs that."""
+        batch = self.runs[0]
+        if isinstance(batch, RecordedBatch) and batch.lost.any():
+            runs = self._alone()
+            if batch.step > self._program.begin:
+                for number, run in enumerate(runs):
+                    run.stand(batch, number)
+            self._go_on_with(runs)
+
+    def _alone(self) -> list[RecordedRun]:
+        return [RecordedRun(each, self._program) for each in self._seeds]
+
+    def save(self) -> bytes:
+        return super().save() if len(self.runs) > 1 else self.runs[0].save()
+
+    def load(self, saved: bytes) -> None:
+        if '"step"' not in json.loads(saved)[0]:  # saved after they went on one by one
+            self._go_on_with(self._alone())
+        if len(self.runs) > 1:
+            super().load(saved)
+        else:
+            self.runs[0].load(saved)
+            self.step = self.runs[0].step

@@ -1,0 +1,212 @@
+"""Runs any `torch.optim.Optimizer` literally, with the loop of the reference experiment."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.optim.optimizer import Optimizer
+
+from amsgrad_exp.engines.batch import Batch, Driven
+from amsgrad_exp.engines.compiled import CompiledBatch
+from amsgrad_exp.engines.torch_state import SCALARS, Survey, Unsaveable, decoded, encoded, generators_restored, unheard
+from amsgrad_exp.engines.torch_step import Step, number_of, raised
+from amsgrad_exp.engines.torch_trial import way_of
+from amsgrad_exp.optimizers import AdaptiveOptimizer
+from amsgrad_exp.optimizers.importing import said, written
+from amsgrad_exp.problems.problem import Floats
+from amsgrad_exp.rules import OPTIMIZERS
+from amsgrad_exp.spec.experiment import COMPILED_DTYPES, Trial
+from amsgrad_exp.spec.schedule import schedule_of
+from amsgrad_exp.trace import Trace, logged_steps
+
+if TYPE_CHECKING:
+    from amsgrad_exp.engines.recorded.program import Program
+
+NEVER = 2**63 - 1
+AHEAD = 24  # gradients that are looked at ahead of a recording
+
+
+class TorchRun(Batch):
+    """A single run of an optimizer on one parameter with one element: gradient, ``step()``, clamp (`torch_step.Step`).
+
+    Args:
+        trial: of one seed.
+
+    Raises:
+        ValueError: the optimizer cannot be imported or built, or takes no step.
+    """
+
+    chunk_steps = 1024
+
+    def __init__(self, trial: Trial) -> None:
+        super().__init__(trial.problem, schedule_of(trial))
+        self._trial, self._number = trial, number_of(trial.dtype)
+        self._way = way_of(trial.optimizer, trial.dtype)
+        torch.manual_seed(trial.seed)
+        drive = self._way.drive
+        self.driven = Driven("torch", written(drive.shape), drive.parameters, drive.closure, drive.graph)
+        self._repeating: Program | None = None
+        self._looked_for_program = False
+        self._twin: CompiledBatch | None = None
+        self._totals = np.zeros((2, 1))
+        self._checked: set[bool] = set()  # whether a saved state was checked at step 0 (False) and later (True)
+        self._optimizer, self._param = self._way.new(self.problem.start)
+
+    def __len__(self) -> int:
+        return 1
+
+    @property
+    def xs(self) -> Floats:
+        return np.array([self._param.item()])
+
+    @property
+    def totals(self) -> Floats:
+        return self._totals
+
+    @property
+    def states(self) -> list[bytes]:
+        survey = Survey(self._optimizer, self._param, self.step)
+        return [survey.own + survey.outside]
+
+    @property
+    def saturated(self) -> NDArray[np.bool_]:
+        # The condition of 0.1.0, whose records must repeat themselves from the same step on; it also costs no trial.
+        betas = [beta for beta in self._optimizer.defaults.get("betas") or () if isinstance(beta, int | float)]
+        return self.repeats(1) if all(1 - beta**self.step == 1 for beta in betas) else np.zeros(1, bool)
+
+    def repeats(self, steps: int) -> NDArray[np.bool_]:
+        """As the rule of a registered optimizer, or else the recorded program, says; not if there is no program."""
+        if self._trial.optimizer.name in OPTIMIZERS:
+            if self._twin is None:
+                dtype = self._trial.dtype if self._trial.dtype in COMPILED_DTYPES else "float32"
+                self._twin = CompiledBatch([self._trial.model_copy(update={"dtype": dtype})])
+            self._twin.advance(self.step, NEVER)
+            return self._twin.saturated
+        from amsgrad_exp.engines.recorded import program_from
+
+        if not self._looked_for_program:
+            self._looked_for_program = True
+            state = self._optimizer, self._param
+            self._repeating = program_from(*state, self.gradients(), self.schedule.lr, self.step)
+        if self._repeating is None:
+            return np.zeros(1, bool)
+        return np.array([self._repeating.repeats(self.schedule.lr, self.read(self._repeating)[1], steps)])
+
+    def gradients(self) -> list[float]:
+        """The gradients of the next steps if x stayed where it is."""
+        x = self._number(self.x)
+        return [float(self.problem.slope(x, *c)) for c, _ in self.inputs(self.step, self.step + AHEAD)]
+
+    def read(self, program: Program) -> tuple[list[float], list[float]]:
+        """The state of a program of the optimizer's steps, as `Program.read` returns it."""
+        return program.read(self._optimizer, self._param)
+
+    def write(self, program: Program, state: Any, carry: Any, step: int) -> None:
+        """Continue from the state of such a program; the sums stay as they are."""
+        program.write(self._optimizer, self._param, state, carry)
+        self.step = step
+
+    def inputs(self, start: int, stop: int) -> list[tuple[tuple[Any, ...], float]]:
+        """The problem's coefficients and the step size at each step start ≤ t < stop."""
+        coefficients = self.problem.coefficients(start, stop, self._trial.seed).astype(self._number)
+        step_sizes = self.schedule.step_sizes(start, stop).tolist()
+        return list(zip(zip(*coefficients, strict=True), step_sizes, strict=True))
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def advance(self, stop: int, log_every: int) -> Trace:
+        start, xs, x = self.step, list[float](), self.x
+        inputs = self.inputs(start, stop)
+        step = Step(self.problem, self._optimizer, self._param, self._way.drive)
+        for c, step_size in inputs:
+            xs.append(x)
+            try:
+                x = step.take(x, c, step_size)
+            except (Exception, SystemExit) as error:  # an imported optimizer may raise anything
+                self.failure = raised(error, self.step)
+                break
+            self.step += 1
+            if not math.isfinite(x):
+                self.failure = f"x became {x} at step {self.step - 1}"
+                break
+        losses = self._losses(xs, inputs)
+        total_regrets, x_sums = np.cumsum([self._totals[0, 0], *losses]), np.cumsum([self._totals[1, 0], *xs])
+        self._totals = np.array([[total_regrets[-1]], [x_sums[-1]]])
+        steps = logged_steps(start, start + len(xs), log_every)
+        rows = steps - start
+        columns = losses[rows], np.array(xs)[rows], total_regrets[rows + 1] / (steps + 1)
+        return Trace(steps, *(column[:, None] for column in columns))
+
+    def _losses(self, xs: list[float], inputs: list[tuple[tuple[Any, ...], float]]) -> Floats:
+        """f_t(x_t) − f_t(x*) in the dtype of `number_of`, with the same bits as on tensors."""
+        loss_of, optimum = self.problem.loss, self._number(self.problem.optimum)
+        taken = zip(map(self._number, xs), inputs, strict=False)
+        return np.array([loss_of(x, *c) - loss_of(optimum, *c) for x, (c, _) in taken], np.float64)
+
+    def reset_x_sum(self) -> None:
+        self._totals[1] = 0
+
+    def save(self) -> bytes:
+        """The optimizer's ``state_dict()``, and the numbers and texts among its attributes.
+
+        The first time, and the first time after step 0, they are loaded into a new optimizer and compared.
+        """
+        total_regret, x_sum = self._totals[:, 0].tolist()
+        fields: dict[str, Any] = {"total_regret": total_regret, "x_sum": x_sum, "generator": torch.get_rng_state()}
+        if self.driven.not_compiled is not None:
+            fields["not_compiled"] = self.driven.not_compiled
+        attributes = {name: value for name, value in vars(self._optimizer).items() if type(value) in SCALARS}
+        own = {"step": self.step, "param": self._param.detach(), "attributes": attributes}
+        buffer = io.BytesIO()
+        try:
+            torch.save({**fields, **own, "optimizer": encoded(self._optimizer.state_dict())}, buffer)
+        except Unsaveable:
+            raise
+        except Exception as error:  # an imported optimizer's state_dict may do anything
+            raise ValueError(f"its state_dict cannot be saved: {said(error)}") from error
+        if (self.step > 0) not in self._checked:
+            with generators_restored(), unheard():
+                twin = self._way.new(self.problem.start)
+                _load(*twin, buffer.getvalue())
+            if self.step > 0 and Survey(self._optimizer, self._param, self.step).own != Survey(*twin, self.step).own:
+                raise ValueError("it keeps something outside its state_dict")
+            self._checked.add(self.step > 0)
+        return buffer.getvalue()
+
+    def load(self, saved: bytes) -> None:
+        fields = _load(self._optimizer, self._param, saved)
+        try:
+            torch.set_rng_state(fields["generator"])
+            self.step, self._totals = fields["step"], np.array([[fields["total_regret"]], [fields["x_sum"]]])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(f"it is not the state of such an engine ({type(error).__name__})") from error
+        self.driven = replace(self.driven, not_compiled=fields.get("not_compiled", self.driven.not_compiled))
+
+
+def _load(optimizer: Optimizer, param: torch.nn.Parameter, saved: bytes) -> Mapping[str, Any]:
+    """Restore an optimizer and its parameter from what `TorchRun.save` returned; return all that was saved.
+
+    Raises:
+        ValueError: the bytes do not come from such an optimizer.
+    """
+    try:
+        fields: dict[str, Any] = torch.load(io.BytesIO(saved), weights_only=True)
+        state, of_param = decoded(fields["optimizer"]), fields["optimizer"].get("state", {}).get(0)
+        if of_param is not None and type(optimizer).load_state_dict is Optimizer.load_state_dict:
+            state["state"][0] = of_param  # load_state_dict casts values, but only in plain containers
+        optimizer.load_state_dict(state)
+        if of_param is not None and not isinstance(optimizer, AdaptiveOptimizer):  # those cast nothing
+            optimizer.state[param] = decoded(of_param)
+        vars(optimizer).update(fields.get("attributes", {}))
+        with torch.no_grad():
+            param.copy_(fields["param"])
+    except Exception as error:  # a damaged file or an imported load_state_dict may raise anything
+        problem = "not a state that a torch engine can read without running code in it"
+        raise ValueError(f"{problem} ({type(error).__name__})") from error
+    return fields
