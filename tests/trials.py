@@ -72,7 +72,7 @@ def literal(path: str, problem: Problem, schedule: Schedule, dtype: str = "float
     """A run on the torch engine of an imported optimizer, with these arguments only."""
     from amsgrad_exp.engines.torch_run import TorchRun
 
-    settings = OptimizerSettings(name=path, lr=schedule.lr, options=arguments)
+    settings = OptimizerSettings(name=path, lr=schedule.lr).model_copy(update={"options": arguments})
     given: dict[str, Any] = {"optimizer": settings, "problem": problem, "schedule": _written(schedule), "dtype": dtype}
     return TorchRun(Trial(**given, steps=10**6, log_every=1))
 
