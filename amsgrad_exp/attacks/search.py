@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.attacks.slope_sequences import canonical, families, neighbours, random_sequences, simpler, size
-from amsgrad_exp.engines.fixed import Floats, HeldLanes, Slopes
+from amsgrad_exp.engines.fixed import FixedIterates, Floats, Slopes
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.watch import UNWATCHED, Watch
 
-MakeLanes = Callable[[Sequence[Slopes], Floats], HeldLanes]
+MakeLanes = Callable[[Sequence[Slopes], Floats], FixedIterates]
 """Makes a batch of runs from sequences of slopes and the fixed iterates."""
 
 LEAST_FALL = 1e-3  # least drift to the worst end; the sign of a smaller one may come from a decaying transient
