@@ -77,7 +77,7 @@ def draw_matrix(path: Path, matrix: Matrix) -> list[Path]:
     Raises:
         OSError: a file cannot be written.
     """
-    schedules = len(matrix.data("schedules"))
+    schedules = len(matrix.gauntlet.axes["schedule"])
     panels = [_panel(matrix, number, *plane) for number, plane in enumerate(matrix.planes())]
     width = len(matrix.gauntlet.problems) * CELL * schedules
     entries: list[Line] = [
@@ -100,7 +100,7 @@ def draw_matrix(path: Path, matrix: Matrix) -> list[Path]:
 def _panel(matrix: Matrix, number: int, settings: str, schedule: str) -> Specification:
     """One table; only the first column of tables has the optimizers' names, only the last row the problems'."""
     problems, optimizers = list(matrix.gauntlet.problems), list(matrix.gauntlet.optimizers)
-    rows, columns = len(matrix.data("settings")), len(matrix.data("schedules"))
+    rows, columns = len(matrix.gauntlet.axes["settings"]), len(matrix.gauntlet.axes["schedule"])
     row, column = divmod(number, columns)
 
     def axis(field: str, names: list[str], *, named: bool, angle: int) -> Specification:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,11 +65,7 @@ class Matrix:
 
     def planes(self) -> Iterator[tuple[str, str]]:
         """The pairs of settings and schedule; each has a table of optimizers × problems."""
-        return ((settings, schedule) for settings in self.data("settings") for schedule in self.data("schedules"))
-
-    def data(self, key: str) -> list[str]:
-        """One of the gauntlet's lists."""
-        return list(self.gauntlet.data[key])
+        return itertools.product(self.gauntlet.axes["settings"], self.gauntlet.axes["schedule"])
 
     def document(self, shared_between: Mapping[str, str | None]) -> dict[str, Any]:
         """The fields that ``--json`` prints, given what each optimizer ties together."""
@@ -83,13 +80,11 @@ def shared_between(gauntlet: Gauntlet) -> dict[str, str | None]:
 
 def verdicts(gauntlet: Gauntlet, results: Results) -> Matrix:
     """The matrix of the finished cells."""
-    claims = {
-        label: OPTIMIZERS[entry["name"]].claim if entry["name"] in OPTIMIZERS else NOTHING
-        for label, entry in zip(gauntlet.optimizers, gauntlet.data["optimizers"], strict=True)
-    }
     cells = {}
     for row in results.rows():
-        trial, claim = gauntlet.trial(row["cell"]), claims[row["optimizer"]]
+        trial = gauntlet.trial(row["cell"])
+        known = OPTIMIZERS.get(trial.optimizer.name)
+        claim = known.claim if known else NOTHING
         cells[row["optimizer"], row["problem"], row["schedule"], row["settings"]] = Cell(
             row=row,
             claim=claim,
