@@ -37,7 +37,7 @@ BETAS = ("beta1", "beta2")
 OPTIONS = {"partial": "p", "keep_num": "n", "b3": "beta3"}
 """What constructors call options of rules that have other names here."""
 
-Run = Callable[[Probe], Floats | None]
+RunProbe = Callable[[Probe], Floats | None]
 """x after every `Probe.every` steps of a probe; None of a probe that cannot be run."""
 
 
@@ -46,7 +46,7 @@ class Target:
     """An optimizer to be identified."""
 
     name: str
-    run: Run
+    run: RunProbe
     settings: Mapping[str, float]  # for all probes
     known: Mapping[str, Any]  # options of rules that it is known to have
     assumed: Mapping[str, float] = field(default_factory=dict)  # what its constructor does not take, nor the user gives
@@ -192,7 +192,7 @@ def _set_beta1(group: dict[str, object], beta1: float) -> bool:
     return True
 
 
-def _of_optax(name: str, factory: Callable[..., Any], arguments: Callable[[Probe], dict[str, Any]]) -> Run:
+def _of_optax(name: str, factory: Callable[..., Any], arguments: Callable[[Probe], dict[str, Any]]) -> RunProbe:
     """Runs an optax optimizer, which a factory makes from ``learning_rate`` and other arguments."""
     try:
         import jax
