@@ -127,7 +127,8 @@ def run_block(plan: Plan, cells: Sequence[int]) -> list[Row]:
     for cell in cells:
         try:
             trials[cell] = trial = plan.trial(cell)
-            groups.setdefault(_loop_of(trial, cell), []).append(cell)
+            key = alike(trial) if trial.seeds == 1 else None
+            groups.setdefault((_alone, cell) if key is None else (drive_batch, key), []).append(cell)
         except ConfigError as error:
             row(cell, None, str(error))
 
@@ -156,12 +157,6 @@ def run_block(plan: Plan, cells: Sequence[int]) -> list[Row]:
             else:
                 del turns[key]
     return list(rows.values())
-
-
-def _loop_of(trial: Trial, cell: int) -> tuple[Advance, Hashable]:
-    """The function that advances a trial, and the key that it shares with the other trials of its batch."""
-    key = alike(trial) if trial.seeds == 1 else None
-    return (_alone, cell) if key is None else (drive_batch, key)
 
 
 def _alone(trials: Sequence[Trial]) -> Iterator[Finished | None]:
