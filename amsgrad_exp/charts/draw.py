@@ -23,16 +23,7 @@ RAISED, LOWERED = (str.maketrans(marks, "0123456789−"[: len(marks)]) for marks
 
 
 def draw(path: Path, plot: Plot, tables: Mapping[str, str]) -> list[Path]:
-    """Write a chart as PNG and SVG, always with the same bytes, and return the files.
-
-    Args:
-        path: the path without a suffix.
-        plot: the chart.
-        tables: the chart's data as CSV, by name.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
+    """Write a chart as PNG and SVG, always with the same bytes, and return the files; its data are CSV by name."""
     return write(path, static(plot, tables))
 
 

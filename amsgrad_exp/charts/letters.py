@@ -68,15 +68,7 @@ FRAMES = {"a published claim covers the cell": 1.2, "and the cell contradicts it
 
 
 def draw_matrix(path: Path, matrix: Matrix) -> list[Path]:
-    """Draw optimizers × problems as PNG and SVG, with what is claimed and what is proved, and return the files.
-
-    Args:
-        path: the path without a suffix.
-        matrix: the results of a gauntlet.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
+    """Draw optimizers × problems as PNG and SVG, with what is claimed and what is proved, and return the files."""
     schedules = len(matrix.gauntlet.axes["schedule"])
     panels = [_panel(matrix, number, *plane) for number, plane in enumerate(matrix.planes())]
     width = len(matrix.gauntlet.problems) * CELL * schedules

@@ -29,27 +29,16 @@ DOTTED = {"strokeWidth": 1.5, "strokeDash": [1, 3]}
 
 @dataclass(frozen=True)
 class Plot:
-    """A chart without its data, which are tables that are stored beside it.
+    """A chart without its data, which are tables that are stored beside it."""
 
-    Attributes:
-        name: a word, unique on a page; the table of the chart's main data has the same name.
-        title: the heading on a page.
-        specification: Vega-Lite, whose data sets are named after the tables.
-        alternative: what the chart shows, in words.
-        columns: how many panels stand side by side where there is room.
-        legend: the lines, which a page hides and shows.
-        key: the other kinds of marks, explained in files only.
-        zoomed: whether a page has sliders that zoom it.
-    """
-
-    name: str
-    title: str
-    specification: Mapping[str, Any]
-    alternative: str
-    columns: int
-    legend: Sequence[Line] = ()
-    key: Sequence[Line] = ()
-    zoomed: bool = False
+    name: str  # a word, unique on a page; also the name of the table of its main data
+    title: str  # the heading on a page
+    specification: Mapping[str, Any]  # Vega-Lite, whose data sets are named after the tables
+    alternative: str  # what the chart shows, in words
+    columns: int  # how many panels stand side by side where there is room
+    legend: Sequence[Line] = ()  # the lines, which a page hides and shows
+    key: Sequence[Line] = ()  # the other kinds of marks, explained in files only
+    zoomed: bool = False  # whether a page has sliders that zoom it
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
@@ -68,20 +57,14 @@ def named_data(name: str, numeric: Iterable[str]) -> Specification:
 
 @dataclass(frozen=True)
 class Axis:
-    """The horizontal axis of all panels.
+    """The horizontal axis of all panels."""
 
-    Attributes:
-        value: the coordinate, a Vega expression of ``datum``.
-        low, high: the ends, as coordinates.
-        shown: further properties of the Vega-Lite axis.
-    """
-
-    value: str
+    value: str  # the coordinate, a Vega expression of ``datum``
     title: str
-    low: float
+    low: float  # the ends, as coordinates
     high: float
     log: bool
-    shown: Mapping[str, Any] = field(default_factory=dict)
+    shown: Mapping[str, Any] = field(default_factory=dict)  # further properties of the Vega-Lite axis
 
     @property
     def slider(self) -> tuple[float, float]:
@@ -113,42 +96,27 @@ class Axis:
 
 @dataclass(frozen=True)
 class Level:
-    """A horizontal line.
-
-    Attributes:
-        says: what it marks, shown when it is pointed at.
-        curve: the number, from 1 on, of the curve it belongs to; 0 for none.
-        label: the text beside it; "" for none.
-        below, right: whether the label is below the line instead of above, at the right instead of at the left.
-    """
+    """A horizontal line."""
 
     at: float
-    says: str
-    curve: int = 0
-    label: str = ""
-    below: bool = False
-    right: bool = False
+    says: str  # what it marks, shown when it is pointed at
+    curve: int = 0  # the number, from 1 on, of the curve it belongs to; 0 for none
+    label: str = ""  # the text beside it
+    below: bool = False  # where the label is: below the line instead of above
+    right: bool = False  # and at the right instead of at the left
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One quantity against the shared axis.
+    """One quantity against the shared axis."""
 
-    Attributes:
-        column: the column of the table; "" if there are only lines beside the curves.
-        ends: the ends of the vertical axis; None if they follow the data.
-        log: whether this axis is logarithmic, which leaves out what is not positive.
-        halfwidths: the column of the halfwidths of a band around each curve; None for no band.
-        beside: further columns, drawn as lines in the colours of their curves.
-    """
-
-    column: str
+    column: str  # of the table; "" if there are only lines beside the curves
     title: str
-    ends: tuple[float, float] | None = None
-    log: bool = False
+    ends: tuple[float, float] | None = None  # of the vertical axis; None if they follow the data
+    log: bool = False  # whether it is logarithmic, which leaves out what is not positive
     levels: Sequence[Level] = ()
-    halfwidths: str | None = None
-    beside: Mapping[str, Line] = field(default_factory=dict)
+    halfwidths: str | None = None  # the column with the halfwidths of a band around each curve
+    beside: Mapping[str, Line] = field(default_factory=dict)  # columns drawn as lines in the colours of their curves
 
     def vertical(self, column: str) -> Specification:
         """The channel y of a column; a logarithmic axis of several decades is labelled at powers of ten."""
@@ -183,16 +151,10 @@ def curves(
     points: int,
     curve: str = "toNumber(datum.curve)",
 ) -> Plot:
-    """A chart of the table of this name.
+    """A chart of the table of this name, with a curve for each label.
 
-    Args:
-        name, title, alternative: as in `Plot`.
-        labels: the curves' names; a page cannot hide a single one.
-        axis: the axis of all panels.
-        panels: the panels, from left to right.
-        tooltip: the columns that a point shows when pointed at, with their titles.
-        points: the largest number of points on a curve.
-        curve: a Vega expression for the number, from 1 on, of a row's curve; it may use ``labels``.
+    ``tooltip`` has the columns that a point shows when pointed at, with their titles; ``points`` is the largest number
+    of points on a curve; ``curve`` is a Vega expression for the number, from 1 on, of a row's curve.
     """
     numbers = list(range(1, len(labels) + 1))
     styles = [line_style(number) for number in range(len(labels))]

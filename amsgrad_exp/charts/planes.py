@@ -60,10 +60,7 @@ def along(sweep: Sweep, shown: NDArray[np.int64]) -> dict[str, list[float]]:
 def plots(sweep: Sweep, shown: NDArray[np.int64], rows: Mapping[int, Row]) -> list[Plot]:
     """The chart of a sweep with one or two axes; none for more.
 
-    Args:
-        sweep: the sweep.
-        shown: the numbers of the cells to show, from `shown_of`.
-        rows: the rows of the finished cells, by number.
+    ``shown`` has the numbers of the cells to show, ``rows`` the rows of the finished cells by number.
     """
     axes = along(sweep, shown)
     if len(axes) == 1:
@@ -114,8 +111,7 @@ def _profile(
             (name, name),
             ("regret", "R(T)/T"),
             ("mean_x", "mean x"),
-            ("iterate", "iterate"),
-            ("failure", "failure"),
+            *((same, same) for same in ("iterate", "failure")),
         ],
         points=shown.shape[1],
         curve="indexof(labels, datum.optimizer) + 1",
@@ -169,19 +165,12 @@ class Side:
 
 @dataclass(frozen=True)
 class Plane:
-    """One optimizer's plane.
+    """One optimizer's plane; arrays have the shape (first axis, second axis)."""
 
-    Attributes:
-        title: the optimizer.
-        mean_x: the mean iterate of each cell, float64 of shape (first axis, second axis); NaN if it has none.
-        iterate: where each cell settled, of the same shape; None if it failed or is not done.
-        boundary: the result of `against_theory.boundary`.
-    """
-
-    title: str
-    mean_x: Floats
-    iterate: NDArray[np.object_]
-    boundary: tuple[Floats, ...] | None
+    title: str  # the optimizer
+    mean_x: Floats  # the mean iterate of each cell; NaN if it has none
+    iterate: NDArray[np.object_]  # where each cell settled; None if it failed or is not done
+    boundary: tuple[Floats, ...] | None  # from `sweeps.plane.boundary`
 
     def outcomes(self) -> dict[str, NDArray[np.bool_]]:
         """The cells of each outcome, by its words."""
@@ -194,11 +183,7 @@ def heat_maps(
 ) -> Plot:
     """A chart of the table of cells, whose column ``optimizer`` is a plane's title.
 
-    Args:
-        sides: the horizontal and the vertical axis.
-        planes: the planes, from left to right.
-        ends: the ends of the scale of colours.
-        tooltip: the columns that a cell shows when pointed at.
+    ``ends`` are those of the scale of colours; ``tooltip`` has the columns that a cell shows when pointed at.
     """
     lines = [_boundary(sides, plane) for plane in planes]
     counts = [{words: int(cells.sum()) for words, cells in plane.outcomes().items()} for plane in planes]

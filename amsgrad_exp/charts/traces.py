@@ -54,38 +54,23 @@ SCHEDULES = {"inv-sqrt": "step sizes α/√t", "constant": "constant step size �
 
 @dataclass(frozen=True)
 class Curve:
-    """One run as it is drawn.
+    """One run as it is drawn."""
 
-    Attributes:
-        name: the name in the legend.
-        trace: the points that are drawn.
-        limit: the exact limit of R(T)/T; None if there is none, or if it is not to be drawn.
-        beside: further columns at the same points, float64 (n,), by name.
-    """
-
-    name: str
-    trace: Trace
+    name: str  # in the legend
+    trace: Trace  # the points that are drawn
     problem: Problem
-    limit: float | None = None
-    beside: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    limit: float | None = None  # the exact limit of R(T)/T, if there is one to be drawn
+    beside: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # further columns at the same points
 
 
 def regret_and_iterate(
     path: Path, traces: Mapping[str, Trace], problem: Problem, bounds: Mapping[str, Bounds] | None = None
 ) -> list[Path]:
-    """Draw the average regret and the iterate against t as PNG and SVG, a line for each trace.
+    """Draw the average regret and the iterate against t as PNG and SVG, a line for each trace, and return the files.
 
-    With bounds, draw them too, and a panel with the terms of the trajectory bound, each divided by √t, so that a term
-    of order √t is level.
-
-    Args:
-        path: the path without a suffix.
-        traces: the points by the name in the legend.
-        problem: the problem whose interval and optimum are marked.
-        bounds: the bounds of some or all traces, known at the traces' steps, by the same names.
-
-    Returns:
-        The files written.
+    The path has no suffix, and the traces have names for the legend. With the bounds of some or all traces, which are
+    known at the traces' steps, draw them too, and a panel with the terms of the trajectory bound, each divided by √t,
+    so that a term of order √t is level.
     """
     shown = []
     for name, trace in traces.items():
@@ -135,12 +120,8 @@ def plot(
 ) -> Plot:
     """Panels of the average regret, of the terms of a bound if the curves have them, and of the iterate.
 
-    Args:
-        shown: the curves, of which at least one has points.
-        log: whether the axis of the regret is logarithmic.
-        alternative: the chart in words.
-        levels: levels of the regret besides the exact limits.
-        right: whether x* is labelled at the right.
+    At least one curve has points. ``log`` is about the axis of the regret, ``levels`` are further levels of the regret,
+    and ``right`` says whether x* is labelled at the right.
     """
     traces = [curve.trace for curve in shown]
     steps = np.concatenate([trace.step for trace in traces]) + 1
@@ -258,13 +239,8 @@ def slopes_plot(slopes: Sequence[int], words: str) -> Plot:
     axis = {"values": list(labels), "labelExpr": f"({json.dumps(labels)})[datum.value]", "labelOverlap": False}
     steps = {"format": ",d", "tickMinStep": 1, "tickCount": 8, "labelFlush": False, "labelSeparation": 6}
     bars: Specification = {
-        "mark": {
-            "type": "bar",
-            "color": COLOURS[1],
-            "stroke": COLOURS[1],
-            "strokeWidth": 1,
-            "aria": False,
-        },  # visible however narrow
+        # The stroke makes a bar visible however narrow it is.
+        "mark": {"type": "bar", "color": COLOURS[1], "stroke": COLOURS[1], "strokeWidth": 1, "aria": False},
         "encoding": {
             "x": _number("t", "step t of one period", {"domain": [0, len(slopes)], "nice": False}, steps),
             "x2": {"field": "end"},
@@ -300,9 +276,8 @@ def _labels(values: Iterable[int], domain: Sequence[float]) -> dict[int, str]:
             groups.append([value])
     labels = {}
     for group in groups:
-        named = [
-            f"{value:,}".replace("-", "−") for value in group if value or len(group) == 1
-        ]  # 0 yields to the others
+        others = [value for value in group if value] or group  # 0 yields to the others
+        named = [f"{value:,}".replace("-", "−") for value in others]
         labels[max(group, key=abs)] = ", ".join(named) if len(named) < 3 else f"{named[0]} … {named[-1]}"
     return labels
 

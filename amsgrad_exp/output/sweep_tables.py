@@ -31,10 +31,6 @@ def draw(swept: Swept) -> list[Path]:
     """Draw where the cells settle as PNG and SVG in the sweep's directory, and return the files.
 
     There are none if all cells failed or the sweep has more than two axes.
-
-    Raises:
-        RunError: the results cannot be read.
-        OSError: a file cannot be written.
     """
     with swept.results() as results:
         if isinstance(swept.sweep, Gauntlet):

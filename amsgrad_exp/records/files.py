@@ -162,12 +162,9 @@ def kind_of(directory: Path) -> str | None:
 
 
 def find(reference: str, places: Mapping[str, Path], kinds: Sequence[str] = tuple(FILES)) -> Record:
-    """Find a record by its directory, its id or the beginning of the id, or "last" for the newest one.
+    """Find a record by its directory, its id or the beginning of the id, or "last" for the newest of some kinds.
 
-    Args:
-        reference: what names the record.
-        places: the directory under which each kind of record is.
-        kinds: the kinds of records that will do.
+    ``places`` are the directories under which the records of each kind are.
 
     Raises:
         NoSuchRun: there is no such record of these kinds, or more than one.

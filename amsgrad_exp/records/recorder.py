@@ -37,22 +37,14 @@ CHECKPOINT_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state from which a run can be resumed; by default that at its start, before the engine is saved.
+    """The state from which a run can be resumed; by default that at its start, before the engine is saved."""
 
-    Attributes:
-        step: the number of steps done.
-        seconds: the wall time they took.
-        trace_bytes, trace_sha256: the size and the SHA-256 of the part of trace.csv that belongs to these steps.
-        reference: `Chunk.reference` at the step at which the engine was saved.
-        engine: what `Batch.save` returned, at this step or, while steps are being derived, at an earlier one.
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-    trace_bytes: int = 0
+    step: int = 0  # the number of steps done
+    seconds: float = 0.0  # the wall time they took
+    trace_bytes: int = 0  # the size and the SHA-256 of the part of trace.csv that belongs to these steps
     trace_sha256: str = sha256(b"")
-    reference: bytes | None = None
-    engine: bytes = b""
+    reference: bytes | None = None  # `Chunk.reference` at the step at which the engine was saved
+    engine: bytes = b""  # from `Batch.save`, at this step or, while steps are being derived, at an earlier one
 
     def write(self, directory: Path) -> None:
         """Replace the directory's checkpoint and keep the previous one."""
@@ -176,12 +168,8 @@ def _from_last_checkpoint(run: Run, watch: Watch) -> Recorder:
 class Recorder:
     """One session of a run: writes the engine's chunks to trace.csv, to labml and into checkpoints.
 
-    Args:
-        run: the run with status "running" and the points logged before ``start``.
-        engine: the engine in the state saved in ``start``.
-        tracker: the run's tracker, which already has those points.
-        start: the checkpoint at which the session starts.
-        kept: the content of trace.csv at ``start``.
+    It starts at a checkpoint, with the engine in the state saved there, and with a run and a tracker that have the
+    points logged before; ``kept`` is the content of trace.csv there.
     """
 
     def __init__(self, run: Run, engine: Batch, tracker: Tracker, start: Checkpoint, kept: bytes, watch: Watch) -> None:

@@ -34,19 +34,12 @@ COLUMNS = [field.name for field in fields(Trace)]
 
 @dataclass(frozen=True)
 class Run:
-    """A recorded run.
-
-    Attributes:
-        directory: the directory with the run's files.
-        trial: what was run.
-        summary: its status and result.
-        logged: the logged points if they are in memory, so that `trace` need not read them; else None.
-    """
+    """A recorded run."""
 
     directory: Path
-    trial: Trial
-    summary: Summary
-    logged: Trace | None = field(default=None, repr=False, compare=False)
+    trial: Trial  # what was run
+    summary: Summary  # its status and result
+    logged: Trace | None = field(default=None, repr=False, compare=False)  # the points, if they are in memory
 
     @property
     def run_id(self) -> str:

@@ -21,24 +21,14 @@ from amsgrad_exp.watch import UNWATCHED, Watch
 
 @dataclass(frozen=True)
 class Verification:
-    """The comparison of a recorded trace with the same experiment run again.
+    """The comparison of a recorded trace with the same experiment run again."""
 
-    Attributes:
-        engine: the engine that ran it again.
-        points: how many logged points were compared.
-        tolerance: the largest accepted difference relative to a column's largest number; 0 requires identical bits.
-        differences: the largest difference in each of loss, x and regret.
-        first_step: the first logged step with a larger difference than accepted, or None.
-        changed: the versions, platform, commit, code, compiled program and kernels of torch that differ between then
-            and now: name, then, now.
-    """
-
-    engine: str
-    points: int
-    tolerance: float
-    differences: dict[str, float]
-    first_step: int | None
-    changed: list[tuple[str, str, str]]
+    engine: str  # that ran it again
+    points: int  # how many logged points were compared
+    tolerance: float  # the largest accepted difference relative to a column's largest number; 0: identical bits
+    differences: dict[str, float]  # the largest difference in each of loss, x and regret
+    first_step: int | None  # the first logged step with a larger difference than accepted
+    changed: list[tuple[str, str, str]]  # versions, platform, code and the like that differ: name, then, now
 
 
 CROSS_ENGINE_TOLERANCE = {"float32": 1e-4, "float64": 1e-9}

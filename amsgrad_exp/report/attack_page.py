@@ -9,7 +9,6 @@ from typing import Any
 
 from amsgrad_exp.attacks.attack_record import Attack
 from amsgrad_exp.charts.traces import slopes_plot, slopes_table
-from amsgrad_exp.records.run import Run
 from amsgrad_exp.report import run_page as runs
 from amsgrad_exp.report.page import Page, short
 from amsgrad_exp.verdict import WORDS
@@ -44,7 +43,8 @@ def page(directory: Path) -> Page:
             "attack": attack,
             "shrinking": [{**step, "problem": short(step["problem"], LONGEST_PROBLEM)} for step in shrinking],
             "shrunk_to_it": example is not None and [example.words] == [step["problem"] for step in shrinking[-1:]],
-            "confirming": [_confirming(run) for run in evidence.runs],
+            "confirming": evidence.runs,
+            "verdicts": {verdict: words for verdict, (words, _) in WORDS.items()},
             "settings": _settings(attack),
             "id": directory.name,
         },
@@ -69,21 +69,3 @@ def _attacked(attack: Attack) -> str:
     own = attack.settings.model_dump(include={"lr", "beta1", "beta2", "eps"}, exclude_none=True)
     settings = {name: f"{value:g}" for name, value in own.items()} | attack.settings.options
     return f"{name} with {', '.join(f'{name} {value}' for name, value in settings.items())}"
-
-
-def _confirming(run: Run) -> dict[str, Any]:
-    """A row of the table of runs."""
-    result, trial = run.summary.result, run.trial
-    return {
-        "schedule": trial.schedule,
-        "start": trial.problem.start,
-        "engine": run.summary.engine,
-        "dtype": trial.dtype,
-        "steps": trial.steps,
-        "iterate": result and WORDS[result.iterate][0],
-        "kind": result and result.iterate,
-        "mean_x": result and result.mean_x,
-        "regret": result and result.regret,
-        "limit_regret": result and result.limit_regret,
-        "status": run.status(),
-    }

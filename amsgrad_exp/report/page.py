@@ -18,31 +18,18 @@ LONGEST = 60  # characters of a name in a heading, a legend or a table
 
 @dataclass(frozen=True)
 class Page:
-    """The content of a page.
+    """The content of a page."""
 
-    Attributes:
-        template: the name of a file in ``templates``.
-        title: the heading.
-        lead: a line below the heading.
-        plots: the figures.
-        tables: CSV by name, for the plots and for download.
-        content: the template's other variables.
-    """
-
-    template: str
-    title: str
-    lead: str
+    template: str  # the name of a file in ``templates``
+    title: str  # the heading
+    lead: str  # a line below the heading
     plots: Sequence[Plot]
-    tables: Mapping[str, str]
-    content: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, str]  # CSV by name, for the plots and for download
+    content: Mapping[str, Any] = field(default_factory=dict)  # the template's other variables
 
 
 def write(page: Page, path: Path) -> None:
-    """Write a page atomically.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Write a page atomically."""
     write_atomically(path, render(page).encode())
 
 

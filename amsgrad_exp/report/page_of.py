@@ -15,11 +15,7 @@ BoundsOf = Callable[[Mapping[str, Run]], Mapping[str, Bounds]]
 
 
 def page_of(records: Sequence[Record], bounds_of: BoundsOf | None = None) -> Page:
-    """The page of several runs, or of one sweep, gauntlet or attack.
-
-    Args:
-        records: the records, in the order in which they are shown.
-        bounds_of: computes the regret bounds to show, by run id.
+    """The page of several runs, or of one sweep, gauntlet or attack; ``bounds_of`` computes bounds by run id.
 
     Raises:
         ConfigError: one page cannot show these records together, or with bounds.

@@ -19,7 +19,7 @@ from amsgrad_exp.report.page import Page, short
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.read import run_command
 from amsgrad_exp.trace import Trace
-from amsgrad_exp.verdict import WORDS, Evidence
+from amsgrad_exp.verdict import WORDS
 
 MOST_POINTS = 500  # per line
 ALL_POINTS = 4000  # per panel: each point is an element of the page
@@ -33,12 +33,7 @@ NOTHING: dict[str, Any] = {"missing": [], "entries": [], "problems": [], "decade
 
 
 def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None, missing: Sequence[str] = ()) -> Page:
-    """The page of one run, or of several side by side.
-
-    Args:
-        runs: the runs in the order in which they are shown.
-        bounds: the regret bounds to show, by run id.
-        missing: sentences that say what the page lacks.
+    """The page of one run, or of several side by side, with bounds by run id and sentences on what the page lacks.
 
     Raises:
         ConfigError: two runs cannot be distinguished.
@@ -106,30 +101,18 @@ def _listed(names: Sequence[str]) -> str:
 def _entry(number: int, label: str, run: Run, bounds: Bounds | None) -> dict[str, Any]:
     """The content of the page about one run, with all digits of every number."""
     result = run.summary.result
-    facts = dataclasses.asdict(result) if result else {}
-    digests = {"experiment.yaml": run.summary.experiment_sha256, "trace.csv": run.summary.trace_sha256}
+    said = {name: short(words.plain(said), 400) for name, said in words.verdict(run).items()}
     return {
         "number": number,
         "label": label,
-        "name": run.trial.optimizer.label or run.trial.optimizer.name,
-        "id": run.run_id,
-        "experiment": run.trial.name,
+        "run": run,
         "status": run.status(),
-        "started": f"{run.summary.started:%Y-%m-%d %H:%M} UTC",
-        "seconds": run.summary.seconds,
-        "engine": f"{run.summary.engine}, {run.summary.dtype}",
-        "points": len(run.trace),
         "bounds": bounds.document() if bounds else None,
-        "result": facts,
+        "result": dataclasses.asdict(result) if result else {},
         "iterate": WORDS[result.iterate][0] if result else None,
         "trend": WORDS[result.regret_trend][0] if result else None,
-        "proof": bool(result and result.evidence is Evidence.PROOF),
-        "words": {name: short(words.plain(said), 400) for name, said in words.verdict(run).items()}
-        | (words.bound(bounds) if bounds else {}),
-        "settings": run.trial.to_yaml(),
+        "words": said | (words.bound(bounds) if bounds else {}),
         "command": run_command(run.trial),
-        "sessions": [session.facts() for session in run.summary.sessions],
-        "digests": {name: digest for name, digest in digests.items() if digest},
     }
 
 
