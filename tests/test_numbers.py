@@ -86,12 +86,6 @@ def test_a_text_is_no_number(text: str) -> None:
         load_experiment(constants={"steep": text})
 
 
-def test_an_imported_optimizer_gets_numbers() -> None:
-    """The options of torch.optim.Adam arrive as numbers, as they do from --grid, and not as text."""
-    experiment = load_experiment(optimizers=["torch.optim.Adam"], options={"weight_decay": "1e-2", "amsgrad": "false"})
-    assert experiment.optimizers[0].options == {"weight_decay": 0.01, "amsgrad": False}
-
-
 values = st.recursive(
     st.none()
     | st.booleans()

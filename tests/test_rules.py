@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.optimizers.importing import import_optimizer
 from amsgrad_exp.problems import PROBLEMS, Cycle, Online, Problem
 from amsgrad_exp.rules import OPTIMIZERS, Rule, arguments_of, hyper_of, rule_of
-from amsgrad_exp.rules.rule import Hyper, hyper
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.theory import drift
@@ -25,13 +23,6 @@ from tests.agreement import CYCLE, EVERY, SETTINGS, STEPS, TOLERANCES, differenc
 from tests.trials import in_python, make_trial
 
 every_optimizer = pytest.mark.parametrize(("optimizer", "variant"), EVERY, ids=str)
-
-
-@every_optimizer
-def test_the_type_of_hyper_parameters_is_known_by_its_names(optimizer: str, variant: dict[str, Any]) -> None:
-    kind = rule_of(make_trial(optimizer, Online(), Constant(0.01), **variant).optimizer).hyper
-    assert kind in (Hyper, hyper(*kind._fields))
-    assert pickle.loads(pickle.dumps(kind)) is kind
 
 
 def assert_the_compiled_loop_is_the_rule(trial: Trial) -> None:
