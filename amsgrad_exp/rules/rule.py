@@ -6,7 +6,7 @@ import functools
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,29 +21,18 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
-class Hyper(NamedTuple):
-    """The hyper-parameters of most rules, in the run's dtype.
-
-    A rule with other hyper-parameters makes their type with `hyper`. ``one_minus_…`` is 1 minus a setting, computed in
-    double precision and rounded once.
-    """
-
-    lr: float
-    beta1: float
-    one_minus_beta1: float
-    beta2: float
-    one_minus_beta2: float
-    eps: float
-
-
 @functools.cache
 def hyper(*names: str) -> type[Any]:
-    """The type of hyper-parameters with these names, of settings or of a rule's options: a named tuple, as `Hyper`.
+    """The type of hyper-parameters with these names, of settings or of a rule's options: a named tuple.
 
+    They are in the run's dtype; ``one_minus_…`` is 1 minus a setting, computed in double precision and rounded once.
     Equal names give the same type. This module keeps it under its own name, so that it can be pickled.
     """
     kind = namedtuple("__".join(("Hyper", *names)), names, module=__name__)  # type: ignore[misc]
     return globals().setdefault(kind.__name__, kind)  # type: ignore[no-any-return]
+
+
+Hyper = hyper("lr", "beta1", "one_minus_beta1", "beta2", "one_minus_beta2", "eps")
 
 
 class Options(BaseModel):
