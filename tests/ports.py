@@ -112,7 +112,6 @@ class Port(torch.optim.Optimizer):
             for p in group["params"]:
                 s = self.state[p]
                 s["t"] = s.get("t", 0) + 1
-                s["product"] = s.get("product", 1.0) * group["betas"][0]
                 decay, g = group["weight_decay"], p.grad
                 how = self.does if self.does.startswith("weight") else ""
                 if self.rule == "adamw" and not how:

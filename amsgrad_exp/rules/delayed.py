@@ -78,17 +78,15 @@ def adashift(n: int) -> Rule:
 
     def update(g: Any, a: Any, c: Any, h: Any, exp_avg_sq: Any, *grads: Any) -> Any:
         """c is (1 − β2^{t−n}, Σ_{i<n} β1^i); its first number is 0 for the first n steps, which do not move x."""
+        latest = (g, *grads[:-1])
         if c[0] == 0:
-            return a * exp_avg_sq, (exp_avg_sq, g, *grads[:-1])  # v is still 0
+            return a * exp_avg_sq, (exp_avg_sq, *latest)  # v is still 0
         oldest = grads[n - 1]
         v = h.beta2 * exp_avg_sq + h.one_minus_beta2 * oldest * oldest
-        weighted = g
-        if n > 1:
-            weighted = grads[n - 2]
-            for i in range(n - 3, -1, -1):
-                weighted = grads[i] + h.beta1 * weighted
-            weighted = g + h.beta1 * weighted
-        return a * weighted / c[1] / (sqrt(v / c[0]) + h.eps), (v, g, *grads[:-1])
+        weighted = latest[n - 1]
+        for i in range(n - 2, -1, -1):
+            weighted = latest[i] + h.beta1 * weighted
+        return a * weighted / c[1] / (sqrt(v / c[0]) + h.eps), (v, *latest)
 
     def coefficients(t: Any, scale: Any, h: Any, power2: Any = 1.0) -> Any:
         weights = 0.0
