@@ -230,7 +230,7 @@ def test_the_slope_of_a_power_law_is_its_exponent(exponent: float) -> None:
     ],
 )
 def test_the_trend_of_a_regret(regret: np.ndarray, slope: float | None, trend: str) -> None:
-    """On a problem of unevenness 15, for which 159 steps are enough."""
+    """On a problem of 15 transient steps, for which 159 steps are enough."""
     steps = 10 * len(regret)
     last = last_chunk(trace_of(regret), steps, 0.0, float(regret[-1]) * steps, 0.0)
     result = summarize(Theorem1(), last.trace, last)
@@ -269,7 +269,7 @@ def test_no_run_at_the_worst_end_of_enough_steps_is_called_vanishing() -> None:
     """The regret of x = 1 from the first step on, with all that one period can add to it or take from it."""
     problem = Online(period=20, steep=40.0, shallow=-2.0, phase=0)
     slopes, scale = problem.coefficients(0, 20)[0], float(2 * np.abs(problem.coefficients(0, 20)).sum())
-    steps = int(np.ceil(LONG_ENOUGH * problem.unevenness))
+    steps = int(np.ceil(LONG_ENOUGH * problem.transient_steps))
     total = 2 * np.cumsum(np.tile(slopes, steps // 20 + 1)[:steps])
     for added in (-scale, 0.0, scale):
         trace = Trace(np.arange(steps), np.zeros(steps), np.ones(steps), (total + added) / np.arange(1, steps + 1))

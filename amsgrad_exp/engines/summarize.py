@@ -32,7 +32,7 @@ class Result:
             t; None if there are fewer than two such points or the average regret is not positive at all of them.
         iterate: `Problem.verdict` of mean_x.
         regret_trend: if the run repeats itself, vanishing if the limit is not positive, else not vanishing. Otherwise
-            undecided if the schedule depends on T, if the run has fewer than 10.6 times `Problem.unevenness` steps, if
+            undecided if the schedule depends on T, if the run has fewer than 10.6 times `Problem.transient_steps`, if
             R(T)/T is positive but has no slope, or if the slope is below −0.25 but the iterate is at the worst point,
             where the regret cannot vanish; else vanishing if the slope is below −0.25 or R(T)/T ≤ 0; else not
             vanishing.
@@ -66,7 +66,7 @@ class Result:
         """Why `regret_trend` is undecided, for a run on that problem with that schedule."""
         if schedule is not None and schedule.needs_length:
             return "the schedule depends on T, so one run does not show what happens to R(T)/T as T grows"
-        long_enough = LONG_ENOUGH * problem.unevenness
+        long_enough = LONG_ENOUGH * problem.transient_steps
         if self.steps_simulated + self.steps_derived < long_enough:
             return f"on this problem a trend needs at least {math.ceil(long_enough):,} steps"
         if self.regret_slope is None:
@@ -94,7 +94,7 @@ def summarize(
         trend = Trend.NOT_VANISHING if cycle.mean_loss > 0 else Trend.VANISHING
     elif (
         (schedule is not None and schedule.needs_length)
-        or last.step / problem.unevenness < LONG_ENOUGH
+        or last.step / problem.transient_steps < LONG_ENOUGH
         or (regret > 0 and (slope is None or (slope < FLAT and iterate == Verdict.WORST)))
     ):
         trend = Trend.UNDECIDED

@@ -129,8 +129,8 @@ class Components(Problem):
         return where(x >= -1, s * number(1.0, x), s * (x + number(2.0, x)))
 
     @property
-    def unevenness(self) -> float:
-        """As `Problem.unevenness`, for the linear part, and as if the steep component came periodically."""
+    def transient_steps(self) -> float:
+        """Of the linear part, and as if the steep component came periodically."""
         return 2 * self.largest_slope * self.n
 
     def sequences(self) -> tuple[AtRandom]:

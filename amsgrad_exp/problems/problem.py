@@ -184,7 +184,7 @@ class Problem(BaseModel):
         return {}
 
     @property
-    def unevenness(self) -> float:
+    def transient_steps(self) -> float:
         """The length of the transient in steps: after it, the mean loss dominates the variation within a period.
 
         It is Σ_t |f_t(x) − f_t(x*)| over a period, divided by |mean of f_t(x) − f_t(x*)|, at x = x* + `distance`: after
@@ -250,8 +250,8 @@ class LinearProblem(Problem):
         return self.high if self.mean_slope > 0 else self.low
 
     @property
-    def unevenness(self) -> float:
-        """As `Problem.unevenness`: Σ_t |s_t|/|mean s|; a random problem counts as if its steep slopes were periodic."""
+    def transient_steps(self) -> float:
+        """Σ_t |s_t|/|mean s|; a random problem counts as if its steep slopes were periodic."""
         period = self.steps_per_period
         if period is None:
             return 2 * self.largest_slope / abs(self.mean_slope)
