@@ -118,7 +118,7 @@ def test_the_drift_that_is_seen_is_the_theorys(name: str) -> None:
     settings = {} if name == "lion" else {"beta2": 0.99} if name == "rmsprop" else {"beta1": 0.9, "beta2": 0.99}
     attacked = target(name, settings)
     sequences = [(30, *[-1] * 20), (25, *[-1] * 20), (-18, *[1] * 20), (3, 0, -1, -1, 2, -4)]
-    measured = drifts(attacked.make_lanes, sequences, 2048)
+    measured = drifts(attacked.make_batch, sequences, 2048)
     assert measured.settled.all()
     theory = [attacked.theory(slopes) for slopes in sequences]
     periods = np.array([len(slopes) for slopes in sequences])
@@ -128,14 +128,14 @@ def test_the_drift_that_is_seen_is_the_theorys(name: str) -> None:
 
 def test_an_optimizer_may_replace_what_its_parameter_holds() -> None:
     sequences = [(3, -1, -1), (5, -2)]
-    seen, expected = (drifts(target(name).make_lanes, sequences) for name in ("tests.optimizers.Replacing", "sgd"))
+    seen, expected = (drifts(target(name).make_batch, sequences) for name in ("tests.optimizers.Replacing", "sgd"))
     np.testing.assert_allclose(seen.outward, expected.outward, rtol=1e-12)
     assert not seen.falls()
 
 
 def test_an_optimizer_that_never_moves_is_refused() -> None:
     with pytest.raises(RunFailed, match="x did not move in 1024 steps on any problem"):
-        measure(target("tests.optimizers.Still").make_lanes, [(3, -1, -1), (5, -2)])
+        measure(target("tests.optimizers.Still").make_batch, [(3, -1, -1), (5, -2)])
 
 
 @pytest.mark.parametrize(("asked", "known"), [(0, False), (2, False), (6, True)])
@@ -143,7 +143,7 @@ def test_what_has_settled_when_time_runs_out_is_known(asked: int, known: bool) -
     """T is 2048, 4096, 8192, …, and it is asked before every 2048 steps; after the third T a drift may have settled."""
     answers = iter([False] * asked)
     sequences = [(9, -1, -1), (-9, 1, 1), (74, *[-1] * 73), (150, *[-1] * 73)]
-    adam = target("adam").make_lanes
+    adam = target("adam").make_batch
     measured = measure(adam, sequences, 2048, should_stop=lambda: next(answers, True))
     assert (measured is not None) == known
     if measured is not None:
@@ -154,7 +154,7 @@ def test_what_has_settled_when_time_runs_out_is_known(asked: int, known: bool) -
 
 def test_lanes_of_torch_and_of_the_compiled_loop_see_the_same() -> None:
     sequences = families(24)[::120]
-    compiled, torch = (target(name).make_lanes for name in ("adam", "torch.optim.Adam"))
+    compiled, torch = (target(name).make_batch for name in ("adam", "torch.optim.Adam"))
     one, other = (drifts(make, sequences, 1024, doublings=2) for make in (compiled, torch))
     np.testing.assert_allclose(one.outward, other.outward, atol=1e-6)
     np.testing.assert_allclose(one.speed, other.speed, rtol=1e-6)
@@ -179,7 +179,7 @@ def test_a_drift_that_dies_out_is_no_fall(power: float, falls: bool) -> None:
 
 def test_a_denominator_that_grows_for_ever_is_no_fall() -> None:
     sequences = [(excess + period - 1, *[-1] * (period - 1)) for period in (20, 300, 1000) for excess in (1, 2, 5)]
-    measured = drifts(target("adagrad").make_lanes, sequences)
+    measured = drifts(target("adagrad").make_batch, sequences)
     assert not measured.falls()
 
 
@@ -249,7 +249,7 @@ def test_the_way_to_the_smallest_problem_is_kept(executor: Executor) -> None:
 
 
 def fall_of(slopes: Slopes, attacked: Target) -> Fall:
-    measured = drifts(attacked.make_lanes, [slopes])
+    measured = drifts(attacked.make_batch, [slopes])
     return Fall(slopes, abs(float(measured.outward[0])), float(measured.speed[0]), measured.steps)
 
 

@@ -232,7 +232,7 @@ def test_what_a_function_prints_is_kept_out_of_the_output(in_process: CommandLin
 
 
 def test_a_matrix_shaped_optimizer_is_attacked() -> None:
-    lanes = target("torch.optim.Muon").make_lanes([(3, -1), (-1, -1, 3)], np.ones(2))
+    lanes = target("torch.optim.Muon").make_batch([(3, -1), (-1, -1, 3)], np.ones(2))
     moves, _ = lanes.advance(60, np.zeros(2, np.int64), np.full(2, 60))
     assert np.isfinite(moves).all()
     assert np.abs(moves).min() > 0

@@ -36,7 +36,7 @@ from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.theory import drift_of
 from amsgrad_exp.watch import UNWATCHED, Watch
 
-COMPILED_LANES, LANES_APART = 4096, 48  # sizes of batches
+COMPILED_BATCH, LITERAL_BATCH = 4096, 48  # sizes of batches
 ALL_AND_RANDOM = 60_000  # problems: all families, 35,029 at the default longest period, then random ones
 SUBSET, LONGEST_OF_SUBSET = 192, 128  # problems, and their longest period, if each step is taken literally
 MEMORIES = 4  # the first drift is measured after this many times the second moment's memory, 1/(1 − β2)
@@ -58,7 +58,7 @@ def target(name: str, settings: Mapping[str, Any] | None = None, options: Mappin
 
         make = functools.partial(compiled_fixed, complete)
         theory = functools.cache(functools.partial(_theory, complete))
-        return Target(complete, make, COMPILED_LANES, first, theory, problems=ALL_AND_RANDOM)
+        return Target(complete, make, COMPILED_BATCH, first, theory, problems=ALL_AND_RANDOM)
     from amsgrad_exp.engines.recorded import program_of
     from amsgrad_exp.engines.recorded.literal_fixed import (
         LiteralFixedIterates,
@@ -74,11 +74,11 @@ def target(name: str, settings: Mapping[str, Any] | None = None, options: Mappin
         raise ConfigError(str(error).splitlines()[0]) from error
     if not isinstance(program, str):
         compiled = functools.partial(recorded_fixed, program, complete)
-        return Target(complete, compiled, COMPILED_LANES, first, shared_between=shared)
+        return Target(complete, compiled, COMPILED_BATCH, first, shared_between=shared)
     return Target(
         complete,
         functools.partial(LiteralFixedIterates, complete),
-        LANES_APART,
+        LITERAL_BATCH,
         first,
         problems=SUBSET,
         max_period=LONGEST_OF_SUBSET,

@@ -21,7 +21,7 @@ from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.watch import UNWATCHED, Watch
 
-MakeLanes = Callable[[Sequence[Slopes], Floats], FixedIterates]
+MakeBatch = Callable[[Sequence[Slopes], Floats], FixedIterates]
 """Makes a batch of runs from sequences of slopes and the fixed iterates."""
 
 LEAST_FALL = 1e-3  # least drift to the worst end; the sign of a smaller one may come from a decaying transient
@@ -73,13 +73,13 @@ class Measured:
     def falls(self) -> list[Fall]:
         """The problems on which the optimizer goes to the worst end."""
         return [
-            Fall(self.sequences[lane], float(self.outward[lane]), float(self.speed[lane]), self.steps)
-            for lane in np.flatnonzero(self.settled & (self.outward > 0)).tolist()
+            Fall(self.sequences[i], float(self.outward[i]), float(self.speed[i]), self.steps)
+            for i in np.flatnonzero(self.settled & (self.outward > 0)).tolist()
         ]
 
 
 def measure(
-    make_lanes: MakeLanes,
+    make_batch: MakeBatch,
     sequences: Sequence[Slopes],
     first: int = FIRST_STEPS,
     doublings: int = DOUBLINGS,
@@ -93,7 +93,7 @@ def measure(
     """
     lengths = np.array([len(sequence) for sequence in sequences])
     worst = np.sign([sum(sequence) for sequence in sequences]).astype(np.float64)
-    lanes, done = make_lanes(sequences, worst), 0
+    batch, done = make_batch(sequences, worst), 0
     steps = first
     while steps < 2 * lengths.max():
         steps *= 2
@@ -108,7 +108,7 @@ def measure(
             if should_stop():
                 return seen
             done = min(steps, done + PIECE)
-            sums = lanes.advance(done, end - whole, end)
+            sums = batch.advance(done, end - whole, end)
             moved, travelled = moved + sums[0], travelled + sums[1]
         if not travelled.any():
             raise RunFailed(f"x did not move in {steps} steps on any problem")
@@ -148,7 +148,7 @@ class Target:
     """An optimizer to attack."""
 
     settings: OptimizerSettings  # complete
-    make_lanes: MakeLanes
+    make_batch: MakeBatch
     at_once: int  # the size of a batch
     first: int  # the number of steps after which the first drift is measured, longer than the second moment's memory
     # The drift D on given slopes, positive towards the worst end; None if it is unknown.
@@ -211,7 +211,7 @@ def _largest(
     kept: Sequence[tuple[float, Slopes]], values: Floats, sequences: Sequence[Slopes], most: int
 ) -> list[tuple[float, Slopes]]:
     """The largest of those that are kept and of these values of sequences, in order."""
-    new = [(float(values[lane]), sequences[lane]) for lane in np.argsort(-values)[:most].tolist()]
+    new = [(float(values[i]), sequences[i]) for i in np.argsort(-values)[:most].tolist()]
     return sorted([*kept, *new], reverse=True)[:most]
 
 
@@ -275,7 +275,7 @@ class Search:
         by_period, size_of_batch = sorted(dict.fromkeys(sequences), key=len), self.target.at_once
         batches = [by_period[i : i + size_of_batch] for i in range(0, len(by_period), size_of_batch)]
         look = functools.partial(measure, first=self.target.first, doublings=doublings, should_stop=self.over)
-        pending = [self._executor.submit(look, self.target.make_lanes, batch) for batch in batches]
+        pending = [self._executor.submit(look, self.target.make_batch, batch) for batch in batches]
         try:
             for future in pending:
                 if measured := self._result(future):
