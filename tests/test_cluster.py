@@ -154,12 +154,6 @@ def test_workers_that_join_late_and_workers_that_die(shared: Cluster, sweep: Swe
     assert len(rows(remote)) == 3600
 
 
-def test_a_cluster_of_one_thread_computes(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
-    shared.add_worker()
-    assert ended(sweep("--steps", "10", "--dask", shared.address)) == (0, "")
-    assert shared.executed()[0] >= 113
-
-
 def test_an_interrupted_sweep_does_not_wait_for_the_cluster(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
     shared.add_worker()
     process = sweep("--steps", "1e7", "--dask", shared.address)
@@ -240,3 +234,4 @@ def test_a_gauntlets_rows_and_points_are_those_of_one_machine(shared: Cluster, t
     assert rows(there) == rows(here)
     assert curves(there) == curves(here)
     assert len(curves(there)) == 4
+    assert shared.executed()[0] >= 2  # the cells are computed there, in a block for each problem

@@ -101,8 +101,6 @@ def test_the_same_trial_twice_is_refused_or_named_by_its_runs() -> None:
     with pytest.raises(ValueError, match=r"^optimizer adam 3f is listed twice$"):
         labels(twice, ["3f", "a0", "3f"])
 
-
-def test_a_label_that_another_trial_gets_is_refused() -> None:
     trials = [adam(beta2=0.99), adam(beta2=0.999), adam(label="adam, β2 = 0.99", beta2=0.5)]
     with pytest.raises(ConfigError, match=r"^optimizer adam, β2 = 0.99 is listed twice$"):
         resolve({"optimizers": trials})
