@@ -63,7 +63,7 @@ def program_from(
 ) -> Program | None:
     """The program of an optimizer's steps from its present state, if there is one; arguments as of `paths_of`."""
     with contextlib.suppress(Exception, SystemExit):  # an imported optimizer may raise anything
-        return Program.of(paths_of(optimizer, param, gradients, lr, step), step)
+        return Program(paths_of(optimizer, param, gradients, lr, step), step)
     return None
 
 
@@ -89,7 +89,7 @@ def _recorded(settings: OptimizerSettings, dtype: str) -> Program | str:
                     literal_step(optimizer, param, gradient, settings.lr)
                     step += 1
                 try:
-                    return Program.of(paths_of(optimizer, param, gradients(NEAR), settings.lr, step), step)
+                    return Program(paths_of(optimizer, param, gradients(NEAR), settings.lr, step), step)
                 except NotRecorded as why:
                     if why.for_good or attempt == TRIES - 1:
                         return str(why)

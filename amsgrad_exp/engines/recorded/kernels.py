@@ -1,22 +1,153 @@
-"""How torch's kernels round on a tensor of one element, found by trial: the scalar expression that gives their bits."""
+"""How torch's kernels round on a tensor of one element: the scalar expression with their bits, found by trial.
+
+Expressions mean the same in compiled code (`COMPILED`) and, in trials, on arrays (`ON_ARRAYS`). Kinds of numbers have a
+letter: f float32, d float64, h bfloat16 (held as float32 and rounded after each operation), i int64, b bool. A function
+whose name ends in ``_f`` or ``_d`` is of that kind.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, register_jitable
 from torch import Tensor
 
-from amsgrad_exp.engines.recorded.scalars import CASTS, DTYPES, KINDS, ON_ARRAYS, UNARY
+KINDS = {torch.float32: "f", torch.float64: "d", torch.bfloat16: "h", torch.bool: "b", torch.int64: "i"}
+CASTS = {"f": "f32({})", "d": "f64({})", "h": "bf({})", "i": "int64({})", "b": "({} != 0)"}
+DTYPES: dict[str, Any] = {"f": np.float32, "d": np.float64, "h": np.float32, "i": np.int64, "b": np.bool_}
 
-OPERANDS = 2048  # of each trial; half are ordinary numbers, half have special ones among them
-USUAL = (0.1, 0.9, 0.001, 0.999, 0.01, 1.0, 0.5, 1e-8, -1e-3, 0.0, 2.0)  # Python numbers, half of the time
-SPECIAL = (0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 5e-324, -3e-310, 1e38, 3e-38)
+UNARY = ("exp", "log", "log1p", "expm1", "tanh", "sin", "cos", "log2", "log10", "erf", "atan")
+ARGUMENTS = dict.fromkeys(UNARY, 1) | dict.fromkeys(("pow", "atan2", "hypot"), 2) | {"fma": 3}
+# torch's x86 wheels compute these with Intel's vector library, whose functions they export. The mode is that of
+# ATen/cpu/vml.h: VML_HA | VML_ERRMODE_IGNORE | VML_FTZDAZ_OFF.
+VML = {name: name.upper() for name in ("sqrt", *UNARY)} | {"log": "LN"}
+VML_MODE = 0x2 | 0x100 | 0x140000
 
-_LERP = [
+
+def _choose(condition: Any, a: Any, b: Any) -> Any:
+    return a if condition else b
+
+
+def _to_bfloat16(where: Callable[..., Any]) -> Callable[[Any], Any]:
+    """A function that rounds float32 numbers to bfloat16's 8 bits, ties to even."""
+
+    def bf(x: Any) -> Any:
+        number = np.float32(x)
+        bits, exponent = number.view(np.uint32), np.uint32(0x7F800000)
+        up = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+        rounded = np.uint32((bits + up) & np.uint32(0xFFFF0000)).view(np.float32)
+        return where((bits & exponent) == exponent, number, rounded)
+
+    return bf
+
+
+def _on_arrays(function: Callable[..., Any], arguments: int, kind: str) -> Callable[..., Any]:
+    """A function of C numbers, for NumPy arrays and numbers."""
+    each = np.frompyfunc(function, arguments, 1)
+    return lambda *values: DTYPES[kind](each(*values))
+
+
+def _compiled(name: str, arguments: int, generate: Callable[[Any, Any], Any], number: Any) -> Any:
+    """A function for compiled code, by what generates its LLVM code from its arguments."""
+
+    def typed(*values: Any) -> Any:
+        return number(*[number] * len(values)), lambda _, builder, signature, given: generate(builder, given)
+
+    shapes: dict[int, Any] = {
+        1: lambda context, a: typed(a),
+        2: lambda context, a, b: typed(a, b),
+        3: lambda context, a, b, c: typed(a, b, c),
+    }
+    shapes[arguments].__name__ = name
+    return intrinsic(shapes[arguments])
+
+
+def _from_libm(name: str, symbol: str) -> Callable[[Any, Any], Any]:
+    def generate(builder: Any, given: Any) -> Any:
+        if name == "fma":
+            return builder.fma(*given)
+        real = given[0].type
+        kind = ir.FunctionType(real, [real] * len(given))
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, symbol), given)
+
+    return generate
+
+
+def _from_vml(symbol: str) -> Callable[[Any, Any], Any]:
+    def generate(builder: Any, given: Any) -> Any:
+        i32, i64, real = ir.IntType(32), ir.IntType(64), given[0].type
+        argument, result = cgutils.alloca_once(builder, real), cgutils.alloca_once(builder, real)
+        one, mode = cgutils.alloca_once_value(builder, i32(1)), cgutils.alloca_once_value(builder, i64(VML_MODE))
+        builder.store(given[0], argument)
+        kind = ir.FunctionType(ir.VoidType(), [each.as_pointer() for each in (i32, real, real, i64)])
+        called = cgutils.get_or_insert_function(builder.module, kind, symbol)
+        builder.call(called, [one, argument, result, mode])
+        return builder.load(result)
+
+    return generate
+
+
+def _vml_in_python(function: Any, real: Any) -> Callable[[float], float]:
+    one, mode = ctypes.c_int(1), ctypes.c_int64(VML_MODE)
+
+    def call(x: float) -> float:
+        argument, result = real(x), real()
+        function(ctypes.byref(one), ctypes.byref(argument), ctypes.byref(result), ctypes.byref(mode))
+        number: float = result.value
+        return number
+
+    return call
+
+
+def _fill_tables() -> None:
+    libm = ctypes.CDLL(ctypes.util.find_library("m"))
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    torch_cpu = ctypes.CDLL(str(library)) if library.exists() else None
+    reals: dict[str, Any] = {"f": (ctypes.c_float, types.float32), "d": (ctypes.c_double, types.float64)}
+    for kind, (real, number) in reals.items():
+        for name, arguments in ARGUMENTS.items():
+            symbol, ours = name + ("f" if kind == "f" else ""), f"{name}_{kind}"
+            function = getattr(libm, symbol)
+            function.restype, function.argtypes = real, [real] * arguments
+            ON_ARRAYS[ours] = _on_arrays(function, arguments, kind)
+            COMPILED[ours] = _compiled(ours, arguments, _from_libm(name, symbol), number)
+        for name, vml in VML.items():
+            function = getattr(torch_cpu, f"VM{'S' if kind == 'f' else 'D'}{vml}_", None)
+            if function is not None:
+                ours = f"vml_{name}_{kind}"
+                binding.add_symbol(f"amsgrad_exp_{ours}", ctypes.cast(function, ctypes.c_void_p).value)
+                ON_ARRAYS[ours] = _on_arrays(_vml_in_python(function, real), 1, kind)
+                COMPILED[ours] = _compiled(ours, 1, _from_vml(f"amsgrad_exp_{ours}"), number)
+
+
+_BOTH = {"np": np, "f32": np.float32, "f64": np.float64, "int64": np.int64, "inf": np.inf, "nan": np.nan}
+_where = register_jitable(_choose)
+COMPILED: dict[str, Any] = {**_BOTH, "where": _where, "bf": register_jitable(_to_bfloat16(_where))}
+ON_ARRAYS: dict[str, Any] = {**_BOTH, "where": lambda *values: np.asarray(np.where(*values))[()]}
+ON_ARRAYS["bf"] = _to_bfloat16(ON_ARRAYS["where"])
+_fill_tables()
+
+
+def _choices(sign: str) -> str:
+    """Ways to take the larger or the smaller of two numbers, which differ in NaN and in the sign of 0."""
+    either = ("{0}", "{1}"), ("{1}", "{0}")
+    ways = [f"where({a} {s} {b}, {a}, {b})" for a, b in either for s in (sign, sign + "=")]
+    with_nan = [f"where(({a} != {a}) | ({a} {s} {b}), {a}, {b})" for a, b in either for s in (sign, sign + "=")]
+    rest = [f"where({a} != {a}, {b}, where({b} != {b}, {a}, {way}))" for a, b in either for way in ways]
+    return "; ".join([*with_nan, *ways, *rest])
+
+
+_LERP = "; ".join(
     f"where(abs({{2}}) < {{half}}, {low}, {high})"
     for low in ("fma_{K}({2}, {1} - {0}, {0})", "{0} + {2} * ({1} - {0})")
     for high in (
@@ -24,171 +155,121 @@ _LERP = [
         "{1} - ({1} - {0}) * ({one} - {2})",
         "fma_{K}(-({1} - {0}), {one} - {2}, {1})",
     )
-]
-
-
-def _choices(sign: str) -> list[str]:
-    """Ways to take the larger or the smaller of two numbers, which differ in NaN and in the sign of 0."""
-    either = ("{0}", "{1}"), ("{1}", "{0}")
-    ways = [f"where({a} {s} {b}, {a}, {b})" for a, b in either for s in (sign, sign + "=")]
-    with_nan = [f"where(({a} != {a}) | ({a} {s} {b}), {a}, {b})" for a, b in either for s in (sign, sign + "=")]
-    return [
-        *with_nan,
-        *ways,
-        *(f"where({a} != {a}, {b}, where({b} != {b}, {a}, {w}))" for a, b in either for w in ways),
-    ]
-
-
-_LARGER, _SMALLER = _choices(">"), _choices("<")
-_SIGN = "where({0} > 0, {one}, where({0} < 0, -{one}, {zero}))"
-_PRODUCTS = ["{0} * {1} + {zero}", "{0} * {1}"]
-_MATMUL = [
-    form.format(product)
+)
+_MATMUL = "; ".join(
+    form.replace("AB", product)
     for product in ("({1} * {2} + {zero})", "({1} * {2})")
-    for form in (
-        "fma_{{K}}({{3}}, {{0}}, {{4}} * {})",
-        "{{3}} * {{0}} + {{4}} * {}",
-        "fma_{{K}}({{4}}, {}, {{3}} * {{0}})",
-    )
-]
+    for form in ("fma_{K}({3}, {0}, {4} * AB)", "{3} * {0} + {4} * AB", "fma_{K}({4}, AB, {3} * {0})")
+)
+_WORDS = {"LERP": _LERP, "MATMUL": _MATMUL, "LARGER": _choices(">"), "SMALLER": _choices("<")}
+_WORDS["SIGN"] = "where({0} > 0, {one}, where({0} < 0, -{one}, {zero}))"
 
-TABLE: dict[str, tuple[str, Sequence[str]]] = {
-    "add": ("self other alpha", ["fma_{K}({2}, {1}, {0})", "{0} + {2} * {1}"]),
-    "sub": ("self other alpha", ["fma_{K}(-{2}, {1}, {0})", "{0} - {2} * {1}"]),
-    "rsub": ("self other alpha", ["fma_{K}(-{2}, {0}, {1})", "{1} - {2} * {0}"]),
-    "mul": ("self other", ["{0} * {1}"]),
-    "div": ("self other", ["{0} / {1}", "{0} * ({one} / {1})"]),
-    "addcmul": (
-        "self tensor1 tensor2 value",
-        [
-            "fma_{K}({3} * {1}, {2}, {0})",
-            "{0} + {3} * {1} * {2}",
-            "{0} + {3} * ({1} * {2})",
-            "fma_{K}({3}, {1} * {2}, {0})",
-        ],
-    ),
-    "addcdiv": (
-        "self tensor1 tensor2 value",
-        ["{0} + {3} * {1} / {2}", "{0} + {3} * ({1} / {2})", "fma_{K}({3}, {1} / {2}, {0})"],
-    ),
-    "lerp": ("self end weight", _LERP),
-    "neg": ("self", ["-{0}"]),
-    "abs": ("self", ["abs({0})"]),
-    "sqrt": ("self", ["np.sqrt({0})", "vml_sqrt_{K}({0})"]),
-    "rsqrt": ("self", ["{one} / np.sqrt({0})", "{one} / vml_sqrt_{K}({0})"]),
-    "reciprocal": ("self", ["{one} / {0}"]),
-    "square": ("self", ["{0} * {0}"]),
-    **dict.fromkeys(("sign", "sgn"), ("self", [_SIGN, "where({0} != {0}, {0}, " + _SIGN + ")"])),
-    **dict.fromkeys(("maximum", "fmax"), ("self other", _LARGER)),
-    **dict.fromkeys(("minimum", "fmin"), ("self other", _SMALLER)),
-    "clamp_min": ("self min", _LARGER),
-    "clamp_max": ("self max", _SMALLER),
-    "hypot": ("self other", ["hypot_{K}({0}, {1})", "np.sqrt({0} * {0} + {1} * {1})"]),
-    "nan_to_num": ("self", ["where({0} != {0}, {zero}, where({0} > {max}, {max}, where({0} < -{max}, -{max}, {0})))"]),
-    "relu": ("self", [text.replace("{1}", "{zero}") for text in _LARGER]),
-    "sigmoid": ("self", ["{one} / ({one} + exp_{K}(-{0}))"]),
-    "floor": ("self", ["np.floor({0})"]),
-    "ceil": ("self", ["np.ceil({0})"]),
-    "atan2": ("self other", ["atan2_{K}({0}, {1})", "f32(atan2_d(f64({0}), f64({1})))"]),
-    "where": ("condition self other", ["where({0}, {1}, {2})"]),
-    "masked_fill": ("mask value self", ["where({0}, {1}, {2})"]),
-    "index_put": ("indices values self", ["where({0}, {1}, {2})"]),
-    **dict.fromkeys(
-        ("linalg_vector_norm", "norm"),
-        ("self", ["abs({0})", "np.sqrt({0} * {0})", "f32(np.sqrt(f64({0}) * f64({0})))"]),
-    ),
-    "mm": ("self mat2", _PRODUCTS),
-    "bmm": ("self mat2", _PRODUCTS),
-    "dot": ("self tensor", _PRODUCTS),
-    "mv": ("self vec", _PRODUCTS),
-    "addmm": ("self mat1 mat2 beta alpha", _MATMUL),
-    "baddbmm": ("self batch1 batch2 beta alpha", _MATMUL),
-    "isnan": ("self", ["({0} != {0})"]),
-    "isfinite": ("self", ["({0} - {0} == 0)"]),
-    "isinf": ("self", ["(abs({0}) == inf)"]),
-    "logical_and": ("self other", ["(({0} != 0) & ({1} != 0))"]),
-    "logical_or": ("self other", ["(({0} != 0) | ({1} != 0))"]),
-    "logical_xor": ("self other", ["(({0} != 0) != ({1} != 0))"]),
-    "logical_not": ("self", ["({0} == 0)"]),
-    "bitwise_and": ("self other", ["({0} & {1})"]),
-    "bitwise_or": ("self other", ["({0} | {1})"]),
-    "bitwise_not": ("self", ["({0} == 0)"]),
-    **{
-        name: ("self", [f"vml_{name}_{{K}}({{0}})", f"{name}_{{K}}({{0}})", f"f32({name}_d(f64({{0}})))"])
-        for name in UNARY
-    },
-    **{
-        name: ("self other", [f"({{0}} {sign} {{1}})"])
-        for name, sign in {"gt": ">", "lt": "<", "ge": ">=", "le": "<=", "eq": "==", "ne": "!="}.items()
-    },
-    **dict.fromkeys(
-        (
-            *("clone", "alias", "contiguous", "_to_copy", "lift_fresh", "lift_fresh_copy", "_unsafe_view", "repeat"),
-            *(
-                "cat",
-                "stack",
-                "sum",
-                "mean",
-                "amax",
-                "amin",
-                "prod",
-                "median",
-                "max",
-                "min",
-                "nansum",
-                "cumsum",
-                "trace",
-            ),
-            *("any", "all", "squeeze_copy", "view_copy", "detach_copy", "expand_copy", "logsumexp", "_reshape_copy"),
-        ),
-        ("self", ["{0}", "{0} + {zero}"]),
-    ),
-}
-"""An operation's operands, by their names in its schema, and expressions of them; ``{K}`` is the kind's letter."""
+_LINES = """
+add: self other alpha: fma_{K}({2}, {1}, {0}); {0} + {2} * {1}
+sub: self other alpha: fma_{K}(-{2}, {1}, {0}); {0} - {2} * {1}
+rsub: self other alpha: fma_{K}(-{2}, {0}, {1}); {1} - {2} * {0}
+add 1.0: self other: {0} + {1}
+sub 1.0: self other: {0} - {1}
+rsub 1.0: self other: {1} - {0}
+mul: self other: {0} * {1}
+div: self other: {0} / {1}; {0} * ({one} / {1})
+addcmul: self tensor1 tensor2 value: fma_{K}({3} * {1}, {2}, {0}); {0} + {3} * {1} * {2}; \
+{0} + {3} * ({1} * {2}); fma_{K}({3}, {1} * {2}, {0})
+addcdiv: self tensor1 tensor2 value: {0} + {3} * {1} / {2}; {0} + {3} * ({1} / {2}); fma_{K}({3}, {1} / {2}, {0})
+addcmul 1.0: self tensor1 tensor2: fma_{K}({1}, {2}, {0}); {0} + {1} * {2}
+addcdiv 1.0: self tensor1 tensor2: {0} + {1} / {2}
+lerp: self end weight: LERP
+neg: self: -{0}
+abs: self: abs({0})
+sqrt: self: np.sqrt({0}); vml_sqrt_{K}({0})
+rsqrt: self: {one} / np.sqrt({0}); {one} / vml_sqrt_{K}({0})
+reciprocal: self: {one} / {0}
+square: self: {0} * {0}
+sign, sgn: self: SIGN; where({0} != {0}, {0}, SIGN)
+maximum, fmax: self other: LARGER
+minimum, fmin: self other: SMALLER
+clamp_min: self min: LARGER
+clamp_max: self max: SMALLER
+clamp: self min max: where({2} < where({0} < {1}, {1}, {0}), {2}, where({0} < {1}, {1}, {0}))
+hypot: self other: hypot_{K}({0}, {1}); np.sqrt({0} * {0} + {1} * {1})
+nan_to_num: self: where({0} != {0}, {zero}, where({0} > {max}, {max}, where({0} < -{max}, -{max}, {0})))
+relu: self: where({0} != {0}, {0}, where({0} > {zero}, {0}, {zero}))
+sigmoid: self: {one} / ({one} + exp_{K}(-{0}))
+floor: self: np.floor({0})
+ceil: self: np.ceil({0})
+atan2: self other: atan2_{K}({0}, {1}); f32(atan2_d(f64({0}), f64({1})))
+where: condition self other: where({0}, {1}, {2})
+masked_fill: mask value self: where({0}, {1}, {2})
+index_put: indices values self: where({0}, {1}, {2})
+linalg_vector_norm, norm: self: abs({0}); np.sqrt({0} * {0}); f32(np.sqrt(f64({0}) * f64({0})))
+mm, bmm: self mat2: {0} * {1} + {zero}; {0} * {1}
+dot: self tensor: {0} * {1} + {zero}; {0} * {1}
+mv: self vec: {0} * {1} + {zero}; {0} * {1}
+addmm: self mat1 mat2 beta alpha: MATMUL
+baddbmm: self batch1 batch2 beta alpha: MATMUL
+isnan: self: ({0} != {0})
+isfinite: self: ({0} - {0} == 0)
+isinf: self: (abs({0}) == inf)
+logical_and: self other: (({0} != 0) & ({1} != 0))
+logical_or: self other: (({0} != 0) | ({1} != 0))
+logical_xor: self other: (({0} != 0) != ({1} != 0))
+logical_not, bitwise_not: self: ({0} == 0)
+bitwise_and: self other: ({0} & {1})
+bitwise_or: self other: ({0} | {1})
+gt: self other: ({0} > {1})
+lt: self other: ({0} < {1})
+ge: self other: ({0} >= {1})
+le: self other: ({0} <= {1})
+eq: self other: ({0} == {1})
+ne: self other: ({0} != {1})
+pow: self exponent: pow_{K}({0}, {1}); f32(pow_d(f64({0}), f64({1})))
+pow 2.0: self: {0} * {0}
+pow 3.0: self: {0} * {0} * {0}
+pow 0.5: self: np.sqrt({0}); vml_sqrt_{K}({0})
+pow -0.5: self: {one} / np.sqrt({0}); {one} / vml_sqrt_{K}({0})
+pow -1.0: self: {one} / {0}
+pow -2.0: self: {one} / ({0} * {0})
+pow 1.0: self: {0}
+pow 0.0: self: {one}
+clone, alias, contiguous, _to_copy, lift_fresh, lift_fresh_copy, _unsafe_view, repeat, cat, stack, sum, mean, \
+amax, amin, prod, median, max, min, nansum, cumsum, trace, any, all, squeeze_copy, view_copy, detach_copy, \
+expand_copy, logsumexp, _reshape_copy: \
+self: {0}; {0} + {zero}
+"""
 
-POWERS = {
-    2.0: ["{0} * {0}"],
-    3.0: ["{0} * {0} * {0}"],
-    0.5: ["np.sqrt({0})", "vml_sqrt_{K}({0})"],
-    -0.5: ["{one} / np.sqrt({0})", "{one} / vml_sqrt_{K}({0})"],
-    -1.0: ["{one} / {0}"],
-    -2.0: ["{one} / ({0} * {0})"],
-    1.0: ["{0}"],
-    0.0: ["{one}"],
-}
-_WITHOUT_FACTOR = {
-    "add": ["{0} + {1}"],
-    "sub": ["{0} - {1}"],
-    "rsub": ["{1} - {0}"],
-    "addcmul": ["fma_{K}({1}, {2}, {0})", "{0} + {1} * {2}"],
-    "addcdiv": ["{0} + {1} / {2}"],
-}
+
+def _table() -> dict[str, tuple[list[str], list[str]]]:
+    table: dict[str, tuple[list[str], list[str]]] = {}
+    for line in _LINES.strip().split("\n"):
+        names, operands, templates = line.split(": ")
+        for word, text in _WORDS.items():
+            templates = templates.replace(word, text)
+        table |= dict.fromkeys(names.split(", "), (operands.split(), templates.split("; ")))
+    for name in UNARY:
+        table[name] = ["self"], [f"vml_{name}_{{K}}({{0}})", f"{name}_{{K}}({{0}})", f"f32({name}_d(f64({{0}})))"]
+    return table
+
+
+TABLE = _table()
+"""Operations (a number after the name is its factor or exponent), with the names of operands in torch's schema, and the
+expressions that they may be, in which ``{K}`` is the kind's letter."""
 CONDITIONS = ("where", "masked_fill", "index_put")
 """Operations whose first operand is a condition."""
+OF_INTEGERS = (
+    *("add", "sub", "maximum", "minimum", "clamp", "where", "clone", "_to_copy", "sum", "max", "min", "cat", "stack"),
+)
+"""Operations that make small integers of small integers: no others are known to be exact in a run's state."""
 
 
-def candidates(name: str, numbers: Mapping[str, Any]) -> tuple[list[str], Sequence[str]] | None:
-    """An operation's operands and the expressions that it may be, or None of an operation that is not known.
-
-    Args:
-        name: without ``_foreach_`` and the underscore of operations in place.
-        numbers: its arguments that are Python numbers and never change; others have any value.
-    """
-    if name in _WITHOUT_FACTOR and numbers.get("alpha", numbers.get("value")) == 1:
-        operands = TABLE[name][0].split()[: 3 if name.startswith("addc") else 2]
-        return operands, _WITHOUT_FACTOR[name]
-    if name == "pow":
-        if (exponent := numbers.get("exponent")) in POWERS:
-            return ["self"], POWERS[exponent]
-        return ["self", "exponent"], ["pow_{K}({0}, {1})", "f32(pow_d(f64({0}), f64({1})))"]
-    if name == "clamp":
-        if numbers.get("min", 0) is not None and numbers.get("max", 0) is not None:
-            inner = "where({0} < {1}, {1}, {0})"
-            return ["self", "min", "max"], [f"where({{2}} < {inner}, {{2}}, {inner})"]
-        return (["self", "min"], _LARGER) if numbers.get("max", 0) is None else (["self", "max"], _SMALLER)
-    if name not in TABLE or (name == "div" and numbers.get("rounding_mode")):
+def candidates(name: str, fixed: Mapping[str, Any]) -> tuple[list[str], list[str]] | None:
+    """An operation's operands and the expressions that it may be, by its arguments that never change."""
+    if name == "clamp" and None in (fixed.get("min", 0), fixed.get("max", 0)):
+        name = "clamp_max" if fixed.get("min", 0) is None else "clamp_min"
+    if name == "div" and fixed.get("rounding_mode"):
         return None
-    return TABLE[name][0].split(), TABLE[name][1]
+    factor = fixed.get({"pow": "exponent", "addcmul": "value", "addcdiv": "value"}.get(name, "alpha"))
+    special = f"{name} {float(factor)!r}" if isinstance(factor, int | float) else ""
+    return TABLE.get(special) or TABLE.get(name)
 
 
 def expression(template: str, operands: Sequence[str], kind: str) -> str:
@@ -196,55 +277,13 @@ def expression(template: str, operands: Sequence[str], kind: str) -> str:
     k = "f" if kind == "h" else kind
     cast = CASTS[k].format
     largest = repr(float(np.finfo(np.float64 if k == "d" else np.float32).max))
-    words = {"one": cast("1"), "half": cast("0.5"), "zero": cast("0"), "max": cast(largest)}
-    text = template.format(*operands, K=k, **words)
+    text = template.format(*operands, K=k, one=cast("1"), half=cast("0.5"), zero=cast("0"), max=cast(largest))
     return f"bf({text})" if kind == "h" else text
 
 
-class Answers:
-    """What torch's kernels gave in trials, and a digest of it that tells one machine or build of torch from another."""
-
-    def __init__(self) -> None:
-        self._templates: dict[Any, str | None] = {}
-        self._digests: dict[Any, bytes] = {}
-
-    def digest(self, keys: Sequence[Any]) -> str:
-        """Of the answers to some trials."""
-        return hashlib.sha256(b"".join(self._digests[key] for key in sorted(keys, key=repr))).hexdigest()
-
-    def template(
-        self,
-        key: Any,
-        call: Callable[[Sequence[Tensor], Sequence[float]], Tensor],
-        dtypes: Sequence[torch.dtype],
-        shapes: Sequence[tuple[int, ...]],
-        numbers: Sequence[float],
-        operands: Sequence[tuple[str, int]],
-        templates: Sequence[str],
-        kinds: tuple[str, str],
-        condition: bool,
-    ) -> str | None:
-        """The expression with the bits of an operation on all `OPERANDS` random operands, or None.
-
-        Args:
-            key: of the trial, by which its answer is remembered.
-            call: the operation, of tensors and of Python numbers.
-            dtypes, shapes: of its tensors.
-            numbers: its Python numbers.
-            operands: for each operand of the templates ("t", which tensor), ("s", which number), or ("=", which number)
-                of one that has the same value in all trials.
-            templates: expressions.
-            kinds: what it computes in, and that of its result.
-            condition: whether the first operand is one.
-        """
-        if key not in self._templates:
-            self._templates[key], self._digests[key] = _tried(
-                call, dtypes, shapes, numbers, operands, templates, kinds, condition
-            )
-        return self._templates[key]
-
-
-ANSWERS = Answers()
+OPERANDS = 2048  # of each trial; half are ordinary numbers, half have special ones among them
+USUAL = (0.1, 0.9, 0.001, 0.999, 0.01, 1.0, 0.5, 1e-8, -1e-3, 0.0, 2.0, 3.0, -0.5, -1.0, -2.0)  # half of the time
+SPECIAL = (0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 5e-324, -3e-310, 1e38, 3e-38)
 
 
 def _random(numbers: np.random.Generator, dtype: torch.dtype) -> Tensor:
@@ -252,57 +291,62 @@ def _random(numbers: np.random.Generator, dtype: torch.dtype) -> Tensor:
     if dtype == torch.bool:
         return torch.from_numpy(numbers.random(OPERANDS) < 0.5)
     if KINDS[dtype] == "i":
-        return torch.from_numpy(numbers.integers(1, 100, OPERANDS)).to(dtype)
+        return torch.from_numpy(numbers.integers(-100, 100, OPERANDS)).to(dtype)
     spread = np.where(np.arange(OPERANDS) % 4 == 0, 1, 9)
     data = np.exp(numbers.uniform(-spread, spread)) * np.where(numbers.random(OPERANDS) < 0.5, -1, 1)
     special = (np.arange(OPERANDS) >= OPERANDS // 2) & (numbers.random(OPERANDS) < 0.6)
-    return torch.from_numpy(np.where(special, numbers.choice(SPECIAL, OPERANDS), data)).to(dtype)
+    return torch.from_numpy(np.where(special, numbers.choice([*SPECIAL, *USUAL], OPERANDS), data)).to(dtype)
 
 
 def _numbers_of(tensor: Tensor) -> Any:
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def _tried(
-    call: Callable[[Sequence[Tensor], Sequence[float]], Tensor],
-    dtypes: Sequence[torch.dtype],
-    shapes: Sequence[tuple[int, ...]],
-    numbers: Sequence[float],
+def rounding(
+    operation: Any,
     operands: Sequence[tuple[str, int]],
     templates: Sequence[str],
     kinds: tuple[str, str],
     condition: bool,
 ) -> tuple[str | None, bytes]:
-    kind, kind_out = kinds
+    """The template with the bits of an operation on all random operands, or None; and a digest of torch's answers.
+
+    Args:
+        operation: a `recording.Operation`.
+        operands: of the templates: ("t", which of its tensors), ("s", which of its Python numbers), or ("=", which) of
+            one that has the same value in all trials, or ("1", its value).
+        templates: expressions.
+        kinds: what it computes in, and that of its result.
+        condition: whether the first operand is one.
+    """
     draw = np.random.default_rng(1)
-    tensors = [_random(draw, dtype) for dtype in dtypes]
+    tensors = [_random(draw, dtype) for dtype in operation.dtypes]
     varied = {j for way, j in operands if way == "s"}
-    scalars = []
-    for j, value in enumerate(numbers):
+    columns = []
+    for j, value in enumerate(operation.values):
         drawn = np.exp(draw.uniform(-7, 3, OPERANDS)) * np.where(draw.random(OPERANDS) < 0.5, -1, 1)
         drawn = np.where(np.arange(OPERANDS) % 2 == 0, draw.choice(USUAL, OPERANDS), drawn)
         if type(value) is int:
             drawn = np.ceil(drawn) + 0.0  # no int is −0
-        scalars.append(drawn if j in varied else np.full(OPERANDS, float(value)))
-    typed = [[type(value)(each) for each in column] for value, column in zip(numbers, scalars, strict=True)]
-    pieces = [[tensor[n : n + 1] for n in range(OPERANDS)] for tensor in tensors]
+        columns.append(drawn if j in varied else np.full(OPERANDS, float(value)))
     results = []
     with torch.no_grad():
         for n in range(OPERANDS):
-            given = [piece[n].reshape(shape).clone() for piece, shape in zip(pieces, shapes, strict=True)]
-            results.append(call(given, [column[n] for column in typed]).reshape(-1))
-    wanted = np.asarray(_numbers_of(torch.cat(results)), DTYPES[kind_out])
+            given = [each[n].reshape(shape).clone() for each, shape in zip(tensors, operation.shapes, strict=True)]
+            numbers = [type(v)(column[n]) for v, column in zip(operation.values, columns, strict=True)]
+            results.append(operation.call(given, numbers).reshape(-1))
+    wanted = np.asarray(_numbers_of(torch.cat(results)), DTYPES[kinds[1]])
     values = []
     for i, (way, j) in enumerate(operands):
-        column = _numbers_of(tensors[j]) if way == "t" else scalars[j]
-        values.append(column.astype(bool) if condition and i == 0 else column.astype(DTYPES[kind]))
-    digest = hashlib.sha256(np.nan_to_num(wanted).tobytes()).digest() if wanted.dtype != bool else wanted.tobytes()
+        column = _numbers_of(tensors[j]) if way == "t" else np.full(OPERANDS, j) if way == "1" else columns[j]
+        values.append(column.astype(bool if condition and i == 0 else DTYPES[kinds[0]]))
+    digest = hashlib.sha256(np.nan_to_num(wanted).tobytes() if wanted.dtype != bool else wanted.tobytes()).digest()
     names = [f"a[{i}]" for i in range(len(operands))]
     for template in templates:
-        text = CASTS[kind_out].format(expression(template, names, kind))
+        text = CASTS[kinds[1]].format(expression(template, names, kinds[0]))
         with np.errstate(all="ignore"):
             try:
-                got = np.asarray(eval(text, ON_ARRAYS, {"a": values}), DTYPES[kind_out])
+                got = np.asarray(eval(text, ON_ARRAYS, {"a": values}), DTYPES[kinds[1]])
             except (NameError, TypeError):  # no such function of this kind, or with this build of torch
                 continue
         if same_bits(np.broadcast_to(got, wanted.shape), wanted):

@@ -1,27 +1,34 @@
-"""The paths that an optimizer's step can take, each from many recordings that bear out its expressions."""
+"""Finds the paths that an optimizer's step can take, each from many recordings that bear out its expressions."""
 
 from __future__ import annotations
 
 import contextlib
+import dis
 import functools
+import itertools
+import math
+import re
 import threading
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch.optim.optimizer import Optimizer
 
-from amsgrad_exp.engines.recorded.recording import (
-    NotRecorded,
-    Operation,
-    Place,
-    Recording,
-    leaves,
+from amsgrad_exp.engines.recorded.kernels import (
+    CASTS,
+    CONDITIONS,
+    KINDS,
+    OF_INTEGERS,
+    ON_ARRAYS,
+    candidates,
+    expression,
+    rounding,
 )
-from amsgrad_exp.engines.recorded.scalars import ON_ARRAYS
-from amsgrad_exp.engines.torch_state import Survey, copied, generators_restored, names_of
+from amsgrad_exp.engines.recorded.recording import NotRecorded, Operation, Place, Recording, leaves
+from amsgrad_exp.engines.torch_state import Survey, copied, generators_restored
 from amsgrad_exp.engines.torch_step import sees_gradients_alone, update_of
 from amsgrad_exp.optimizers.importing import in_library
 
@@ -37,50 +44,154 @@ LRS = (0.5, 0.731, 0.37, 1e-6, 1.2345678e-4, 0.0123, 1.21, 7.7, 123.4, 0.99)
 LEAST, LEAST_LRS, LEAST_STEPS = 6, 4, 2  # recordings of a path, or its numbers would pass for constants
 MOST_PATHS = 12
 NEAR = 16  # steps that are recorded one after the other
+POISONS = (math.nan, 1e300, -1e300, 0.37, 0.0)
 FORBIDDEN = {"time", "datetime", "random", "secrets", "os", "uuid", "socket", "threading"}
 """Modules on which what an optimizer does may depend without being seen."""
+
+NAME = re.compile(r"\b(?:[vscpi]\d+|[xg]|lr)\b")
+_OF_FOREACH = {"tensors": "self", "tensors1": "end", "weights": "weight", "scalars": "scalar"}
+_SCALAR = {
+    "clamp_min": "min",
+    "clamp_max": "max",
+    "addcmul": "value",
+    "addcdiv": "value",
+    "pow": "exponent",
+    "lerp": "weight",
+}
+
+_answers: dict[str, tuple[str | None, bytes]] = {}  # of trials, by what was tried
 
 _one_at_a_time = threading.RLock()  # the functions of `math` are wrapped meanwhile
 
 
-@dataclass(frozen=True)
 class Path:
-    """One sequence of operations that a step can be.
+    """One sequence of operations that a step can be, with an expression of each number in it.
+
+    In expressions x, g, lr, s0, … and p0, … come in; c0, … are Python numbers, i0, … numbers read from tensors, and
+    v0, … results of operations.
+
+    Args:
+        group: recordings of it, in all of which the expressions must hold.
+        counters: the places of numbers that grow by 1 every step.
 
     Attributes:
-        operations, dtypes: of a recording.
-        scalars: the expressions of its Python numbers.
-        reads: the names of the numbers that were read from tensors.
+        recording: the first.
+        texts, kinds: the expressions and the kinds of numbers by their names.
+        after: what x and each number that is kept become.
         guards: expressions of comparisons, and how they come out on this path.
-        moves: the expressions of what tracked Python numbers become, by their names.
-        x, outputs, places: as of `Recording`; places of tracked numbers as well.
-        counters: the places of numbers that grow by 1 every step.
-        structure: tells one path from another.
+        answers: of torch's kernels in the trials on which expressions rest, by what was tried.
     """
 
-    operations: Sequence[Operation]
-    dtypes: Mapping[str, torch.dtype]
-    scalars: Sequence[str]
-    numbers: Sequence[float]
-    reads: Sequence[str]
-    guards: Sequence[tuple[str, bool]]
-    moves: Mapping[str, str]
-    x: str
-    outputs: Mapping[str, str]
-    places: Mapping[str, Place]
-    counters: frozenset[Place]
-    structure: str
+    def __init__(self, group: Sequence[Recording], counters: frozenset[Place]) -> None:
+        self.recording = recording = group[0]
+        self.counters = counters
+        self.guards = list(dict.fromkeys(recording.guards))
+        self.after = {**recording.outputs, **recording.moves}
+        self.texts = {f"i{k}": f"f64({name})" for k, (name, _) in enumerate(recording.reads)}
+        scope = {name: np.array([each.before[name] for each in group]) for name in recording.before}
+        for i, same in enumerate(zip(*(each.scalars for each in group), strict=True)):
+            texts = dict.fromkeys(text for text in same[0].texts if _holds(text, scope, [each.value for each in same]))
+            if len(texts) != 1:
+                known = "may be one or another that was always equal" if texts else "changes in a way that is not known"
+                raise NotRecorded(f"a number {known}", for_good=False)
+            (self.texts[f"c{i}"],) = texts
+        for place, name in recording.names.items():
+            if name in recording.moves and not _holds(recording.moves[name], scope, [r.moved[name] for r in group]):
+                raise NotRecorded(f"its {place[-1]} changes in a way that is not known", for_good=False)
+        self.kinds = dict.fromkeys(self.texts, "d") | {n: KINDS[dtype] for n, dtype in recording.dtypes.items()}
+        self.answers: dict[str, bytes] = {}
+        for operation in recording.operations:
+            self.texts[operation.out] = self._expression(operation)
+
+    def _expression(self, operation: Operation) -> str:
+        kind_out, name = KINDS[operation.out_dtype], operation.name
+        arguments: dict[str, tuple[str, Any]] = {}
+        fixed, changing = {"alpha": 1} | operation.defaults, set[str]()
+        for key, way, what in operation.parts:
+            key = _OF_FOREACH.get(key, key)
+            key = _SCALAR.get(name, "other") if key == "scalar" else key
+            arguments[key] = ("several", None) if key in arguments else (way, what)
+            if way == "s" and NAME.search(self.texts[f"c{operation.numbers[what]}"]):
+                changing.add(key)
+                fixed.pop(key, None)
+            elif way != "t":
+                fixed[key] = operation.values[what] if way == "s" else what
+        if name in ("zero", "fill", "copy"):
+            way, what = arguments.get("value" if name == "fill" else "src", ("=", "0"))
+            names = {"t": operation.inputs, "s": [f"c{i}" for i in operation.numbers]}
+            return CASTS[kind_out].format(names[way][what] if way in names else what)
+        found = candidates(name, fixed)
+        if found is None or (kind_out == "i" and name not in OF_INTEGERS):
+            raise NotRecorded(f"it calls {name}{' of integers' if found else ''}")
+        wanted, templates = found
+        given = {key: ("1", value) for key, value in fixed.items() if value is not None} | arguments
+        operands = [given[key] for key in wanted if given.get(key, ("=", None)) != ("=", None)]
+        if not {way for way, _ in operands} <= set("ts1") or not changing <= set(wanted):
+            raise NotRecorded(f"it calls {name} with arguments that change, or are not numbers")
+        if name in ("addmm", "baddbmm"):  # where a factor of 0 or 1 is a case of its own
+            operands = [("=", what) if way == "s" else (way, what) for way, what in operands]
+        condition = name in CONDITIONS
+        kind = self._computed_in(operation, operands[condition:], kind_out)
+        shown = [what for way, what in arguments.values() if way == "s" and (way, what) not in operands]
+        shown = [operation.values[each] for each in shown]
+        like = operation.parts, operation.defaults, operation.dtypes, operation.shapes, kind, kind_out
+        key = repr((str(operation.func), operands, templates, shown, *like))
+        try:
+            if key not in _answers:
+                _answers[key] = rounding(operation, operands, templates, (kind, kind_out), condition)
+        except (RuntimeError, ArithmeticError, IndexError) as error:
+            raise NotRecorded(f"{name} cannot be tried: {error}") from error
+        template, self.answers[key] = _answers[key]
+        if template is None:
+            raise NotRecorded(f"torch's kernel of {name} rounds in a way that is not known")
+        texts = [self._operand(operation, each, kind, as_it_is=condition and i == 0) for i, each in enumerate(operands)]
+        text = expression(template, texts, kind)
+        return text if kind_out in (kind, "b") else CASTS[kind_out].format(text)
+
+    def _operand(self, operation: Operation, operand: tuple[str, Any], kind: str, *, as_it_is: bool) -> str:
+        way, what = operand
+        cast = CASTS["b" if as_it_is else "f" if kind == "h" else kind]
+        if way != "t":
+            return cast.format(f"c{operation.numbers[what]}" if way in "s=" else repr(what))
+        source = operation.inputs[what]
+        held = self.kinds[source]
+        fits = as_it_is or held == kind or (kind == "f" and held == "h")
+        return source if fits and source[0] != "c" else cast.format(source)
+
+    def _computed_in(self, operation: Operation, operands: Sequence[tuple[str, Any]], kind_out: str) -> str:
+        """The kind that an operation computes in: its tensors with dimensions decide, then those without."""
+        tensors = [what for way, what in operands if way == "t"]
+        if not tensors:
+            return kind_out
+        like = [torch.empty(operation.shapes[j], dtype=operation.dtypes[j]) for j in tensors]
+        result = like[0]
+        for each in like[1:]:
+            result = torch.empty((result + each).shape, dtype=torch.result_type(result, each))
+        kind = KINDS[result.dtype]
+        if kind in "ib" and kind_out in "fdh":
+            return kind_out
+        if kind == "i" and any(way in "s=" and operation.values[what] % 1 for way, what in operands):
+            return "f"
+        return ("i" if kind_out in "ib" else kind_out) if kind == "b" and len(tensors) < len(operands) else kind
+
+
+def _holds(text: str, scope: Mapping[str, Any], values: Sequence[float]) -> bool:
+    """Whether an expression has these values in so many recordings."""
+    try:
+        with np.errstate(all="ignore"):
+            got = np.broadcast_to(np.asarray(eval(text, ON_ARRAYS, dict(scope)), np.float64), len(values))
+    except (ArithmeticError, NameError, TypeError, ValueError):
+        return False
+    return np.array_equal(got, values, equal_nan=True)
 
 
 def paths_of(
     optimizer: Optimizer, param: torch.nn.Parameter, gradients: Sequence[float], lr: float, step: int
 ) -> list[Path]:
-    """The paths that the next step of an optimizer can take.
-
-    Nothing changes for the optimizer: copies of it take the steps.
+    """The paths that an optimizer's next step, after ``step`` steps, can take; it stays as it is.
 
     Args:
-        optimizer, param: after ``step`` steps.
+        optimizer, param: of one element.
         gradients: of the next `NEAR` steps.
         lr: a step size.
         step: t.
@@ -103,10 +214,8 @@ def _undisturbed(optimizer: Optimizer, param: torch.nn.Parameter, step: int) -> 
     functions = [each for each in survey.functions if isinstance(each, types.FunctionType)]
     for function in functions:
         scope = function.__globals__
-        for name in names_of(function.__code__) if not in_library(scope.get("__name__")) else ():
-            value = scope.get(name)
-            module = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
-            if isinstance(value, types.ModuleType | types.BuiltinFunctionType) and module in FORBIDDEN:
+        if not in_library(scope.get("__name__")):
+            for module in FORBIDDEN.intersection(_modules(function.__code__, scope)):
                 raise NotRecorded(f"it uses the module {module}")
     changed = False
     with generators_restored() as untouched:
@@ -121,57 +230,15 @@ def _undisturbed(optimizer: Optimizer, param: torch.nn.Parameter, step: int) -> 
         raise NotRecorded("it keeps something outside of itself")
 
 
-def _paths(
-    optimizer: Optimizer,
-    param: torch.nn.Parameter,
-    gradients: Sequence[float],
-    lr: float,
-    step: int,
-    functions: Sequence[types.FunctionType],
-) -> list[Path]:
-    counters = _counters(optimizer, param, gradients, lr)
-    moving: list[Place] = []
-    while True:
-        record = functools.partial(Recording, moving=moving, functions=functions)
-        twin, p = copied(optimizer, param)
-        base = record(twin, p, gradients[0], lr)
-        at, recordings = [step], [base]
-        for i, g in enumerate(gradients[:NEAR]):
-            tries = [(g, lr * 0.61), (0.7, lr * 1.21), (-3.0, lr * 0.37), *([(g, lr)] if i else [])]
-            if i == 0:
-                tries += [(g * a, lr * b) for a in (1, 0.999, 1.01) for b in (0.999, 1.002, 0.97)]
-            recordings += [record(twin, p, *each) for each in tries]
-            at += [step + i] * len(tries)
-            literal_step(twin, p, g, lr)
-        found = {place for each in recordings for place in each.changed} - set(moving)
-        if not found:
-            break
-        moving = sorted({*moving, *found}, key=str)
-    recordings += [record(optimizer, param, gradients[0], lr * part) for part in LRS]
-    at += [step] * len(LRS)
-    for count in COUNTS:
-        if count > step:
-            counts = {place: count + more - step for place, more in counters.items()}
-            recordings.append(record(optimizer, param, gradients[0], lr, counts=counts))
-            at.append(count)
-    groups: dict[str, list[Recording]] = {}
-    seen: dict[str, set[int]] = {}
-    for each, count in zip(recordings, at, strict=True):
-        groups.setdefault(each.structure, []).append(each)
-        seen.setdefault(each.structure, set()).add(count)
-    leads = [group[0] for group in groups.values()]
-    for i, one in enumerate(leads):
-        for other in leads[:i]:
-            _parted_by_a_guard(one, other, for_good=step > 2000)
-    known = [
-        group for structure, group in groups.items()
-        if len(group) >= LEAST and len({each.lr for each in group}) >= LEAST_LRS and len(seen[structure]) >= LEAST_STEPS
-    ]  # fmt: skip
-    if groups[base.structure] not in known:
-        raise NotRecorded("it takes a path too rarely to know its numbers", for_good=False)
-    if len(known) > MOST_PATHS:
-        raise NotRecorded(f"its steps take more than {MOST_PATHS} paths")
-    return [_path(group, moving, frozenset(counters)) for group in known]
+def _modules(code: types.CodeType, scope: Mapping[str, object]) -> Iterator[str]:
+    """The modules that a function's code imports, or of which it names something."""
+    for line in dis.get_instructions(code):
+        if line.opname == "IMPORT_NAME":
+            yield str(line.argval)
+        elif isinstance(line.argval, types.CodeType):
+            yield from _modules(line.argval, scope)
+    for value in (scope[name] for name in code.co_names if name in scope):
+        yield value.__name__ if isinstance(value, types.ModuleType) else str(getattr(value, "__module__", None))
 
 
 def literal_step(optimizer: Optimizer, param: torch.nn.Parameter, gradient: float, lr: float) -> None:
@@ -182,6 +249,53 @@ def literal_step(optimizer: Optimizer, param: torch.nn.Parameter, gradient: floa
     with torch.no_grad():
         update_of(optimizer)()
         param.clamp_(-1, 1)
+
+
+def _paths(
+    optimizer: Optimizer,
+    param: torch.nn.Parameter,
+    gradients: Sequence[float],
+    lr: float,
+    step: int,
+    functions: Sequence[types.FunctionType],
+) -> list[Path]:
+    counters, poisons = _counters(optimizer, param, gradients, lr), itertools.cycle(POISONS)
+    moving: list[Place] = []
+    while True:
+        record = functools.partial(Recording, moving=moving, functions=functions, poisons=poisons)
+        twin, p = copied(optimizer, param)
+        base = record(twin, p, gradients[0], lr)
+        recordings = [(step, base)]
+        for i, g in enumerate(gradients[:NEAR]):
+            tries = [(g, lr * 0.61), (0.7, lr * 1.21), (-3.0, lr * 0.37), *([(g, lr)] if i else [])]
+            if i == 0:
+                tries += [(g * a, lr * b) for a in (1, 0.999, 1.01) for b in (0.999, 1.002, 0.97)]
+            recordings += [(step + i, record(twin, p, *each)) for each in tries]
+            literal_step(twin, p, g, lr)
+        found = {place for _, each in recordings for place in each.changed} - set(moving)
+        if not found:
+            break
+        moving = sorted({*moving, *found}, key=str)
+    recordings += [(step, record(optimizer, param, gradients[0], lr * part)) for part in LRS]
+    for count in COUNTS:
+        if count > step:
+            counts = {place: count + more - step for place, more in counters.items()}
+            recordings.append((count, record(optimizer, param, gradients[0], lr, counts=counts)))
+    groups: dict[str, list[tuple[int, Recording]]] = {}
+    for at, each in recordings:
+        groups.setdefault(each.structure, []).append((at, each))
+    for one, other in itertools.combinations(groups, 2):
+        _require_parting_guard(one, other, for_good=step > 2000)
+    known = [
+        [each for _, each in group] for group in groups.values()
+        if len(group) >= LEAST and len({each.lr for _, each in group}) >= LEAST_LRS
+        and len({at for at, _ in group}) >= LEAST_STEPS
+    ]  # fmt: skip
+    if base.structure not in {group[0].structure for group in known}:
+        raise NotRecorded("it takes a path too rarely to know its numbers", for_good=False)
+    if len(known) > MOST_PATHS:
+        raise NotRecorded(f"its steps take more than {MOST_PATHS} paths")
+    return [Path(group, frozenset(counters)) for group in known]
 
 
 def _counters(
@@ -199,58 +313,11 @@ def _counters(
     }  # fmt: skip
 
 
-def _parted_by_a_guard(one: Recording, other: Recording, *, for_good: bool) -> None:
+def _require_parting_guard(one: str, other: str, *, for_good: bool) -> None:
     """Check that where two recordings begin to differ a comparison came out otherwise."""
-    pairs = zip(one.structure.split("\n"), other.structure.split("\n"), strict=False)
+    pairs = zip(one.split("\n"), other.split("\n"), strict=False)
     a, b = next(((a, b) for a, b in pairs if a != b), ("", ""))
     if not (a.startswith("guard") and a.rpartition(" ")[0] == b.rpartition(" ")[0]):
         raise NotRecorded(
             "it does other operations at some steps, and no comparison of numbers says when", for_good=for_good
         )
-
-
-def _path(group: Sequence[Recording], moving: Sequence[Place], counters: frozenset[Place]) -> Path:
-    """A path from its recordings.
-
-    Raises:
-        NotRecorded: one of its numbers has no expression that holds in all of them.
-    """
-    base = group[0]
-    scope = {name: np.array([each.before[name] for each in group]) for name in base.before}
-
-    def right(text: str, values: Sequence[float]) -> bool:
-        try:
-            with np.errstate(all="ignore"):
-                got = np.broadcast_to(np.asarray(eval(text, ON_ARRAYS, scope), np.float64), len(values))
-        except (ArithmeticError, NameError, TypeError, ValueError):
-            return False
-        return np.array_equal(got, values, equal_nan=True)
-
-    scalars = []
-    for i, value in enumerate(base.scalars):
-        values = [each.scalars[i] for each in group]
-        texts = [repr(value), *base.made.get(value, ())]
-        texts += [
-            f"f64(f32({text}))" for held, made in base.made.items() if float(np.float32(held)) == value for text in made
-        ]  # of a number in a float32 tensor
-        text = next((each for each in texts if right(each, values)), None)
-        if text is None:
-            raise NotRecorded("a number changes in a way that is not known", for_good=False)
-        scalars.append(text)
-    for place in moving:
-        if not right(base.moved_texts[place], [each.moved[place] for each in group]):
-            raise NotRecorded(f"its {place[-1]} changes in a way that is not known", for_good=False)
-    return Path(
-        operations=base.operations,
-        dtypes=base.dtypes,
-        scalars=scalars,
-        numbers=base.scalars,
-        reads=[name for name, _ in base.reads],
-        guards=list(dict.fromkeys(base.guards)),
-        moves={f"p{j}": base.moved_texts[place] for j, place in enumerate(moving)},
-        x=base.x,
-        outputs=base.outputs,
-        places={**base.places, **{f"p{j}": place for j, place in enumerate(moving)}},
-        counters=counters,
-        structure=base.structure,
-    )

@@ -1,15 +1,15 @@
-"""An optimizer's step as a `Rule`: from its recorded paths to compiled code, and between that and the optimizer."""
+"""Turns the recorded paths of an optimizer's step into the source of a `Rule`, compiles it, and takes steps by it."""
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import re
 import sys
 import types
-from collections import namedtuple
+from collections import Counter, namedtuple
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path as File
 from typing import Any
 
@@ -18,21 +18,24 @@ import torch
 from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.engines.loops import jitable, make_coefficients
-from amsgrad_exp.engines.recorded import scalars
-from amsgrad_exp.engines.recorded.kernels import ANSWERS
-from amsgrad_exp.engines.recorded.paths import Path
-from amsgrad_exp.engines.recorded.recording import leaves
-from amsgrad_exp.engines.recorded.source import Source
+from amsgrad_exp.engines.recorded import kernels
+from amsgrad_exp.engines.recorded.kernels import CASTS
+from amsgrad_exp.engines.recorded.paths import NAME, Path
+from amsgrad_exp.engines.recorded.recording import leaves, standing
 from amsgrad_exp.rules import Rule
 
 FAR = (10**6, 10**9, 10**12)
 """Steps ahead at which coefficients are looked at, to see whether they depend on the count of steps."""
 WITHOUT_VML = re.compile(r"\bvml_sqrt_[fd]\b")
+LITERAL = re.compile(r"(?<![\w.])(?:\d+\.?\d*(?:e[+-]?\d+)?|inf|nan)(?![\w.(])")
+_TOKEN = re.compile(f"(f32|f64|bf|int64)\\((c\\d+)\\)|{NAME.pattern}")
+_KIND_OF_CAST = {"f32": "f", "bf": "h", "f64": "d", "int64": "i"}
+WRITTEN_OUT = {"0.0", "1.0", "2.0", "0.5"}  # numbers that are no hyper-parameters
 
 
 def _module(text: str, scope: Mapping[str, Any]) -> types.ModuleType:
     """A module of some source, under a name by which pickles and Numba's cache find it."""
-    of = hashlib.sha256(text.encode() + File(scalars.__file__).read_bytes()).hexdigest()
+    of = hashlib.sha256(text.encode() + File(kernels.__file__).read_bytes()).hexdigest()
     module = types.ModuleType(f"{__package__}.source_{of[:32]}")
     vars(module).update(scope)
     exec(compile(text, f"<{module.__name__}>", "exec"), vars(module))
@@ -47,102 +50,218 @@ class RecordedRule(Rule):
 
 
 @functools.cache
-def _rule(text: str, state: tuple[str, ...], carry: int, constants: int, coefficients: int) -> Rule:
+def _rule(text: str, constants: int, coefficients: int) -> Rule:
     """The rule of some source; one object for one source, by which its compiled loops are found."""
-    module = _module(text, scalars.COMPILED)
+    module = _module(text, kernels.COMPILED)
     sys.modules[module.__name__] = module
     for function in list(vars(module).values()):
         if isinstance(function, types.FunctionType) and function.__module__ == module.__name__:
             jitable(function)
-    rule = RecordedRule(
-        update=module.update,
-        state=dict.fromkeys(state, 0.0),
-        coefficients=module.coefficients,
-        carry=(0.0,) * carry,
-        hyper=namedtuple("Hyper", ["lr", *(f"k{i}" for i in range(constants))]),
-        sees_x=True,
-        gives_x=True,
-        settles=False,
-    )
-    vars(rule)["made_of"] = text, state, carry, constants, coefficients
+    hyper = namedtuple("Hyper", ["lr", *(f"k{i}" for i in range(constants))])  # type: ignore[misc]
+    rule = RecordedRule(module.update, module.coefficients, hyper=hyper, sees_x=True, gives_x=True, settles=False)
+    vars(rule)["made_of"] = text, constants, coefficients
     vars(rule)["number_of_coefficients"] = coefficients  # found in Python elsewhere; these functions are only compiled
     return rule
 
 
-@dataclass(frozen=True, eq=False)
 class Program:
-    """A compiled step of one optimizer with its settings.
+    """A step of one optimizer with its settings as a rule: what depends on gradients, and what does not, of its paths.
+
+    The coefficients evaluate those guards of a path that do not depend on gradients, the update evaluates the others.
+    At a step whose path is not known, ``ok`` becomes 0.
+
+    Args:
+        paths: those that its step can take.
+        begin: the first step that it can take; those before it are taken literally.
 
     Attributes:
-        paths: those that its step can take.
         rule: with torch's bits; `rule.state` and `rule.carry` have no meaning, `read` has what they are.
         in_batches: the same with IEEE's square root, which takes a fiftieth of the time of torch's.
-        constants: the hyper-parameters k0, k1, ….
-        state, carry: names of numbers that the update keeps, and that the coefficients carry.
-        guarded: whether the state ends in ``ok`` and ``count``: whether a path was found at every step so far, and at
-            how many.
+        constants: what the hyper-parameters k0, k1, … are.
+        state, carry: the names of numbers that the update keeps, and that the coefficients carry.
+        guarded: whether the state ends in ``ok`` and ``count``, of the steps so far for which it was 1.
         masks: how many coefficients, the last ones, say which path is taken.
-        wide: whether all that is kept must be in float64; coefficients: whether these must be.
+        wide, wide_coefficients: whether all that is kept, or coefficients, must be in float64 in a run of float32.
         counters: the names of numbers that grow by 1 every step.
-        begin: the first step that it can take; those before it are taken literally.
-        digest: of the source and the constants.
-        kernels: of what torch's kernels gave in trials.
+        digest, kernels: of the source and the constants, and of what torch's kernels gave in trials.
     """
 
-    paths: Sequence[Path]
-    rule: Rule
-    in_batches: Rule
-    constants: tuple[float, ...]
-    state: tuple[str, ...]
-    carry: tuple[str, ...]
-    guarded: bool
-    masks: int
-    wide: bool
-    wide_coefficients: bool
-    counters: frozenset[str]
-    begin: int
-    text: str
-    digest: str
-    kernels: str
+    def __init__(self, paths: Sequence[Path], begin: int) -> None:
+        self.paths, self.begin = paths, begin
+        self._like = paths[0].recording
+        self._kinds = {name: kind for each in paths for name, kind in each.kinds.items() if name[0] in "sxg"}
+        self._data = self._find_data()
+        kept = sorted(self._kept(), key=lambda name: (name[0], int(name[1:])))
+        self.state = [name for name in kept if name in self._data]
+        self.carry = [name for name in kept if name not in self._data]
+        x = self._kinds["x"]
+        self.wide = x == "f" and any(self._kind(name) not in "fbh" for name in self.state)
+        self._real = "d" if self.wide else x
+        self.wide_coefficients = self.wide
+        on_data = [[guard for guard in each.guards if self._depends(each, guard[0])] for each in paths]
+        on_rest = [[guard for guard in each.guards if guard not in on] for each, on in zip(paths, on_data, strict=True)]
+        self.masks = len(paths) if any(on_rest) else 0
+        self.guarded = any(on_rest) or any(on_data)
+        self.constants: list[float] = []
+        self._width = 0  # the number of coefficients
+        self.text = self._write(on_data, on_rest)
+        self.rule = _rule(self.text, len(self.constants), self._width)
+        self.in_batches = _rule(WITHOUT_VML.sub("np.sqrt", self.text), len(self.constants), self._width)
+        self.counters = {name for place, name in self._like.names.items() if place in paths[0].counters}
+        self.digest = hashlib.sha256(repr((self.text, self.constants)).encode()).hexdigest()
+        answers = {key: answer for each in paths for key, answer in each.answers.items()}
+        self.kernels = hashlib.sha256(b"".join(answer for _, answer in sorted(answers.items()))).hexdigest()
 
-    @classmethod
-    def of(cls, paths: Sequence[Path], begin: int) -> Program:
-        """Of some paths.
+    def _kept(self) -> set[str]:
+        return {name for each in self.paths for name in each.after} - {"x"}
 
-        Raises:
-            NotRecorded: it is not known how one of torch's kernels rounds.
-        """
-        source = Source(paths)
-        state = (*source.state, *(("ok", "count") if source.guarded else ()))
-        shape = state, len(source.carry), len(source.constants), source.number
-        return cls(
-            paths=paths,
-            rule=_rule(source.text, *shape),
-            in_batches=_rule(WITHOUT_VML.sub("np.sqrt", source.text), *shape),
-            constants=tuple(source.constants),
-            state=tuple(source.state),
-            carry=tuple(source.carry),
-            guarded=source.guarded,
-            masks=source.masks,
-            wide=source.kept_wide,
-            wide_coefficients=source.wide,
-            counters=frozenset(name for name, place in paths[0].places.items() if place in paths[0].counters),
-            begin=begin,
-            text=source.text,
-            digest=hashlib.sha256(repr((source.text, source.constants)).encode()).hexdigest(),
-            kernels=ANSWERS.digest([key for each in source.each for key in each.answers]),
-        )
+    def _kind(self, name: str) -> str:
+        """Of a number that is kept, or of lr."""
+        return self._kinds.get(name, "d")
+
+    def _depends(self, each: Path, text: str) -> bool:
+        """Whether an expression comes down to data."""
+        found, left = set[str](), NAME.findall(text)
+        while left:
+            name = left.pop()
+            if name not in found:
+                found.add(name)
+                left += NAME.findall(each.texts.get(name, ""))
+        return not self._data.isdisjoint(found)
+
+    def _find_data(self) -> set[str]:
+        """Of what comes in, that which depends on gradients on any path, by way of what decides between paths, too."""
+        data = self._data = {"x", "g"}
+        while True:
+            before = len(data)
+            for each in self.paths:
+                data |= {name for name, text in each.after.items() if self._depends(each, text)}
+            if any(self._depends(each, text) for each in self.paths for text, _ in each.guards):
+                data |= {name for name in self._kept() - data if self._parted_by_data(name)}
+            if len(data) == before:
+                return data
+
+    def _parted_by_data(self, name: str) -> bool:
+        """Whether two paths whose other guards are the same make different things of a number."""
+        seen: dict[Any, str] = {}
+        for each in self.paths:
+            rest = tuple((_expanded(each, t), v) for t, v in each.guards if not self._depends(each, t))
+            becomes = _expanded(each, each.after[name])
+            if seen.setdefault(rest, becomes) != becomes:
+                return True
+        return False
+
+    def _constant(self, value: float) -> str:
+        known = [each.hex() for each in self.constants]
+        if value.hex() not in known:
+            self.constants.append(value)
+            return f"h.k{len(known)}"
+        return f"h.k{known.index(value.hex())}"
+
+    def _lifted(self, text: str) -> str:
+        """An expression in double precision whose numbers are hyper-parameters."""
+        return LITERAL.sub(lambda m: m[0] if m[0] in WRITTEN_OUT else self._constant(float(m[0])), text)
+
+    def _write(self, on_data: Sequence[Any], on_rest: Sequence[Any]) -> str:
+        parts = range(len(self.paths))
+        wanted: list[list[str]] = [[] for _ in parts]
+        updates = [self._update(j, wanted[j], on_data[j]) for j in parts]
+        fills = [self._coefficients(j, wanted[j], on_rest[j]) for j in parts]
+        mask, kept = self._width, "".join(f", {name}" for name in self.state)
+        self._width += self.masks
+        head = f"def update(g, a, c, h, x{kept}{', ok, count' if self.guarded else ''}):"
+        lines = [*updates, head]
+        news = "".join(f"r[{i + 2}], " for i in range(len(self.state)))
+        for j in parts:
+            indent = "    "
+            if self.masks:
+                lines.append(f"    if c[{mask + j}] != 0:")
+                indent += "    "
+            lines.append(f"{indent}r = update{j}(g, c, h, x{kept})")
+            taken = f"if r[0]: return r[1], ({news}ok, count + ok)" if self.guarded else f"return r[1], ({news})"
+            lines.append(indent + taken)
+        if self.guarded:
+            lines.append(f"    return x, ({''.join(f'{name}, ' for name in self.state)}ok * 0, count)")
+        carried = "".join(f", {name}" for name in self.carry)
+        lines += ["", "", *fills, f"def coefficients(t, scale, h{carried}):", "    lr = h.lr * scale"]
+        lines += [f"    {name} = {CASTS[self._kind(name)].format(name)}" for name in self.carry]
+        lines += [f"    r{j} = coefficients{j}(lr, h{carried})" for j in parts]
+        for j in parts:
+            lines.append(f"    {'elif' if j else 'if'} r{j}[0]:")
+            lines += [f"        {name} = r{j}[{1 + len(wanted[j]) + k}]" for k, name in enumerate(self.carry)]
+            lines.append("        pass")
+        values = [f"r{j}[{i + 1}], " for j in parts for i in range(len(wanted[j]))]
+        values += [f"1.0 if r{j}[0] else 0.0, " for j in parts] if self.masks else []
+        carry = "".join(f"f64({name}), " for name in self.carry)
+        return "\n".join([*lines, f"    return scale, ({''.join(values)}), ({carry})", ""])
+
+    def _update(self, j: int, coefficients: list[str], guards: Sequence[tuple[str, bool]]) -> str:
+        """The update on one path; what it needs that does not depend on gradients joins ``coefficients``."""
+        each, body, done, first = self.paths[j], list[str](), set[str](), self._width
+
+        def refer(match: re.Match[str]) -> str:
+            cast, name = (match[1], match[2]) if match[1] else ("", match[0])
+            if name in self._data or self._depends(each, name):
+                if name not in self._data and name not in done:
+                    done.add(name)
+                    body.append(f"    {name} = {_TOKEN.sub(refer, each.texts[name])}")
+                return f"{cast}({name})" if cast else name
+            kind = _KIND_OF_CAST.get(cast, each.kinds.get(name, "d"))
+            if name[0] == "c" and not NAME.search(each.texts[name]):
+                value = eval(each.texts[name], {"nan": float("nan"), "inf": float("inf")})
+                return CASTS[kind].format(self._constant(float(value)) if kind == self._real else repr(value))
+            if name not in coefficients:
+                coefficients.append(name)
+            self.wide_coefficients |= self._real == "f" and kind in "di"
+            return CASTS[kind].format(f"c[{first + coefficients.index(name)}]")
+
+        def as_kept(name: str) -> str:
+            text = _TOKEN.sub(refer, each.after[name])
+            return text if self._kind(name) == self._real else CASTS[self._real].format(text)
+
+        narrow = [name for name in ("x", "g", *self.state) if self._kind(name) != self._real]
+        body += [f"    {name} = {CASTS[self._kind(name)].format(name)}" for name in narrow]
+        holds = " and ".join(f"({_TOKEN.sub(refer, text)}) == {truth}" for text, truth in guards) or "True"
+        returned = ", ".join([holds, *map(as_kept, ("x", *self.state))])
+        self._width += len(coefficients)
+        return _shared(f"def update{j}({', '.join(['g', 'c', 'h', 'x', *self.state])}):", body, returned)
+
+    def _coefficients(self, j: int, wanted: Sequence[str], guards: Sequence[tuple[str, bool]]) -> str:
+        """What one path has of coefficients: whether it is taken, they, and what is carried."""
+        each, body, done = self.paths[j], list[str](), set[str]()
+
+        def refer(match: re.Match[str]) -> str:
+            name = match[0]
+            if name in each.texts and name not in done:
+                done.add(name)
+                text = NAME.sub(refer, each.texts[name])
+                body.append(f"    {name} = {text if name[0] == 'v' else self._lifted(text)}")
+            return name
+
+        def carried(name: str) -> str:
+            text = NAME.sub(refer, each.after.get(name, name))
+            return CASTS[self._kind(name)].format(text if text in each.texts else self._lifted(text))
+
+        holds = " and ".join(f"({self._lifted(NAME.sub(refer, text))}) == {truth}" for text, truth in guards) or "True"
+        values = [f"f64({NAME.sub(refer, name)})" for name in wanted]
+        returned = ", ".join([holds, *values, *map(carried, self.carry)])
+        return _shared(f"def coefficients{j}({', '.join(['lr', 'h', *self.carry])}):", body, f"{returned},")
 
     def with_paths(self, more: Sequence[Path]) -> Program:
         """The same with other paths as well; where two have one structure, the new one counts."""
-        found = {path.structure for path in more}
-        same = [path for path in self.paths if path.places == more[0].places]
-        return Program.of([*(path for path in same if path.structure not in found), *more], self.begin)
+        found, like = {path.recording.structure for path in more}, more[0].recording
+        old = [path for path in self.paths if path.recording.structure not in found]
+        same = [each for each in old if (each.recording.names, each.recording.fixed) == (like.names, like.fixed)]
+        return Program([*same, *more], self.begin)
 
     def read(self, optimizer: Optimizer, param: torch.Tensor) -> tuple[list[float], list[float]]:
-        """State (with x first) and what is carried, as an optimizer has them."""
-        here, places = leaves(optimizer, param), self.paths[0].places
-        state, carry = ([here[places[name]].read() for name in names] for names in (self.state, self.carry))
+        """State (with x first) and what is carried, as an optimizer has them.
+
+        Raises:
+            KeyError: it does not keep what it kept when it was recorded.
+        """
+        here = standing(optimizer, param, self._like)
+        state, carry = ([here[name].read() for name in names] for names in (self.state, self.carry))
         return [param.item(), *state, *((1.0, 0.0) if self.guarded else ())], carry
 
     def named(self, state: Any) -> Any:
@@ -151,22 +270,23 @@ class Program:
 
     def write(self, optimizer: Optimizer, param: torch.Tensor, state: Any, carry: Any) -> None:
         """Put what `read` returned, later on, into an optimizer."""
-        here, places = leaves(optimizer, param), self.paths[0].places
+        here = leaves(optimizer, param)
         with torch.no_grad():
             param.fill_(float(state[0]))
-        for name, value in zip((*self.state, *self.carry), (*state[1 : 1 + len(self.state)], *carry), strict=True):
-            here[places[name]].put(float(value))
+        values = dict(zip((*self.state, *self.carry), (*self.named(state)[1:], *carry), strict=True))
+        for place, name in self._like.names.items():
+            if name in values:
+                here[place].put(float(values[name]))
 
     @functools.cached_property
     def _in_python(self) -> types.ModuleType:
-        return _module(self.text, scalars.ON_ARRAYS)
+        return _module(self.text, kernels.ON_ARRAYS)
 
     def coefficients(self, scale: float, lr: float, carry: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """The coefficients of a step, and what is carried after it."""
+        hyper = self.rule.hyper(*map(np.float64, (lr, *self.constants)))
         with np.errstate(all="ignore"):
-            _, c, carry = self._in_python.coefficients(
-                0, scale, self.rule.hyper(lr, *self.constants), *map(float, carry)
-            )
+            _, c, carry = self._in_python.coefficients(0, scale, hyper, *map(np.float64, carry))
         return c, carry
 
     def step(
@@ -192,7 +312,7 @@ class Program:
 
         That is, whether they are the same after `FAR` more steps, and leave all that is carried but counts as it is.
         """
-        if "mod(" in self.text or "floordiv(" in self.text or self.counters & set(self.state):
+        if "%" in self.text or "//" in self.text or self.counters & set(self.state):
             return False
         counting = np.array([name in self.counters for name in self.carry], bool)[:, None]
         fill = make_coefficients(self.rule, width=1)
@@ -200,9 +320,39 @@ class Program:
         for ahead in (0, *FAR):
             before = np.array(carry, np.float64).reshape(-1, 1) + ahead * counting
             after, scales = before.copy(), np.empty((1, steps, 1))
-            varied = np.empty((self.rule.number_of_coefficients, steps, 1))
+            varied = np.empty((self._width, steps, 1))
             fill(after, np.array([[lr, *self.constants]]).T.copy(), np.ones(steps), 0, scales, varied)
             expected = varied if expected is None else expected
             if not np.array_equal(varied, expected) or not np.array_equal(before[~counting], after[~counting]):
                 return False
         return True
+
+
+def _expanded(each: Path, text: str) -> str:
+    """An expression of what comes in alone."""
+    return NAME.sub(lambda m: f"({_expanded(each, each.texts[m[0]])})" if m[0] in each.texts else m[0], text)
+
+
+def _shared(head: str, body: Sequence[str], returned: str) -> str:
+    """A function of these assignments, in which each expression that comes up twice is computed once."""
+    pairs = [line.strip().split(" = ", 1) for line in body] + [["", returned]]
+    trees = [(name, ast.parse(text, mode="eval").body) for name, text in pairs]
+    computed = ast.BinOp | ast.Call | ast.UnaryOp
+    counts = Counter(ast.unparse(node) for _, tree in trees for node in ast.walk(tree) if isinstance(node, computed))
+    lines, known = [head], dict[str, str]()
+
+    class Share(ast.NodeTransformer):
+        def generic_visit(self, node: ast.AST) -> ast.AST:
+            key = ast.unparse(node) if isinstance(node, computed) else ""
+            if counts[key] < 2 or isinstance(getattr(node, "operand", None), ast.Constant):
+                return super().generic_visit(node)
+            if key not in known:
+                text = ast.unparse(super().generic_visit(node))
+                known[key] = f"e{len(known)}"
+                lines.append(f"    {known[key]} = {text}")
+            return ast.Name(known[key], ast.Load())
+
+    for name, tree in trees:
+        text = ast.unparse(Share().visit(tree))
+        lines.append(f"    {name} = {text}" if name else f"    return {text}")
+    return "\n".join([*lines, "", ""])

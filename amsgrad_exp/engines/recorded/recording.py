@@ -1,13 +1,13 @@
-"""One step of a torch optimizer, recorded as a stream of ATen operations on single numbers."""
+"""Records one step of a torch optimizer as a stream of ATen operations on single numbers."""
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import math
 import types
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from amsgrad_exp.engines.recorded.scalars import KINDS
-from amsgrad_exp.engines.recorded.tracked import Notes, following, plain, text_of
-from amsgrad_exp.engines.torch_state import Survey, copied
+from amsgrad_exp.engines.recorded.followed import CAUGHT, Followed, Notes, following, plain, text_of
+from amsgrad_exp.engines.recorded.kernels import CASTS, KINDS, ON_ARRAYS
+from amsgrad_exp.engines.torch_state import Survey, copied, names_of
 from amsgrad_exp.engines.torch_step import update_of
 from amsgrad_exp.optimizers.importing import in_library
 
@@ -65,8 +66,11 @@ class Leaf:
 _NOT_STATE = ("defaults", "_zero_grad_profile_name", "_patch_step_function", "_warned_capturable", "_optimizer_")
 
 
-def leaves(optimizer: Optimizer, param: Tensor) -> dict[Place, Leaf]:
-    """All numbers in an optimizer's attributes, also those of optimizers and other objects in it, by their places."""
+def leaves(optimizer: Optimizer, param: Tensor, others: dict[Place, Any] | None = None) -> dict[Place, Leaf]:
+    """All numbers in an optimizer's attributes, also those of optimizers and other objects in it, by their places.
+
+    Texts, truths and Nones join ``others``.
+    """
     found: dict[Place, Leaf] = {}
     seen = {id(param)}
 
@@ -74,44 +78,32 @@ def leaves(optimizer: Optimizer, param: Tensor) -> dict[Place, Leaf]:
         if isinstance(value, Tensor):
             if id(value) not in seen or place[0] == "state":
                 found[place] = Leaf(holder, key, value)
+        elif isinstance(value, bool | str | None):
+            if others is not None:
+                others[place] = value
         elif isinstance(value, int | float):
-            if not isinstance(value, bool) and not isinstance(holder, tuple):
+            if not isinstance(holder, tuple):
                 found[place] = Leaf(holder, key, value)
-        elif value is not param and id(value) not in seen:
-            items: Any = ()
-            if isinstance(value, dict):
-                items, holder = value.items(), value
-            elif isinstance(value, list | tuple | deque):
-                items, holder = enumerate(value), value
-            elif isinstance(value, Optimizer) or (
-                hasattr(value, "__dict__")
-                and not isinstance(value, type | types.FunctionType | types.MethodType | types.ModuleType)
-                and not in_library(type(value).__module__)
-            ):
-                items, holder = vars(value).items(), vars(value)
+        elif id(value) not in seen:
             seen.add(id(value))
+            if isinstance(value, list | tuple | deque):
+                items: Any = enumerate(value)
+            elif not isinstance(value, dict):
+                code = type | types.FunctionType | types.MethodType | types.ModuleType
+                plain_object = hasattr(value, "__dict__") and not isinstance(value, code)
+                foreign = in_library(type(value).__module__) and not isinstance(value, Optimizer)
+                value = vars(value) if plain_object and not foreign else {}
+                items = value.items()
+            else:
+                items = value.items()
             for name, item in list(items):
                 if item is not param and not (isinstance(name, str) and name.startswith(_NOT_STATE)):
-                    walk(item, (*place, None if name is param else name), holder, name)
+                    walk(item, (*place, None if name is param else name), value, name)
 
     walk(optimizer, (), None, None)
     return found
 
 
-_VIEWS = frozenset(
-    (
-        "detach",
-        "split",
-        "unbind",
-        "split_with_sizes",
-        "_reshape_alias",
-        "alias",
-        "unsafe_split",
-        "chunk",
-        "size",
-        "stride",
-    )
-)
 _CREATES = frozenset(
     (
         *("zeros_like", "ones_like", "new_zeros", "new_ones", "zeros", "ones", "eye", "arange", "scalar_tensor"),
@@ -130,41 +122,52 @@ _MEMORY = frozenset(
 
 @dataclass
 class Operation:
-    """One ATen operation on numbers.
+    """One ATen operation on numbers; its name is without what foreach and in-place variants add to it.
 
     Attributes:
-        func, name: what it is; its name without what foreach and in-place variants add to it.
-        arguments: by the schema's names: ("t", which tensor), ("s", which number), ("l", …) a list, or ("=", constant).
-        inputs, dtypes, shapes: of its tensors: the names of their numbers, and what they are like.
+        spec, parts: its arguments, flattened: names in the schema, with ("t", which tensor), ("s", which number) or
+            ("=", constant).
+        defaults: of arguments that are not given.
+        inputs, dtypes, shapes: of its tensors, and the names of their numbers.
         numbers, values: which of the recording's scalars its Python numbers are, and what they were.
-        out, out_dtype: the name of its result, and what that is like.
+        out, out_dtype: of its result, and the name of its number.
     """
 
     func: Any
     name: str
-    arguments: dict[str, tuple[str, Any]]
-    inputs: list[str]
-    dtypes: list[torch.dtype]
-    shapes: list[tuple[int, ...]]
-    numbers: list[int]
-    values: list[float]
+    spec: Any
+    parts: list[tuple[str, str, Any]] = field(default_factory=list)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    inputs: list[str] = field(default_factory=list)
+    dtypes: list[torch.dtype] = field(default_factory=list)
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
     out: str = ""
     out_dtype: torch.dtype = torch.float32
 
     def call(self, tensors: Sequence[Tensor], numbers: Sequence[float]) -> Tensor:
         """Do it on other tensors and numbers; what it writes to or returns."""
-        pick: dict[str, Callable[[Any], Any]] = {
-            "t": lambda i: tensors[i], "s": lambda i: numbers[i], "=": lambda v: v,
-            "l": lambda each: [pick[way](what) for way, what in each],
-        }  # fmt: skip
-        values = {name: pick[way](what) for name, (way, what) in self.arguments.items()}
-        schema = self.func._schema.arguments
-        by_name = {each.name: values[each.name] for each in schema if each.kwarg_only}
-        result = self.func(*(values[each.name] for each in schema if not each.kwarg_only), **by_name)
-        written = [values[each.name] for each in schema if each.alias_info is not None and each.alias_info.is_write]
-        result = (written or [result])[0]
-        one: Tensor = result[0] if isinstance(result, list | tuple) else result
+        every: dict[str, Sequence[Any]] = {"t": tensors, "s": numbers}
+        flat = [every[way][what] if way in every else what for _, way, what in self.parts]
+        args, kwargs = tree_unflatten(flat, self.spec)
+        one: Tensor = results(self.func(*args, **kwargs), args)[0]
         return one
+
+
+def results(returned: Any, args: Any) -> list[Any]:
+    """What an operation returns or, if that is nothing, its first argument, which it has changed."""
+    made = args[0] if returned is None else returned
+    return list(made) if isinstance(made, list | tuple) else [made]
+
+
+@dataclass
+class Scalar:
+    """A Python number that comes into a step, alone or in a new tensor of some kind, and what expressions it may be."""
+
+    value: float
+    texts: list[str]
+    kind: str = "d"
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -174,7 +177,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.cells, self.dtypes = dict(cells), dict(kinds)
         self.operations: list[Operation] = []
-        self.scalars: list[float] = []
+        self.scalars: list[Scalar] = []
         self.reads: list[tuple[str, float]] = []
         self.guards: list[tuple[str, bool]] = []
         self.structure: list[str] = []
@@ -203,9 +206,25 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._kept.append(tensor)
         self.cells[tensor.data_ptr()], self.dtypes[name] = name, tensor.dtype
 
-    def _scalar(self, value: float) -> int:
-        self.scalars.append(plain(value))
+    def _scalar(self, value: float, kind: str = "d") -> int:
+        self.scalars.append(Scalar(float(value), [repr(float(value))], kind))
         return len(self.scalars) - 1
+
+    def explain(self, handed: Sequence[Followed], first: int) -> None:
+        """Find the followed numbers that were handed to a function of torch among the scalars that it used since."""
+        uses = self.scalars[first:]
+        count = Counter(each.value for each in handed)
+        found: dict[int, list[str]] = {}
+        for each in handed:
+            alike = [use for use in uses if same_number(_as_kind(each.value, use.kind), use.value)]
+            if len(alike) < count[each.value]:
+                each.escaped()
+            for use in alike:
+                text = each.text if use.kind == "d" else f"f64({CASTS[use.kind].format(each.text)})"
+                constant = use.texts[:1] if len(alike) > count[each.value] else []
+                found.setdefault(id(use), constant).append(text)
+        for use in uses:
+            use.texts = found.get(id(use), use.texts)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -220,13 +239,11 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self._read(func, args[0])
         base = name.removeprefix("_foreach_")
         base = base[:-1] if base.endswith("_") and not base.endswith("__") else base
-        if (func.is_view and not base.startswith("lift_fresh")) or base in _VIEWS or base in _CREATES:
-            return self._make(func, args, kwargs, base, created=base in _CREATES)
-        operation, bound = self._operation(func, base, args, kwargs, foreach=name.startswith("_foreach_"))
+        if base in _CREATES or func.is_view:
+            return self._make(func, args, kwargs, base)
+        operation = self._operation(func, base, args, kwargs)
         result = func(*args, **kwargs)
-        made = [bound[a.name] for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
-        made = made or (list(result) if isinstance(result, list | tuple) else [result])
-        made = [each[0] if isinstance(each, list | tuple) and len(each) == 1 else each for each in made]
+        made = results(result, args)
         if not isinstance(made[0], Tensor):
             if base in _OF_TYPES:
                 return result
@@ -235,9 +252,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise NotRecorded(f"it calls {name}, which has several results")
         if made[0].numel() != 1 or made[0].dtype not in KINDS:
             raise NotRecorded(f"it makes a tensor of {made[0].numel()} elements of {made[0].dtype}")
-        self.structure.append(
-            repr((str(func), operation.arguments, operation.inputs, operation.dtypes, operation.shapes))
-        )
+        self.structure.append(repr((str(func), operation.parts, operation.inputs, operation.dtypes, operation.shapes)))
         operation.out, operation.out_dtype = f"v{len(self.operations)}", made[0].dtype
         self._named(made[0], operation.out)
         self.operations.append(operation)
@@ -251,61 +266,64 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.guard(f"({name} != 0)", value)
         return value
 
-    def _make(self, func: Any, args: Any, kwargs: Any, base: str, *, created: bool) -> Any:
+    def _make(self, func: Any, args: Any, kwargs: Any, base: str) -> Any:
         """A view, or a tensor that depends on nothing."""
         result = func(*args, **kwargs)
-        tensors = [
-            each for each in (result if isinstance(result, list | tuple) else [result]) if isinstance(each, Tensor)
-        ]
+        every = result if isinstance(result, list | tuple) else [result]
+        tensors = [each for each in every if isinstance(each, Tensor)]
         self.structure.append(f"{func} {[tuple(each.shape) for each in tensors]}")
         for tensor in tensors:
             if tensor.numel() > 1:
                 raise NotRecorded(f"it makes a tensor of {tensor.numel()} elements")
             self._kept.append(tensor)
-            if created and tensor.numel() == 1:
+            if base in _CREATES and tensor.numel() == 1:
                 if "empty" in base:
                     tensor.zero_()
-                self.structure.append("created")
-                self._named(tensor, f"c{self._scalar(float(tensor))}")
+                if tensor.dtype not in KINDS:
+                    raise NotRecorded(f"it makes a tensor of {tensor.dtype}")
+                self._named(tensor, f"c{self._scalar(float(tensor), kind=KINDS[tensor.dtype])}")
         return result
 
-    def _operation(
-        self, func: Any, base: str, args: Any, kwargs: Any, *, foreach: bool
-    ) -> tuple[Operation, dict[str, Any]]:
-        """An operation before it is done, and its arguments by the schema's names."""
-        operation = Operation(func, base, {}, [], [], [], [], [])
-        tensors: list[Tensor] = []
-        bound: dict[str, Any] = {}
-
-        def encoded(value: Any) -> tuple[str, Any]:
-            if isinstance(value, Tensor):
-                known = next((i for i, each in enumerate(tensors) if each is value), None)
-                if known is None:
-                    tensors.append(value)
-                    operation.inputs.append(self.name_of(value))
-                    operation.dtypes.append(value.dtype)
-                    operation.shapes.append(tuple(value.shape))
-                return "t", len(tensors) - 1 if known is None else known
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                operation.numbers.append(self._scalar(value))
-                operation.values.append(value if type(value) is int else plain(value))
-                return "s", len(operation.numbers) - 1
-            if isinstance(value, list | tuple):
-                if foreach and len(value) > 1:
-                    raise NotRecorded("it updates several parameters at once")
-                return "l", tuple(encoded(each) for each in value)
-            return "=", value
-
-        for position, argument in enumerate(func._schema.arguments):
-            default = argument.default_value if argument.has_default_value() else None
-            value = args[position] if position < len(args) else kwargs.get(argument.name, default)
-            bound[argument.name] = value
-            operation.arguments[argument.name] = encoded(value)
-        return operation, bound
+    def _operation(self, func: Any, base: str, args: Any, kwargs: Any) -> Operation:
+        """An operation before it is done."""
+        schema = func._schema.arguments
+        operation, tensors = Operation(func, base, tree_flatten((args, kwargs))[1]), list[Tensor]()
+        given = {argument.name: value for argument, value in zip(schema, args, strict=False)} | kwargs
+        for argument in schema:
+            if argument.name not in given and argument.has_default_value():
+                operation.defaults[argument.name] = argument.default_value
+        for name, argument in given.items():
+            several = "_foreach_" in func._schema.name and isinstance(argument, list | tuple) and len(argument) > 1
+            if several:
+                raise NotRecorded("it updates several parameters at once")
+            for value in tree_leaves(argument):
+                way, what = "=", value
+                if isinstance(value, Tensor):
+                    way, what = "t", next((i for i, each in enumerate(tensors) if each is value), len(tensors))
+                    if what == len(tensors):
+                        tensors.append(value)
+                        operation.inputs.append(self.name_of(value))
+                        operation.dtypes.append(value.dtype)
+                        operation.shapes.append(tuple(value.shape))
+                elif isinstance(value, int | float) and not isinstance(value, bool):
+                    way, what = "s", len(operation.values)
+                    operation.numbers.append(self._scalar(value))
+                    operation.values.append(value)
+                operation.parts.append((name, way, what))
+        return operation
 
 
-class _Reads(TorchFunctionMode):
-    """Makes numbers that are read from tensors tracked ones."""
+def same_number(one: float, other: float) -> bool:
+    """Whether two numbers are equal, or both NaN."""
+    return one == other or (one != one and other != other)
+
+
+def _as_kind(value: float, kind: str) -> float:
+    return float(eval(CASTS[kind].format("value"), ON_ARRAYS, {"value": value}))
+
+
+class _Functions(TorchFunctionMode):
+    """Hands plain numbers to torch in place of followed ones, and has numbers followed that are read from tensors."""
 
     def __init__(self, operations: _Operations, notes: Notes) -> None:
         super().__init__()
@@ -315,9 +333,21 @@ class _Reads(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in _MEMORY and args and isinstance(args[0], Tensor):
             raise NotRecorded(f"it takes a tensor's numbers by {name}")
-        before = len(self._operations.reads)
-        result = func(*args, **(kwargs or {}))
-        read = [f"i{k}" for k in range(before, len(self._operations.reads))]
+        handed: list[Followed] = []
+
+        def plainly(value: Any) -> Any:
+            if isinstance(value, Followed):
+                handed.append(value)
+                return value.value
+            if type(value) in (list, tuple):
+                return type(value)(map(plainly, value))
+            return value
+
+        reads, scalars = len(self._operations.reads), len(self._operations.scalars)
+        given = {key: plainly(value) for key, value in (kwargs or {}).items()}
+        result = func(*map(plainly, args), **given)
+        self._operations.explain(handed, scalars)
+        read = [f"i{k}" for k in range(reads, len(self._operations.reads))]
         if read and not isinstance(result, bool):
             if func is torch.Tensor.item and isinstance(result, int | float):
                 return self._notes.number(result, read[-1])
@@ -326,27 +356,22 @@ class _Reads(TorchFunctionMode):
 
 
 class Recording:
-    """A step of a copy of an optimizer, as it was recorded.
+    """A step of a copy of an optimizer, as it was recorded, from a gradient and a step size.
 
     Args:
-        optimizer, param: where it starts; they stay as they are.
-        gradient, lr: of the step.
-        moving: places of Python numbers that are tracked: p0, p1, ….
+        moving: places of Python numbers that are followed: p0, p1, ….
         counts: numbers to put in some places first.
         functions: Python functions that the optimizer uses.
+        poisons: the next one is as of `Notes`.
 
     Attributes:
-        operations, scalars, reads, guards: in the order of the step.
-        structure: all of that but the numbers: of two recordings with the same one, the numbers alone differ.
+        structure: all of the step but the numbers: of two recordings with the same one, the numbers alone differ.
         before: the numbers by their names in expressions.
-        made: expressions that were noted, by their values.
-        places: the place of each state tensor, by its name.
-        x, outputs: the names of what the parameter and the state tensors hold after the step.
-        moved: of tracked Python numbers, by place: what they are after the step, and its expression if it has one.
+        names: of each state tensor, and of each followed number, by their places.
+        fixed: other numbers, texts and the like that the optimizer keeps, and that it may depend on.
+        outputs: the names of what x and the state tensors hold after the step.
+        moves, moved: the expressions of what followed Python numbers become, and what they became.
         changed: places of other Python numbers that changed.
-
-    Raises:
-        NotRecorded: the step cannot be recorded.
     """
 
     def __init__(
@@ -359,12 +384,14 @@ class Recording:
         moving: Sequence[Place] = (),
         counts: Mapping[Place, float] | None = None,
         functions: Sequence[types.FunctionType] = (),
+        poisons: Iterator[float] = itertools.repeat(math.nan),
     ) -> None:
         twin, p = copied(optimizer, param)
         here = leaves(twin, p)
         for place, count in (counts or {}).items():
             here[place].put(count)
-        here = leaves(twin, p)
+        self.fixed: dict[Place, Any] = {}
+        here = leaves(twin, p, self.fixed)
         literal, its_p = copied(twin, p)
         for each, its in ((twin, p), (literal, its_p)):
             for group in each.param_groups:
@@ -372,26 +399,25 @@ class Recording:
             its.grad = torch.full_like(its, gradient)
         with torch.no_grad():
             update_of(literal)()
-        p.grad = torch.full_like(p, gradient)
+        assert p.grad is not None
         cells, dtypes = {p.data_ptr(): "x", p.grad.data_ptr(): "g"}, {"x": p.dtype, "g": p.dtype}
         of_tensors: dict[Place, str] = {}
-        kept = [p, p.grad, *(leaf.value for leaf in here.values())]
         for place, leaf in here.items():
             if isinstance(leaf.value, Tensor) and leaf.value.numel() == 1 and leaf.value.dtype in KINDS:
                 of_tensors[place] = name = cells.setdefault(leaf.value.data_ptr(), f"s{len(of_tensors)}")
                 dtypes[name] = leaf.value.dtype
-        operations = _Operations(cells, dtypes)
-        notes = Notes(operations.guard)
-        numbers = {place: plain(here[place].value) for place in moving}
-        for j, place in enumerate(moving):
-            here[place].holder[here[place].key] = notes.number(numbers[place], f"p{j}")
+        self.fixed |= _fixed(here, moving)
+        recorder = _Operations(cells, dtypes)
+        own = [each.__code__ for each in functions if not in_library(each.__module__)]
+        catching = any(not CAUGHT.isdisjoint(names_of(code)) for code in own)
+        notes = Notes(recorder.guard, next(poisons), catching=catching)
+        names = {place: f"p{j}" for j, place in enumerate(moving)}
+        self.before = {"lr": lr, **{name: plain(here[place].value) for place, name in names.items()}}
+        for place, name in names.items():
+            here[place].holder[here[place].key] = notes.number(self.before[name], name)
         for group in twin.param_groups:
             group["lr"] = notes.number(lr, "lr")
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(torch.no_grad())
-            stack.enter_context(following(functions))
-            stack.enter_context(_Reads(operations, notes))
-            stack.enter_context(operations)
+        with torch.no_grad(), following(functions), _Functions(recorder, notes), recorder:
             update_of(twin)()
         after, wanted = leaves(twin, p), leaves(literal, its_p)
         if set(after) != set(here):
@@ -400,61 +426,81 @@ class Recording:
             raise NotRecorded("it changes lr itself")
         if notes.escapes:
             raise NotRecorded(f"a number is used where it cannot be followed: {notes.escapes[0]}")
-        _same(after, wanted, p, its_p)
-        self.lr, self.operations, self.scalars = lr, operations.operations, operations.scalars
-        self.reads, self.guards, self.dtypes = operations.reads, operations.guards, operations.dtypes
-        self.before = {"lr": lr, **{f"p{j}": number for j, number in enumerate(numbers.values())}}
+        if not _alike(after, wanted) or not same_number(p.item(), its_p.item()):
+            raise NotRecorded("a recorded step does not do what a step does: it depends on more than its numbers")
+        self.lr, self.operations, self.scalars = lr, recorder.operations, recorder.scalars
+        self.reads, self.guards, self.dtypes = recorder.reads, recorder.guards, recorder.dtypes
         self.before |= {f"i{k}": value for k, (_, value) in enumerate(self.reads)}
-        self.made = notes.made
-        self.places: dict[str, Place] = {}
-        self.outputs: dict[str, str] = {}
-        self.x = operations.cells[p.data_ptr()]
+        self.outputs = {"x": recorder.cells[p.data_ptr()]}
+        self.names = of_tensors | names
+        memory: dict[str, int] = {"x": p.data_ptr()}
         for place, name in of_tensors.items():
             value = after[place].value
-            if not isinstance(value, Tensor) or value.data_ptr() not in operations.cells:
+            if not isinstance(value, Tensor) or value.data_ptr() not in recorder.cells:
                 raise NotRecorded("its state is no longer a tensor of the step", for_good=False)
-            out = operations.cells[value.data_ptr()]
-            if operations.dtypes[out] != dtypes[name] or self.outputs.setdefault(name, out) != out:
+            out = recorder.cells[value.data_ptr()]
+            if recorder.dtypes[out] != dtypes[name] or memory.setdefault(name, value.data_ptr()) != value.data_ptr():
                 raise NotRecorded("a tensor of its state becomes another kind of tensor", for_good=False)
-            self.places.setdefault(name, place)
-        self.moved = {place: plain(after[place].value) for place in moving}
-        self.moved_texts = {place: text_of(after[place].value) for place in moving}
-        self.changed = [
-            place for place, leaf in here.items()
-            if place not in numbers and not isinstance(leaf.value, Tensor) and place[-1] != "lr"
-            and (isinstance(after[place].value, Tensor) or plain(after[place].value) != plain(leaf.value))
-        ]  # fmt: skip
-        self.structure = "\n".join([*operations.structure, repr(sorted(self.outputs.items())), self.x])
-        self._explained(optimizer, param, counts or {}, literal, its_p, wanted)
-        del kept
+            self.outputs[name] = out
+        if len(set(memory.values())) < len(memory):
+            raise NotRecorded("two tensors of its state become one", for_good=False)
+        self.moves = {name: text_of(after[place].value) for place, name in names.items()}
+        self.moved = {name: plain(after[place].value) for place, name in names.items()}
+        self.changed = {place for place in self.fixed if place in here and here[place].read() != after[place].read()}
+        self.structure = "\n".join([*recorder.structure, repr(sorted(self.outputs.items()))])
+        if not self.changed:
+            known = {*names, *(counts or {})}
+            self._explained(optimizer, param, known, literal, its_p, wanted)
 
     def _explained(
         self,
         optimizer: Optimizer,
         param: torch.nn.Parameter,
-        counts: Mapping[Place, float],
+        known: set[Place],
         literal: Optimizer,
         p: torch.nn.Parameter,
         wanted: Mapping[Place, Leaf],
     ) -> None:
         """Check that what the step changed of an optimizer is numbers that are followed, and nothing else."""
-        if self.changed:
-            return
         twin, its = copied(optimizer, param)
         with torch.no_grad():
             its.copy_(p)
             for place, leaf in leaves(twin, its).items():
                 if isinstance(leaf.value, Tensor):
                     leaf.value.copy_(wanted[place].value)
-                elif place in self.moved or place in counts or place[-1] == "lr":
+                elif place in known or place[-1] == "lr":
                     leaf.put(wanted[place].read())
         its.grad = None if p.grad is None else p.grad.clone()
         if Survey(twin, its, -5, {}).own != Survey(literal, p, -5, {}).own:
             raise NotRecorded("it keeps something that is neither a number nor a tensor", for_good=False)
 
 
-def _same(after: Mapping[Place, Leaf], wanted: Mapping[Place, Leaf], p: Tensor, its_p: Tensor) -> None:
-    """Check that a recorded step did what a literal one does."""
-    pairs = [(p.item(), its_p.item()), *((after[place].read(), leaf.read()) for place, leaf in wanted.items())]
-    if not all(a == b or (a != a and b != b) for a, b in pairs):
-        raise NotRecorded("a recorded step does not do what a step does: its numbers change from one call to the next")
+def _fixed(here: Mapping[Place, Leaf], moving: Container[Place]) -> dict[Place, Any]:
+    """The Python numbers that are not followed."""
+    numbers = {place: leaf.value for place, leaf in here.items() if not isinstance(leaf.value, Tensor)}
+    return {place: value for place, value in numbers.items() if place[-1] != "lr" and place not in moving}
+
+
+def _alike(after: Mapping[Place, Leaf], wanted: Mapping[Place, Leaf]) -> bool:
+    """Whether a recorded step left the numbers, and the dtypes of tensors, that a literal one leaves."""
+    dtype: Callable[[Leaf], Any] = lambda leaf: getattr(leaf.value, "dtype", None)  # noqa: E731
+    return all(
+        same_number(after[place].read(), leaf.read()) and dtype(after[place]) == dtype(leaf)
+        for place, leaf in wanted.items()
+    )
+
+
+def standing(optimizer: Optimizer, param: Tensor, like: Recording) -> dict[str, Leaf]:
+    """The numbers of an optimizer by the names of a recording.
+
+    Raises:
+        KeyError: something else in it is not as it was when the step was recorded, or two tensors have become one.
+    """
+    fixed: dict[Place, Any] = {}
+    here = leaves(optimizer, param, fixed)
+    fixed |= _fixed(here, like.names)
+    values = {place: here[place].value for place in like.names}
+    tensors = {(like.names[place], each.data_ptr()) for place, each in values.items() if isinstance(each, Tensor)}
+    if fixed != like.fixed or len(tensors) != len(dict(tensors)) or len(tensors) != len({each for _, each in tensors}):
+        raise KeyError("it does not keep what it kept")
+    return {name: here[place] for place, name in like.names.items()}

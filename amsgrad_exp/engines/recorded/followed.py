@@ -1,0 +1,197 @@
+"""Python numbers that note how they came about: what is computed with them is noted as an expression.
+
+Names in expressions: ``lr``; p0, p1, … Python numbers that an optimizer keeps; i0, i1, … numbers read from tensors. A
+note is never believed: it is tried on many recordings (`paths`). A number whose use cannot be followed, in ``int()``
+say, escapes, and an optimizer in which one escapes is not compiled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+FUNCTIONS = ("exp", "log", "log1p", "expm1", "tanh", "sin", "cos", "log2", "log10", "erf", "atan")
+MATH = {name: f"{name}_d({{}})" for name in FUNCTIONS}
+MATH |= {"sqrt": "np.sqrt({})", "pow": "pow_d({}, {})", "fabs": "abs({})"}
+ARITHMETIC = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "mod": "%", "floordiv": "//", "pow": ""}
+COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+ESCAPES = ("int", "trunc", "floor", "ceil", "round", "hash", "repr", "str", "format", "reduce", "reduce_ex")
+TOTAL = ("add", "sub", "mul", "neg", "abs", "fabs")  # what never raises an exception
+CAUGHT = {"ArithmeticError", "OverflowError", "ZeroDivisionError"}
+READ = re.compile(r"\bi\d+")
+
+
+class Notes:
+    """What is noted of followed numbers during one step.
+
+    Args:
+        on_guard: called with each comparison's expression and how it came out.
+        poison: what C code takes each number to be that reads it without asking. It is another one in other recordings
+            of a step, which then do not do what the step does.
+        catching: whether exceptions of arithmetic may be caught, also where it does not depend on data.
+    """
+
+    def __init__(
+        self, on_guard: Callable[[str, bool], object], poison: float = math.nan, *, catching: bool = False
+    ) -> None:
+        self.escapes: list[str] = []
+        self.on_guard, self.poison, self._catching = on_guard, poison, catching
+
+    def number(self, value: float, text: str) -> Followed:
+        """A number that is followed, by its value and its expression."""
+        number = Followed(self.poison)
+        number.value, number.text, number.notes = plain(value), text, self
+        return number
+
+    def result(self, name: str, value: float, text: str) -> Followed:
+        """What an operation gives; a program must not come to infinity or NaN where Python raises an exception."""
+        if name not in TOTAL and (self._catching or READ.search(text)):
+            self.on_guard(f"(abs({text}) < inf)", abs(value) < math.inf)
+        return self.number(value, text)
+
+
+class Followed(float):
+    """A number that notes what is computed with it."""
+
+    value: float
+    text: str
+    notes: Notes
+
+    def escaped(self, *_: Any) -> float:
+        """The plain number, which cannot be followed from here on."""
+        self.notes.escapes.append(self.text)
+        return self.value
+
+    __float__ = __getnewargs__ = conjugate = hex = as_integer_ratio = escaped  # type: ignore[assignment]
+    real = imag = property(escaped)
+
+    def __copy__(self, *_: object) -> Followed:
+        return self
+
+    __deepcopy__ = __pos__ = __copy__
+
+    def __bool__(self) -> bool:
+        return bool(self != 0.0)
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __complex__(self) -> complex:
+        return complex(self.escaped())
+
+    def __index__(self) -> int:
+        number = self.escaped()
+        if number != int(number):
+            raise TypeError("not an integer")
+        return int(number)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        values = [each.escaped() if isinstance(each, Followed) else each for each in inputs]
+        return getattr(ufunc, method)(*values, **kwargs)
+
+
+def plain(value: Any) -> float:
+    """The value of a Python number, without an escape."""
+    return value.value if isinstance(value, Followed) else float(value)
+
+
+def text_of(value: Any) -> str:
+    """The expression of a number."""
+    return value.text if isinstance(value, Followed) else repr(float(value))
+
+
+def _computed(name: str, function: Callable[..., Any], template: str, order: int, values: tuple[Any, ...]) -> Any:
+    """What a function makes of numbers, one of which is followed."""
+    followed = next(each for each in values if isinstance(each, Followed))
+    try:
+        result = function(*map(plain, values))
+    except (ArithmeticError, ValueError):  # the optimizer may catch it
+        followed.escaped()
+        raise
+    if not isinstance(result, float):  # a power may be complex
+        followed.escaped()
+        return result
+    return followed.notes.result(name, result, template.format(*map(text_of, values[::order])))
+
+
+def _arithmetic(name: str, template: str, prefix: str = "") -> None:
+    of_floats = getattr(float, f"__{prefix}{name}__")
+
+    def method(self: Followed, *others: Any) -> Any:
+        if not all(isinstance(other, int | float) for other in others):
+            return NotImplemented
+        return _computed(name, of_floats, template, -1 if prefix else 1, (self, *others))
+
+    setattr(Followed, f"__{prefix}{name}__", method)
+
+
+def _comparison(name: str, sign: str) -> None:
+    of_floats = getattr(float, f"__{name}__")
+
+    def method(self: Followed, other: Any) -> Any:
+        if not isinstance(other, int | float):
+            return NotImplemented
+        result = of_floats(self.value, plain(other))
+        self.notes.on_guard(f"({self.text} {sign} {text_of(other)})", result)
+        return result
+
+    setattr(Followed, f"__{name}__", method)
+
+
+def _escape(name: str) -> None:
+    setattr(Followed, name, lambda self, *args: getattr(float, name)(self.escaped(), *args))
+
+
+for _name, _sign in ARITHMETIC.items():
+    for _prefix in ("", "r"):
+        _arithmetic(_name, f"({{}} {_sign} {{}})" if _sign else MATH[_name], _prefix)
+for _name, _sign in COMPARISONS.items():
+    _comparison(_name, _sign)
+for _name in ("is_integer", *(f"__{each}__" for each in ESCAPES)):
+    _escape(_name)
+_arithmetic("neg", "(-{})")
+_arithmetic("abs", "abs({})")
+
+
+def _following(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """A function of `math` that follows numbers, or lets them escape."""
+    template = MATH.get(name, "")
+
+    def known(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [*map(known, value)]
+        return value.escaped() if isinstance(value, Followed) else value
+
+    def follow(*args: Any) -> Any:
+        if any(isinstance(each, Followed) for each in args) and len(args) == template.count("{}"):
+            return _computed(name, function, template, 1, args)
+        return function(*map(known, args))
+
+    return follow
+
+
+@contextlib.contextmanager
+def following(functions: Iterable[types.FunctionType]) -> Iterator[None]:
+    """Have `math` follow numbers, also where the modules of some functions have imported from it by name."""
+    wrapped = {function: _following(function, name) for name, function in vars(math).items() if callable(function)}
+    scopes = {id(scope): scope for scope in (vars(math), *(each.__globals__ for each in functions))}
+    changed = [
+        (scope, name, value)
+        for scope in scopes.values()
+        for name, value in list(scope.items())
+        if isinstance(value, types.BuiltinFunctionType) and value in wrapped
+    ]
+    try:
+        for scope, name, value in changed:
+            scope[name] = wrapped[value]
+        yield
+    finally:
+        for scope, name, value in changed:
+            scope[name] = value
