@@ -97,7 +97,11 @@ class TorchRun(Batch):
             self._repeating = program_from(*state, self.gradients(), self.schedule.lr, self.step)
         if self._repeating is None:
             return np.zeros(1, bool)
-        return np.array([self._repeating.repeats(self.schedule.lr, self.read(self._repeating)[1], steps)])
+        try:
+            _, carry = self.read(self._repeating)
+        except KeyError:  # something changed in the optimizer that the program takes for constant
+            return np.zeros(1, bool)
+        return np.array([self._repeating.repeats(self.schedule.lr, carry, steps)])
 
     def gradients(self) -> list[float]:
         """The gradients of the next steps if x stayed where it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -78,7 +79,10 @@ def recorded_fixed(
             run = _Run(settings, slopes, x)
             for t in range(program.begin):
                 run.update(t)
-            (_, *known[first]), carry = program.read(run.optimizer, run.param)
+            try:
+                (_, *known[first]), carry = program.read(run.optimizer, run.param)
+            except KeyError:  # it does not keep what the program takes for constant
+                known[first] = [math.nan] * len(program.rule.state)
         states.append(known[first])
     hyper = [settings.lr, *program.constants]
     begin, guarded = program.begin, program.guarded

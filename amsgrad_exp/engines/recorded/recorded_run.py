@@ -139,9 +139,13 @@ class RecordedBatch(CompiledBatch):
         low, high = map(number, trial.problem.interval)
         expected = [*program.named([min(max(x, float(low)), float(high)), *rest]), *after]
         engine.advance(self.step + 1, 1)
-        got, got_carry = engine.read(program)
-        if engine.failure is None and not (program.guarded and rest[-2] == 0):
+        if engine.failure is not None or (program.guarded and rest[-2] == 0):
+            return
+        try:
+            got, got_carry = engine.read(program)
             self._lost |= not same_bits(np.array([*program.named(got), *got_carry]), np.array(expected))
+        except KeyError:
+            self._lost[:] = True
 
     @property
     def lost(self) -> NDArray[np.bool_]:

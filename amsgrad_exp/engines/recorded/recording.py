@@ -368,7 +368,8 @@ class Recording:
         structure: all of the step but the numbers: of two recordings with the same one, the numbers alone differ.
         before: the numbers by their names in expressions.
         names: of each state tensor, and of each followed number, by their places.
-        fixed: other numbers, texts and the like that the optimizer keeps, and that it may depend on.
+        kept: the places of all that the optimizer keeps.
+        fixed: numbers, texts and the like among it that are not followed, but for those that are the step size.
         outputs: the names of what x and the state tensors hold after the step.
         moves, moved: the expressions of what followed Python numbers become, and what they became.
         changed: places of other Python numbers that changed.
@@ -407,6 +408,8 @@ class Recording:
                 of_tensors[place] = name = cells.setdefault(leaf.value.data_ptr(), f"s{len(of_tensors)}")
                 dtypes[name] = leaf.value.dtype
         self.fixed |= _fixed(here, moving)
+        self.kept = {*here, *self.fixed}
+        self.fixed = {place: value for place, value in self.fixed.items() if value != lr}
         recorder = _Operations(cells, dtypes)
         own = [each.__code__ for each in functions if not in_library(each.__module__)]
         catching = any(not CAUGHT.isdisjoint(names_of(code)) for code in own)
@@ -446,7 +449,7 @@ class Recording:
             raise NotRecorded("two tensors of its state become one", for_good=False)
         self.moves = {name: text_of(after[place].value) for place, name in names.items()}
         self.moved = {name: plain(after[place].value) for place, name in names.items()}
-        self.changed = {place for place in self.fixed if place in here and here[place].read() != after[place].read()}
+        self.changed = {place for place in _fixed(here, names) if here[place].read() != after[place].read()}
         self.structure = "\n".join([*recorder.structure, repr(sorted(self.outputs.items()))])
         if not self.changed:
             known = {*names, *(counts or {})}
@@ -499,6 +502,7 @@ def standing(optimizer: Optimizer, param: Tensor, like: Recording) -> dict[str, 
     fixed: dict[Place, Any] = {}
     here = leaves(optimizer, param, fixed)
     fixed |= _fixed(here, like.names)
+    fixed = {place: value for place, value in fixed.items() if place in like.fixed or place not in like.kept}
     values = {place: here[place].value for place in like.names}
     tensors = {(like.names[place], each.data_ptr()) for place, each in values.items() if isinstance(each, Tensor)}
     if fixed != like.fixed or len(tensors) != len(dict(tensors)) or len(tensors) != len({each for _, each in tensors}):
