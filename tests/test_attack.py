@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from amsgrad_exp.attacks import confirm as confirming
 from amsgrad_exp.attacks.attacking import attack, target
-from amsgrad_exp.attacks.confirm import confirm, steps_of
+from amsgrad_exp.attacks.confirm import all_cases, confirm, steps_of
 from amsgrad_exp.attacks.search import Fall, Limits, Measured, Search, Target, measure
 from amsgrad_exp.attacks.slope_sequences import (
     canonical,
@@ -183,12 +183,16 @@ def test_a_denominator_that_grows_for_ever_is_no_fall() -> None:
     assert not measured.falls()
 
 
-def test_an_optimizer_that_is_not_compiled_is_run_one_at_a_time(executor: Executor) -> None:
+def test_an_optimizer_that_is_not_compiled_is_run_one_at_a_time(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     attacked = target("tests.hostile.lists")
     assert attacked.at_once < target("tests.optimizers.Renamed").at_once
     search = Search(replace(attacked, first=64), Limits(problems=60, max_period=5), executor)
-    found = search.run()
-    assert found.problems == 60
+    assert search.run().problems == 60
+    monkeypatch.setattr(confirming, "LITERAL_STEPS_ALONE", 1)  # less than one run takes: it is run nevertheless
+    ((trial, _),) = all_cases(attacked.settings, Fall((3, -1, -1), 0.5, 1.0, 1024))
+    assert trial.engine == "torch"
 
 
 @pytest.mark.parametrize("name", ["tests.optimizers.Renamed", "sgd", "amsgrad", "adagrad"])

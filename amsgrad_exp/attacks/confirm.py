@@ -111,7 +111,7 @@ def all_cases(settings: OptimizerSettings, fall: Fall) -> Iterator[tuple[Trial, 
             longer = max(10 * steps, LIMIT_STEPS) if first else 10 * steps
             yield _trial(settings, fall, longer, start, schedule, "compiled", dtype), steps
     budget = LITERAL_STEPS if has_rule else LITERAL_STEPS_CHECKED if compiled else LITERAL_STEPS_ALONE
-    literal = ways[: budget // steps]
+    literal = ways[: max(budget // steps, 0 if compiled else 1)]
     for start, dtype, schedule in literal:
         # With a constant step size, a run is derived as soon as it repeats itself, after about T steps.
         affordable = schedule == "constant" or budget - len(literal) * steps >= 9 * steps
