@@ -57,14 +57,6 @@ FOLDED = Rule(update, bias_corrected, drift=drift, mean=FIRST_MOMENT)
 TEXTBOOK = Rule(textbook_update, textbook_correction, drift=drift, mean=FIRST_MOMENT)
 PAPER = Rule(update, drift=drift, mean=FIRST_MOMENT)
 
-
-def rule(options: AdamOptions) -> Rule:
-    """The rule of a dialect."""
-    if options.dialect == "paper":
-        return PAPER
-    return FOLDED if options.optimized_update else TEXTBOOK
-
-
 ADAM = Optimizer(
     title="Adam",
     summary="the average gradient over the root of its average square, both moving averages",
@@ -87,7 +79,7 @@ ADAM = Optimizer(
         lambda settings: not settings.beta1 and bool(settings.beta2),  # 0²/√0 is undefined
         refuted="Reddi, Kale and Kumar 2018, Theorems 1 to 3",
     ),
-    rule=rule,
+    rule=lambda options: PAPER if options.dialect == "paper" else FOLDED if options.optimized_update else TEXTBOOK,
     options=AdamOptions,
     torch="amsgrad_exp.optimizers.Adam",
 )
