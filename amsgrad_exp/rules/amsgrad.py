@@ -223,12 +223,6 @@ ROOTS = {2.0 ** -(roots + 1): roots for roots in range(4)}
 """For each p for which 2p is 2^−roots, the number of roots."""
 
 
-def padam_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
-    """The update α_t·m_t/(√v̂_t + ε)^{2p}."""
-    m, v, v_max = moments_and_maximum(g, h, exp_avg, exp_avg_sq, max_exp_avg_sq)
-    return a * m / power(sqrt(v_max) + h.eps, h.p + h.p), (m, v, v_max)
-
-
 def padam_drift(slopes: Floats, h: Any) -> Any:
     """D = Σ_j m_j/(√v̂ + ε)^{2p} with v̂ = max_j v_j. It has the sign of Σ_j s_j."""
     m, v = steady_state(slopes, h.beta1), steady_state(slopes**2, h.beta2).max(axis=0)
@@ -240,20 +234,14 @@ def padam(roots: int | None) -> Rule:
     """Padam; given ``roots``, as many roots take the place of the power, which is fifty times as fast in batches."""
     count = roots or 0
 
-    def rooted_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
+    def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
         m, v, v_max = moments_and_maximum(g, h, exp_avg, exp_avg_sq, max_exp_avg_sq)
         denominator = sqrt(v_max) + h.eps
         for _ in range(count):
             denominator = sqrt(denominator)
-        return a * m / denominator, (m, v, v_max)
+        return a * m / (power(denominator, h.p + h.p) if roots is None else denominator), (m, v, v_max)
 
-    return Rule(
-        padam_update if roots is None else rooted_update,
-        bias_corrected,
-        hyper=PADAM_HYPER,
-        drift=padam_drift,
-        mean=FIRST_MOMENT,
-    )
+    return Rule(update, bias_corrected, hyper=PADAM_HYPER, drift=padam_drift, mean=FIRST_MOMENT)
 
 
 PADAM = Optimizer(
