@@ -113,7 +113,7 @@ def rule_walk(form: Form, probe: Probe, element: int) -> Iterator[float]:
     carry, state = rule.carry, tuple(rule.state.values())
     for t in range(probe.steps):
         scale, c, carry = rule.coefficients(t, float(probe.lr[t]) / lr, h, *carry)
-        seen = (x,) if rule.sees_x else ()
+        seen = (x,) if rule.uses_iterate else ()
         move, state = rule.update(float(probe.gradients[t, element]), lr * scale, c, h, *seen, *state)
         x = float(x - move)
         yield x

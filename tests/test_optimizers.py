@@ -212,11 +212,11 @@ def test_an_option_that_needs_another_state_cannot_be_changed_after_a_step(
         train(optimizer, params, seed=1, steps=1)
 
 
-def test_a_rule_that_sees_x_gets_the_parameter() -> None:
+def test_a_rule_that_uses_x_gets_the_parameter() -> None:
     def shrink(g: Any, a: Any, c: Any, h: Any, x: Any) -> Any:
         return a * x, ()
 
-    rule = Rule(shrink, sees_x=True)
+    rule = Rule(shrink, uses_iterate=True)
 
     class Shrink(RuleOptimizer):
         optimizer = Optimizer(

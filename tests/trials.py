@@ -39,7 +39,7 @@ def in_python(trial: Trial, steps: int, number: Any = float) -> Iterator[Step]:
     for t, (column, scale) in enumerate(zip(trial.problem.coefficients(0, steps, trial.seed).T, scales, strict=True)):
         scale, c, carry = rule.coefficients(t, scale, exact, *carry)
         c, g = tuple(map(number, c)), trial.problem.slope(x, *map(number, column))
-        seen = (x,) if rule.sees_x else ()
+        seen = (x,) if rule.uses_iterate else ()
         move, state = rule.update(g, h.lr * number(scale), c, h, *seen, *state)
         x = min(max(x - move, low), high)
         yield Step(c, g, move, state, x)

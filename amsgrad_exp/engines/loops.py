@@ -181,11 +181,11 @@ def make_loop(
     count = len(hyper._fields)
     low, high, optimum = count, count + 1, count + 2
     kept, loss_row, before_row = 1 + slots, 1 + slots, 2 + slots
-    seen, passed = (0, kept) if rule.sees_x else (1, slots)
+    seen, passed = (0, kept) if rule.uses_iterate else (1, slots)
     of_rule = rule.number_of_coefficients
     rows, constant_rows = 3 + slots, 3 + count
     loss, slope = jitable(loss), jitable(slope)
-    gives_x = rule.gives_x
+    returns_iterate = rule.returns_iterate
 
     def loop(
         state: Any,
@@ -230,7 +230,7 @@ def make_loop(
                         step_size = h.lr * read(scales, 0, 1, i, tile + run)[0]
                         move, new = update(slope(x, *p), step_size, c, h, *read(local, seen, passed, run))
                         write(local, 1, new, run)
-                        x = move if gives_x else x - move
+                        x = move if returns_iterate else x - move
                         x = k[high, run] if x > k[high, run] else x
                         x = k[low, run] if x < k[low, run] else x
                         local[0, run] = x
@@ -262,9 +262,9 @@ def make_fixed_loop(rule: Rule, *, width: int) -> Callable[..., None]:
     """
     update, hyper, slots = jitable(rule.update), rule.hyper, len(rule.state)
     count = len(hyper._fields)
-    seen, passed = (0, 1 + slots) if rule.sees_x else (1, slots)
+    seen, passed = (0, 1 + slots) if rule.uses_iterate else (1, slots)
     rows, of_step = 3 + slots, 1 + rule.number_of_coefficients
-    slope_row, gives_x = 1 + slots, rule.gives_x
+    slope_row, returns_iterate = 1 + slots, rule.returns_iterate
 
     def loop(
         state: Any,
@@ -295,7 +295,7 @@ def make_fixed_loop(rule: Rule, *, width: int) -> Callable[..., None]:
                     before = read(local, seen, passed, run)
                     move, new = update(local[slope_row, run], h.lr * both[0], both[1:], h, *before)
                     write(local, 1, new, run)
-                    move = local[0, run] - move if gives_x else move
+                    move = local[0, run] - move if returns_iterate else move
                     move = move if counted[0, first + run] <= i < counted[1, first + run] else 0.0
                     total[0, run] += move
                     total[1, run] += abs(move)
@@ -353,7 +353,7 @@ def make_terms(rule: Rule, slope: Callable[..., Any], *, per_step: int) -> Calla
     if rule.mean is None:
         raise ValueError("a rule without a mean has no regret bound")
     update, coefficients, mean = jitable(rule.update), jitable(rule.coefficients), jitable(rule.mean.of)
-    slope, sees_x = jitable(slope), rule.sees_x
+    slope, uses_iterate = jitable(slope), rule.uses_iterate
 
     def loop(
         t: int,
@@ -375,7 +375,7 @@ def make_terms(rule: Rule, slope: Callable[..., Any], *, per_step: int) -> Calla
             scale, c, carry = coefficients(t + i, schedule[i], h, *carry)
             g = slope(x, *read(sequence, 0, per_step, i, 0))
             before = mean(0.0, c, h, *state)[0]
-            if sees_x:
+            if uses_iterate:
                 move, state = update(g, h.lr * scale, c, h, x, *state)
             else:
                 move, state = update(g, h.lr * scale, c, h, *state)

@@ -128,7 +128,7 @@ class RuleOptimizer(AdaptiveOptimizer):
         scale, c, carry = rule.coefficients(t, scale, h, *carried)
         # NumPy's numbers would try to make arrays of tensors.
         state.update(zip(rule.carry_names, map(float, carry), strict=True))
-        seen = (param,) if rule.sees_x else ()
+        seen = (param,) if rule.uses_iterate else ()
         move, new = rule.update(grad, h.lr * float(scale), tuple(map(float, c)), h, *seen, *kept)
         param.sub_(move)
         # A gradient that is kept may be overwritten by the next one.

@@ -117,7 +117,7 @@ ADAMW = Optimizer(
         adamw_update,
         adamw_corrections,
         hyper=hyper(*Hyper._fields, "weight_decay"),
-        sees_x=True,
+        uses_iterate=True,
         mean=Mean(first_moment, only_without="weight_decay"),
     ),
     options=AdamWOptions,

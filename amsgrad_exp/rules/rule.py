@@ -67,7 +67,7 @@ class Rule:
     Attributes:
         update: (g, a, c, h, *state) → (move, state), where g is the gradient, a = α_t with the bias correction, c the
             step's coefficients and h the hyper-parameters; the new x is x − move. All are in the run's dtype. If the
-            rule `sees_x`, x comes before the state: (g, a, c, h, x, *state).
+            rule `uses_iterate`, x comes before the state: (g, a, c, h, x, *state).
         coefficients: (t, scale, h, *carry) → (scale, c, carry), in double precision: from the step t, counted from 0,
             α_t/α and the values carried over from the previous step, it returns α_t/α with the bias correction, c and
             the new carried values. It does not use the lr of h. As soon as all carried values are 0, the scale is
@@ -76,8 +76,8 @@ class Rule:
         drift: computes D of `theory.drift` from the slopes of one period, (P,), and hyper-parameters, arrays of any
             shape; None if no periodic steady state is known.
         mean: the mean of gradients that the update follows; None if it follows none.
-        sees_x: whether the update depends on x itself, as weight decay does.
-        gives_x: whether the update returns the new x instead of the move.
+        uses_iterate: whether the update depends on x itself, as weight decay does.
+        returns_iterate: whether the update returns the new x instead of the move.
         settles: whether all that is carried ever comes to be 0.
         state: the names of the state variables, those of torch.optim if it has them, and their values at t = 0; by
             default the arguments of `update` that are state, with the values that its signature gives them, or else 0.
@@ -90,15 +90,15 @@ class Rule:
     hyper: type[Any] = Hyper
     drift: Callable[[Floats, Any], Floats] | None = None
     mean: Mean | None = None
-    sees_x: bool = False
-    gives_x: bool = False
+    uses_iterate: bool = False
+    returns_iterate: bool = False
     settles: bool = True
     state: Mapping[str, float] = None  # type: ignore[assignment]
     carry: tuple[float, ...] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if self.state is None:
-            object.__setattr__(self, "state", _starts(self.update, 5 if self.sees_x else 4))
+            object.__setattr__(self, "state", _starts(self.update, 5 if self.uses_iterate else 4))
         if self.carry is None:
             object.__setattr__(self, "carry", tuple(_starts(self.coefficients, 3).values()))
 

@@ -58,7 +58,9 @@ def _rule(text: str, constants: int, coefficients: int) -> Rule:
         if isinstance(function, types.FunctionType) and function.__module__ == module.__name__:
             jitable(function)
     hyper = namedtuple("Hyper", ["lr", *(f"k{i}" for i in range(constants))])  # type: ignore[misc]
-    rule = RecordedRule(module.update, module.coefficients, hyper=hyper, sees_x=True, gives_x=True, settles=False)
+    rule = RecordedRule(
+        module.update, module.coefficients, hyper=hyper, uses_iterate=True, returns_iterate=True, settles=False
+    )
     vars(rule)["made_of"] = text, constants, coefficients
     vars(rule)["number_of_coefficients"] = coefficients  # found in Python elsewhere; these functions are only compiled
     return rule
