@@ -146,6 +146,7 @@ def test_the_projects_own_classes_match_their_rules(name: str) -> None:
         ("torch.optim.Adam", {"amsgrad": "true"}, "amsgrad:optimized_update=false", ()),
         ("torch.optim.Adam", {"weight_decay": "0.01"}, ADAM_TEXTBOOK, ("weight_decay_coupled",)),
         ("torch.optim.NAdam", {}, "nadam", ()),
+        ("amsgrad_exp.optimizers.Yogi", {}, "yogi", ()),
         ("torch.optim.SGD", {"momentum": "0.5"}, "sgd:momentum=0.5", ()),
         ("pytorch_optimizer.ADOPT", {}, "adopt", ("count_early",)),
         ("pytorch_optimizer.PAdam", {}, "padam:p=0.25", ("max_not_kept",)),

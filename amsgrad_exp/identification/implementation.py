@@ -34,6 +34,9 @@ ARGUMENTS = {
 
 BETAS = ("beta1", "beta2")
 
+OWN = {known.path: name for name, known in OPTIMIZERS.items() if known.path.startswith("amsgrad_exp.")}
+"""The rules of this package's classes, whose signatures do not show the defaults."""
+
 OPTIONS = {"partial": "p", "keep_num": "n", "b3": "beta3"}
 """What constructors call options of rules that have other names here."""
 
@@ -73,7 +76,10 @@ def built(name: str, settings: Mapping[str, float], options: Mapping[str, str]) 
     """Build an optimizer from a registered name or an import path."""
     check_name(name)
     given = {key: option_value(key, text) for key, text in options.items()}
-    return (_registered if name in OPTIMIZERS else _imported)(name, settings, given)
+    rule = OWN.get(name, name)
+    if name in OPTIMIZERS or (name in OWN and given.keys() <= OPTIMIZERS[rule].options.model_fields.keys()):
+        return _registered(rule, settings, given)
+    return _imported(name, settings, given)
 
 
 def _settings(probe: Probe) -> dict[str, float]:
