@@ -30,7 +30,7 @@ from amsgrad_exp.cli.options import (
 )
 from amsgrad_exp.cli.report import page_beside
 from amsgrad_exp.cli.signals import Onlooker, optimizers_print_to_stderr, watching
-from amsgrad_exp.errors import NotAsExpected, RunFailed, nearest
+from amsgrad_exp.errors import Damaged, NotAsExpected, NotVerified, RunFailed, nearest
 from amsgrad_exp.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -239,7 +239,6 @@ def refuse_failures(swept: Swept) -> None:
 
 def verify(directory: Path, *, every_cell: bool, quiet: bool) -> None:
     """Check a sweep's rows, and compute some or all of its cells again."""
-    from amsgrad_exp.errors import Damaged, NotVerified
     from amsgrad_exp.output import console
     from amsgrad_exp.output.progress import Bar
     from amsgrad_exp.output.sweep_tables import verified

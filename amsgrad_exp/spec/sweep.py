@@ -94,12 +94,9 @@ class Sweep(Plan):
     def example_of(self, optimizer: str) -> Trial:
         return _first_possible(functools.partial(self.at, optimizer), self._edges())
 
-    def representatives(self) -> Iterator[Trial]:
-        """Valid trials that represent all: for every value of every axis, with the other axes at their ends."""
-        return self._possible(self._edges())
-
-    def _possible(self, points: Iterable[Values]) -> Iterator[Trial]:
-        for values in points:
+    def representatives(self, points: Iterable[Values] | None = None) -> Iterator[Trial]:
+        """The valid trials at some points; by default for every value of every axis, with the others at their ends."""
+        for values in self._edges() if points is None else points:
             with contextlib.suppress(ConfigError):
                 yield self.at(self.optimizers[0], values)
 
@@ -190,7 +187,7 @@ class Sweep(Plan):
         """The axes along which the rule or the problem's period changes, so that the runs cannot share a batch."""
 
         def parts(points: Iterable[Values]) -> bool:
-            compiled = (trial for trial in self._possible(points) if trial.optimizer.name in OPTIMIZERS)
+            compiled = (trial for trial in self.representatives(points) if trial.optimizer.name in OPTIMIZERS)
             return len({(rule_of(trial.optimizer), trial.problem.steps_per_period) for trial in compiled}) > 1
 
         whole = [name for name, target in self.targets.items() if target.kind is int]
