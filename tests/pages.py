@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import json
 import math
@@ -15,12 +16,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
 from amsgrad_exp.attacks.attack_record import Attack, Counterexample, Shrunk
 from amsgrad_exp.attacks.attacking import target
 from amsgrad_exp.attacks.search import Limits
 from amsgrad_exp.attacks.slope_sequences import in_words
 from amsgrad_exp.cli import options
+from amsgrad_exp.cli.app import app
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records.files import sha256
 from amsgrad_exp.records.run import Run
@@ -198,18 +201,10 @@ def trial_of(written: str) -> Trial:
     """The trial of a command, as the command line reads it."""
     words = shlex.split(written)
     assert words[:2] == ["amsgrad-exp", "run"]
-    given: dict[str, Any] = {}
-    rest = iter(words[2:])
-    for word in rest:
-        name, equals, value = word.removeprefix("--").partition("=")
-        if name == "no-fast-forward":
-            given["no_fast_forward"] = True
-            continue
-        value = value if equals else next(rest)
-        if name in ("set", "option"):
-            given.setdefault({"set": "set_"}.get(name, name), []).append(value)
-        else:
-            given[name.replace("-", "_")] = float(value) if name in ("lr", "beta1", "beta2", "eps") else value
-    optimizer = given.pop("optimizer")
-    (parsed,) = load_experiment(**options.experiment_options(**given), optimizers=[optimizer]).trials()
+    command: Any = typer.main.get_command(app)
+    given = command.commands["run"].make_context("run", words[2:]).params
+    optimizer = given["optimizer"]
+    known = inspect.signature(options.experiment_options).parameters
+    chosen = options.experiment_options(**{name: given[name] for name in known})
+    (parsed,) = load_experiment(**chosen, optimizers=[optimizer]).trials()
     return parsed

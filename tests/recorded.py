@@ -14,38 +14,11 @@ LONG: dict[str, Any] = {"steps": 400_000, "schedule": "inv-sqrt", "log_every": 5
 
 
 # What --json says of a run.
-RUN_KEYS = [
-    "optimizer",
-    "problem",
-    "schedule",
-    "engine",
-    "dtype",
-    "steps",
-    "shape",
-    "parameters",
-    "closure",
-    "graph",
-    "shared_between",
-    "not_compiled",
-    "program",
-    "kernels",
-    "steps_simulated",
-    "steps_derived",
-    "x",
-    "mean_x",
-    "total_regret",
-    "regret",
-    "regret_slope",
-    "iterate",
-    "regret_trend",
-    "evidence",
-    "limit_regret",
-    "cycle_start",
-    "cycle_steps",
-    "limit_predicted",
-    "seconds",
-    "directory",
-]
+RUN_KEYS = (
+    "optimizer problem schedule engine dtype steps shape parameters closure graph shared_between not_compiled "
+    "program kernels steps_simulated steps_derived x mean_x total_regret regret regret_slope iterate regret_trend "
+    "evidence limit_regret cycle_start cycle_steps limit_predicted seconds directory"
+).split()
 
 
 def trial(optimizer: str = "amsgrad", **overrides: Any) -> Trial:

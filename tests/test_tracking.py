@@ -104,11 +104,6 @@ def test_labmls_files(command_line: CommandLine, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere"]
 
 
-def test_nothing_of_labmls_is_printed(command_line: CommandLine) -> None:
-    done = command_line("run", "--steps", "1000", "--quiet")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
 def test_several_runs_in_one_process_keep_apart(tmp_path: Path) -> None:
     points = {}
     for optimizer in ("adam", "amsgrad"):
@@ -263,14 +258,6 @@ def test_checking_a_configuration_creates_nothing_and_takes_a_mended_one(
     (tmp_path / ".labml.yaml").unlink()
     tracking.check_configuration(tmp_path / "logs")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_wrong_labml_configuration_is_one_line(command_line: CommandLine, tmp_path: Path) -> None:
-    (tmp_path / ".labml.yaml").write_text("steps: [")
-    done = command_line(*RUN)
-    assert done.returncode == 2
-    assert done.stderr.startswith("amsgrad-exp: labml's configuration: ")
-    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_home_that_cannot_be_written(command_line: CommandLine, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ async function draw(box) {
   chart.columns = fit;
   for (const panel of chart.concat) panel.width = Math.floor(box.clientWidth / fit) - beside;
   const shown = views[box.dataset.plot]?.view;
-  for (const parameter of shown ? chart.params : []) if (parameter.bind?.input) parameter.value = shown.signal(parameter.name);
+  for (const parameter of (shown && chart.params) ?? []) if (parameter.bind?.input) parameter.value = shown.signal(parameter.name);
   chart.description = document.getElementById(box.getAttribute("aria-describedby")).textContent;
   views[box.dataset.plot]?.finalize();
   box.closest("figure").querySelectorAll(".vega-bind").forEach((control) => control.remove());

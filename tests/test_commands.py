@@ -1,46 +1,73 @@
-"""Inputs, most of them after public bug reports of other tools, to which the command line once gave a poor answer."""
+"""What commands say on a terminal, in a pipe, and of records that they find; inputs after reports of other tools."""
 
 from __future__ import annotations
 
+import json
+import os
+import pty
+import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from amsgrad_exp.cli import resume_and_show
+from amsgrad_exp.output import progress
+from amsgrad_exp.records import recorder
 from tests.conftest import CommandLine
-from tests.test_terminal import on_a_terminal
+from tests.pages import a_survivor, an_attack
+from tests.recorded import LONG, trial
+from tests.sweeping import small, swept
 
-LONG = "an-optimizer-with-a-name-that-is-longer-than-any-column-of-a-terminal-of-eighty"
+NAME = "an-optimizer-with-a-name-that-is-longer-than-any-column-of-a-terminal-of-eighty"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["run", "--lr", "1", "--lr", "2"], "--lr is given 2 times"),
-        (["sweep", "--grid", "lr=1,2", "--steps=1", "--steps=2"], "--steps is given 2 times"),
-        (["run", "--out", ""], "--out needs a value, not ''"),
-        (["compare", "--optimizer", "adam", "--optimizer="], "--optimizer needs a value, not ''"),
-        (
-            ["run", "--optimizer", "amsgrad", "--option", "lam=0.9"],
-            "lam requires beta1_decay=geometric",
-        ),
-        (["run", "--optimizer", "amsgrad", "--option", "lam=0.99"], "lam requires beta1_decay=geometric"),
-        (
-            ["run", "--set", "low=-inf"],
-            "Problems without ends are adashift-sequential, adashift-stochastic",
-        ),
-        (["run", "--set", "high=.inf"], "must be a finite number, not inf. Problems without ends are"),
-        (["attack", "--optimizer", "adam", "--problems", "1.5"], "a whole number is needed, not '1.5'"),
-        (["attack", "--optimizer", "adam", "--seconds", "0"], "it must be at least 0.1, not 0"),
-        (["sweep", "--grid", "lr=1,2", "--jobs", "1e9"], "it must be between 1 and 1024, not 1e9"),
-    ],
-)
-def test_what_is_rejected_and_why(arguments: list[str], message: str, in_process: CommandLine, tmp_path: Path) -> None:
-    done = in_process(*arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert not list(tmp_path.iterdir())
+def on_a_terminal(arguments: list[str], tmp_path: Path, columns: int = 80, shown_after: float = 0.0) -> str:
+    """Everything a command writes to a terminal of so many columns, with a bar after so many seconds of a run."""
+    parent, child = pty.openpty()
+    env = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm-256color"}
+    program = (
+        f"from amsgrad_exp import cli\nfrom amsgrad_exp.output import progress\n"
+        f"progress.RUN_SHOWN_AFTER = {shown_after}\ncli.main()\n"
+    )
+    command = [sys.executable, "-c", program, *arguments]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=child, stderr=child, env=env)
+    os.close(child)
+    seen = b""
+    while True:
+        try:
+            part = os.read(parent, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        seen += part
+    assert process.wait() == 0, seen
+    os.close(parent)
+    return seen.decode()
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_progress_shows_on_a_terminal(columns: int, tmp_path: Path) -> None:
+    (tmp_path / "labelled.yaml").write_text("problem: stochastic\noptimizers: [{name: adam, label: 'mine [/b]'}]\n")
+    seen = on_a_terminal("run --config labelled.yaml --steps 2e6".split(), tmp_path, columns)
+    bar, table = seen.split("optimizer", 1)
+    assert "mine [/b]" in table
+    assert "mine" in bar
+    assert columns == 40 or ("mine [/b]" in bar and "steps/s" in bar and "R(T)/T" in bar)
+
+
+def test_a_short_run_shows_no_progress(tmp_path: Path) -> None:
+    assert "steps/s" not in on_a_terminal(["run", "--steps", "1000"], tmp_path, shown_after=60)
+
+
+def test_a_sweep_shows_its_progress_from_the_start(tmp_path: Path) -> None:
+    seen = on_a_terminal("sweep --grid lr=0.1,0.2 --steps 1000 --no-figure".split(), tmp_path)
+    assert "0/4 cells" in seen
 
 
 def test_numbers_are_the_same_in_every_option(in_process: CommandLine) -> None:
@@ -57,16 +84,16 @@ def test_numbers_are_the_same_in_every_option(in_process: CommandLine) -> None:
 
 def test_a_piped_table_is_neither_folded_nor_cut(in_process: CommandLine, tmp_path: Path) -> None:
     """Only a terminal folds; where there is none, every row is one line, whatever COLUMNS says."""
-    entries = f"[{{name: adam, label: {LONG}}}, {{name: amsgrad, label: {LONG}-2, options: {{dialect: paper}}}}]"
-    (tmp_path / "long.yaml").write_text(f"name: {LONG}\nsteps: 100\noptimizers: {entries}\n")
+    entries = f"[{{name: adam, label: {NAME}}}, {{name: amsgrad, label: {NAME}-2, options: {{dialect: paper}}}}]"
+    (tmp_path / "long.yaml").write_text(f"name: {NAME}\nsteps: 100\noptimizers: {entries}\n")
     compared = in_process("compare", "--config", "long.yaml", "--no-figure").stdout
-    assert [line.split()[0] for line in compared.splitlines()[2:]] == [LONG, f"{LONG}-2"]
-    assert [LONG in line and "completed" in line for line in in_process("list", "runs").stdout.splitlines()[1:]] == [
+    assert [line.split()[0] for line in compared.splitlines()[2:]] == [NAME, f"{NAME}-2"]
+    assert [NAME in line and "completed" in line for line in in_process("list", "runs").stdout.splitlines()[1:]] == [
         True,
         True,
     ]
     in_process("sweep", "--config", "long.yaml", "--grid", "beta2=0.9,0.99", "--no-figure", "--quiet")
-    assert any(LONG in line and "4/4" in line for line in in_process("list", "sweeps").stdout.splitlines())
+    assert any(NAME in line and "4/4" in line for line in in_process("list", "sweeps").stdout.splitlines())
     listed = in_process("list", "optimizers").stdout.splitlines()
     assert any(line.startswith("adashift") and "n=10" in line for line in listed)
     assert str(tmp_path) in in_process("show", "last").stdout
@@ -154,3 +181,59 @@ def test_a_run_that_lacks_a_file_is_damaged_whichever_it_is(in_process: CommandL
         assert in_process("verify", str(directory)).returncode == 4
         (directory / name).write_bytes(content)
     assert in_process("show", str(tmp_path)).returncode == 2
+
+
+def test_resuming_a_complete_run_says_so_and_shows_its_result(command_line: CommandLine, tmp_path: Path) -> None:
+    run = recorder.record(trial(steps=1000), tmp_path / "logs")
+    shown = command_line("show", "last").stdout
+    done = command_line("resume", "last")
+    assert done.returncode == 0
+    assert done.stderr == f"{run.directory} is complete: there is nothing to resume\n"
+    assert "R(T)/T" in done.stdout
+    assert shown.startswith(done.stdout)
+    (document,) = json.loads(command_line("resume", "last", "--json").stdout)["runs"]
+    assert document == run.document()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_verify_is_interrupted_in_the_middle(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorder.record(trial(**LONG), tmp_path)
+    done: list[int] = []
+
+    def interrupt(bar: progress.Bar, label: str, steps: int, *_: Any) -> None:
+        done.append(steps)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(progress.Bar, "update", interrupt)
+    with pytest.raises(typer.Exit) as ended:
+        resume_and_show.verify("last", out=tmp_path)
+    assert (ended.value.exit_code, len(done)) == (128 + number, 1)
+    assert capsys.readouterr().out == ""
+
+
+def test_last_is_the_newest_record_that_a_command_takes(in_process: CommandLine, tmp_path: Path) -> None:
+    run = recorder.record(trial(steps=1000), tmp_path / "logs")
+    sweep = swept(small(), tmp_path / "sweeps")
+    attack = an_attack(tmp_path / "attacks")
+    assert "60 of 60 cells done" in in_process("verify", "last").stdout
+    assert run.run_id in in_process("show", "last").stdout
+    refused = in_process("resume", "last", "--json")
+    assert (refused.returncode, "--json is for runs, and this is a sweep" in refused.stderr) == (2, True)
+    for command in ("show", "verify"):
+        refused = in_process(command, attack.name)
+        assert refused.returncode == 2
+        assert f"{attack.name} is an attack, not a run" in refused.stderr
+        assert f"amsgrad-exp report {attack.name} shows it" in refused.stderr
+    os.utime(sweep.directory / "sweep.yaml", (0, 0))
+    assert "1,000 points run again" in " ".join(in_process("verify", "last").stdout.split())
+
+
+def test_attacks_are_listed(in_process: CommandLine, tmp_path: Path) -> None:
+    none = in_process("list", "attacks")
+    assert (none.returncode, none.stderr) == (0, "no attacks under attacks\n")
+    an_attack(tmp_path / "attacks")
+    a_survivor(tmp_path / "other")
+    assert in_process("list", "attacks").stdout.split()[-3:] == ["adam", "1,000", "fails"]
+    assert in_process("list", "attacks", "--out", "other").stdout.split()[-3:] == ["adam", "1,000", "survives"]
