@@ -138,7 +138,8 @@ def test_only_what_an_edit_reaches_is_compiled_again(tmp_path: Path) -> None:
         path.write_text(text.replace(old, new))
 
     assert compiled("adam", "sgd") > 2
-    for path in (*rules.glob("*.py"), *(tmp_path / "amsgrad_exp" / "problems").glob("*.py")):
+    folders = (tmp_path / "amsgrad_exp" / name for name in ("rules", "problems", "engines"))
+    for path in (path for folder in folders for path in folder.glob("*.py")):
         path.write_text(
             "# A comment.\n\n" + re.sub('^( *)"""(?=.)', r'\1"""In other words: ', path.read_text(), flags=re.M)
         )

@@ -14,9 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from amsgrad_exp.engines import build
-from amsgrad_exp.engines.driver import drive
-from amsgrad_exp.engines.summarize import summarize
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
 from amsgrad_exp.rules.claims import Kind
@@ -24,10 +21,10 @@ from amsgrad_exp.spec.gauntlet import Gauntlet, read_plan, row
 from amsgrad_exp.sweeps.against_theory import Cell
 from amsgrad_exp.sweeps.compute import blocks, run_block
 from amsgrad_exp.sweeps.store import packed, results_of
-from amsgrad_exp.trace import Trace
 from amsgrad_exp.verdict import Trend, Verdict
 from tests.conftest import CommandLine
 from tests.sweeping import curves, resumed, rows, swept
+from tests.trials import finished
 
 SMALL = {"problems": ["online", "stochastic", "theorem1", "shi-realizable"], "steps": 20_000, "seeds": 6}
 LINEAR = "online theorem1 theorem2 theorem6 adopt-cycle adashift-sequential adabound-theorem1 shi-boundary".split()
@@ -41,9 +38,7 @@ def test_a_cell_is_the_single_run() -> None:
     for seen in run_block(gauntlet, cells):
         label, values = gauntlet.values(seen["cell"])
         trial = gauntlet.trial(seen["cell"])
-        chunks = list(drive(build(trial), trial.steps, trial.log_every))
-        trace = Trace.concatenate([chunk.trace for chunk in chunks])
-        result = summarize(trial.problem, trace, chunks[-1])
+        trace, result = finished(trial)
         results = {name: getattr(result, name) for name in results_of(gauntlet)} | {"points": packed(trace)}
         assert seen == {"cell": seen["cell"], "optimizer": label, **values, **results, "failure": None}
 

@@ -54,8 +54,18 @@ def test_the_engine_takes_the_steps_of_a_loop_in_half_precision(name: str, probl
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-def test_a_run_in_half_precision_is_recorded_resumed_and_verified(dtype: str, tmp_path: Path) -> None:
-    (trial,) = load_experiment(optimizers=["torch.optim.Adam"], dtype=dtype, steps=4000, schedule="inv-sqrt").trials()
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"optimizers": ["torch.optim.Adam"], "steps": 4000, "schedule": "inv-sqrt"},
+        {"optimizers": ["adam"], "steps": 6000},  # until its state is compared with earlier ones
+    ],
+    ids=str,
+)
+def test_a_run_in_half_precision_is_recorded_resumed_and_verified(
+    given: dict[str, Any], dtype: str, tmp_path: Path
+) -> None:
+    (trial,) = load_experiment(**given, dtype=dtype).trials()
     whole = record(trial, tmp_path / "whole")
     part = record(trial, tmp_path / "part", Watched(0))
     resumed = resume(part)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from amsgrad_exp.engines import build
 from amsgrad_exp.engines.batch import Batch
-from amsgrad_exp.engines.driver import Chunk, drive, drive_batch, halfwidth
+from amsgrad_exp.engines.driver import Chunk, drive_batch, halfwidth
 from amsgrad_exp.engines.summarize import summarize
 from amsgrad_exp.errors import RunFailed
 from amsgrad_exp.problems import Online, Problem, Stochastic, Theorem1
@@ -19,8 +19,9 @@ from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import SCHEDULES, Constant
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import load_experiment
+from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import Trace
-from tests.trials import SEVERAL, make_trial
+from tests.trials import SEVERAL, finished, make_trial
 
 lanes = st.lists(
     st.fixed_dictionaries(
@@ -83,19 +84,17 @@ def test_a_lane_is_the_single_run_bit_for_bit(
     for number, trace, last in filter(None, drive_batch(trials)):
         seen[number] = (trace, last)
     assert sorted(seen) == list(range(len(lanes)))
-    for number, alone in enumerate(map(build, trials)):
+    for number, trial in enumerate(trials):
         trace, last = seen[number]
-        chunks: list[Chunk] = []
         try:
-            chunks.extend(drive(alone, steps, log_every, fast_forward=fast_forward))
+            expected, result = finished(trial)
         except RunFailed:
             assert isinstance(last, RunFailed)
             continue
         assert isinstance(last, Chunk)
-        expected = Trace.concatenate([chunk.trace for chunk in chunks])
         for name, column in expected.columns.items():
             assert trace.columns[name].tobytes() == column.tobytes(), name
-        assert summarize(alone.problem, trace, last) == summarize(alone.problem, expected, chunks[-1])
+        assert summarize(trial.problem, trace, last, schedule=schedule_of(trial)) == result
 
 
 def test_repeating_lanes_leave_while_others_go_on() -> None:
@@ -115,18 +114,11 @@ def test_repeating_lanes_leave_while_others_go_on() -> None:
 
 
 def test_a_mean_over_seeds_is_the_mean_of_runs() -> None:
-    given: dict[str, Any] = {"optimizers": ["amsgrad"], "problem": "stochastic", "steps": 30_000, "seed": 5}
-    experiment = load_experiment(**given, seeds=7)
-    averaged = build(experiment.trials()[0])
-    chunks = list(drive(averaged, experiment.steps, 100))
-    trace = Trace.concatenate([chunk.trace for chunk in chunks])
-    result = summarize(experiment.problem, trace, chunks[-1])
-    singles, results = [], []
-    for seed in range(5, 12):
-        alone = load_experiment(**given | {"seed": seed})
-        parts = list(drive(build(alone.trials()[0]), alone.steps, 100))
-        singles.append(Trace.concatenate([part.trace for part in parts]))
-        results.append(summarize(alone.problem, singles[-1], parts[-1]))
+    given: dict[str, Any] = {"optimizers": ["amsgrad"], "problem": "stochastic", "steps": 30_000, "log_every": 100}
+    (trial,) = load_experiment(**given, seed=5, seeds=7).trials()
+    trace, result = finished(trial)
+    alone = (trial.model_copy(update={"seed": seed, "seeds": 1}) for seed in range(5, 12))
+    singles, results = zip(*map(finished, alone), strict=True)
     for name in ("loss", "x", "regret"):
         expected = np.mean([single.columns[name] for single in singles], axis=0)
         np.testing.assert_allclose(trace.columns[name], expected, rtol=1e-12, atol=1e-12)
@@ -148,11 +140,9 @@ def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
 
 def test_many_seeds_settle_what_one_cannot() -> None:
     """On the stochastic problem Adam ends at the worst point; over seeds the interval says so."""
-    experiment = load_experiment(
-        optimizers=["adam"], problem="stochastic", schedule="inv-sqrt", settings={"lr": 1.0}, steps=200_000, seeds=40
-    )
-    chunks = list(drive(build(experiment.trials()[0]), experiment.steps, 1000))
-    result = summarize(experiment.problem, Trace.concatenate([chunk.trace for chunk in chunks]), chunks[-1])
+    given: dict[str, Any] = {"schedule": "inv-sqrt", "settings": {"lr": 1.0}, "steps": 200_000, "log_every": 1000}
+    (trial,) = load_experiment(optimizers=["adam"], problem="stochastic", seeds=40, **given).trials()
+    _, result = finished(trial)
     assert result.iterate == "worst"
     assert result.mean_x_halfwidth is not None
     assert result.mean_x_halfwidth < 0.05

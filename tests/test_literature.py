@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 
 from amsgrad_exp.engines import build
-from amsgrad_exp.engines.driver import drive
-from amsgrad_exp.engines.summarize import Result, summarize
+from amsgrad_exp.engines.summarize import Result
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import hyper_of, rule_of
 from amsgrad_exp.rules.moments import steady_state
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import resolve
 from amsgrad_exp.theory import drift
-from amsgrad_exp.trace import Trace
+from tests.trials import finished
 
 PAPER = {"dialect": "paper"}
 
@@ -29,9 +28,7 @@ def as_trial(problem: Any, optimizer: Any, steps: int, **others: Any) -> Trial:
 
 def result(problem: Any, optimizer: Any, steps: int, **others: Any) -> Result:
     """What one optimizer comes to in double precision."""
-    trial = as_trial(problem, optimizer, steps, **others)
-    chunks = list(drive(build(trial), trial.steps, trial.log_every))
-    return summarize(trial.problem, Trace.concatenate([chunk.trace for chunk in chunks]), chunks[-1])
+    return finished(as_trial(problem, optimizer, steps, **others))[1]
 
 
 @pytest.mark.parametrize("schedule", ["inv-sqrt", "constant"])

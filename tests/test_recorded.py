@@ -14,7 +14,7 @@ import torch
 
 from amsgrad_exp.engines import build, compiles
 from amsgrad_exp.engines.batch import Batch
-from amsgrad_exp.engines.driver import drive, drive_batch
+from amsgrad_exp.engines.driver import Chunk, drive, drive_batch
 from amsgrad_exp.engines.recorded import program_of
 from amsgrad_exp.engines.recorded.followed import Notes, following, text_of
 from amsgrad_exp.engines.recorded.kernels import rounding, same_bits
@@ -136,6 +136,13 @@ def test_a_batch_agrees_with_single_runs_to_rounding() -> None:
     finished = {number: trace for number, trace, _ in filter(None, drive_batch(trials))}
     for number, trial in enumerate(trials):
         np.testing.assert_allclose(finished[number].x, run(trial)[0].x, rtol=0, atol=1e-5)
+
+
+def test_a_run_that_fails_in_its_first_steps_is_left_to_be_run_alone() -> None:
+    trials = [trial_of("torch.optim.SGD", problem="bock-weiss", settings={"lr": lr}) for lr in (1e15, 0.1)]
+    finished = {number: last for number, _, last in filter(None, drive_batch(trials))}
+    assert finished[0] is None
+    assert isinstance(finished[1], Chunk)
 
 
 def test_seeds_are_a_batch() -> None:

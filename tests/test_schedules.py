@@ -14,7 +14,6 @@ from torch.optim import lr_scheduler
 
 from amsgrad_exp import Experiment, engines, run
 from amsgrad_exp.engines.driver import drive
-from amsgrad_exp.engines.summarize import summarize
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records.verify_run import verify
@@ -23,8 +22,8 @@ from amsgrad_exp.schedules import SCHEDULES, Constant, Cosine, Inverse, InverseS
 from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.spec.read import resolve
 from amsgrad_exp.spec.schedule import schedule_of, written
-from amsgrad_exp.trace import Trace
 from tests.conftest import CommandLine
+from tests.trials import finished
 from tests.watching import Watched
 
 
@@ -152,9 +151,7 @@ def test_a_trend_is_undecided_if_the_step_sizes_depend_on_the_length() -> None:
     for schedule, undecided in (("cosine", True), ("linear:warmup=9", True), ("inv", False), ("step:every=9", False)):
         given = {"schedule": schedule, "steps": 20_000, "problem": {"name": "online", "period": 5}}
         (trial,) = resolve({**given, "optimizers": ["adam"]}).trials()
-        chunks = list(drive(engines.build(trial), trial.steps, trial.log_every, fast_forward=True))
-        trace = Trace.concatenate([chunk.trace for chunk in chunks])
-        result = summarize(trial.problem, trace, chunks[-1], schedule=schedule_of(trial))
+        _, result = finished(trial)
         assert (result.regret_trend == "undecided") == undecided
         assert ("depends on T" in result.undecided_because(trial.problem, schedule_of(trial))) == undecided
 

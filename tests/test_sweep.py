@@ -16,9 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from amsgrad_exp.engines import build
-from amsgrad_exp.engines.driver import drive
-from amsgrad_exp.engines.summarize import summarize
 from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, RunError
 from amsgrad_exp.records.files import locked
 from amsgrad_exp.spec.sweep import load_sweep
@@ -26,8 +23,8 @@ from amsgrad_exp.sweeps import compute, store, sweeping
 from amsgrad_exp.sweeps.compute import run_block
 from amsgrad_exp.sweeps.store import open_results, results_of
 from amsgrad_exp.sweeps.sweeping import read_sweep
-from amsgrad_exp.trace import Trace
 from tests.sweeping import change, resumed, rows, small, swept
+from tests.trials import finished
 from tests.watching import Watched
 
 
@@ -56,8 +53,7 @@ def test_a_cell_is_the_single_run(given: dict[str, Any]) -> None:
             assert seen[cell] == {**identity, **dict.fromkeys(results_of(sweep)), "failure": str(impossible.value)}
             continue
         trial = sweep.trial(cell)
-        chunks = list(drive(build(trial), trial.steps, trial.log_every))
-        result = summarize(trial.problem, Trace.concatenate([chunk.trace for chunk in chunks]), chunks[-1])
+        _, result = finished(trial)
         assert seen[cell] == {
             **identity,
             **{name: getattr(result, name) for name in results_of(sweep)},

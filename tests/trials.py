@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from amsgrad_exp.engines import build
 from amsgrad_exp.engines.batch import Batch
+from amsgrad_exp.engines.driver import drive
+from amsgrad_exp.engines.summarize import Result, summarize
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
 from amsgrad_exp.rules.settings import OptimizerSettings
@@ -14,6 +16,7 @@ from amsgrad_exp.schedules import SCHEDULES, Schedule
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import resolve
 from amsgrad_exp.spec.schedule import constants_of, schedule_of
+from amsgrad_exp.trace import Trace
 
 SEVERAL = ("adabound", "adam", "adamw", "adashift", "amsgrad", "signsgd")
 """Optimizers one of each kind: one never settles, one sees x, one keeps much, one nothing; test_rules has all."""
@@ -61,6 +64,13 @@ def make_trial(optimizer: str, problem: Problem, schedule: Schedule, **changed: 
     settings = {"problem": problem, "schedule": _written(schedule), "optimizers": [entry], **changed}
     (trial,) = resolve(settings).trials()
     return trial
+
+
+def finished(trial: Trial) -> tuple[Trace, Result]:
+    """All logged points and the result of a trial that is run alone."""
+    chunks = list(drive(build(trial), trial.steps, trial.log_every, fast_forward=trial.fast_forward))
+    trace = Trace.concatenate([chunk.trace for chunk in chunks])
+    return trace, summarize(trial.problem, trace, chunks[-1], schedule=schedule_of(trial))
 
 
 def make_engine(kind: str, optimizer: str, problem: Problem, schedule: Schedule, **changed: Any) -> Batch:

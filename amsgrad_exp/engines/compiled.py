@@ -40,12 +40,7 @@ def tile_width(runs: int, few: int = FEW) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Which sequence of losses each run of a padded batch has.
-
-    Attributes:
-        sequences: pairs of problem and seed.
-        which: the index of each run's sequence.
-    """
+    """The sequences of losses of a padded batch, pairs of problem and seed, and which of them each run has."""
 
     sequences: tuple[tuple[Problem, int], ...]
     which: tuple[int, ...]
@@ -284,7 +279,8 @@ class CompiledBatch(Batch):
         if varying:
             return own, *self._corrected(schedule)
         if self._settled is None:
-            self._settled = self._settle()
+            _, settled = self._corrected(np.ones(1))
+            self._settled = settled if len(settled) else settled.reshape(0, 1)
         scales = schedule[None].astype(self._dtype)
         if repeating:
             self._repeated = (key, (own, scales))
@@ -307,12 +303,3 @@ class CompiledBatch(Batch):
         if self._kinds is self._kind_of:
             return scales, varied
         return scales.take(self._kind_of, axis=2), varied.take(self._kind_of, axis=2)
-
-    def _settle(self) -> Numbers:
-        """The rule's coefficients once they no longer change, as `_corrected` returns them, of one step."""
-        kinds = self._kinds if self._rule.number_of_coefficients else self._kinds[:1]
-        settled = np.empty((self._rule.number_of_coefficients, 1, len(kinds)), self._dtype)
-        for at, kind in enumerate(kinds.tolist()):
-            h = self._rule.hyper(*self._hypers[:, kind].tolist())
-            settled[:, 0, at] = self._rule.coefficients(self.step, 1.0, h, *self._carry[:, kind])[1]
-        return settled[..., 0] if len(kinds) == 1 else settled.take(self._kind_of, axis=2)

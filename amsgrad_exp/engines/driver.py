@@ -24,17 +24,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Cycle:
-    """The cycle that a run repeats from some step on.
-
-    Attributes:
-        start: a step from which on the run repeats.
-        steps: the length of the cycle in steps.
-        mean_loss: the mean of f_t(x_t) − f_t(x*) over the cycle, which is the limit of R(T)/T.
-    """
+    """The cycle that a run repeats from some step on."""
 
     start: int
-    steps: int
-    mean_loss: float
+    steps: int  # the length of the cycle
+    mean_loss: float  # the mean of f_t(x_t) − f_t(x*) over the cycle, which is the limit of R(T)/T
 
 
 @dataclass(frozen=True)
@@ -125,13 +119,9 @@ def drive(
 
 
 def drive_batch(trials: Sequence[Trial]) -> Iterator[Finished | None]:
-    """Run trials as one batch, each to the same bits as alone, but much faster.
+    """Run trials of one seed each with equal `engines.alike` as one batch, each to the same bits as alone.
 
-    Args:
-        trials: trials of one seed each with equal `engines.alike`.
-
-    Yields:
-        Each run as it finishes, and None after every chunk, so that the caller can advance other batches in turn.
+    Yields each run as it finishes, and None after every chunk, so that the caller can advance other batches in turn.
     """
     lead, logged = trials[0], list[tuple[NDArray[np.int64], Trace]]()
     for chunk in _chunks(batch_of(trials), lead.steps, lead.log_every, lead.fast_forward):

@@ -24,12 +24,9 @@ class FixedIterates(ABC):
 
     The losses are linear, so gradients do not depend on x. Updates do not either, unless the update itself uses x, like
     weight decay. Everything is float64.
-
-    Attributes:
-        step: t, the number of steps taken by every run.
     """
 
-    step = 0
+    step = 0  # t, the number of steps taken by every run
 
     @abstractmethod
     def advance(self, stop: int, begin: NDArray[np.int64], end: NDArray[np.int64]) -> Floats:
@@ -49,15 +46,10 @@ class FixedIterates(ABC):
 
 
 class CompiledFixedIterates(FixedIterates):
-    """Runs of one rule with equal settings and a constant step size.
+    """Runs of one rule with equal settings and a constant step size, from a state of shape (slots, runs) on.
 
-    Args:
-        rule: the rule, of which the state before ``step``, (slots, runs), and the carried values are given.
-        hyper: its hyper-parameters.
-        sequences: the slopes of one period for each run, of any length.
-        held: the fixed iterate of each run, (runs,).
-        guarded: whether the last but one number of the state is 0 in runs that came to an unknown step; their sums are
-            NaN.
+    ``sequences`` are the slopes of one period for each run, ``held`` the fixed iterates. If the runs are guarded, the
+    last but one number of the state is 0 in those that came to an unknown step, whose sums are then NaN.
     """
 
     def __init__(

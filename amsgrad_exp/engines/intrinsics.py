@@ -21,17 +21,11 @@ INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # for functions 
 
 
 class Control(NamedTuple):
-    """The register that controls a thread's arithmetic on one kind of processor.
-
-    Attributes:
-        bits: its number of bits.
-        flush: the bits that make subnormal operands and results 0.
-        read, write: LLVM's names of the instructions that do so; through memory if it has 32 bits.
-    """
+    """The register that controls a thread's arithmetic on one kind of processor."""
 
     bits: int
-    flush: int
-    read: str
+    flush: int  # the bits that make subnormal operands and results 0
+    read: str  # LLVM's name of the instruction; through memory if the register has 32 bits
     write: str
 
 
@@ -178,10 +172,7 @@ overload(arithmetic.power, jit_options=INNER)(
 def _compiled_as(function: Callable[..., Any], types_of: Callable[..., Any], *kinds: Any) -> Callable[..., Any]:
     """Compile calls of a function of `arithmetic` to a few instructions, where Numba would compile another function.
 
-    Args:
-        function: the function.
-        types_of: the result type or the signature for Numba's context and the argument types; None if there is none.
-        kinds: the argument types.
+    ``types_of`` returns the result type or the signature for Numba's context and argument types, which are ``kinds``.
     """
 
     def typing(context: Any) -> Any:

@@ -19,7 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
@@ -41,11 +41,7 @@ def _code_of_all() -> str:
 
 
 class LoopCache(FunctionCache):  # type: ignore[misc]
-    """Numba's cache of one function, except that a file that cannot be loaded is compiled again.
-
-    Raises:
-        RuntimeError: Numba found no writable place for a cache.
-    """
+    """Numba's cache of one function, except that a file that cannot be loaded is compiled again."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
@@ -96,11 +92,7 @@ class _Files(IndexDataCacheFile):  # type: ignore[misc]
 
 
 class Compilers:
-    """Processes that compile loops.
-
-    Args:
-        number: the largest number of processes; each is started when it is first needed.
-    """
+    """At most ``number`` processes that compile loops; each is started when it is first needed."""
 
     def __init__(self, number: int) -> None:
         self.compiled = 0
@@ -113,12 +105,7 @@ class Compilers:
             self._idle.put(None)
 
     def compile(self, recipe: Any, signature: Any) -> None:
-        """Have a loop compiled for some argument types, and wait for it.
-
-        Args:
-            recipe: (function, arguments, keyword arguments), a call that makes the loop.
-            signature: Numba's types of the loop's arguments.
-        """
+        """Have the loop of a recipe, as in `loops.Loop`, compiled for Numba's argument types, and wait for it."""
         with self._lock:
             self._missing += 1
             if self._missing <= FEW or self._given_up:
@@ -171,14 +158,10 @@ def serve() -> None:
     sys.stdout = sys.stderr
     with contextlib.suppress(EOFError):
         while True:
-            _compile(requests)
+            (make, arguments, options), signature = pickle.loads(pickle.load(requests))
+            make(*arguments, **options).dispatcher.compile(signature)
             answers.write(DONE)
             answers.flush()
-
-
-def _compile(requests: IO[bytes]) -> None:
-    (make, arguments, options), signature = pickle.loads(pickle.load(requests))
-    make(*arguments, **options).dispatcher.compile(signature)
 
 
 @contextlib.contextmanager

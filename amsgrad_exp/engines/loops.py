@@ -81,12 +81,7 @@ class ShortLoopsCompiler(CompilerBase):  # type: ignore[misc]
 
 
 def compile_loop(function: Callable[..., Any], *, width: int = 1) -> Callable[..., Any]:
-    """Compile a loop that releases the GIL, and cache it on disk if possible.
-
-    Args:
-        function: the loop.
-        width: the number of runs in its inner loops, which become vectors.
-    """
+    """Compile a loop that releases the GIL, with ``width`` runs in its inner loops; cache it on disk if possible."""
     compiler = {"pipeline_class": ShortLoopsCompiler} if 1 < width <= SHORT else {}
     options = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
     compiled: Callable[..., Any] = njit(**options, **compiler)(function)
@@ -96,12 +91,7 @@ def compile_loop(function: Callable[..., Any], *, width: int = 1) -> Callable[..
 
 
 class Loop:
-    """A loop that may be compiled in another process.
-
-    Args:
-        dispatcher: what `compile_loop` returned.
-        recipe: (function, arguments, keyword arguments), the call that makes this loop.
-    """
+    """A loop that may be compiled in another process, which gets the recipe: (function, arguments, options)."""
 
     def __init__(self, dispatcher: Any, recipe: Any) -> None:
         self.dispatcher = dispatcher
@@ -115,15 +105,12 @@ class Loop:
             if kind not in self._seen:  # Numba takes long to determine types of arguments
                 with self._lock:  # other threads that need this loop wait and then find it
                     signature = tuple(map(self.dispatcher.typeof_pyval, arguments))
-                    if signature not in self.dispatcher.overloads and self._missing(signature):
+                    cache, codegen = self.dispatcher._cache, self.dispatcher.targetctx.codegen()
+                    loaded = signature in self.dispatcher.overloads
+                    if not loaded and isinstance(cache, LoopCache) and not cache.has(signature, codegen):
                         others.compile(self._recipe, signature)
                 self._seen.add(kind)
         return self.dispatcher(*arguments)
-
-    def _missing(self, signature: Any) -> bool:
-        """Whether the loop is not in its cache."""
-        cache = self.dispatcher._cache
-        return isinstance(cache, LoopCache) and not cache.has(signature, self.dispatcher.targetctx.codegen())
 
 
 def makes_loops(make: Callable[..., Any]) -> Callable[..., Loop]:
@@ -170,12 +157,6 @@ def make_loop(
     It reads ``constants``, (hyper-parameters, low, high and x*; runs); ``sequence``, the problem's coefficients;
     ``scales``, α_t/α; ``coefficients``, the rule's. The last three have shape (numbers, steps), or (numbers, steps,
     runs) if runs differ in them. The rule's may have a single step, for all: then ``stride`` is 0, else 1.
-
-    Args:
-        rule: its update and how many numbers it keeps.
-        loss, slope: `Problem.loss` and `Problem.slope`.
-        per_step: the number of the problem's coefficients.
-        width: the number of runs in a tile.
     """
     update, hyper, slots = jitable(rule.update), rule.hyper, len(rule.state)
     count = len(hyper._fields)
@@ -203,11 +184,8 @@ def make_loop(
         control = flush_subnormals()
         if not flush:
             restore_subnormals(control)
-        local, k, total = (
-            stack_tile(state, rows, width),
-            stack_tile(constants, constant_rows, width),
-            stack_tile(totals, 2, width),
-        )
+        local, total = stack_tile(state, rows, width), stack_tile(totals, 2, width)
+        k = stack_tile(constants, constant_rows, width)
         for number in range(state.shape[1] // width):
             tile = number * width  # so that the compiler knows that no index is negative, and loads whole vectors
             for run in range(width):

@@ -36,11 +36,7 @@ AHEAD = 24  # gradients that are looked at ahead of a recording
 class TorchRun(Batch):
     """A single run of an optimizer on one parameter with one element: gradient, ``step()``, clamp (`torch_step.Step`).
 
-    Args:
-        trial: of one seed.
-
-    Raises:
-        ValueError: the optimizer cannot be imported or built, or takes no step.
+    The constructor raises a ValueError if the optimizer cannot be imported or built, or takes no step.
     """
 
     chunk_steps = 1024

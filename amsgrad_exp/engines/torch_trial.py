@@ -41,14 +41,7 @@ Shared = Literal["parameters", "groups", "elements"]
 
 @dataclass(frozen=True)
 class Way:
-    """How an optimizer is built and driven.
-
-    Attributes:
-        imported: the imported optimizer.
-        lr, arguments: the arguments of its constructor.
-        dtype: the dtype of its parameter.
-        drive: how it is driven.
-    """
+    """How an optimizer is built, with which arguments and a parameter of which dtype, and how it is driven."""
 
     imported: Imported
     lr: float
@@ -57,11 +50,7 @@ class Way:
     drive: Drive = PLAIN
 
     def make(self, groups: Sequence[Sequence[Tensor]]) -> Optimizer:
-        """The optimizer of groups of parameters.
-
-        Raises:
-            ValueError: it cannot be built.
-        """
+        """The optimizer of groups of parameters; a ValueError if it cannot be built."""
         return self.imported.make(self.drive.arrange(groups), lr=self.lr, arguments=self.arguments)
 
     def new(self, x: float = 0.0) -> tuple[Optimizer, torch.nn.Parameter]:
@@ -181,13 +170,8 @@ def _moved(
 ) -> NDArray[np.float64] | None:
     """x_0 and x_1 after each step, (steps, 2), starting from 0; one that is left out stays 0.
 
-    Args:
-        way: how the optimizer is built and driven.
-        gradients: of both, (steps, 2).
-        groups: for each group and each of its parameters, which of the two numbers are its elements.
-
-    Returns:
-        The iterates, or None if the optimizer raised an exception or drew a random number.
+    ``groups`` says for each group and each of its parameters which of the two numbers are its elements. The result is
+    None if the optimizer raised an exception or drew a random number.
     """
     moves = np.zeros((STEPS_OF_TWO, 2))
     columns = [list(each) for group in groups for each in group]

@@ -28,11 +28,7 @@ class _Run:
         self._held = self.param.detach().clone()
 
     def update(self, step: int) -> float:
-        """x_t − x_{t+1}.
-
-        Raises:
-            RunFailed: the optimizer raised an exception.
-        """
+        """Take a step; return x_t − x_{t+1}."""
         slope = float(self._slopes[step % len(self._slopes)])
         try:
             self._way.drive.step(self.optimizer, [self.param], lambda: (slope * self.param).sum())
@@ -45,13 +41,7 @@ class _Run:
 
 
 class LiteralFixedIterates(FixedIterates):
-    """Runs of an imported optimizer, one at a time.
-
-    Args:
-        settings: the optimizer.
-        sequences: the slopes of one period for each run.
-        held: the fixed iterate of each run, (runs,).
-    """
+    """Runs of an imported optimizer, one at a time; arguments as of `compiled_fixed`."""
 
     def __init__(self, settings: OptimizerSettings, sequences: Sequence[Slopes], held: Floats) -> None:
         self._runs = [_Run(settings, *each) for each in zip(sequences, held.tolist(), strict=True)]

@@ -36,18 +36,9 @@ BETWEEN = 64  # literal steps before a path that could not be recorded is tried 
 class RecordedBatch(CompiledBatch):
     """Runs of one program, or of programs that differ only in their constants; the first steps are taken literally.
 
-    With IEEE's square root instead of torch's, a run has torch's results to rounding.
-
-    Args:
-        trials: one of each run, of one seed each.
-        programs: one of each run.
-        literal: runs of the trials at step 0, which take the first steps and check others; None if the caller does.
-        exact: whether square roots are torch's.
-        stops: as in `CompiledBatch`.
-
-    Attributes:
-        taken: if the program has guards, how many steps each run took in the last call of `advance` before an unknown
-            one.
+    The literal runs, at step 0, take the first steps and check others; without them, the caller does. Unless the batch
+    is exact, square roots are IEEE's instead of torch's, and a run has torch's results to rounding. If the program has
+    guards, ``taken`` is how many steps each run took in the last call of `advance` before an unknown one.
     """
 
     def __init__(
@@ -179,10 +170,6 @@ class RecordedRun(TorchRun):
 
     If it does not agree, or no path is known and none can be recorded, the run goes on literally from the last state
     that was checked.
-
-    Args:
-        trial: of one seed, of an imported optimizer.
-        program: the program of its step.
     """
 
     chunk_steps = 65_536
@@ -309,12 +296,7 @@ class RecordedRun(TorchRun):
 
 
 class RecordedSeeds(OneByOne):
-    """A trial's seeds in one batch, or one by one after one of them came to a step that the program does not know.
-
-    Args:
-        seeds: a trial for each of two seeds or more, of an imported optimizer.
-        program: the program of its step.
-    """
+    """Two seeds or more in one batch, or one by one after one of them came to a step that the program does not know."""
 
     def __init__(self, seeds: Sequence[Trial], program: Program) -> None:
         self._seeds, self._program = seeds, program
