@@ -14,6 +14,7 @@ import functools
 import hashlib
 import pickle
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -45,7 +46,8 @@ class LoopCache(FunctionCache):  # type: ignore[misc]
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        self._cache_file = _Files(self._impl.locator.get_cache_path(), self._impl.filename_base, _code_of_all())
+        name = re.sub(r"-\d+\.", ".", self._impl.filename_base)  # without the number of the function's first line
+        self._cache_file = _Files(self._impl.locator.get_cache_path(), name, _code_of_all())
 
     def has(self, sig: Any, codegen: Any) -> bool:
         """Whether there is a file for these types of arguments."""
