@@ -117,6 +117,7 @@ from amsgrad_exp.engines import build
 from amsgrad_exp.spec.read import resolve_trial
 for name in sys.argv[1:]:
     build(resolve_trial({"problem": "online", "optimizers": [name], "steps": 9, "engine": "compiled"})).advance(9, 1)
+assert "torch" not in sys.modules
 """
 
 
