@@ -325,31 +325,21 @@ def decoded(value: Any) -> Any:
         return type(value)((key, decoded(item)) for key, item in value.items())
     if type(value) is not dict:
         return value
-    return DECODERS[value[KIND]](value)
-
-
-def _enum(value: Mapping[str, Any]) -> enum.Enum:
-    """A member of an Enum whose module is already imported."""
-    found = functools.reduce(getattr, value["class"].split("."), sys.modules[value["module"]])
+    items, kind = value.get("items", ()), value[KIND]
+    if kind == "dict":
+        return dict(map(decoded, items))
+    if kind == "defaultdict":
+        return collections.defaultdict(value["factory"] and FACTORIES[value["factory"]], map(decoded, items))
+    if kind == "deque":
+        return collections.deque(map(decoded, items), value["maxlen"])
+    if kind in ("set", "frozenset"):
+        return (set if kind == "set" else frozenset)(map(decoded, items))
+    if kind in ("number", "array"):
+        numbers = np.frombuffer(value["bytes"], np.dtype(value["dtype"])).reshape(value.get("shape", ())).copy()
+        return numbers if kind == "array" else numbers[()]
+    if kind != "enum":
+        raise TypeError(f"unknown kind {kind}")
+    found = functools.reduce(getattr, value["class"].split("."), sys.modules[value["module"]])  # imported already
     if not isinstance(found, enum.EnumType):
         raise TypeError(f"{value['class']} is not an Enum")
-    member: enum.Enum = found.__members__[value["member"]]
-    return member
-
-
-def _array(value: Mapping[str, Any]) -> Any:
-    return np.frombuffer(value["bytes"], np.dtype(value["dtype"])).reshape(value["shape"]).copy()
-
-
-DECODERS: dict[str, Any] = {
-    "dict": lambda value: {decoded(key): decoded(item) for key, item in value["items"]},
-    "defaultdict": lambda value: collections.defaultdict(
-        value["factory"] and FACTORIES[value["factory"]], {decoded(key): decoded(item) for key, item in value["items"]}
-    ),
-    "deque": lambda value: collections.deque(map(decoded, value["items"]), value["maxlen"]),
-    "set": lambda value: set(map(decoded, value["items"])),
-    "frozenset": lambda value: frozenset(map(decoded, value["items"])),
-    "number": lambda value: _array({**value, "shape": ()})[()],
-    "array": _array,
-    "enum": _enum,
-}
+    return found.__members__[value["member"]]
