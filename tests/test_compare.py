@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,9 +94,9 @@ def test_a_figure_of_runs_says_what_differs(
     """Of the same trial recorded twice, the runs; of the same run given twice, nothing."""
     drawn: list[list[str]] = []
 
-    def draw(path: Path, traces: dict[str, Trace], problem: Problem) -> list[Path]:
+    def draw(path: Path, traces: dict[str, Trace], problem: Problem, bounds: Any) -> list[Path]:
         drawn.append(list(traces))
-        return regret_and_iterate(path, traces, problem)
+        return regret_and_iterate(path, traces, problem, bounds)
 
     monkeypatch.setattr("amsgrad_exp.charts.traces.regret_and_iterate", draw)
     for changed in (["--beta2", "0.99"], ["--beta2", "0.999"], ["--beta2", "0.999", "--problem", "stochastic"]):
