@@ -88,16 +88,11 @@ class Evidence:
     @property
     def of_each_schedule(self) -> dict[str, Run]:
         """The first completed run with each schedule, which starts at x*."""
-        return first_of_each_schedule(self.runs)
-
-
-def first_of_each_schedule(runs: Iterable[Run]) -> dict[str, Run]:
-    """The first completed run with each schedule, which starts at x*, by the schedule."""
-    first: dict[str, Run] = {}
-    for run in runs:
-        if run.summary.status == "completed":
-            first.setdefault(run.trial.schedule, run)
-    return first
+        first: dict[str, Run] = {}
+        for run in self.runs:
+            if run.summary.status == "completed":
+                first.setdefault(run.trial.schedule, run)
+        return first
 
 
 class Attack(BaseModel):

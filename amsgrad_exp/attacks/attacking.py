@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from amsgrad_exp import engines
-from amsgrad_exp.attacks.attack_record import Attack, Counterexample, Shrunk, first_of_each_schedule
+from amsgrad_exp.attacks.attack_record import Attack, Counterexample, Evidence, Shrunk
 from amsgrad_exp.attacks.confirm import Confirmation, all_cases, confirm
 from amsgrad_exp.attacks.search import FIRST_STEPS, Fall, Limits, Search, Target
 from amsgrad_exp.attacks.slope_sequences import canonical, in_words
@@ -175,7 +175,7 @@ def _confirmed(target: Target, falls: Iterable[Fall], directory: Path, watch: Wa
 
 
 def _counterexample(confirmation: Confirmation, config: Path) -> Counterexample:
-    slopes, runs = confirmation.fall.slopes, first_of_each_schedule(confirmation.runs)
+    slopes, runs = confirmation.fall.slopes, Evidence(confirmation.runs, ()).of_each_schedule
     decreasing, constant = runs.get("inv-sqrt"), runs.get("constant")
     return Counterexample(
         period=len(slopes),
