@@ -14,8 +14,9 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-FUNCTIONS = ("exp", "log", "log1p", "expm1", "tanh", "sin", "cos", "log2", "log10", "erf", "atan")
-MATH = {name: f"{name}_d({{}})" for name in FUNCTIONS}
+from amsgrad_exp.engines.recorded.kernels import UNARY
+
+MATH = {name: f"{name}_d({{}})" for name in UNARY}
 MATH |= {"sqrt": "np.sqrt({})", "pow": "pow_d({}, {})", "fabs": "abs({})"}
 ARITHMETIC = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "mod": "%", "floordiv": "//", "pow": ""}
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.optim.optimizer import Optimizer
 
+from amsgrad_exp.engines.recorded.followed import CAUGHT
 from amsgrad_exp.engines.recorded.kernels import (
     CASTS,
     CONDITIONS,
@@ -28,7 +29,7 @@ from amsgrad_exp.engines.recorded.kernels import (
     rounding,
 )
 from amsgrad_exp.engines.recorded.recording import NotRecorded, Operation, Place, Recording, leaves
-from amsgrad_exp.engines.torch_state import Survey, copied, generators_restored
+from amsgrad_exp.engines.torch_state import Survey, copied, generators_restored, names_of
 from amsgrad_exp.engines.torch_step import sees_gradients_alone, update_of
 from amsgrad_exp.optimizers.importing import in_library
 
@@ -260,9 +261,11 @@ def _paths(
     functions: Sequence[types.FunctionType],
 ) -> list[Path]:
     counters, poisons = _counters(optimizer, param, gradients, lr), itertools.cycle(POISONS)
+    own = [each.__code__ for each in functions if not in_library(each.__module__)]
+    catching = any(not CAUGHT.isdisjoint(names_of(code)) for code in own)
     moving: list[Place] = []
     while True:
-        record = functools.partial(Recording, moving=moving, functions=functions, poisons=poisons)
+        record = functools.partial(Recording, moving=moving, functions=functions, catching=catching, poisons=poisons)
         twin, p = copied(optimizer, param)
         base = record(twin, p, gradients[0], lr)
         recordings = [(step, base)]

@@ -6,7 +6,7 @@ import itertools
 import math
 import types
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +15,10 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from amsgrad_exp.engines.recorded.followed import CAUGHT, Followed, Notes, following, plain, text_of
+from amsgrad_exp.engines.recorded.followed import Followed, Notes, following, plain, text_of
 from amsgrad_exp.engines.recorded.kernels import CASTS, KINDS, ON_ARRAYS
-from amsgrad_exp.engines.torch_state import Survey, copied, names_of
+from amsgrad_exp.engines.torch_state import Survey, copied
 from amsgrad_exp.engines.torch_step import update_of
 from amsgrad_exp.optimizers.importing import in_library
 
@@ -125,8 +124,8 @@ class Operation:
     """One ATen operation on numbers; its name is without what foreach and in-place variants add to it.
 
     Attributes:
-        spec, parts: its arguments, flattened: names in the schema, with ("t", which tensor), ("s", which number) or
-            ("=", constant).
+        parts: its arguments: names in the schema, with ("t", which tensor), ("s", which number) or ("=", constant).
+        positional, lists: how many of them are given without their names, and the names of those that are lists.
         defaults: of arguments that are not given.
         inputs, dtypes, shapes: of its tensors, and the names of their numbers.
         numbers, values: which of the recording's scalars its Python numbers are, and what they were.
@@ -135,7 +134,8 @@ class Operation:
 
     func: Any
     name: str
-    spec: Any
+    positional: int
+    lists: set[str] = field(default_factory=set)
     parts: list[tuple[str, str, Any]] = field(default_factory=list)
     defaults: dict[str, Any] = field(default_factory=dict)
     inputs: list[str] = field(default_factory=list)
@@ -149,9 +149,12 @@ class Operation:
     def call(self, tensors: Sequence[Tensor], numbers: Sequence[float]) -> Tensor:
         """Do it on other tensors and numbers; what it writes to or returns."""
         every: dict[str, Sequence[Any]] = {"t": tensors, "s": numbers}
-        flat = [every[way][what] if way in every else what for _, way, what in self.parts]
-        args, kwargs = tree_unflatten(flat, self.spec)
-        one: Tensor = results(self.func(*args, **kwargs), args)[0]
+        given: dict[str, Any] = {}
+        for name, way, what in self.parts:
+            value = every[way][what] if way in every else what
+            given[name] = [*given.get(name, ()), value] if name in self.lists else value
+        args, named = [*given.values()][: self.positional], [*given.items()][self.positional :]
+        one: Tensor = results(self.func(*args, **dict(named)), args)[0]
         return one
 
 
@@ -287,16 +290,18 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _operation(self, func: Any, base: str, args: Any, kwargs: Any) -> Operation:
         """An operation before it is done."""
         schema = func._schema.arguments
-        operation, tensors = Operation(func, base, tree_flatten((args, kwargs))[1]), list[Tensor]()
+        operation, tensors = Operation(func, base, len(args)), list[Tensor]()
         given = {argument.name: value for argument, value in zip(schema, args, strict=False)} | kwargs
         for argument in schema:
             if argument.name not in given and argument.has_default_value():
                 operation.defaults[argument.name] = argument.default_value
         for name, argument in given.items():
-            several = "_foreach_" in func._schema.name and isinstance(argument, list | tuple) and len(argument) > 1
-            if several:
-                raise NotRecorded("it updates several parameters at once")
-            for value in tree_leaves(argument):
+            values = argument if isinstance(argument, list | tuple) and argument else [argument]
+            if values is argument:
+                operation.lists.add(name)
+                if len(values) > 1 and "_foreach_" in func._schema.name:
+                    raise NotRecorded("it updates several parameters at once")
+            for value in values:
                 way, what = "=", value
                 if isinstance(value, Tensor):
                     way, what = "t", next((i for i, each in enumerate(tensors) if each is value), len(tensors))
@@ -311,11 +316,6 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     operation.values.append(value)
                 operation.parts.append((name, way, what))
         return operation
-
-
-def same_number(one: float, other: float) -> bool:
-    """Whether two numbers are equal, or both NaN."""
-    return one == other or (one != one and other != other)
 
 
 def _as_kind(value: float, kind: str) -> float:
@@ -362,7 +362,7 @@ class Recording:
         moving: places of Python numbers that are followed: p0, p1, ….
         counts: numbers to put in some places first.
         functions: Python functions that the optimizer uses.
-        poisons: the next one is as of `Notes`.
+        catching, poisons: as of `Notes`; the next one of these.
 
     Attributes:
         structure: all of the step but the numbers: of two recordings with the same one, the numbers alone differ.
@@ -385,6 +385,7 @@ class Recording:
         moving: Sequence[Place] = (),
         counts: Mapping[Place, float] | None = None,
         functions: Sequence[types.FunctionType] = (),
+        catching: bool = False,
         poisons: Iterator[float] = itertools.repeat(math.nan),
     ) -> None:
         twin, p = copied(optimizer, param)
@@ -411,8 +412,6 @@ class Recording:
         self.kept = {*here, *self.fixed}
         self.fixed = {place: value for place, value in self.fixed.items() if value != lr}
         recorder = _Operations(cells, dtypes)
-        own = [each.__code__ for each in functions if not in_library(each.__module__)]
-        catching = any(not CAUGHT.isdisjoint(names_of(code)) for code in own)
         notes = Notes(recorder.guard, next(poisons), catching=catching)
         names = {place: f"p{j}" for j, place in enumerate(moving)}
         self.before = {"lr": lr, **{name: plain(here[place].value) for place, name in names.items()}}
@@ -486,11 +485,16 @@ def _fixed(here: Mapping[Place, Leaf], moving: Container[Place]) -> dict[Place, 
 
 def _alike(after: Mapping[Place, Leaf], wanted: Mapping[Place, Leaf]) -> bool:
     """Whether a recorded step left the numbers, and the dtypes of tensors, that a literal one leaves."""
-    dtype: Callable[[Leaf], Any] = lambda leaf: getattr(leaf.value, "dtype", None)  # noqa: E731
-    return all(
-        same_number(after[place].read(), leaf.read()) and dtype(after[place]) == dtype(leaf)
+    return after.keys() == wanted.keys() and all(
+        same_number(after[place].read(), leaf.read())
+        and getattr(after[place].value, "dtype", None) == getattr(leaf.value, "dtype", None)
         for place, leaf in wanted.items()
     )
+
+
+def same_number(one: float, other: float) -> bool:
+    """Whether two numbers are equal, or both NaN."""
+    return one == other or (one != one and other != other)
 
 
 def standing(optimizer: Optimizer, param: Tensor, like: Recording) -> dict[str, Leaf]:
