@@ -315,6 +315,7 @@ HOSTILE: dict[str, type[Base]] = {
     "no_root": hostile(times(_no_root)),
     # decisions on tensors
     "equal_tensors": hostile(times(lambda self, p, s, t, lr: 1 + torch.equal(s["m"].clamp(max=STEEP), s["m"]))),
+    "truth_of_number": hostile(times(lambda self, p, s, t, lr: 2.0 if s["m"].clamp(min=STEEP) - STEEP else 1.0)),
     "any_steep": hostile(times(lambda self, p, s, t, lr: 2.0 if (s["m"] > STEEP).any() else 1.0)),
     "truth_of_item": hostile(times(lambda self, p, s, t, lr: 1 + (s["m"] > STEEP).item())),
     "all_close": hostile(times(lambda self, p, s, t, lr: 2.0 if torch.allclose(s["m"], p.grad, 2.0) else 1.0)),

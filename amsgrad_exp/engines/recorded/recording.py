@@ -343,12 +343,16 @@ class _Functions(TorchFunctionMode):
                 return type(value)(map(plainly, value))
             return value
 
-        reads, scalars = len(self._operations.reads), len(self._operations.scalars)
+        reads, scalars, guards = (
+            len(each) for each in (self._operations.reads, self._operations.scalars, self._operations.guards)
+        )
         given = {key: plainly(value) for key, value in (kwargs or {}).items()}
         result = func(*map(plainly, args), **given)
         self._operations.explain(handed, scalars)
         read = [f"i{k}" for k in range(reads, len(self._operations.reads))]
-        if read and not isinstance(result, bool):
+        if read and isinstance(result, bool) and len(self._operations.guards) == guards:
+            self._operations.guard(f"({read[-1]} != 0)", result)  # whether a number that is no truth is 0
+        elif read and not isinstance(result, bool):
             if func is torch.Tensor.item and isinstance(result, int | float):
                 return self._notes.number(result, read[-1])
             self._notes.escapes.extend(read)
