@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp import engines
+from amsgrad_exp.engines import shared_between as tied_by
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.rules.claims import NOTHING, Claim
@@ -75,7 +75,7 @@ class Matrix:
 
 def shared_between(gauntlet: Gauntlet) -> dict[str, str | None]:
     """What each optimizer ties together, as `engines.shared_between`, with its settings on the first problem."""
-    return {name: engines.shared_between(gauntlet.example_of(name)) for name in gauntlet.optimizers}
+    return {name: tied_by(gauntlet.example_of(name)) for name in gauntlet.optimizers}
 
 
 def verdicts(gauntlet: Gauntlet, results: Results) -> Matrix:

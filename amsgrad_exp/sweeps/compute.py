@@ -11,8 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp import engines
-from amsgrad_exp.engines import alike
+from amsgrad_exp.engines import alike, build, compiles
 from amsgrad_exp.engines.driver import Chunk, Finished, drive, drive_batch
 from amsgrad_exp.engines.summarize import Result, summarize
 from amsgrad_exp.errors import ConfigError, RunFailed
@@ -47,7 +46,7 @@ def blocks(plan: Plan, done: NDArray[np.bool_]) -> Iterator[list[int]]:
 
 def _blocks_of_a_sweep(sweep: Sweep, cells: NDArray[np.int64]) -> Iterator[list[int]]:
     """Blocks of cells that run as one batch; cells of an optimizer that is not compiled are computed one by one."""
-    compiled = np.array([engines.compiles(trial) for trial in sweep.example.trials()])
+    compiled = np.array([compiles(trial) for trial in sweep.example.trials()])
     optimizer, *positions = np.unravel_index(cells, sweep.shape)
     together = compiled[optimizer]
     at = {name: position[together] for name, position in zip(sweep.axes, positions, strict=True)}
@@ -78,7 +77,7 @@ def _blocks_of_a_gauntlet(gauntlet: Gauntlet, cells: NDArray[np.int64]) -> Itera
     for cell in cells[foreign].tolist():
         with contextlib.suppress(ConfigError):
             trial = gauntlet.trial(cell)
-            if trial.seeds == 1 and engines.compiles(trial):
+            if trial.seeds == 1 and compiles(trial):
                 together.setdefault(trial.optimizer.name, []).append(cell)
                 continue
         together[cell] = [cell]
@@ -164,7 +163,7 @@ def _alone(trials: Sequence[Trial]) -> Iterator[Finished | None]:
     (trial,) = trials
     chunks: list[Chunk] = []
     try:
-        for chunk in drive(engines.build(trial), trial.steps, trial.log_every, fast_forward=trial.fast_forward):
+        for chunk in drive(build(trial), trial.steps, trial.log_every, fast_forward=trial.fast_forward):
             chunks.append(chunk)
             yield None
     except (RunFailed, ConfigError) as failure:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp import engines
+from amsgrad_exp.engines import build
 from amsgrad_exp.errors import ConfigError, Damaged, NoSuchRun, NotVerified, RunError, RunFailed
 from amsgrad_exp.process import recording
 from amsgrad_exp.records.files import locked, write_atomically
@@ -111,7 +111,7 @@ def check_optimizers(plan: Plan) -> None:
             continue
         trial = plan.example_of(optimizer)
         if plan.curves:
-            engines.build(trial.model_copy(update={"seeds": 1}))  # not every optimizer supports many seeds
+            build(trial.model_copy(update={"seeds": 1}))  # not every optimizer supports many seeds
             continue
         from amsgrad_exp.engines.recorded.literal_fixed import require_deterministic
 
