@@ -311,13 +311,9 @@ def rounding(
 ) -> tuple[str | None, bytes]:
     """The template with the bits of an operation on all random operands, or None; and a digest of torch's answers.
 
-    Args:
-        operation: a `recording.Operation`.
-        operands: of the templates: ("t", which of its tensors), ("s", which of its Python numbers), or ("=", which) of
-            one that has the same value in all trials, or ("1", its value).
-        templates: expressions.
-        kinds: what it computes in, and that of its result.
-        condition: whether the first operand is one.
+    Operands are ("t", which of its tensors), ("s", which of its Python numbers), ("=", which) of one that has the same
+    value in all trials, or ("1", its value); the first may be a condition. Kinds are that in which it computes, and
+    that of its result.
     """
     draw = np.random.default_rng(1)
     tensors = [_random(draw, dtype) for dtype in operation.dtypes]

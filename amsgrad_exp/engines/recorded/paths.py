@@ -69,14 +69,9 @@ class Path:
     """One sequence of operations that a step can be, with an expression of each number in it.
 
     In expressions x, g, lr, s0, … and p0, … come in; c0, … are Python numbers, i0, … numbers read from tensors, and
-    v0, … results of operations.
-
-    Args:
-        group: recordings of it, in all of which the expressions must hold.
-        counters: the places of numbers that grow by 1 every step.
+    v0, … results of operations. They must hold in all recordings of a group; counters grow by 1 every step.
 
     Attributes:
-        recording: the first.
         texts, kinds: the expressions and the kinds of numbers by their names.
         after: what x and each number that is kept become.
         guards: expressions of comparisons, and how they come out on this path.
@@ -191,11 +186,7 @@ def paths_of(
 ) -> list[Path]:
     """The paths that an optimizer's next step, after ``step`` steps, can take; it stays as it is.
 
-    Args:
-        optimizer, param: of one element.
-        gradients: of the next `NEAR` steps.
-        lr: a step size.
-        step: t.
+    It needs the gradients of the next `NEAR` steps.
 
     Raises:
         NotRecorded: there is no program that is known to do what the optimizer does.

@@ -72,11 +72,8 @@ class Program:
     The coefficients evaluate those guards of a path that do not depend on gradients, the update evaluates the others.
     At a step whose path is not known, ``ok`` becomes 0.
 
-    Args:
-        paths: those that its step can take.
-        begin: the first step that it can take; those before it are taken literally.
-
     Attributes:
+        paths, begin: those that its step can take, and the first step that it can take.
         rule: with torch's bits; `rule.state` and `rule.carry` have no meaning, `read` has what they are.
         in_batches: the same with IEEE's square root, which takes a fiftieth of the time of torch's.
         constants: what the hyper-parameters k0, k1, … are.
@@ -84,7 +81,6 @@ class Program:
         guarded: whether the state ends in ``ok`` and ``count``, of the steps so far for which it was 1.
         masks: how many coefficients, the last ones, say which path is taken.
         wide, wide_coefficients: whether all that is kept, or coefficients, must be in float64 in a run of float32.
-        counters: the names of numbers that grow by 1 every step.
         digest, kernels: of the source and the constants, and of what torch's kernels gave in trials.
     """
 
@@ -294,14 +290,7 @@ class Program:
     def step(
         self, state: Any, carry: Any, gradient: float, scale: float, lr: float, real: Any
     ) -> tuple[list[float], list[float]]:
-        """One step, without clamping, from what `read` returned; not compiled.
-
-        Args:
-            state, carry: as `read` returns them.
-            gradient: of the step.
-            scale, lr: α_t/α and α.
-            real: the dtype of a run.
-        """
+        """One step, without clamping, from what `read` returned, with α = lr and α_t = α·scale; not compiled."""
         real, coefficient = (np.float64 if wide else real for wide in (self.wide, self.wide_coefficients))
         c, carry = self.coefficients(scale, lr, carry)
         h = self.rule.hyper(*map(real, (lr, *self.constants)))

@@ -27,12 +27,7 @@ Place = tuple[Any, ...]
 
 
 class NotRecorded(Exception):
-    """An optimizer cannot be compiled; the message says why, in a line.
-
-    Args:
-        why: the reason.
-        for_good: whether that is so at later steps, too.
-    """
+    """An optimizer cannot be compiled, at later steps either if it is for good; the message says why, in a line."""
 
     def __init__(self, why: str, *, for_good: bool = True) -> None:
         super().__init__(" ".join(why.split())[:160])
