@@ -127,6 +127,14 @@ def test_a_run_is_saved_and_goes_on_with_the_same_bits() -> None:
     assert same(Trace.concatenate([head, second.advance(3000, 1).lanes(0)]), expected)
 
 
+def test_the_sign_of_zero_does_not_depend_on_where_a_run_is_cut() -> None:
+    trial = trial_of("torch.optim.ASGD", problem="shi-realizable", schedule="constant", engine="torch", steps=200)
+    whole, cut = build(trial), build(trial)
+    traces = whole.advance(200, 1), Trace.concatenate([cut.advance(step, 1) for step in (91, 154, 155, 200)])
+    assert np.signbit(traces[0].x[150])
+    assert same(*traces)
+
+
 def test_a_batch_agrees_with_single_runs_to_rounding() -> None:
     trials = [
         trial_of("torch.optim.Adam", settings={"lr": lr, "beta2": beta2})

@@ -101,7 +101,7 @@ class TorchRun(Batch):
 
     def gradients(self) -> list[float]:
         """The gradients of the next steps if x stayed where it is."""
-        x = self._number(self.x)
+        x = self._number(self._param.item())
         return [float(self.problem.slope(x, *c)) for c, _ in self.inputs(self.step, self.step + AHEAD)]
 
     def read(self, program: Program) -> tuple[list[float], list[float]]:
@@ -121,7 +121,7 @@ class TorchRun(Batch):
 
     @np.errstate(over="ignore", invalid="ignore")
     def advance(self, stop: int, log_every: int) -> Trace:
-        start, xs, x = self.step, list[float](), self.x
+        start, xs, x = self.step, list[float](), self._param.item()  # a mean of −0 is 0
         inputs = self.inputs(start, stop)
         step = Step(self.problem, self._optimizer, self._param, self._way.drive)
         for c, step_size in inputs:
