@@ -96,6 +96,7 @@ def test_a_second_interruption_stops_at_once(tmp_path: Path) -> None:
     process = start(tmp_path, "run", "--engine", "torch", "--steps", "1e8", "--log-every", "100", "--no-fast-forward")
     directory = wait_for_a_run(tmp_path)
     process.send_signal(signal.SIGINT)
+    time.sleep(0.5)  # two signals at the same moment count as one
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=10)
     assert process.returncode in (-signal.SIGINT, 130)

@@ -280,7 +280,7 @@ class Recorder:
             result = summarize(trial.problem, trace, last, predicted, schedule_of(trial))
         # labml's log is closed and the trace is on disk before the summary contains their checksums: after a crash in
         # between, the run is still "running" and can be resumed from its checkpoint.
-        if trouble := self._tracker.close(status, reason or None):
+        if trouble := self._tracker.close(status, reason):
             self._watch.note(trouble)
         _, digest = self._sync()
         driven = self._engine.driven
@@ -288,7 +288,7 @@ class Recorder:
             self._watch.note(f"{trial.optimizer.name} went on uncompiled: {driven.not_compiled}")
         summary = self.run.summary.changed(
             status=status,
-            reason=reason or None,
+            reason=reason,
             result=result,
             seconds=time.monotonic() - self._begun,
             trace_sha256=digest,
