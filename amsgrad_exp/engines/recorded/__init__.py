@@ -1,4 +1,4 @@
-"""Turns one step of a torch optimizer into a compiled program of scalars, if that has the same bits."""
+"""Turns one step of a torch optimizer into a compiled program on scalars, if that yields the same bits."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from amsgrad_exp.engines.torch_trial import way_of
 from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.spec.experiment import COMPILED_DTYPES, Trial
 
-FIRST, TRIES = 4, 7  # steps before the first recording, and how often it is tried, with twice as many steps each time
-WORTH = 10_000  # a run of fewer steps, over all seeds, takes less time than recording and loading compiled code
+FIRST, TRIES = 4, 7  # steps before the first recording, and the number of tries; each try doubles the number of steps
+WORTH = 10_000  # a run of fewer steps, summed over seeds, takes less time than recording and loading compiled code
 
 _found: dict[tuple[str, str], dict[float, Program | str]] = {}
 _one_at_a_time = threading.Lock()
 
 
 def program_of(settings: OptimizerSettings, dtype: str) -> Program | str:
-    """The compiled program of an imported optimizer's step, or a line that says why there is none.
+    """Return the compiled program of an imported optimizer's step, or a line that says why there is none.
 
-    If programs recorded with two step sizes are equal, the program is used for all step sizes.
+    If the programs recorded with two step sizes are equal, that program is used for all step sizes.
 
     Raises:
         ValueError: the optimizer cannot be imported or built, or takes no step.
@@ -47,7 +47,7 @@ def program_of(settings: OptimizerSettings, dtype: str) -> Program | str:
 
 
 def program_for(trial: Trial) -> Program | str:
-    """The program for a trial of an imported optimizer, or a line that says why there is none.
+    """Return the program for a trial of an imported optimizer, or a line that says why there is none.
 
     Raises:
         ValueError: as in `program_of`.
@@ -61,7 +61,7 @@ def program_for(trial: Trial) -> Program | str:
 def program_from(
     optimizer: Optimizer, param: torch.nn.Parameter, gradients: Sequence[float], lr: float, step: int
 ) -> Program | None:
-    """The program of an optimizer's steps from its present state, if there is one; arguments as of `paths_of`."""
+    """Return the program of an optimizer's steps from its present state, or None; arguments are as in `paths_of`."""
     with contextlib.suppress(Exception, SystemExit):  # an imported optimizer may raise anything
         return Program(paths_of(optimizer, param, gradients, lr, step), step)
     return None
@@ -93,6 +93,6 @@ def _recorded(settings: OptimizerSettings, dtype: str) -> Program | str:
                 except NotRecorded as why:
                     if why.for_good or attempt == TRIES - 1:
                         return str(why)
-        except (Exception, SystemExit) as error:  # an imported optimizer may raise anything, also when it is copied
+        except (Exception, SystemExit) as error:  # an imported optimizer may raise anything, even when it is copied
             return f"recording a step raised {type(error).__name__}: {' '.join(str(error).split())}"[:160]
     raise AssertionError

@@ -1,8 +1,8 @@
-"""Python numbers that note how they came about: what is computed with them is noted as an expression.
+"""Defines Python numbers that record the expression by which they were computed.
 
-Names in expressions: ``lr``; p0, p1, … Python numbers that an optimizer keeps; i0, i1, … numbers read from tensors. A
-note is never believed: it is tried on many recordings (`paths`). A number whose use cannot be followed, in ``int()``
-say, escapes, and an optimizer in which one escapes is not compiled.
+Names in expressions are ``lr``, p0, p1, … for Python numbers that an optimizer keeps, and i0, i1, … for numbers read
+from tensors. `paths` checks each expression against many recordings. A number whose use cannot be followed, for example
+in ``int()``, escapes; an optimizer in which a number escapes is not compiled.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ MATH |= {"sqrt": "np.sqrt({})", "pow": "pow_d({}, {})", "fabs": "abs({})"}
 ARITHMETIC = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "mod": "%", "floordiv": "//", "pow": ""}
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 ESCAPES = ("int", "trunc", "floor", "ceil", "round", "hash", "repr", "str", "format", "reduce", "reduce_ex")
-TOTAL = ("add", "sub", "mul", "neg", "abs", "fabs")  # what never raises an exception
+TOTAL = ("add", "sub", "mul", "neg", "abs", "fabs")  # operations that never raise an exception
 CAUGHT = {"ArithmeticError", "OverflowError", "ZeroDivisionError"}
 READ = re.compile(r"\bi\d+")
 
 
 class Notes:
-    """What is noted of followed numbers during one step.
+    """What is recorded about followed numbers during one step.
 
     Args:
-        on_guard: called with each comparison's expression and how it came out.
-        poison: what C code takes each number to be that reads it without asking. It is another one in other recordings
-            of a step, which then do not do what the step does.
-        catching: whether exceptions of arithmetic may be caught, also where it does not depend on data.
+        on_guard: called with each comparison's expression and result.
+        poison: the value that C code sees if it reads a followed number directly. It differs between recordings of a
+            step, so that such a recording disagrees with the ordinary step and is rejected.
+        catching: whether the optimizer may catch arithmetic exceptions, so that arithmetic that does not depend on data
+            needs guards, too.
     """
 
     def __init__(
@@ -43,27 +44,31 @@ class Notes:
         self.on_guard, self.poison, self._catching = on_guard, poison, catching
 
     def number(self, value: float, text: str) -> Followed:
-        """A number that is followed, by its value and its expression."""
+        """Make a followed number with this value and expression."""
         number = Followed(self.poison)
         number.value, number.text, number.notes = plain(value), text, self
         return number
 
     def result(self, name: str, value: float, text: str) -> Followed:
-        """What an operation gives; a program must not come to infinity or NaN where Python raises an exception."""
+        """Make the followed result of an operation.
+
+        Where Python may raise an exception, a guard requires a finite result, since compiled code would go on with
+        infinity or NaN.
+        """
         if name not in TOTAL and (self._catching or READ.search(text)):
             self.on_guard(f"(abs({text}) < inf)", abs(value) < math.inf)
         return self.number(value, text)
 
 
 class Followed(float):
-    """A number that notes what is computed with it."""
+    """A number that records what is computed with it."""
 
     value: float
     text: str
     notes: Notes
 
     def escaped(self, *_: Any) -> float:
-        """The plain number, which cannot be followed from here on."""
+        """Record that the number cannot be followed from here on, and return its plain value."""
         self.notes.escapes.append(self.text)
         return self.value
 
@@ -99,17 +104,17 @@ class Followed(float):
 
 
 def plain(value: Any) -> float:
-    """The value of a Python number, without an escape."""
+    """Return the value of a Python number; a followed number does not escape by this."""
     return value.value if isinstance(value, Followed) else float(value)
 
 
 def text_of(value: Any) -> str:
-    """The expression of a number."""
+    """Return the expression of a number."""
     return value.text if isinstance(value, Followed) else repr(float(value))
 
 
 def _computed(name: str, function: Callable[..., Any], template: str, order: int, values: tuple[Any, ...]) -> Any:
-    """What a function makes of numbers, one of which is followed."""
+    """Apply a function to numbers, at least one of which is followed, and follow the result."""
     followed = next(each for each in values if isinstance(each, Followed))
     try:
         result = function(*map(plain, values))
@@ -162,7 +167,7 @@ _arithmetic("abs", "abs({})")
 
 
 def _following(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """A function of `math` that follows numbers, or lets them escape."""
+    """Wrap a function of `math`, so that it follows numbers or records that they escape."""
     template = MATH.get(name, "")
 
     def known(value: Any) -> Any:
@@ -180,7 +185,7 @@ def _following(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def following(functions: Iterable[types.FunctionType]) -> Iterator[None]:
-    """Have `math` follow numbers, also where the modules of some functions have imported from it by name."""
+    """Make the functions of `math` follow numbers, also those imported by name in the modules of some functions."""
     wrapped = {function: _following(function, name) for name, function in vars(math).items() if callable(function)}
     scopes = {id(scope): scope for scope in (vars(math), *(each.__globals__ for each in functions))}
     changed = [

@@ -1,8 +1,8 @@
-"""How torch's kernels round on a tensor of one element: the scalar expression with their bits, found by trial.
+"""Finds, by trial, scalar expressions that have the same bits as torch's kernels on tensors of one element.
 
-Expressions mean the same in compiled code (`COMPILED`) and, in trials, on arrays (`ON_ARRAYS`). Kinds of numbers have a
-letter: f float32, d float64, h bfloat16 (held as float32 and rounded after each operation), i int64, b bool. A function
-whose name ends in ``_f`` or ``_d`` is of that kind.
+An expression means the same in compiled code (`COMPILED`) and in trials on arrays (`ON_ARRAYS`). Each kind of number
+has a letter: f float32, d float64, h bfloat16 (held as float32 and rounded after each operation), i int64, b bool. A
+function whose name ends in ``_f`` or ``_d`` computes in that kind.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DTYPES: dict[str, Any] = {"f": np.float32, "d": np.float64, "h": np.float32, "i"
 
 UNARY = ("exp", "log", "log1p", "expm1", "tanh", "sin", "cos", "log2", "log10", "erf", "atan")
 ARGUMENTS = dict.fromkeys(UNARY, 1) | dict.fromkeys(("pow", "atan2", "hypot"), 2) | {"fma": 3}
-# torch's x86 wheels compute these with Intel's vector library, whose functions they export. The mode is that of
+# torch's x86 wheels compute these functions with Intel's vector library and export its symbols. The mode is that of
 # ATen/cpu/vml.h: VML_HA | VML_ERRMODE_IGNORE | VML_FTZDAZ_OFF.
 VML = {name: name.upper() for name in ("sqrt", *UNARY)} | {"log": "LN"}
 VML_MODE = 0x2 | 0x100 | 0x140000
@@ -39,7 +39,7 @@ def _choose(condition: Any, a: Any, b: Any) -> Any:
 
 
 def _to_bfloat16(where: Callable[..., Any]) -> Callable[[Any], Any]:
-    """A function that rounds float32 numbers to bfloat16's 8 bits, ties to even."""
+    """Make a function that rounds float32 numbers to the 8 significant bits of bfloat16, ties to even."""
 
     def bf(x: Any) -> Any:
         number = np.float32(x)
@@ -52,13 +52,13 @@ def _to_bfloat16(where: Callable[..., Any]) -> Callable[[Any], Any]:
 
 
 def _on_arrays(function: Callable[..., Any], arguments: int, kind: str) -> Callable[..., Any]:
-    """A function of C numbers, for NumPy arrays and numbers."""
+    """Make a function of C numbers work on NumPy arrays and numbers."""
     each = np.frompyfunc(function, arguments, 1)
     return lambda *values: DTYPES[kind](each(*values))
 
 
 def _compiled(name: str, arguments: int, generate: Callable[[Any, Any], Any], number: Any) -> Any:
-    """A function for compiled code, by what generates its LLVM code from its arguments."""
+    """Make a function for compiled code from a function that generates its LLVM code."""
 
     def typed(*values: Any) -> Any:
         return number(*[number] * len(values)), lambda _, builder, signature, given: generate(builder, given)
@@ -139,7 +139,7 @@ _fill_tables()
 
 
 def _choices(sign: str) -> str:
-    """Ways to take the larger or the smaller of two numbers, which differ in NaN and in the sign of 0."""
+    """Return the expressions of a maximum or minimum; they differ in how they treat NaN and the sign of 0."""
     either = ("{0}", "{1}"), ("{1}", "{0}")
     ways = [f"where({a} {s} {b}, {a}, {b})" for a, b in either for s in (sign, sign + "=")]
     with_nan = [f"where(({a} != {a}) | ({a} {s} {b}), {a}, {b})" for a, b in either for s in (sign, sign + "=")]
@@ -251,18 +251,19 @@ def _table() -> dict[str, tuple[list[str], list[str]]]:
 
 
 TABLE = _table()
-"""Operations (a number after the name is its factor or exponent), with the names of operands in torch's schema, and the
-expressions that they may be, in which ``{K}`` is the kind's letter."""
+"""For each operation, the names of its operands in torch's schema, and the expressions that may match its kernel.
+
+A number after the name is the operation's constant factor or exponent; ``{K}`` stands for the letter of the kind."""
 CONDITIONS = ("where", "masked_fill", "index_put")
 """Operations whose first operand is a condition."""
 OF_INTEGERS = (
     *("add", "sub", "maximum", "minimum", "clamp", "where", "clone", "_to_copy", "sum", "max", "min", "cat", "stack"),
 )
-"""Operations that make small integers of small integers: no others are known to be exact in a run's state."""
+"""Operations that map small integers to small integers; only these are known to be exact in a run's state."""
 
 
 def candidates(name: str, fixed: Mapping[str, Any]) -> tuple[list[str], list[str]] | None:
-    """An operation's operands and the expressions that it may be, by its arguments that never change."""
+    """Return an operation's operands and candidate expressions, chosen by its constant arguments."""
     if name == "clamp" and None in (fixed.get("min", 0), fixed.get("max", 0)):
         name = "clamp_max" if fixed.get("min", 0) is None else "clamp_min"
     if name == "div" and fixed.get("rounding_mode"):
@@ -273,7 +274,7 @@ def candidates(name: str, fixed: Mapping[str, Any]) -> tuple[list[str], list[str
 
 
 def expression(template: str, operands: Sequence[str], kind: str) -> str:
-    """A template over these operands; what is of kind bfloat16 is computed in float32, then rounded."""
+    """Fill a template with operands; bfloat16 is computed in float32 and then rounded."""
     k = "f" if kind == "h" else kind
     cast = CASTS[k].format
     largest = repr(float(np.finfo(np.float64 if k == "d" else np.float32).max))
@@ -281,13 +282,13 @@ def expression(template: str, operands: Sequence[str], kind: str) -> str:
     return f"bf({text})" if kind == "h" else text
 
 
-OPERANDS = 2048  # of each trial; half are ordinary numbers, half have special ones among them
-USUAL = (0.1, 0.9, 0.001, 0.999, 0.01, 1.0, 0.5, 1e-8, -1e-3, 0.0, 2.0, 3.0, -0.5, -1.0, -2.0)  # half of the time
+OPERANDS = 2048  # operands in each trial; the second half has special numbers among ordinary ones
+USUAL = (0.1, 0.9, 0.001, 0.999, 0.01, 1.0, 0.5, 1e-8, -1e-3, 0.0, 2.0, 3.0, -0.5, -1.0, -2.0)  # half of Python numbers
 SPECIAL = (0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 5e-324, -3e-310, 1e38, 3e-38)
 
 
 def _random(numbers: np.random.Generator, dtype: torch.dtype) -> Tensor:
-    """Operands of one dtype."""
+    """Draw random operands of one dtype."""
     if dtype == torch.bool:
         return torch.from_numpy(numbers.random(OPERANDS) < 0.5)
     if KINDS[dtype] == "i":
@@ -309,11 +310,15 @@ def rounding(
     kinds: tuple[str, str],
     condition: bool,
 ) -> tuple[str | None, bytes]:
-    """The template with the bits of an operation on all random operands, or None; and a digest of torch's answers.
+    """Find the template with the same bits as an operation on all random operands; also return a digest of its results.
 
-    Operands are ("t", which of its tensors), ("s", which of its Python numbers), ("=", which) of one that has the same
-    value in all trials, or ("1", its value); the first may be a condition. Kinds are that in which it computes, and
-    that of its result.
+    The template is None if none matches.
+
+    Args:
+        operands: each is ("t", index of a tensor), ("s", index of a Python number), ("=", index of a Python number that
+            has the same value in all trials) or ("1", value).
+        kinds: the kind in which the operation computes, and the kind of its result.
+        condition: whether the first operand is a condition.
     """
     draw = np.random.default_rng(1)
     tensors = [_random(draw, dtype) for dtype in operation.dtypes]
@@ -323,7 +328,7 @@ def rounding(
         drawn = np.exp(draw.uniform(-7, 3, OPERANDS)) * np.where(draw.random(OPERANDS) < 0.5, -1, 1)
         drawn = np.where(np.arange(OPERANDS) % 2 == 0, draw.choice(USUAL, OPERANDS), drawn)
         if type(value) is int:
-            drawn = np.ceil(drawn) + 0.0  # no int is −0
+            drawn = np.ceil(drawn) + 0.0  # turns −0 into 0, since no int is −0
         columns.append(drawn if j in varied else np.full(OPERANDS, float(value)))
     results = []
     with torch.no_grad():
@@ -343,7 +348,7 @@ def rounding(
         with np.errstate(all="ignore"):
             try:
                 got = np.asarray(eval(text, ON_ARRAYS, {"a": values}), DTYPES[kinds[1]])
-            except (NameError, TypeError):  # no such function of this kind, or with this build of torch
+            except (NameError, TypeError):  # the function does not exist for this kind or in this build of torch
                 continue
         if same_bits(np.broadcast_to(got, wanted.shape), wanted):
             return template, digest
@@ -351,7 +356,7 @@ def rounding(
 
 
 def same_bits(a: Any, b: Any) -> bool:
-    """Whether two arrays of one dtype have the same bits, whichever NaN a NaN is."""
+    """Whether two arrays of one dtype have the same bits; all NaNs count as equal."""
     if a.dtype.kind != "f":
         return bool(np.array_equal(a, b))
     integers = np.int32 if a.dtype.itemsize == 4 else np.int64

@@ -1,4 +1,4 @@
-"""Measures how far imported optimizers would move a fixed iterate, compiled, or literally if they have no program."""
+"""Measures the updates of an imported optimizer at a fixed iterate, with its compiled program if it has one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Run:
         self._held = self.param.detach().clone()
 
     def update(self, step: int) -> float:
-        """Take a step; return x_t − x_{t+1}."""
+        """Take a step and return x_t − x_{t+1}."""
         slope = float(self._slopes[step % len(self._slopes)])
         try:
             self._way.drive.step(self.optimizer, [self.param], lambda: (slope * self.param).sum())
@@ -41,7 +41,7 @@ class _Run:
 
 
 class LiteralFixedIterates(FixedIterates):
-    """Runs of an imported optimizer, one at a time; arguments as of `compiled_fixed`."""
+    """Runs of an imported optimizer, one at a time, by its own steps; the arguments are as in `compiled_fixed`."""
 
     def __init__(self, settings: OptimizerSettings, sequences: Sequence[Slopes], held: Floats) -> None:
         self._runs = [_Run(settings, *each) for each in zip(sequences, held.tolist(), strict=True)]
@@ -61,7 +61,7 @@ class LiteralFixedIterates(FixedIterates):
 def recorded_fixed(
     program: Program, settings: OptimizerSettings, sequences: Sequence[Slopes], held: Floats
 ) -> FixedIterates:
-    """Runs of an imported optimizer that has a program in float64; their first steps are taken literally."""
+    """Make runs of an imported optimizer that has a float64 program; the optimizer itself takes the first steps."""
     known, states, carry = dict[tuple[float, ...], list[float]](), [], [0.0] * len(program.carry)
     for slopes, x in zip(sequences, held.tolist(), strict=True):
         first = x, *(float(slopes[t % len(slopes)]) for t in range(program.begin))
@@ -71,7 +71,7 @@ def recorded_fixed(
                 run.update(t)
             try:
                 (_, *known[first]), carry = program.read(run.optimizer, run.param)
-            except KeyError:  # it does not keep what the program takes for constant
+            except KeyError:  # something that the program treats as constant has changed
                 known[first] = [math.nan] * len(program.rule.state)
         states.append(known[first])
     hyper = [settings.lr, *program.constants]
@@ -82,10 +82,10 @@ def recorded_fixed(
 
 
 def require_deterministic(settings: OptimizerSettings) -> None:
-    """Take a few steps of an imported optimizer twice.
+    """Take a few steps of an imported optimizer twice, and require equal results.
 
     Raises:
-        ConfigError: it cannot be built, takes no step, or has different results.
+        ConfigError: the optimizer cannot be built, takes no step, or its results differ.
         RunFailed: the optimizer raised an exception, or x was never finite.
     """
     steps = np.full(1, TRIED)

@@ -1,4 +1,4 @@
-"""Finds the paths that an optimizer's step can take, each from many recordings that bear out its expressions."""
+"""Finds the paths that an optimizer's step can take, and checks each path's expressions on many recordings."""
 
 from __future__ import annotations
 
@@ -33,21 +33,23 @@ from amsgrad_exp.engines.torch_state import Survey, copied, generators_restored,
 from amsgrad_exp.engines.torch_step import sees_gradients_alone, update_of
 from amsgrad_exp.optimizers.importing import in_library
 
-# 1 − (1 − β^t) is β^t while that is above ½, and neither is 0 for a while after: so counts in between as well. At
-# 2793510720 = 2^6·3^3·5·7·11·13·17·19 and at powers of 10, any `step % k` of a small k is 0; so not beside them.
+# Step counts at which a step is recorded. Counts of medium size are needed because 1 − (1 − β^t) equals β^t while that
+# is above ½, and both stay above 0 for a while after that. `step % k` is 0 for any small k at powers of 10 and at
+# 2793510720 = 2^6·3^3·5·7·11·13·17·19, but not at their neighbours.
 COUNTS = (
     *(30, 100, 333, 777, 1234, 2500, 5000, 10_000, 30_000, 100_000, 300_000, 999_999, 10**6, 1_000_003, 16_000_000),
     *(7 * 10**7 - 1, 10**9, 2_793_510_718, 2_793_510_719, 2_793_510_720, 2_793_510_721, 10**12, 10**15),
 )
 LRS = (0.5, 0.731, 0.37, 1e-6, 1.2345678e-4, 0.0123, 1.21, 7.7, 123.4, 0.99)
-"""Step sizes at which a step is recorded, as parts of the one that it starts with."""
+"""Step sizes at which a step is recorded, as factors of the initial one."""
 
-LEAST, LEAST_LRS, LEAST_STEPS = 6, 4, 2  # recordings of a path, or its numbers would pass for constants
+# The least numbers of recordings, step sizes and steps of a path; with fewer, a changing number may look constant.
+LEAST, LEAST_LRS, LEAST_STEPS = 6, 4, 2
 MOST_PATHS = 12
-NEAR = 16  # steps that are recorded one after the other
+NEAR = 16  # how many consecutive steps are recorded
 POISONS = (math.nan, 1e300, -1e300, 0.37, 0.0)
 FORBIDDEN = {"time", "datetime", "random", "secrets", "os", "uuid", "socket", "threading"}
-"""Modules on which what an optimizer does may depend without being seen."""
+"""Modules through which an optimizer may depend on things that a recording does not show."""
 
 NAME = re.compile(r"\b(?:[vscpi]\d+|[xg]|lr)\b")
 _OF_FOREACH = {"tensors": "self", "tensors1": "end", "weights": "weight", "scalars": "scalar"}
@@ -60,22 +62,23 @@ _SCALAR = {
     "lerp": "weight",
 }
 
-_answers: dict[str, tuple[str | None, bytes]] = {}  # of trials, by what was tried
+_answers: dict[str, tuple[str | None, bytes]] = {}  # the results of trials, by a description of each trial
 
-_one_at_a_time = threading.RLock()  # the functions of `math` are wrapped meanwhile
+_one_at_a_time = threading.RLock()  # needed because the functions of `math` are wrapped during a recording
 
 
 class Path:
-    """One sequence of operations that a step can be, with an expression of each number in it.
+    """One sequence of operations that a step can take, with an expression for each number in it.
 
-    In expressions x, g, lr, s0, … and p0, … come in; c0, … are Python numbers, i0, … numbers read from tensors, and
-    v0, … results of operations. They must hold in all recordings of a group; counters grow by 1 every step.
+    In expressions, x, g, lr, s0, … and p0, … are inputs, c0, … Python numbers, i0, … numbers read from tensors, and
+    v0, … results of operations. Each expression must hold in all recordings of the group.
 
     Attributes:
-        texts, kinds: the expressions and the kinds of numbers by their names.
-        after: what x and each number that is kept become.
-        guards: expressions of comparisons, and how they come out on this path.
-        answers: of torch's kernels in the trials on which expressions rest, by what was tried.
+        counters: the places of numbers that grow by 1 every step.
+        texts, kinds: the expressions and the kinds of the numbers, by name.
+        after: the expressions of x and of each kept number after the step.
+        guards: the expressions of comparisons, and their results on this path.
+        answers: digests of the results of torch's kernels in trials, by a description of each trial.
     """
 
     def __init__(self, group: Sequence[Recording], counters: frozenset[Place]) -> None:
@@ -124,7 +127,7 @@ class Path:
         operands = [given[key] for key in wanted if given.get(key, ("=", None)) != ("=", None)]
         if not {way for way, _ in operands} <= set("ts1") or not changing <= set(wanted):
             raise NotRecorded(f"it calls {name} with arguments that change, or are not numbers")
-        if name in ("addmm", "baddbmm"):  # where a factor of 0 or 1 is a case of its own
+        if name in ("addmm", "baddbmm"):  # these treat a factor of 0 or 1 as a special case
             operands = [("=", what) if way == "s" else (way, what) for way, what in operands]
         condition = name in CONDITIONS
         kind = self._computed_in(operation, operands[condition:], kind_out)
@@ -155,7 +158,7 @@ class Path:
         return source if fits and source[0] != "c" else cast.format(source)
 
     def _computed_in(self, operation: Operation, operands: Sequence[tuple[str, Any]], kind_out: str) -> str:
-        """The kind that an operation computes in: its tensors with dimensions decide, then those without."""
+        """Return the kind in which an operation computes: tensors with dimensions decide before those without."""
         tensors = [what for way, what in operands if way == "t"]
         if not tensors:
             return kind_out
@@ -172,7 +175,7 @@ class Path:
 
 
 def _holds(text: str, scope: Mapping[str, Any], values: Sequence[float]) -> bool:
-    """Whether an expression has these values in so many recordings."""
+    """Whether an expression has the given values, one for each recording."""
     try:
         with np.errstate(all="ignore"):
             got = np.broadcast_to(np.asarray(eval(text, ON_ARRAYS, dict(scope)), np.float64), len(values))
@@ -184,12 +187,12 @@ def _holds(text: str, scope: Mapping[str, Any], values: Sequence[float]) -> bool
 def paths_of(
     optimizer: Optimizer, param: torch.nn.Parameter, gradients: Sequence[float], lr: float, step: int
 ) -> list[Path]:
-    """The paths that an optimizer's next step, after ``step`` steps, can take; it stays as it is.
+    """Return the paths that an optimizer's next step can take after ``step`` steps; the optimizer is not changed.
 
-    It needs the gradients of the next `NEAR` steps.
+    ``gradients`` are those of the next `NEAR` steps.
 
     Raises:
-        NotRecorded: there is no program that is known to do what the optimizer does.
+        NotRecorded: no program is known to do what the optimizer does.
     """
     with _one_at_a_time, _undisturbed(optimizer, param, step) as functions:
         return _paths(optimizer, param, gradients, lr, step, functions)
@@ -197,7 +200,7 @@ def paths_of(
 
 @contextlib.contextmanager
 def _undisturbed(optimizer: Optimizer, param: torch.nn.Parameter, step: int) -> Iterator[list[types.FunctionType]]:
-    """Refuse an optimizer that cannot be seen through, or whose copies change something outside of themselves."""
+    """Reject an optimizer that keeps opaque objects, or whose copies change something outside of themselves."""
     survey = Survey(optimizer, param, step)
     if not sees_gradients_alone(optimizer, param):
         raise NotRecorded("it has hooks, or a zero_grad of its own")
@@ -223,7 +226,7 @@ def _undisturbed(optimizer: Optimizer, param: torch.nn.Parameter, step: int) -> 
 
 
 def _modules(code: types.CodeType, scope: Mapping[str, object]) -> Iterator[str]:
-    """The modules that a function's code imports, or of which it names something."""
+    """Yield the names of the modules that a function's code imports or uses something from."""
     for line in dis.get_instructions(code):
         if line.opname == "IMPORT_NAME":
             yield str(line.argval)
@@ -234,7 +237,7 @@ def _modules(code: types.CodeType, scope: Mapping[str, object]) -> Iterator[str]
 
 
 def literal_step(optimizer: Optimizer, param: torch.nn.Parameter, gradient: float, lr: float) -> None:
-    """Take a step, and clamp."""
+    """Let the optimizer take a step, and clamp the parameter."""
     for group in optimizer.param_groups:
         group["lr"] = lr
     param.grad = torch.full_like(param, gradient)
@@ -295,7 +298,7 @@ def _paths(
 def _counters(
     optimizer: Optimizer, param: torch.nn.Parameter, gradients: Sequence[float], lr: float
 ) -> dict[Place, float]:
-    """The places of numbers that grow by exactly 1 a step, and what they are now."""
+    """Return the places and present values of the numbers that grow by exactly 1 at each step."""
     twin, p = copied(optimizer, param)
     seen = []
     for i in range(4):
@@ -308,7 +311,7 @@ def _counters(
 
 
 def _require_parting_guard(one: str, other: str, *, for_good: bool) -> None:
-    """Check that where two recordings begin to differ a comparison came out otherwise."""
+    """Check that the first difference between two recordings is the result of a comparison."""
     pairs = zip(one.split("\n"), other.split("\n"), strict=False)
     a, b = next(((a, b) for a, b in pairs if a != b), ("", ""))
     if not (a.startswith("guard") and a.rpartition(" ")[0] == b.rpartition(" ")[0]):

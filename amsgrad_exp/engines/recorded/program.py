@@ -1,4 +1,4 @@
-"""Turns the recorded paths of an optimizer's step into the source of a `Rule`, compiles it, and takes steps by it."""
+"""Turns the recorded paths of an optimizer's step into the source of a `Rule`, compiles it, and takes steps with it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from amsgrad_exp.engines.recorded.recording import leaves, standing
 from amsgrad_exp.rules import Rule
 
 FAR = (10**6, 10**9, 10**12)
-"""Steps ahead at which coefficients are looked at, to see whether they depend on the count of steps."""
+"""How many steps ahead coefficients are computed, to find out whether they depend on the number of steps."""
 WITHOUT_VML = re.compile(r"\bvml_sqrt_[fd]\b")
 LITERAL = re.compile(r"(?<![\w.])(?:\d+\.?\d*(?:e[+-]?\d+)?|inf|nan)(?![\w.(])")
 _TOKEN = re.compile(f"(f32|f64|bf|int64)\\((c\\d+)\\)|{NAME.pattern}")
 _KIND_OF_CAST = {"f32": "f", "bf": "h", "f64": "d", "int64": "i"}
-WRITTEN_OUT = {"0.0", "1.0", "2.0", "0.5"}  # numbers that are no hyper-parameters
+WRITTEN_OUT = {"0.0", "1.0", "2.0", "0.5"}  # numbers that stay in the source instead of becoming hyper-parameters
 
 
 def _module(text: str, scope: Mapping[str, Any]) -> types.ModuleType:
-    """A module of some source, under a name by which pickles and Numba's cache find it."""
+    """Make a module from source; its name depends on the source, so that pickles and Numba's cache find it."""
     of = hashlib.sha256(text.encode() + File(kernels.__file__).read_bytes()).hexdigest()
     module = types.ModuleType(f"{__package__}.source_{of[:32]}")
     vars(module).update(scope)
@@ -43,7 +43,7 @@ def _module(text: str, scope: Mapping[str, Any]) -> types.ModuleType:
 
 
 class RecordedRule(Rule):
-    """A rule whose functions are made of source, in another process, too."""
+    """A rule whose functions are made from source; unpickling makes them again in another process."""
 
     def __reduce__(self) -> Any:
         return _rule, vars(self)["made_of"]
@@ -51,7 +51,7 @@ class RecordedRule(Rule):
 
 @functools.cache
 def _rule(text: str, constants: int, coefficients: int) -> Rule:
-    """The rule of some source; one object for one source, by which its compiled loops are found."""
+    """Make the rule of some source; equal sources share one object, since compiled loops are looked up by it."""
     module = _module(text, kernels.COMPILED)
     sys.modules[module.__name__] = module
     for function in list(vars(module).values()):
@@ -62,26 +62,28 @@ def _rule(text: str, constants: int, coefficients: int) -> Rule:
         module.update, module.coefficients, hyper=hyper, uses_iterate=True, returns_iterate=True, settles=False
     )
     vars(rule)["made_of"] = text, constants, coefficients
-    vars(rule)["number_of_coefficients"] = coefficients  # found in Python elsewhere; these functions are only compiled
+    vars(rule)["number_of_coefficients"] = coefficients  # set here, because these functions run only when compiled
     return rule
 
 
 class Program:
-    """A step of one optimizer with its settings as a rule: what depends on gradients, and what does not, of its paths.
+    """One optimizer's step as a rule, written from the paths that the step can take.
 
-    The coefficients evaluate those guards of a path that do not depend on gradients, the update evaluates the others.
-    At a step whose path is not known, ``ok`` becomes 0.
+    What depends on gradients is in the rule's update; the rest is in its coefficients. Each evaluates the guards of the
+    same kind. At a step whose path is not known, ``ok`` becomes 0.
 
     Attributes:
-        paths, begin: those that its step can take, and the first step that it can take.
-        rule: with torch's bits; `rule.state` and `rule.carry` have no meaning, `read` has what they are.
-        in_batches: the same with IEEE's square root, which takes a fiftieth of the time of torch's.
-        constants: what the hyper-parameters k0, k1, … are.
-        state, carry: the names of numbers that the update keeps, and that the coefficients carry.
-        guarded: whether the state ends in ``ok`` and ``count``, of the steps so far for which it was 1.
-        masks: how many coefficients, the last ones, say which path is taken.
-        wide, wide_coefficients: whether all that is kept, or coefficients, must be in float64 in a run of float32.
-        digest, kernels: of the source and the constants, and of what torch's kernels gave in trials.
+        paths: the paths that the step can take.
+        begin: the first step that the program can take.
+        rule: the rule with torch's bits. Its `state` and `carry` have no meaning; use `read` instead.
+        in_batches: the same rule with the IEEE square root, which takes a fiftieth of the time of torch's.
+        constants: the values of the hyper-parameters k0, k1, ….
+        state, carry: the names of the numbers that the update keeps, and of those that the coefficients carry.
+        guarded: whether the state ends in ``ok`` and ``count``, the number of steps for which ``ok`` was 1.
+        masks: how many of the coefficients, at the end, say which path is taken.
+        wide, wide_coefficients: whether a float32 run needs float64 for everything it keeps, or for its coefficients.
+        digest: a digest of the source and the constants.
+        kernels: a digest of the results of torch's kernels in trials.
     """
 
     def __init__(self, paths: Sequence[Path], begin: int) -> None:
@@ -114,11 +116,11 @@ class Program:
         return {name for each in self.paths for name in each.after} - {"x"}
 
     def _kind(self, name: str) -> str:
-        """Of a number that is kept, or of lr."""
+        """Return the kind of a number that is kept, or of lr."""
         return self._kinds.get(name, "d")
 
     def _depends(self, each: Path, text: str) -> bool:
-        """Whether an expression comes down to data."""
+        """Whether an expression depends on data, directly or through other expressions."""
         found, left = set[str](), NAME.findall(text)
         while left:
             name = left.pop()
@@ -128,7 +130,7 @@ class Program:
         return not self._data.isdisjoint(found)
 
     def _find_data(self) -> set[str]:
-        """Of what comes in, that which depends on gradients on any path, by way of what decides between paths, too."""
+        """Return the names of inputs that depend on gradients on any path, also through the choice of the path."""
         data = self._data = {"x", "g"}
         while True:
             before = len(data)
@@ -140,7 +142,7 @@ class Program:
                 return data
 
     def _parted_by_data(self, name: str) -> bool:
-        """Whether two paths whose other guards are the same make different things of a number."""
+        """Whether two paths that differ only in guards on data give a number different expressions."""
         seen: dict[Any, str] = {}
         for each in self.paths:
             rest = tuple((_expanded(each, t), v) for t, v in each.guards if not self._depends(each, t))
@@ -157,7 +159,7 @@ class Program:
         return f"h.k{known.index(value.hex())}"
 
     def _lifted(self, text: str) -> str:
-        """An expression in double precision whose numbers are hyper-parameters."""
+        """Replace the numbers in a double-precision expression by hyper-parameters."""
         return LITERAL.sub(lambda m: m[0] if m[0] in WRITTEN_OUT else self._constant(float(m[0])), text)
 
     def _write(self, on_data: Sequence[Any], on_rest: Sequence[Any]) -> str:
@@ -194,7 +196,7 @@ class Program:
         return "\n".join([*lines, f"    return scale, ({''.join(values)}), ({carry})", ""])
 
     def _update(self, j: int, coefficients: list[str], guards: Sequence[tuple[str, bool]]) -> str:
-        """The update on one path; what it needs that does not depend on gradients joins ``coefficients``."""
+        """Write the update on one path; add the values it needs that do not depend on gradients to ``coefficients``."""
         each, body, done, first = self.paths[j], list[str](), set[str](), self._width
 
         def refer(match: re.Match[str]) -> str:
@@ -225,7 +227,7 @@ class Program:
         return _shared(f"def update{j}({', '.join(['g', 'c', 'h', 'x', *self.state])}):", body, returned)
 
     def _coefficients(self, j: int, wanted: Sequence[str], guards: Sequence[tuple[str, bool]]) -> str:
-        """What one path has of coefficients: whether it is taken, they, and what is carried."""
+        """Write the function of one path that returns whether it is taken, its coefficients, and what is carried."""
         each, body, done = self.paths[j], list[str](), set[str]()
 
         def refer(match: re.Match[str]) -> str:
@@ -246,28 +248,28 @@ class Program:
         return _shared(f"def coefficients{j}({', '.join(['lr', 'h', *self.carry])}):", body, f"{returned},")
 
     def with_paths(self, more: Sequence[Path]) -> Program:
-        """The same with other paths as well; where two have one structure, the new one counts."""
+        """Return a program with more paths; a new path replaces an old one of the same structure."""
         found, like = {path.recording.structure for path in more}, more[0].recording
         old = [path for path in self.paths if path.recording.structure not in found]
         same = [each for each in old if (each.recording.names, each.recording.fixed) == (like.names, like.fixed)]
         return Program([*same, *more], self.begin)
 
     def read(self, optimizer: Optimizer, param: torch.Tensor) -> tuple[list[float], list[float]]:
-        """State (with x first) and what is carried, as an optimizer has them.
+        """Read the state (x first) and the carried numbers from an optimizer.
 
         Raises:
-            KeyError: it does not keep what it kept when it was recorded.
+            KeyError: the optimizer does not keep what it kept when it was recorded.
         """
         here = standing(optimizer, param, self._like)
         state, carry = ([here[name].read() for name in names] for names in (self.state, self.carry))
         return [param.item(), *state, *((1.0, 0.0) if self.guarded else ())], carry
 
     def named(self, state: Any) -> Any:
-        """Of a state, x and the optimizer's own numbers."""
+        """Return x and the optimizer's own numbers from a state, without ``ok`` and ``count``."""
         return state[: 1 + len(self.state)]
 
     def write(self, optimizer: Optimizer, param: torch.Tensor, state: Any, carry: Any) -> None:
-        """Put what `read` returned, later on, into an optimizer."""
+        """Write a state and carried numbers, in the form that `read` returns, into an optimizer."""
         here = leaves(optimizer, param)
         with torch.no_grad():
             param.fill_(float(state[0]))
@@ -281,7 +283,7 @@ class Program:
         return _module(self.text, kernels.ON_ARRAYS)
 
     def coefficients(self, scale: float, lr: float, carry: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """The coefficients of a step, and what is carried after it."""
+        """Return the coefficients of a step and the numbers carried after it."""
         hyper = self.rule.hyper(*map(np.float64, (lr, *self.constants)))
         with np.errstate(all="ignore"):
             _, c, carry = self._in_python.coefficients(0, scale, hyper, *map(np.float64, carry))
@@ -290,7 +292,7 @@ class Program:
     def step(
         self, state: Any, carry: Any, gradient: float, scale: float, lr: float, real: Any
     ) -> tuple[list[float], list[float]]:
-        """One step, without clamping, from what `read` returned, with α = lr and α_t = α·scale; not compiled."""
+        """Take one step in Python, without clamping, with α = lr and α_t = α·scale; start from what `read` returned."""
         real, coefficient = (np.float64 if wide else real for wide in (self.wide, self.wide_coefficients))
         c, carry = self.coefficients(scale, lr, carry)
         h = self.rule.hyper(*map(real, (lr, *self.constants)))
@@ -299,9 +301,9 @@ class Program:
         return [float(x), *map(float, state)], list(map(float, carry))
 
     def repeats(self, lr: float, carry: Any, steps: int) -> bool:
-        """Whether so many steps with one step size are the same for ever, as far as they do not depend on gradients.
+        """Whether the coefficients of these steps repeat forever with a constant step size.
 
-        That is, whether they are the same after `FAR` more steps, and leave all that is carried but counts as it is.
+        They do if they are equal after each of `FAR` more steps, and change none of the carried numbers but counters.
         """
         if "%" in self.text or "//" in self.text or self.counters & set(self.state):
             return False
@@ -320,12 +322,12 @@ class Program:
 
 
 def _expanded(each: Path, text: str) -> str:
-    """An expression of what comes in alone."""
+    """Expand an expression until it contains inputs only."""
     return NAME.sub(lambda m: f"({_expanded(each, each.texts[m[0]])})" if m[0] in each.texts else m[0], text)
 
 
 def _shared(head: str, body: Sequence[str], returned: str) -> str:
-    """A function of these assignments, in which each expression that comes up twice is computed once."""
+    """Write a function with these assignments that computes repeated expressions only once."""
     pairs = [line.strip().split(" = ", 1) for line in body] + [["", returned]]
     trees = [(name, ast.parse(text, mode="eval").body) for name, text in pairs]
     computed = ast.BinOp | ast.Call | ast.UnaryOp

@@ -1,4 +1,7 @@
-"""Runs recorded optimizers with compiled code: in batches, and alone with torch's bits, checked by literal steps."""
+"""Runs recorded optimizers with compiled code, alone or in batches, and checks it against the optimizer's own steps.
+
+A step that the optimizer itself takes is called literal. A single run has the same bits as the optimizer in torch.
+"""
 
 from __future__ import annotations
 
@@ -25,20 +28,21 @@ from amsgrad_exp.trace import Trace
 if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
 
-CHECKED = 4  # steps compared with literal ones after each call of a batch's `advance`
+CHECKED = 4  # how many runs of a batch are compared with a literal step after each call of `advance`
 
-CHECKS = 200  # literal steps in a run, besides those at its start, where paths change and where `advance` ends
-AT_START, PATH_CHANGES = 8, 50
-MORE_PATHS = 12  # recordings during a run, before the rest of it is literal
-BETWEEN = 64  # literal steps before a path that could not be recorded is tried again; twice as many each time
+CHECKS = 200  # random steps of a single run that are checked
+AT_START, PATH_CHANGES = 8, 50  # further checks: at the start, and at most so many where the path changes
+MORE_PATHS = 12  # recordings during a run; if more are needed, the rest of the run is literal
+BETWEEN = 64  # literal steps before a failed recording is tried again; this doubles each time
 
 
 class RecordedBatch(CompiledBatch):
-    """Runs of one program, or of programs that differ only in their constants; the first steps are taken literally.
+    """Runs of one program, or of programs that differ only in their constants.
 
-    The literal runs, at step 0, take the first steps and check others; without them, the caller does. Unless the batch
-    is exact, square roots are IEEE's instead of torch's, and a run has torch's results to rounding. If the program has
-    guards, ``taken`` is how many steps each run took in the last call of `advance` before an unknown one.
+    The runs in ``literal``, which start at step 0, take the first steps and check later ones; without them, the caller
+    must do both. Unless the batch is exact, it uses IEEE square roots instead of torch's, and results differ from
+    torch's by rounding. If the program has guards, ``taken`` is the number of steps that each run took in the last call
+    of `advance` before a step that the program does not know.
     """
 
     def __init__(
@@ -57,7 +61,7 @@ class RecordedBatch(CompiledBatch):
         self._begin(trials, lead.rule if exact else lead.in_batches, hypers, kept, stops=stops)
         self._flushed = False
         if exact and not isinstance(trials[0].problem, LinearProblem):
-            self._slope = not_below(SMALLEST_SLOPE, self._slope)  # autograd rounds smaller ones differently
+            self._slope = not_below(SMALLEST_SLOPE, self._slope)  # autograd rounds smaller gradients differently
         if lead.wide_coefficients:
             self._coefficient_dtype = np.dtype(np.float64)
         self._carry = np.zeros((len(lead.carry), self._constants.shape[1]))
@@ -77,13 +81,13 @@ class RecordedBatch(CompiledBatch):
             columns[:, : len(trace), run] = trace.loss[:, 0], trace.x[:, 0], trace.regret[:, 0]
             try:
                 self.put(run, *engine.read(program), engine.totals)
-            except KeyError:  # it does not yet keep all that it will
+            except KeyError:  # the optimizer has not yet built its whole state
                 self._lost[run] = True
             self._lost[run] |= engine.failure is not None
         self.step, self._head = begin, Trace(np.arange(begin), *columns)
 
     def put(self, run: int, state: Any, carry: Any, totals: Any) -> None:
-        """Put one run where a program's state and the totals say."""
+        """Set one run to a program's state, carried numbers and totals."""
         self._put(run, state, carry, totals)
         self._lost[run] = False
 
@@ -115,7 +119,7 @@ class RecordedBatch(CompiledBatch):
         return pieces[0] if len(pieces) == 1 else Trace.concatenate(pieces)
 
     def _check(self, run: int, engine: TorchRun) -> None:
-        """Compare a run's next step with a literal one; if they differ, every run of the batch is lost."""
+        """Compare a run's next step with a literal step; if they differ, all runs of the batch are lost."""
         program, trial = self._programs[run], self._trials[run]
         state, carry = self._state[:, run].astype(float), self._carry[:, run]
         if not np.isfinite(state[0]):
@@ -140,16 +144,16 @@ class RecordedBatch(CompiledBatch):
 
     @property
     def lost(self) -> NDArray[np.bool_]:
-        """The runs that came to a step that their program does not know, or took one differently from the optimizer."""
+        """The runs whose program does not know a step, or took a step differently from the optimizer."""
         return self._lost
 
     @property
     def carry(self) -> NDArray[np.float64]:
-        """A copy of what each run's coefficients carry, (carried, runs)."""
+        """A copy of the numbers that each run's coefficients carry, of shape (carried, runs)."""
         return self._carry[:, : len(self)].copy()
 
     def coefficients(self, stop: int) -> Numbers:
-        """The coefficients of one run at steps step ≤ t < stop, (coefficients, steps); nothing is advanced."""
+        """Return one run's coefficients at the steps step ≤ t < stop, (coefficients, steps), without advancing it."""
         before = self._carry
         _, varied = self._corrected(self.schedule.scales(self.step, stop))
         self._carry = before
@@ -166,10 +170,10 @@ class RecordedBatch(CompiledBatch):
 
 
 class RecordedRun(TorchRun):
-    """A single run whose steps a program takes; the optimizer itself takes some of them, and must agree.
+    """A single run that a program advances; the optimizer repeats some of the steps and must get the same numbers.
 
-    If it does not agree, or no path is known and none can be recorded, the run goes on literally from the last state
-    that was checked.
+    If the numbers differ, or the step's path is unknown and cannot be recorded, the run goes on literally from the last
+    state that was checked.
     """
 
     chunk_steps = 65_536
@@ -188,7 +192,7 @@ class RecordedRun(TorchRun):
         self.driven = replace(self.driven, engine="compiled", program=program.digest, kernels=program.kernels)
 
     def _give_up(self, why: str) -> None:
-        """Go on literally to the end."""
+        """Take all remaining steps literally."""
         self._resume_at = NEVER
         self.driven = replace(self.driven, engine="torch", not_compiled=f"{why} at step {self.step}")
 
@@ -202,15 +206,15 @@ class RecordedRun(TorchRun):
         return Trace.concatenate(pieces)
 
     def _checked_steps(self, stop: int, log_every: int) -> Trace:
-        """Take steps by the program, and then one that the optimizer takes as well; at most up to ``stop``."""
+        """Take steps with the program, and then one that the optimizer takes as well; do not pass ``stop``."""
         program, batch, begin, totals = self._program, self._batch, self.step, self._totals.copy()
         try:
             state, carry = self.read(program)
-        except KeyError:  # it does not yet keep all that it kept when it was recorded
+        except KeyError:  # the optimizer does not keep everything that it kept when it was recorded
             return self._look_for_paths()
 
         def taken(end: int, log_every: int = log_every) -> Trace:
-            """The steps up to, not including, ``end``, by the program."""
+            """Take the steps from ``begin`` up to, not including, ``end`` with the program."""
             batch.put(0, state, carry, totals)
             batch.step = begin
             return batch.advance(end, log_every) if end > begin else Trace.empty((0, 1))
@@ -221,7 +225,7 @@ class RecordedRun(TorchRun):
         if batch.lost[0] and batch.taken[0]:
             trace = taken(begin + int(batch.taken[0]) - 1)
         if not np.isfinite(batch.x):
-            known = int(np.isfinite(taken(batch.step, 1).x).sum()) - 1  # the step that is lost is for the optimizer
+            known = int(np.isfinite(taken(batch.step, 1).x).sum()) - 1  # the optimizer takes the failing step
             trace = taken(begin + known)
             if known < BETWEEN:
                 self._resume_at, self._wait = begin + known + self._wait, 2 * self._wait
@@ -242,7 +246,7 @@ class RecordedRun(TorchRun):
         return Trace.concatenate([trace, literal])
 
     def _agrees(self, expected: Any) -> bool:
-        """Whether the optimizer has the numbers of its program, to the bit."""
+        """Whether the optimizer and the program hold the same numbers, bit for bit."""
         try:
             state, carry = self.read(self._program)
         except KeyError:
@@ -250,7 +254,7 @@ class RecordedRun(TorchRun):
         return same_bits(np.array([*self._program.named(state), *carry]), np.array(expected, np.float64))
 
     def _until_a_change(self, end: int) -> int:
-        """The step before the next one that is on another path, as far as that does not depend on gradients."""
+        """Return the last step, up to ``end``, before the path changes independently of gradients."""
         masks = self._program.masks
         if masks < 2 or self._changes >= PATH_CHANGES or end - self.step < 2:
             return end
@@ -286,7 +290,7 @@ class RecordedRun(TorchRun):
             self.driven = replace(self.driven, engine="torch")
 
     def stand(self, batch: RecordedBatch, run: int) -> None:
-        """Continue, from step 0, where a run of a batch is."""
+        """Bring this run from step 0 to the state of a run of a batch."""
         super().advance(self._program.begin, NEVER)
         self._stand(batch, run)
 
@@ -296,7 +300,7 @@ class RecordedRun(TorchRun):
 
 
 class RecordedSeeds(OneByOne):
-    """Two seeds or more in one batch, or one by one after one of them came to a step that the program does not know."""
+    """Several seeds in one batch; they continue one by one as soon as the program fails for one of them."""
 
     def __init__(self, seeds: Sequence[Trial], program: Program) -> None:
         self._seeds, self._program = seeds, program
@@ -317,7 +321,7 @@ class RecordedSeeds(OneByOne):
         return trace
 
     def _part(self) -> None:
-        """Go on one by one if a seed needs that."""
+        """Continue one by one if the program fails for a seed."""
         batch = self.runs[0]
         if isinstance(batch, RecordedBatch) and batch.lost.any():
             runs = self._alone()
@@ -333,7 +337,7 @@ class RecordedSeeds(OneByOne):
         return super().save() if len(self.runs) > 1 else self.runs[0].save()
 
     def load(self, saved: bytes) -> None:
-        if '"step"' not in json.loads(saved)[0]:  # saved after they went on one by one
+        if '"step"' not in json.loads(saved)[0]:  # it was saved after the seeds were separated
             self._go_on_with(self._alone())
         if len(self.runs) > 1:
             super().load(saved)

@@ -1,4 +1,4 @@
-"""Records one step of a torch optimizer as a stream of ATen operations on single numbers."""
+"""Records one step of a torch optimizer as a list of ATen operations on single numbers."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ from amsgrad_exp.engines.torch_step import update_of
 from amsgrad_exp.optimizers.importing import in_library
 
 Place = tuple[Any, ...]
-"""Names, keys and indices that lead from an optimizer to a number; None is the parameter."""
+"""The attribute names, keys and indices that lead from an optimizer to a number; None stands for the parameter."""
 
 
 class NotRecorded(Exception):
-    """An optimizer cannot be compiled, at later steps either if it is for good; the message says why, in a line."""
+    """An optimizer cannot be compiled; the message says why in one line.
+
+    If `for_good` is False, recording may succeed at a later step.
+    """
 
     def __init__(self, why: str, *, for_good: bool = True) -> None:
         super().__init__(" ".join(why.split())[:160])
@@ -36,20 +39,20 @@ class NotRecorded(Exception):
 
 @dataclass(frozen=True)
 class Leaf:
-    """A number that an optimizer keeps, as a tensor or a Python number, and where."""
+    """A number that an optimizer keeps: the tensor or Python number, and the object and key that hold it."""
 
     holder: Any
     key: Any
     value: Any
 
     def read(self) -> float:
-        """The number; NaN of a tensor that has several."""
+        """Return the number; NaN if the tensor has several elements."""
         if isinstance(self.value, Tensor):
             return float(self.value.detach().reshape(-1)[0]) if self.value.numel() == 1 else math.nan
         return plain(self.value)
 
     def put(self, number: float) -> None:
-        """Put another number in its place, in a tensor that is kept, too."""
+        """Replace the number; a tensor is filled in place, so that the optimizer keeps the same tensor."""
         if isinstance(self.value, Tensor):
             with torch.no_grad():
                 self.value.fill_(number if self.value.is_floating_point() else int(number))
@@ -61,9 +64,9 @@ _NOT_STATE = ("defaults", "_zero_grad_profile_name", "_patch_step_function", "_w
 
 
 def leaves(optimizer: Optimizer, param: Tensor, others: dict[Place, Any] | None = None) -> dict[Place, Leaf]:
-    """All numbers in an optimizer's attributes, also those of optimizers and other objects in it, by their places.
+    """Find all numbers in an optimizer and in the objects it contains, by their places.
 
-    Texts, truths and Nones join ``others``.
+    Strings, booleans and Nones are added to ``others``.
     """
     found: dict[Place, Leaf] = {}
     seen = {id(param)}
@@ -116,15 +119,18 @@ _MEMORY = frozenset(
 
 @dataclass
 class Operation:
-    """One ATen operation on numbers; its name is without what foreach and in-place variants add to it.
+    """One ATen operation on numbers.
 
     Attributes:
-        parts: its arguments: names in the schema, with ("t", which tensor), ("s", which number) or ("=", constant).
-        positional, lists: how many of them are given without their names, and the names of those that are lists.
-        defaults: of arguments that are not given.
-        inputs, dtypes, shapes: of its tensors, and the names of their numbers.
-        numbers, values: which of the recording's scalars its Python numbers are, and what they were.
-        out, out_dtype: of its result, and the name of its number.
+        name: the operation's name without the prefix and suffix of foreach and in-place variants.
+        positional: how many arguments are passed by position.
+        lists: the names of the arguments that are lists.
+        parts: the arguments: each one's name in the schema with ("t", index of the tensor), ("s", index of the Python
+            number) or ("=", constant).
+        defaults: the default values of arguments that are not passed.
+        inputs, dtypes, shapes: the names, dtypes and shapes of its tensors.
+        numbers, values: the indices of its Python numbers among the recording's scalars, and their values.
+        out, out_dtype: the name and dtype of its result.
     """
 
     func: Any
@@ -142,7 +148,7 @@ class Operation:
     out_dtype: torch.dtype = torch.float32
 
     def call(self, tensors: Sequence[Tensor], numbers: Sequence[float]) -> Tensor:
-        """Do it on other tensors and numbers; what it writes to or returns."""
+        """Apply the operation to other tensors and numbers; return the tensor that it returns or changes."""
         every: dict[str, Sequence[Any]] = {"t": tensors, "s": numbers}
         given: dict[str, Any] = {}
         for name, way, what in self.parts:
@@ -154,14 +160,14 @@ class Operation:
 
 
 def results(returned: Any, args: Any) -> list[Any]:
-    """What an operation returns or, if that is nothing, its first argument, which it has changed."""
+    """Return an operation's results; if it returns None, its first argument, which it has changed in place."""
     made = args[0] if returned is None else returned
     return list(made) if isinstance(made, list | tuple) else [made]
 
 
 @dataclass
 class Scalar:
-    """A Python number that comes into a step, alone or in a new tensor of some kind, and what expressions it may be."""
+    """A Python number that a step uses, alone or to fill a new tensor, and the expressions that may yield it."""
 
     value: float
     texts: list[str]
@@ -169,7 +175,10 @@ class Scalar:
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Records operations; numbers are x, g, s0, … (state), c0, … (Python's), v0, … (results), by their memory."""
+    """Records operations, and names each tensor's number by the address of its memory.
+
+    The names are x, g, s0, s1, … for state, c0, c1, … for Python numbers, and v0, v1, … for results.
+    """
 
     def __init__(self, cells: Mapping[int, str], kinds: Mapping[str, torch.dtype]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -179,15 +188,15 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.reads: list[tuple[str, float]] = []
         self.guards: list[tuple[str, bool]] = []
         self.structure: list[str] = []
-        self._kept: list[Tensor] = []  # so that no other tensor comes to lie in their memory
+        self._kept: list[Tensor] = []  # keeps tensors alive, so that no new tensor reuses their memory
 
     def guard(self, text: str, truth: bool) -> None:
-        """Note a comparison and how it came out."""
+        """Record a comparison and its result."""
         self.guards.append((text, truth))
         self.structure.append(f"guard {text} {truth}")
 
     def name_of(self, tensor: Tensor) -> str:
-        """The number that a tensor holds."""
+        """Return the name of the number that a tensor holds."""
         if tensor.numel() != 1:
             raise NotRecorded(f"it uses a tensor of {tensor.numel()} elements")
         if tensor.dtype not in KINDS or tensor.layout != torch.strided:
@@ -209,7 +218,10 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return len(self.scalars) - 1
 
     def explain(self, handed: Sequence[Followed], first: int) -> None:
-        """Find the followed numbers that were handed to a function of torch among the scalars that it used since."""
+        """Match the followed numbers passed to a torch function with the scalars recorded from index ``first`` on.
+
+        A followed number that cannot be found among these scalars counts as escaped.
+        """
         uses = self.scalars[first:]
         count = Counter(each.value for each in handed)
         found: dict[int, list[str]] = {}
@@ -265,7 +277,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return value
 
     def _make(self, func: Any, args: Any, kwargs: Any, base: str) -> Any:
-        """A view, or a tensor that depends on nothing."""
+        """Run an operation that makes a view, or a tensor that depends on no other tensor."""
         result = func(*args, **kwargs)
         every = result if isinstance(result, list | tuple) else [result]
         tensors = [each for each in every if isinstance(each, Tensor)]
@@ -283,7 +295,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _operation(self, func: Any, base: str, args: Any, kwargs: Any) -> Operation:
-        """An operation before it is done."""
+        """Describe an operation before it is run."""
         schema = func._schema.arguments
         operation, tensors = Operation(func, base, len(args)), list[Tensor]()
         given = {argument.name: value for argument, value in zip(schema, args, strict=False)} | kwargs
@@ -318,7 +330,7 @@ def _as_kind(value: float, kind: str) -> float:
 
 
 class _Functions(TorchFunctionMode):
-    """Hands plain numbers to torch in place of followed ones, and has numbers followed that are read from tensors."""
+    """Passes plain numbers to torch instead of followed ones, and follows the numbers that are read from tensors."""
 
     def __init__(self, operations: _Operations, notes: Notes) -> None:
         super().__init__()
@@ -346,7 +358,7 @@ class _Functions(TorchFunctionMode):
         self._operations.explain(handed, scalars)
         read = [f"i{k}" for k in range(reads, len(self._operations.reads))]
         if read and isinstance(result, bool) and len(self._operations.guards) == guards:
-            self._operations.guard(f"({read[-1]} != 0)", result)  # whether a number that is no truth is 0
+            self._operations.guard(f"({read[-1]} != 0)", result)  # bool() of a number
         elif read and not isinstance(result, bool):
             if func is torch.Tensor.item and isinstance(result, int | float):
                 return self._notes.number(result, read[-1])
@@ -355,23 +367,24 @@ class _Functions(TorchFunctionMode):
 
 
 class Recording:
-    """A step of a copy of an optimizer, as it was recorded, from a gradient and a step size.
+    """The recording of one step, taken by a copy of an optimizer with a given gradient and step size.
 
     Args:
-        moving: places of Python numbers that are followed: p0, p1, ….
-        counts: numbers to put in some places first.
-        functions: Python functions that the optimizer uses.
-        catching, poisons: as of `Notes`; the next one of these.
+        moving: the places of the Python numbers to follow, which are named p0, p1, ….
+        counts: numbers to put in some places before the step.
+        functions: the Python functions that the optimizer uses.
+        catching: as in `Notes`.
+        poisons: yields the `Notes` poison of this recording.
 
     Attributes:
-        structure: all of the step but the numbers: of two recordings with the same one, the numbers alone differ.
-        before: the numbers by their names in expressions.
-        names: of each state tensor, and of each followed number, by their places.
-        kept: the places of all that the optimizer keeps.
-        fixed: numbers, texts and the like among it that are not followed, but for those that are the step size.
-        outputs: the names of what x and the state tensors hold after the step.
-        moves, moved: the expressions of what followed Python numbers become, and what they became.
-        changed: places of other Python numbers that changed.
+        structure: the whole step except the numbers; two recordings with equal structure differ only in numbers.
+        before: the values before the step, by their names in expressions.
+        names: the names of the state tensors and of the followed numbers, by their places.
+        kept: the places of everything that the optimizer keeps.
+        fixed: the numbers, strings, booleans and Nones that are not followed, except values equal to the step size.
+        outputs: the names of the results that x and the state tensors hold after the step.
+        moves, moved: the expressions and the values of the followed Python numbers after the step.
+        changed: the places of other Python numbers that changed.
     """
 
     def __init__(
@@ -462,7 +475,7 @@ class Recording:
         p: torch.nn.Parameter,
         wanted: Mapping[Place, Leaf],
     ) -> None:
-        """Check that what the step changed of an optimizer is numbers that are followed, and nothing else."""
+        """Check that the step changed nothing in the optimizer except numbers that are followed."""
         twin, its = copied(optimizer, param)
         with torch.no_grad():
             its.copy_(p)
@@ -477,13 +490,13 @@ class Recording:
 
 
 def _fixed(here: Mapping[Place, Leaf], moving: Container[Place]) -> dict[Place, Any]:
-    """The Python numbers that are not followed."""
+    """Return the Python numbers that are not followed, without lr."""
     numbers = {place: leaf.value for place, leaf in here.items() if not isinstance(leaf.value, Tensor)}
     return {place: value for place, value in numbers.items() if place[-1] != "lr" and place not in moving}
 
 
 def _alike(after: Mapping[Place, Leaf], wanted: Mapping[Place, Leaf]) -> bool:
-    """Whether a recorded step left the numbers, and the dtypes of tensors, that a literal one leaves."""
+    """Whether a recorded step and an ordinary one left the same numbers and the same dtypes of tensors."""
     return after.keys() == wanted.keys() and all(
         same_number(after[place].read(), leaf.read())
         and getattr(after[place].value, "dtype", None) == getattr(leaf.value, "dtype", None)
@@ -492,15 +505,15 @@ def _alike(after: Mapping[Place, Leaf], wanted: Mapping[Place, Leaf]) -> bool:
 
 
 def same_number(one: float, other: float) -> bool:
-    """Whether two numbers are equal, or both NaN."""
+    """Whether two numbers are equal or both NaN."""
     return one == other or (one != one and other != other)
 
 
 def standing(optimizer: Optimizer, param: Tensor, like: Recording) -> dict[str, Leaf]:
-    """The numbers of an optimizer by the names of a recording.
+    """Return the numbers of an optimizer by the names of a recording.
 
     Raises:
-        KeyError: something else in it is not as it was when the step was recorded, or two tensors have become one.
+        KeyError: something else in the optimizer differs from the recording, or two tensors have become one.
     """
     fixed: dict[Place, Any] = {}
     here = leaves(optimizer, param, fixed)
