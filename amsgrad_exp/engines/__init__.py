@@ -1,4 +1,4 @@
-"""Chooses the engine that advances a trial. Engines know nothing of files, labml or screens."""
+"""Chooses the engine that runs a trial; engines know nothing of files, labml or screens."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def has_rule(trial: Trial) -> bool:
-    """Whether a trial is run by the rule of a registered optimizer, for which torch is not needed."""
+    """Whether a trial runs with the rule of a registered optimizer, which does not need torch."""
     return trial.engine != "torch" and trial.optimizer.name in OPTIMIZERS and trial.dtype in COMPILED_DTYPES
 
 
 def flushed(trial: Trial) -> bool:
-    """Whether subnormal numbers count as 0 in a trial; not if ε = 0, when a root that became 0 would be a divisor."""
+    """Whether a trial treats subnormal numbers as 0; not if ε = 0, since a root of 0 would then be a divisor."""
     return trial.optimizer.eps != 0
 
 
 def compiles(trial: Trial) -> bool:
-    """Whether a trial is run by compiled code. An imported optimizer is imported, and one of its steps recorded."""
+    """Whether compiled code runs a trial; to find out, an imported optimizer is imported and a step recorded."""
     try:
         return has_rule(trial) or alike(trial) is not None
     except ConfigError:
@@ -35,9 +35,9 @@ def compiles(trial: Trial) -> bool:
 
 
 def alike(trial: Trial) -> Hashable | None:
-    """What trials must have in common to be run by `driver.drive_batch`; None for a trial that is not compiled.
+    """Return what trials of one `driver.drive_batch` must have in common; None for a trial that is not compiled.
 
-    The period must be the same only if the runs may repeat themselves.
+    The problem's period is part of it only if the runs may repeat themselves.
 
     Raises:
         ConfigError: the optimizer cannot be imported or built.
@@ -63,7 +63,7 @@ def alike(trial: Trial) -> Hashable | None:
 
 
 def batch_of(trials: Sequence[Trial]) -> CompiledBatch:
-    """A batch of trials of one seed each with equal `alike`, at step 0."""
+    """Build a batch, at step 0, of trials of one seed each with equal `alike`."""
     from amsgrad_exp.engines.compiled import CompiledBatch
 
     if has_rule(trials[0]):
@@ -77,7 +77,7 @@ def batch_of(trials: Sequence[Trial]) -> CompiledBatch:
 
 
 def build(trial: Trial) -> Batch:
-    """The batch of a trial's seeds, at step 0.
+    """Build the batch of a trial's seeds, at step 0.
 
     Raises:
         ConfigError: the optimizer cannot be imported or built, or must be compiled and cannot be.
@@ -111,7 +111,7 @@ def build(trial: Trial) -> Batch:
 
 
 def shared_between(trial: Trial) -> str | None:
-    """What a trial's optimizer ties together, as in `engines.torch_trial`; None of a registered optimizer.
+    """Return what a trial's optimizer shares, as in `engines.torch_trial`; None for a registered optimizer.
 
     Raises:
         ConfigError: the optimizer cannot be imported or built.

@@ -20,7 +20,7 @@ Numbers = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Driven:
-    """How an optimizer's steps are taken, as it is recorded.
+    """How an optimizer's steps are taken, as written to a run's record.
 
     Attributes:
         engine: "compiled" or "torch".
@@ -29,8 +29,8 @@ class Driven:
             None on the compiled engine.
         closure: whether ``step`` is called with a closure that evaluates the loss.
         graph: whether gradients can be differentiated.
-        not_compiled: why an imported optimizer is not, or no longer, run by a compiled program.
-        program, kernels: digests of that program, and of how torch's kernels round.
+        not_compiled: why no compiled program runs an imported optimizer, or why it stopped doing so.
+        program, kernels: digests of the compiled program, and of how torch's kernels round.
     """
 
     engine: str = "compiled"
@@ -44,7 +44,7 @@ class Driven:
 
 
 class Batch(ABC):
-    """One or more runs, advanced together step by step, each from x_0 = ``problem.start``.
+    """One or more runs that are advanced together step by step, each from x_0 = ``problem.start``.
 
     Attributes:
         problem, schedule: those of the first run.
@@ -75,7 +75,7 @@ class Batch(ABC):
     @property
     @abstractmethod
     def totals(self) -> NDArray[np.float64]:
-        """R(t) of each run, and the sum of its iterates since `reset_x_sum`, (2, runs), summed in float64."""
+        """R(t) of each run, and the sum of its iterates since `reset_x_sum`: float64 of shape (2, runs)."""
 
     @property
     def x(self) -> float:
@@ -84,22 +84,25 @@ class Batch(ABC):
 
     @property
     def lost(self) -> NDArray[np.bool_]:
-        """The runs that cannot go on in this batch, but can be run alone."""
+        """The runs that cannot continue in this batch, but can be run alone."""
         return np.zeros(len(self), bool)
 
     @property
     def saturated(self) -> NDArray[np.bool_]:
-        """The runs whose updates, as far as is known, depend on t only through the gradient and the step size."""
+        """The runs whose updates are believed to depend on t only through the gradient and the step size."""
         return np.zeros(len(self), bool)
 
     def repeats(self, steps: int) -> NDArray[np.bool_]:
-        """The runs that repeat so many steps for ever if their `states` are as they were; a closer look."""
+        """Return which runs repeat their last ``steps`` steps forever, given that their `states` are equal again.
+
+        This is a closer check than `saturated`.
+        """
         return np.ones(len(self), bool)
 
     @property
     @abstractmethod
     def states(self) -> list[bytes]:
-        """The bits of everything except t that a run's next update depends on, for each run."""
+        """For each run, the bits of everything except t on which its next update depends."""
 
     @abstractmethod
     def advance(self, stop: int, log_every: int) -> Trace:
@@ -113,12 +116,12 @@ class Batch(ABC):
         """Set every sum of iterates to 0."""
 
     def keep(self, runs: NDArray[np.int64]) -> Batch:
-        """A batch of some of the runs, independent of this one; this one itself if it cannot be copied."""
+        """Return an independent batch of some of the runs, or this batch itself if it cannot be copied."""
         return self
 
     @abstractmethod
     def save(self) -> bytes:
-        """Everything that `load` needs, without code.
+        """Return everything that `load` needs, as data without code.
 
         Raises:
             ValueError: the optimizer keeps something that cannot be saved.
@@ -185,6 +188,6 @@ class OneByOne(Batch):
 
 
 def beside(traces: Sequence[Trace]) -> Trace:
-    """One trace of batches that logged the same steps, with the runs of all."""
+    """Join the traces of batches that logged the same steps into one trace with all runs."""
     columns = (np.hstack([each.columns[name] for each in traces]) for name in ("loss", "x", "regret"))
     return Trace(traces[0].step, *columns)

@@ -23,24 +23,24 @@ from amsgrad_exp.trace import Trace, logged_steps
 if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
 
-MAX_VARYING = 262_144  # numbers of one of a rule's coefficients in memory at once, over steps and runs
-FEW = 2  # runs that are faster one after the other than padded to a tile, if no gradient waits for the x before it
-FEW_KINDS = 4  # the same for kinds of coefficients: few are computed in vectors, and none with a power in it
-TILES = (8, 32)  # runs: enough in flight to hide roots and divisions, few enough for the registers
+MAX_VARYING = 262_144  # most values of one rule coefficient in memory at once, over steps and runs
+FEW = 2  # up to so many runs are faster one by one than padded to a tile, if gradients do not depend on x
+FEW_KINDS = 4  # the same limit for kinds of coefficients: few are computed in vectors, and none with a power in it
+TILES = (8, 32)  # runs in a tile: enough to hide the latency of roots and divisions, few enough for the registers
 
-MAX_LAID_OUT = 1_048_576  # numbers of one coefficient of the problems in memory at once, if runs differ in them
+MAX_LAID_OUT = 1_048_576  # most values of one problem coefficient in memory at once, if runs differ in them
 KEPT = 8  # cached layouts, 4 MB each in float32, for batches of other rules that take the same steps
-DRAWN = 8192  # steps whose coefficients are requested at once: larger arrays take longer to allocate than to fill
+DRAWN = 8192  # steps whose coefficients are requested at once; larger arrays take longer to allocate than to fill
 
 
 def tile_width(runs: int, few: int = FEW) -> int:
-    """How many of so many runs the loop takes side by side."""
+    """Return how many of these runs the loop advances side by side."""
     return 1 if runs <= few else next((tile for tile in TILES if runs <= tile), TILES[-1])
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The sequences of losses of a padded batch, pairs of problem and seed, and which of them each run has."""
+    """The sequences of losses of a padded batch (pairs of problem and seed), and the index of each run's sequence."""
 
     sequences: tuple[tuple[Problem, int], ...]
     which: tuple[int, ...]
@@ -51,7 +51,7 @@ layout_of = functools.lru_cache(KEPT)(Layout)  # equal layouts are one object, t
 
 @functools.lru_cache(KEPT)
 def laid_out(layout: Layout, start: int, stop: int, dtype: np.dtype[Any]) -> Numbers:
-    """The problems' coefficients at steps start ≤ t < stop as the loop reads them, (coefficients, steps, runs)."""
+    """Return the problems' coefficients at the steps start ≤ t < stop as (coefficients, steps, runs) for the loop."""
     sequences, which = layout.sequences, layout.which
     rows = np.empty((len(sequences[0][0].coefficients(start, start + 1)), stop - start, len(which)), dtype)
     for begin in range(start, stop, DRAWN):
@@ -64,10 +64,10 @@ def laid_out(layout: Layout, start: int, stop: int, dtype: np.dtype[Any]) -> Num
 class CompiledBatch(Batch):
     """Runs of one rule; each has the same bits as alone.
 
-    Arrays are padded with copies of the last run to whole tiles.
+    Arrays are padded to whole tiles with copies of the last run.
 
     Args:
-        trials: one of each run, of one seed each, with equal `engines.alike`, at step 0.
+        trials: one trial of one seed for each run; all have equal `engines.alike`.
         stops: whether to stop and set `failure` if an iterate is no longer finite; a single run stops at that step.
     """
 
@@ -79,7 +79,7 @@ class CompiledBatch(Batch):
         self._begin(trials, rule, hypers, np.dtype(trials[0].dtype), stops=stops)
 
     def _begin(self, trials: Sequence[Trial], rule: Rule, hypers: Numbers, kept: np.dtype[Any], *, stops: bool) -> None:
-        """Begin at step 0, with hyper-parameters of shape (runs, hyper-parameters) and the dtype of what is kept."""
+        """Begin at step 0; ``hypers`` is (runs, hyper-parameters), and ``kept`` the dtype of x and the state."""
         lead = trials[0]
         super().__init__(lead.problem, schedule_of(lead))
         self._trials, self._rule, self._stops = list(trials), rule, stops
@@ -100,15 +100,15 @@ class CompiledBatch(Batch):
         self._carry = np.repeat(np.array(rule.carry, np.float64)[:, None], len(padded), axis=1)
 
     def _lay_out(self) -> None:
-        """Find the different sequences of losses, and which of them each run has."""
+        """Find the different sequences of losses, and the one that each run has."""
         numbers: dict[tuple[Problem, int], int] = {}
         which = [numbers.setdefault((trial.problem, trial.seed), len(numbers)) for trial in self._trials]
         self._layout = layout_of(tuple(numbers), tuple(which + which[-1:] * (-len(which) % self._width)))
 
     def _tell_apart(self) -> None:
-        """Find one run of each kind with equal coefficients of the rule, and the kind of each run.
+        """Group the runs into kinds with equal rule coefficients, so that each kind's are computed once.
 
-        If that would save less than half of the work, each run is a kind of its own.
+        If that saves less than half of the work, each run is its own kind.
         """
         telling = [row for row, name in enumerate(self._rule.hyper._fields) if name in self._rule.varied_by]
         told = self._hypers[telling] if telling else np.zeros((1, self._hypers.shape[1]))
@@ -126,7 +126,7 @@ class CompiledBatch(Batch):
 
     @property
     def state(self) -> Numbers:
-        """A copy of x and the rule's state, (1 + slots, runs)."""
+        """A copy of x and the rule's state, of shape (1 + slots, runs)."""
         return self._state[:, : len(self)].copy()
 
     @property
@@ -165,14 +165,14 @@ class CompiledBatch(Batch):
         return kept
 
     def _put(self, run: int, state: Any, carry: Any, totals: Any) -> None:
-        """Put one run, with its padding, where these numbers say."""
+        """Set one run, and its copies in the padding, to these numbers."""
         padding = slice(run, run + 1 if run < len(self) - 1 else None)
         for array, column in ((self._state, state), (self._carry, carry), (self._totals, totals)):
             array[:, padding] = np.reshape(column, (len(array), 1))
         self._settled = None
 
     def snapshot(self) -> tuple[int, Numbers, NDArray[np.float64], NDArray[np.float64]]:
-        """Where every run stands, for `restore`."""
+        """Return the step, state and sums of all runs, for `restore`."""
         return self.step, self._state.copy(), self._carry.copy(), self._totals.copy()
 
     def restore(self, snapshot: tuple[int, Numbers, NDArray[np.float64], NDArray[np.float64]]) -> None:
@@ -197,7 +197,7 @@ class CompiledBatch(Batch):
         for run, numbers in enumerate(map(json.loads, runs)):
             try:
                 carry = numbers["carry"] if "carry" in numbers else numbers["beta_powers"]  # its name in 0.1.0
-                state = np.array(numbers["state"], self._state.dtype)[: len(self._state)]  # 0.1.0 kept v̂ for Adam, too
+                state = np.array(numbers["state"], self._state.dtype)[: len(self._state)]  # 0.1.0 also kept v̂ for Adam
                 totals = float(numbers["total_regret"]), float(numbers["x_sum"])
                 self._put(run, state, np.array(carry, np.float64), totals)
                 self.step = int(numbers["step"])
@@ -238,7 +238,7 @@ class CompiledBatch(Batch):
         return bool(self._carry.any())
 
     def _take(self, stop: int, log_every: int, own: Numbers | None, *, varying: bool) -> Trace:
-        """Take steps in one call of the loop; ``own`` are the problems' coefficients if runs differ in them."""
+        """Take steps in one call of the loop; ``own`` has the problems' coefficients if runs differ in them."""
         sequence, scales, coefficients = self._inputs(stop, own, varying=varying)
         steps = logged_steps(self.step, stop, log_every)
         logged = np.empty((3, len(steps), self._constants.shape[1]))
@@ -264,9 +264,9 @@ class CompiledBatch(Batch):
         return Trace(steps, losses, xs, total_regrets / (steps + 1)[:, None])
 
     def _inputs(self, stop: int, own: Numbers | None, *, varying: bool) -> tuple[Numbers, Numbers, Numbers]:
-        """The problem's coefficients, α_t/α and the rule's coefficients at steps step ≤ t < stop.
+        """Return the problem's coefficients, α_t/α and the rule's coefficients at the steps step ≤ t < stop.
 
-        If the rule's coefficients no longer vary, they are those of a single step.
+        If the rule's coefficients no longer vary, only those of a single step are returned.
         """
         period = self.problem.steps_per_period
         key = (self.step % period if period else 0, stop - self.step)
@@ -287,9 +287,9 @@ class CompiledBatch(Batch):
         return own, scales, self._settled
 
     def _corrected(self, schedule: NDArray[np.float64]) -> tuple[Numbers, Numbers]:
-        """α_t/α with its corrections and the rule's coefficients, while they vary; advances what is carried.
+        """Compute corrected α_t/α and the rule's coefficients while they vary, and advance the carried values.
 
-        If all runs have the same, the shapes are (1, steps) and (coefficients, steps), else with a last axis of runs.
+        The shapes are (1, steps) and (coefficients, steps), with a last axis of runs if the runs differ.
         """
         shape = (len(schedule), len(self._kinds))
         scales = np.empty((1, *shape), self._coefficient_dtype)

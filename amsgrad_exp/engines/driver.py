@@ -1,4 +1,4 @@
-"""Advances batches to the end of their runs in chunks, and derives the rest of runs that repeat themselves."""
+"""Advances batches of runs in chunks, and derives the rest of a run as soon as the run repeats itself."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.trace import Trace, logged_steps
 
 DERIVED_POINTS_PER_CHUNK = 65_536
-LONGEST_PERIOD = 4_194_304  # longest problem period to fast-forward: one cycle is held in memory, 32 bytes a step
-MAX_RECORDED = 1_000_000  # steps of a cycle, summed over the runs, that are recorded together: 24 bytes each
+LONGEST_PERIOD = 4_194_304  # longest problem period to fast-forward; one cycle is held in memory, 32 bytes a step
+MAX_RECORDED = 1_000_000  # most steps of cycles, summed over the runs, to record together; each takes 24 bytes
 
 Floats = NDArray[np.float64]
 
@@ -36,8 +36,8 @@ class Chunk:
     """Consecutive steps of some runs: their logged points, and their totals after these steps.
 
     Attributes:
-        trace: the logged points, with columns of shape (points, runs); from `drive`, of a single run or of the mean
-            over seeds.
+        trace: the logged points, with columns of shape (points, runs); in chunks from `drive`, those of a single run or
+            of the mean over seeds.
         step: T, the number of steps done.
         xs: x_T of each run, (runs,).
         totals: R(T), and the sum of x_t over the steps done that belong to the last tenth of the run, (2, runs).
@@ -76,13 +76,13 @@ class Chunk:
         return failed
 
     def of(self, run: int) -> Chunk:
-        """The same of one run, without points."""
+        """Return the chunk of a single run, without points."""
         xs, totals, cycles = self.xs[[run]], self.totals[:, [run]], self.cycles[run : run + 1]
         return Chunk(Trace.empty(), self.step, xs, totals, self.steps_simulated, None, cycles)
 
 
 Finished = tuple[int, Trace, Chunk | RunFailed | None]
-"""The index of a trial, all of its logged points, and its last chunk or its failure; None if it must be run alone."""
+"""A trial's index, all of its logged points, and its last chunk or failure, or None if it must be run alone."""
 
 
 def drive(
@@ -91,10 +91,10 @@ def drive(
     """Advance a single run, or runs with different seeds, to ``steps`` steps; points are means over seeds.
 
     A point is logged if (t + 1) mod log_every = 0. The ends of chunks and the steps at which states are compared depend
-    only on the batch's kind, the problem and the run's length, so a resumed run yields what an uninterrupted one does.
-    If the problem is periodic and the step size constant, states one cycle (a whole number of periods) apart are
-    compared as soon as the bias corrections have saturated. If two are identical bit for bit, the rest repeats, and is
-    derived instead of simulated (docs/method.md).
+    only on the kind of batch, the problem and the run's length, so a resumed run yields the same as an uninterrupted
+    one. If the problem is periodic and the step size constant, states one cycle (a whole number of periods) apart are
+    compared as soon as the bias corrections have saturated. If two states are identical bit for bit, the run repeats
+    itself from there on, and the rest is derived instead of simulated (docs/method.md).
 
     Args:
         batch: a new batch, or one loaded from what was saved after a chunk of a run of the same length.
@@ -119,7 +119,7 @@ def drive(
 
 
 def drive_batch(trials: Sequence[Trial]) -> Iterator[Finished | None]:
-    """Run trials of one seed each with equal `engines.alike` as one batch, each to the same bits as alone.
+    """Run trials of one seed each with equal `engines.alike` as one batch; each has the same bits as alone.
 
     Yields each run as it finishes, and None after every chunk, so that the caller can advance other batches in turn.
     """
@@ -144,10 +144,10 @@ def drive_batch(trials: Sequence[Trial]) -> Iterator[Finished | None]:
 
 
 class _Plan:
-    """Where the chunks of runs end, and where their states are compared.
+    """The steps at which chunks end and at which states are compared.
 
-    A cycle is a whole number of periods with many divisors, so that a run that repeats only after several periods is
-    recognized too. A chunk is a cycle, or a part of a cycle that is too long for one chunk. If the problem has no
+    A cycle is a number of periods that has many divisors, so that a run that repeats only after several periods is
+    recognized too. A chunk is a cycle, or a part of it if the cycle is too long for one chunk. If the problem has no
     period, ``period`` is the length of the cycle.
     """
 
@@ -162,11 +162,11 @@ class _Plan:
         self.chunk, self.cycle, self.period = min(cycle, batch.chunk_steps), cycle, period or cycle
 
     def compares_at(self, step: int) -> bool:
-        """Whether to compare the states at this step with those one cycle earlier."""
+        """Whether to compare the states at this step with those of one cycle before."""
         return self.repeats and step % self.cycle == 0 and self.steps - step > self.cycle
 
     def stop_after(self, start: int) -> int:
-        """The end of the chunk that begins at ``start``."""
+        """Return the end of the chunk that begins at ``start``."""
         ends = [(start // length + 1) * length for length in (self.chunk, self.cycle)]
         return min(*ends, self.steps, self.tail if start < self.tail else self.steps)
 
@@ -174,7 +174,7 @@ class _Plan:
 def _chunks(
     batch: Batch, steps: int, log_every: int, fast_forward: bool, reference: Sequence[bytes | None] = ()
 ) -> Iterator[Chunk]:
-    """The chunks of all runs; a run that failed or is lost takes part in no further chunk."""
+    """Yield the chunks of all runs; later chunks leave out a run that failed or is lost."""
     plan = _Plan(batch, steps, log_every, fast_forward)
     runs, reference = np.arange(len(batch)), list(reference) or [None] * len(batch)
     while len(runs) and batch.step < steps:
@@ -201,20 +201,20 @@ def _chunks(
 def _kept(
     kept: NDArray[np.bool_], batch: Batch, runs: NDArray[np.int64], reference: Sequence[bytes | None]
 ) -> tuple[Batch, NDArray[np.int64], list[bytes | None]]:
-    """The same of some of the runs."""
+    """Return the batch, run numbers and references of the runs to keep."""
     stay = np.flatnonzero(kept)
     return batch.keep(stay) if len(stay) else batch, runs[stay], [reference[run] for run in stay.tolist()]
 
 
 def _comparable(batch: Batch) -> list[bytes | None]:
-    """The state of each run whose updates no longer depend on t, None of the others."""
+    """Return the state of each run whose updates no longer depend on t, and None for the other runs."""
     saturated = batch.saturated
     states = batch.states if saturated.any() else [b""] * len(batch)
     return [state if ready else None for state, ready in zip(states, saturated, strict=True)]
 
 
 def _standing(batch: Batch, *, in_tail: bool) -> tuple[Floats, Floats]:
-    """`Chunk.xs` and `Chunk.totals`."""
+    """Return `Chunk.xs` and `Chunk.totals` of a batch."""
     totals = batch.totals.copy()
     if not in_tail:
         totals[1] = 0
@@ -222,7 +222,7 @@ def _standing(batch: Batch, *, in_tail: bool) -> tuple[Floats, Floats]:
 
 
 def _derive(batch: Batch, runs: NDArray[np.int64], plan: _Plan) -> Iterator[Chunk]:
-    """The rest of runs that repeat themselves every ``plan.cycle`` steps, from one recorded cycle of each."""
+    """Record one cycle of each run that repeats every ``plan.cycle`` steps, and derive the rest of the run from it."""
     number, start, states = len(batch), batch.step, batch.states
     alone = np.arange(number)
     if number == 1 or (plan.period <= plan.chunk and plan.period * number <= MAX_RECORDED):
@@ -247,7 +247,7 @@ def _derive(batch: Batch, runs: NDArray[np.int64], plan: _Plan) -> Iterator[Chun
 def _extrapolate(
     standing: Chunk, cycle: Trace, chosen: NDArray[np.int64], plan: _Plan, steps_simulated: int
 ) -> Iterator[Chunk]:
-    """The rest of the chosen runs, which repeat ``cycle``, a trace of every step of it, from ``standing`` on."""
+    """Derive the rest of the chosen runs, which repeat ``cycle``, a trace of every step, from ``standing`` on."""
     start, totals, cycle = standing.step, standing.totals[:, chosen], cycle.lanes(chosen)
     tail, length = max(start, plan.tail), len(cycle)
     found = [
@@ -282,7 +282,7 @@ def _extrapolate(
 
 
 def _shortest(cycle: Trace, period: int) -> int:
-    """The shortest whole number of periods, in steps, after which the cycle's iterates and losses repeat."""
+    """Return the shortest whole number of periods, in steps, after which the cycle's iterates and losses repeat."""
     length = len(cycle)
     for steps in range(period, length, period):
         columns = (cycle.x, cycle.loss)
@@ -292,12 +292,12 @@ def _shortest(cycle: Trace, period: int) -> int:
 
 
 def tail_start(steps: int) -> int:
-    """The first step of the last tenth of a run of ``steps`` steps; that tenth has at least one step."""
+    """Return the first step of the last tenth of a run of ``steps`` steps; that tenth has at least one step."""
     return steps - max(1, steps // 10)
 
 
 def halfwidth(values: Floats) -> Floats:
-    """Half the width of the 95 % confidence interval of a mean over the last axis, by Student's t distribution."""
+    """Return half the width of the 95 % confidence interval of the mean over the last axis, by Student's t."""
     from scipy.special import stdtrit
 
     number = values.shape[-1]
@@ -306,6 +306,6 @@ def halfwidth(values: Floats) -> Floats:
 
 
 def _mean(points: Trace) -> Trace:
-    """The mean over seeds of each logged point, with half the width of its confidence interval."""
+    """Return the mean over seeds of each logged point, with half the width of its confidence interval."""
     loss, x, regret = (column.mean(axis=1) for column in (points.loss, points.x, points.regret))
     return Trace(points.step, loss, x, regret, halfwidth(points.x), halfwidth(points.regret))

@@ -1,4 +1,4 @@
-"""Measures how far an optimizer would move x in each step if x stayed where it is, for many problems at once."""
+"""Measures an optimizer's updates on many problems at once while x is held at a fixed value."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from amsgrad_exp.rules.settings import OptimizerSettings
 Floats = NDArray[np.float64]
 Slopes = tuple[int, ...]
 
-TILE = 32  # runs that the loop takes side by side
+TILE = 32  # how many runs the loop advances side by side
 STEPS_AT_ONCE = 4096
 
 
 class FixedIterates(ABC):
     """Runs of one optimizer on periodic sequences of slopes; after every step, x is reset to its fixed value.
 
-    The losses are linear, so gradients do not depend on x. Updates do not either, unless the update itself uses x, like
-    weight decay. Everything is float64.
+    The losses are linear, so gradients do not depend on x. Updates depend on x only if the rule itself uses x, as
+    weight decay does. Everything is float64.
     """
 
     step = 0  # t, the number of steps taken by every run
@@ -38,18 +38,18 @@ class FixedIterates(ABC):
 
         Returns:
             Σu and Σ|u| of each run over the steps begin ≤ t < end, where u_t = x_t − x_{t+1}; (2, runs). The sums are
-            not finite if x was not.
+            not finite if x was not finite.
 
         Raises:
-            RunFailed: the optimizer raised an exception, or x was finite in no run; the message names the step.
+            RunFailed: the optimizer raised an exception, or x was not finite in any run; the message names the step.
         """
 
 
 class CompiledFixedIterates(FixedIterates):
-    """Runs of one rule with equal settings and a constant step size, from a state of shape (slots, runs) on.
+    """Runs of one rule with equal settings and a constant step size, starting from a state of shape (slots, runs).
 
-    ``sequences`` are the slopes of one period for each run, ``held`` the fixed iterates. If the runs are guarded, the
-    last but one number of the state is 0 in those that came to an unknown step, whose sums are then NaN.
+    ``sequences`` has the slopes of one period for each run, ``held`` the fixed iterates. If ``guarded`` is set, a run
+    that reaches an unknown step has 0 in the second to last slot of its state; its sums are then NaN.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class CompiledFixedIterates(FixedIterates):
     ) -> None:
         lengths = np.array([len(sequence) for sequence in sequences])
         first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        # All sequences one after the other, and for each place in them the next one, after the last the first.
+        # All sequences are concatenated. Each place has the index of the next; the last place has that of the first.
         self._slopes = np.concatenate([np.asarray(sequence, np.float64) for sequence in sequences])
         self._following = np.arange(1, len(self._slopes) + 1)
         self._following[first + lengths - 1] = first
@@ -100,7 +100,7 @@ class CompiledFixedIterates(FixedIterates):
 
 
 def compiled_fixed(settings: OptimizerSettings, sequences: Sequence[Slopes], held: Floats) -> FixedIterates:
-    """Runs of a registered optimizer with a fixed iterate."""
+    """Build runs of a registered optimizer with a fixed iterate."""
     rule = rule_of(settings)
     state = np.repeat(np.array(list(rule.state.values()), np.float64)[:, None], len(sequences), axis=1)
     return CompiledFixedIterates(rule, hyper_of(settings), rule.carry, state, sequences, held)

@@ -1,7 +1,7 @@
-"""Compiles by hand what Numba cannot express or compiles slowly: stack tiles, subnormal numbers, and `arithmetic`.
+"""Generates LLVM code for what Numba cannot express or compiles slowly: stack tiles, subnormals and `arithmetic`.
 
 Rows of a tile or a sequence are read and written as tuples by one instruction each. With Python's loops or recursion
-over a tuple's elements, Numba would type and compile a function for each element, most of the time of a compilation.
+over a tuple's elements, Numba would compile a function for each element, which would take most of the compile time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # for functions 
 
 
 class Control(NamedTuple):
-    """The register that controls a thread's arithmetic on one kind of processor."""
+    """The register that controls a thread's floating-point arithmetic on one kind of processor."""
 
     bits: int
     flush: int  # the bits that make subnormal operands and results 0
@@ -37,10 +37,10 @@ BYTES, WORD = ir.IntType(8).as_pointer(), ir.IntType(64)
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def stack_tile(typing_context: Any, like: Any, rows: Any, width: Any) -> Any:
-    """An array of rows × width numbers of like's dtype on the stack, aligned to a cache line.
+    """Make an array of rows × width numbers of like's dtype on the stack, aligned to a cache line.
 
-    The compiler knows its width and alignment, and that nothing else points to it: with np.empty, the loop takes one
-    and a half times as long.
+    The compiler then knows its width and alignment, and that nothing else points to it. With np.empty, the loop takes
+    one and a half times as long.
     """
     if not isinstance(rows, types.IntegerLiteral) or not isinstance(width, types.IntegerLiteral):
         return None
@@ -69,9 +69,9 @@ def stack_tile(typing_context: Any, like: Any, rows: Any, width: Any) -> Any:
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def read(typing_context: Any, array: Any, first: Any, count: Any, *indices: Any) -> Any:
-    """The tuple (array[first, *indices], …, array[first + count − 1, *indices]).
+    """Return the tuple (array[first, *indices], …, array[first + count − 1, *indices]).
 
-    Indices that the array has no axis for are ignored; none may be negative or too large.
+    Surplus indices, for which the array has no axis, are ignored. No index may be negative or too large.
     """
     if not isinstance(first, types.IntegerLiteral) or not isinstance(count, types.IntegerLiteral):
         return None
@@ -87,7 +87,7 @@ def read(typing_context: Any, array: Any, first: Any, count: Any, *indices: Any)
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def write(typing_context: Any, array: Any, first: Any, values: Any, *indices: Any) -> Any:
-    """Put a tuple where `read` would read it, each number in the array's dtype."""
+    """Write a tuple to where `read` would read it, with each number cast to the array's dtype."""
     if not isinstance(first, types.IntegerLiteral) or not isinstance(values, types.BaseTuple):
         return None
     rows = range(first.literal_value, first.literal_value + len(values))
@@ -103,7 +103,7 @@ def write(typing_context: Any, array: Any, first: Any, values: Any, *indices: An
 
 
 def _pointers(context: Any, builder: Any, kind: Any, value: Any, rows: range, indices: Any) -> list[Any]:
-    """Pointers to array[row, *indices] for each row."""
+    """Return pointers to array[row, *indices] for each row."""
     array = context.make_array(kind)(context, builder, value)
     word = context.get_value_type(types.intp)
     own = [builder.extract_value(indices, axis) for axis in range(kind.ndim - 1)]
@@ -112,9 +112,9 @@ def _pointers(context: Any, builder: Any, kind: Any, value: Any, rows: range, in
 
 @intrinsic  # type: ignore[untyped-decorator]
 def flush_subnormals(typing_context: Any) -> Any:
-    """Make subnormal numbers 0 in this thread; return the register for `restore_subnormals`.
+    """Treat subnormal numbers as 0 in this thread; return the register for `restore_subnormals`.
 
-    Some processors take a hundred times as long for them. On an unknown processor nothing changes.
+    Some processors take a hundred times as long for subnormal numbers. On an unknown processor nothing changes.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -137,7 +137,7 @@ def restore_subnormals(typing_context: Any, word: Any) -> Any:
 
 
 def _flush(builder: Any, control: Control) -> Any:
-    """Set the bits and return the register as it was, as 64 bits."""
+    """Set the bits that flush subnormals; return the previous register as 64 bits."""
     if control.bits == WORD.width:
         word = builder.call(_named(builder, control.read, WORD), [])
     else:
@@ -170,7 +170,7 @@ overload(arithmetic.power, jit_options=INNER)(
 
 
 def _compiled_as(function: Callable[..., Any], types_of: Callable[..., Any], *kinds: Any) -> Callable[..., Any]:
-    """Compile calls of a function of `arithmetic` to a few instructions, where Numba would compile another function.
+    """Compile calls of a function of `arithmetic` to a few instructions instead of a separate function.
 
     ``types_of`` returns the result type or the signature for Numba's context and argument types, which are ``kinds``.
     """
@@ -210,7 +210,7 @@ def _sqrt(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 
 @_compiled_as(arithmetic.sign, lambda context, y: y if isinstance(y, types.Float) else None, types.Float)
 def _sign(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """−1, 0 or 1 like np.sign: 0 for −0 too, and NaN for NaN."""
+    """Compute −1, 0 or 1 as np.sign does, with 0 for −0 and NaN for NaN."""
     (y,) = arguments
     zero, one = ir.Constant(y.type, 0.0), ir.Constant(y.type, 1.0)
     nonzero = builder.select(builder.fcmp_ordered(">", y, zero), one, builder.fneg(one))
@@ -225,7 +225,7 @@ def _where(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 
 @_compiled_as(arithmetic.maximum, _of_both, types.Float, types.Float)
 def _maximum(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """y > z ? y : z, which is z if one of them is NaN."""
+    """Compute y > z ? y : z, which is z if either is NaN."""
     return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
 
 

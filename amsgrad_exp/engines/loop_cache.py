@@ -1,10 +1,10 @@
 """Caches compiled loops on disk, and compiles them in other processes during a sweep on threads.
 
-The key of a loop is a digest of all code that it reaches: Numba alone identifies a function of another module only by
-its name, and would keep using the old code after an edit. A file that is unreadable or damaged counts as missing.
+The key of a loop is a digest of all code that it reaches. Numba's own key contains only the name of a function of
+another module, and would keep using the old code after an edit. An unreadable or damaged file counts as missing.
 
-Numba compiles one loop at a time in a process. The other processes put loops into the cache, where the thread that
-needs one finds it. If anything goes wrong, the thread compiles the loop itself.
+Numba compiles one loop at a time in a process. Other processes compile loops into the cache, where the thread that
+needs a loop finds it. If anything goes wrong, the thread compiles the loop itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 from amsgrad_exp.code import digest
 
 OF_ALL = "intrinsics", "loops"  # modules with code that loops reach in ways that `digest` does not follow
-FEW = 6  # loops compiled in this process first: starting another takes a second
+FEW = 6  # loops that are compiled in this process first, because starting another process takes a second
 DONE = b"+"
 SERVE = f"import sys; sys.path[:] = {{path!r}}; from {__name__} import serve; serve()"
 
@@ -36,13 +36,13 @@ _open: Compilers | None = None
 
 @functools.cache
 def _code_of_all() -> str:
-    """A digest of the code of `OF_ALL` without docstrings."""
+    """Return a digest of the code of `OF_ALL` without docstrings."""
     files = (Path(__file__).with_name(f"{name}.py") for name in OF_ALL)
     return digest(*(compile(file.read_bytes(), file.name, "exec", optimize=2) for file in files))
 
 
 class LoopCache(FunctionCache):  # type: ignore[misc]
-    """Numba's cache of one function, except that a file that cannot be loaded is compiled again."""
+    """Numba's cache of one function; unlike Numba's own, it compiles again if a file cannot be loaded."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
@@ -50,7 +50,7 @@ class LoopCache(FunctionCache):  # type: ignore[misc]
         self._cache_file = _Files(self._impl.locator.get_cache_path(), name, _code_of_all())
 
     def has(self, sig: Any, codegen: Any) -> bool:
-        """Whether there is a file for these types of arguments."""
+        """Whether the cache has a file for these argument types."""
         return self._cache_file.has(self._index_key(sig, codegen))
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
@@ -67,10 +67,10 @@ class LoopCache(FunctionCache):  # type: ignore[misc]
 
 
 class _Files(IndexDataCacheFile):  # type: ignore[misc]
-    """One file, which starts with its checksum, for each combination of argument types of a function.
+    """Stores each combination of a function's argument types in its own file, which starts with a checksum.
 
-    Numba's own files share an index. If two processes compile at once, both may take the same number in it, so that a
-    third process loads the wrong loop. And Numba would run a loop from a damaged file.
+    Numba's own files share an index. If two processes compile at once, both may take the same number in it, and a third
+    process then loads the wrong loop. Numba would also run a loop from a damaged file.
     """
 
     def load(self, key: Any) -> Any:
@@ -107,7 +107,7 @@ class Compilers:
             self._idle.put(None)
 
     def compile(self, recipe: Any, signature: Any) -> None:
-        """Have the loop of a recipe, as in `loops.Loop`, compiled for Numba's argument types, and wait for it."""
+        """Let a process compile the loop of a recipe (see `loops.Loop`) for these argument types, and wait for it."""
         with self._lock:
             self._missing += 1
             if self._missing <= FEW or self._given_up:
@@ -129,7 +129,7 @@ class Compilers:
             self._idle.put(process)
 
     def close(self) -> None:
-        """End the processes by closing their input; a loop needed after that is compiled in this process."""
+        """End the processes by closing their input; later loops are compiled in this process."""
         self._given_up = True
         for process in [self._idle.get() for _ in range(self._number)]:
             if process is not None:
@@ -144,7 +144,7 @@ def _started() -> subprocess.Popen[bytes]:
 
 
 def _send(process: subprocess.Popen[bytes], recipe: Any, signature: Any) -> None:
-    from numba.core.serialize import dumps  # unlike pickle's, also of functions inside functions, as some rules have
+    from numba.core.serialize import dumps  # unlike pickle, it supports nested functions, which some rules have
 
     assert process.stdin is not None
     assert process.stdout is not None
@@ -168,7 +168,7 @@ def serve() -> None:
 
 @contextlib.contextmanager
 def compilers(number: int) -> Iterator[None]:
-    """Compile loops in up to ``number`` processes if many are missing in the cache, or in this process if it is 1."""
+    """Compile loops in up to ``number`` processes if the cache lacks many; if it is 1, compile in this process."""
     global _open
     before, own = _open, Compilers(number) if number > 1 else None
     _open = own
@@ -181,5 +181,5 @@ def compilers(number: int) -> Iterator[None]:
 
 
 def opened() -> Compilers | None:
-    """The processes to compile in, if there are any."""
+    """Return the processes to compile in, if there are any."""
     return _open

@@ -1,8 +1,8 @@
 """Compiles the loops that advance runs with Numba, which only this module and its neighbours import.
 
-No fast-math and no contraction: the same bits on every processor. Runs are taken in tiles, each through all steps of a
-chunk before the next: its state stays in the processor's first cache, and the compiler makes vectors of it. The state
-of a single run, a tile of one, is kept in registers.
+The loops use no fast-math and no contraction, so they give the same bits on every processor. They take runs in tiles,
+and advance each tile through all steps of a chunk before the next: the tile's state stays in the first-level cache, and
+the compiler vectorizes over its runs. The state of a single run, a tile of one, stays in registers.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from amsgrad_exp.engines.intrinsics import (
 from amsgrad_exp.engines.loop_cache import LoopCache, opened
 from amsgrad_exp.rules import Rule
 
-SHORT = 16  # turns of an inner loop: LLVM unrolls longer ones only after it has made vectors of them
+SHORT = 16  # iterations of an inner loop; LLVM unrolls longer loops only after vectorizing them
 
 
 @functools.cache
 def jitable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let compiled loops call a plain function; a dispatcher in its place would prevent caching on disk."""
+    """Let compiled loops call a plain function; a Numba dispatcher in its place would prevent caching on disk."""
     plain: Callable[..., Any] = register_jitable(**INNER)(function)
     return plain
 
 
 class _Lower(Lower):  # type: ignore[misc]
     def post_lower(self) -> None:
-        """Mark every jump back to an earlier block, which ends a turn of a loop."""
+        """Mark every jump back to an earlier block, that is, the end of a loop's body."""
         super().post_lower()
-        own = self.module.add_metadata(["itself"])  # LLVM knows a loop by a node whose first operand is itself
+        own = self.module.add_metadata(["itself"])  # LLVM identifies a loop by a node that contains itself first
         own.operands = (own, self.module.add_metadata(["llvm.loop.unroll.disable"]))
         places = {block: place for place, block in enumerate(self.function.blocks)}
         for block, place in places.items():
@@ -66,10 +66,10 @@ class _LoweringWithoutUnrolling(NativeLowering):  # type: ignore[misc]
 
 
 class ShortLoopsCompiler(CompilerBase):  # type: ignore[misc]
-    """Numba's compiler, without unrolling of loops.
+    """Numba's compiler without loop unrolling.
 
-    LLVM unrolls a loop over a few runs before it looks for vectors, and then computes one run after the other, which
-    takes two to four times as long for eight runs.
+    LLVM would unroll a loop over a few runs before it vectorizes, and then compute one run after the other, which takes
+    two to four times as long for eight runs.
     """
 
     def define_pipelines(self) -> list[Any]:
@@ -85,13 +85,13 @@ def compile_loop(function: Callable[..., Any], *, width: int = 1) -> Callable[..
     compiler = {"pipeline_class": ShortLoopsCompiler} if 1 < width <= SHORT else {}
     options = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
     compiled: Callable[..., Any] = njit(**options, **compiler)(function)
-    with contextlib.suppress(RuntimeError):  # there is no writable place for a cache: compile in every process
+    with contextlib.suppress(RuntimeError):  # without a writable cache directory, every process compiles
         compiled._cache = LoopCache(function)  # type: ignore[attr-defined]
     return compiled
 
 
 class Loop:
-    """A loop that may be compiled in another process, which gets the recipe: (function, arguments, options)."""
+    """A loop that another process may compile; it gets the recipe (function, arguments, options)."""
 
     def __init__(self, dispatcher: Any, recipe: Any) -> None:
         self.dispatcher = dispatcher
@@ -103,7 +103,7 @@ class Loop:
         if (others := opened()) is not None:
             kind = tuple((each.dtype.char, each.ndim) for each in arguments if isinstance(each, np.ndarray))
             if kind not in self._seen:  # Numba takes long to determine types of arguments
-                with self._lock:  # other threads that need this loop wait and then find it
+                with self._lock:  # other threads that need this loop wait here and then find it
                     signature = tuple(map(self.dispatcher.typeof_pyval, arguments))
                     cache, codegen = self.dispatcher._cache, self.dispatcher.targetctx.codegen()
                     loaded = signature in self.dispatcher.overloads
@@ -114,7 +114,7 @@ class Loop:
 
 
 def makes_loops(make: Callable[..., Any]) -> Callable[..., Loop]:
-    """Let a function that compiles a loop return a `Loop`, the same one for the same arguments."""
+    """Make a function that compiles a loop return a `Loop`; equal arguments give the same one."""
 
     @functools.cache
     @functools.wraps(make)
@@ -126,14 +126,14 @@ def makes_loops(make: Callable[..., Any]) -> Callable[..., Loop]:
 
 @functools.cache
 def in_float32(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A problem's function of x in float32, for a run that keeps x in float64."""
+    """Evaluate a problem's function of x in float32, for a run that keeps x in float64."""
     plain = jitable(function)
     return jitable(lambda x, *p: plain(np.float32(x), *p))
 
 
 @functools.cache
 def not_below(smallest: float, slope: Callable[..., Any]) -> Callable[..., Any]:
-    """A problem's gradient, or NaN if it is smaller than that."""
+    """Replace a problem's gradient by NaN where its magnitude is below ``smallest``."""
     plain = jitable(slope)
 
     def checked(x: Any, *p: Any) -> Any:
@@ -149,14 +149,15 @@ def make_loop(
 ) -> Callable[..., None]:
     """Compile the loop of one rule on one kind of problem over tiles of runs, steps, and the runs of a tile.
 
-    The loop advances ``state`` (1 + slots, runs; x, then the rule's) and ``totals`` (2, runs; R and Σx, float64) in
-    place, and puts loss, x and R at position ``first`` and every ``log_every`` steps after it into ``logged`` (3,
-    points, runs; float64). All else has the runs' dtype. The number of runs is a multiple of ``width``. With ``flush``,
-    subnormal numbers count as 0.
+    The loop advances two arrays in place: ``state`` (1 + slots, runs), which has x and then the rule's state, and
+    ``totals`` (2, runs; float64), which has R and Σx. It writes loss, x and R at position ``first`` and every
+    ``log_every`` steps after it to ``logged`` (3, points, runs; float64). All other arrays have the runs' dtype. The
+    number of runs is a multiple of ``width``. With ``flush``, subnormal numbers count as 0.
 
-    It reads ``constants``, (hyper-parameters, low, high and x*; runs); ``sequence``, the problem's coefficients;
-    ``scales``, α_t/α; ``coefficients``, the rule's. The last three have shape (numbers, steps), or (numbers, steps,
-    runs) if runs differ in them. The rule's may have a single step, for all: then ``stride`` is 0, else 1.
+    The loop reads ``constants`` (rows of hyper-parameters, low, high and x*; one column per run), ``sequence`` (the
+    problem's coefficients), ``scales`` (α_t/α) and ``coefficients`` (the rule's). The last three have shape (numbers,
+    steps), or (numbers, steps, runs) if runs differ in them. If all steps share the rule's coefficients of a single
+    step, ``stride`` is 0, else 1.
     """
     update, hyper, slots = jitable(rule.update), rule.hyper, len(rule.state)
     count = len(hyper._fields)
@@ -187,7 +188,7 @@ def make_loop(
         local, total = stack_tile(state, rows, width), stack_tile(totals, 2, width)
         k = stack_tile(constants, constant_rows, width)
         for number in range(state.shape[1] // width):
-            tile = number * width  # so that the compiler knows that no index is negative, and loads whole vectors
+            tile = number * width  # shows the compiler that no index is negative, so that it loads whole vectors
             for run in range(width):
                 write(local, 0, read(state, 0, kept, tile + run), run)
                 write(k, 0, read(constants, 0, constant_rows, tile + run), run)
@@ -197,7 +198,7 @@ def make_loop(
                 logging = point < logged.shape[1]
                 end = first + point * log_every + 1 if logging else scales.shape[1]
                 for i in range(begin, end):
-                    # One loop for each width of numbers: a vector holds as many as the widest of them allows.
+                    # Each width of numbers has its own loop, since the widest number in a loop limits its vectors.
                     for run in range(width):
                         p = read(sequence, 0, per_step, i, tile + run)
                         h = hyper(*read(k, 0, count, run))
@@ -233,10 +234,10 @@ def make_loop(
 def make_fixed_loop(rule: Rule, *, width: int) -> Callable[..., None]:
     """Compile the loop of one rule with a fixed iterate over tiles of runs, steps, and the runs of a tile.
 
-    It advances ``state`` (slots, runs) and ``places`` (runs,), the place of each run's next slope in ``slopes``, which
-    is followed by the one at ``following[place]``. It adds the updates and their magnitudes to ``sums`` (2, runs), from
-    the positions ``counted[0]`` on and up to, not including, ``counted[1]``, (2, runs). ``x`` is (runs,), ``hypers``
-    (hyper-parameters, 1), ``coefficients`` (1 + coefficients, steps): α_t/α, then the rule's.
+    The loop advances ``state`` (slots, runs) and ``places`` (runs,), the place of each run's next slope in ``slopes``;
+    ``following`` has the place after each place. It adds the updates and their magnitudes to ``sums`` (2, runs), from
+    each run's position ``counted[0]`` up to, not including, ``counted[1]``; ``counted`` is (2, runs). ``x`` is (runs,),
+    ``hypers`` (hyper-parameters, 1), and ``coefficients`` (1 + coefficients, steps) has α_t/α, then the rule's.
     """
     update, hyper, slots = jitable(rule.update), rule.hyper, len(rule.state)
     count = len(hyper._fields)
@@ -288,9 +289,9 @@ def make_fixed_loop(rule: Rule, *, width: int) -> Callable[..., None]:
 def make_coefficients(rule: Rule, *, width: int) -> Callable[..., None]:
     """Compile the loop that computes a rule's coefficients and corrected step sizes in double precision.
 
-    From ``schedule`` (steps,), α_t/α from step ``start`` on, it fills ``scales`` (1, steps, kinds) and ``varied``
-    (coefficients, steps, kinds), and advances ``carry`` (carried, kinds). ``hypers`` is (hyper-parameters, kinds), a
-    column for each kind of run. Kinds are taken in tiles of ``width``.
+    From ``schedule`` (steps,), which has α_t/α from step ``start`` on, the loop fills ``scales`` (1, steps, kinds) and
+    ``varied`` (coefficients, steps, kinds), and advances ``carry`` (carried, kinds). ``hypers`` is (hyper-parameters,
+    kinds), with one column for each kind of run. Kinds are computed in tiles of ``width``.
     """
     coefficients, hyper, carried = jitable(rule.coefficients), rule.hyper, len(rule.carry)
     count = len(hyper._fields)
@@ -321,12 +322,12 @@ def make_terms(rule: Rule, slope: Callable[..., Any], *, per_step: int) -> Calla
 
     The loop's arguments are t; the tuple (x, the rule's state, its carried values, the sums) before step t; h,
     (low, high) and x*; and, for the steps from t on, the problem's coefficients (per_step, steps) and α_t/α (steps,).
-    It takes these steps and returns the tuple after them. At position ``first``, every ``log_every`` steps after it,
-    and at position ``last``, it fills a row of ``logged``, (points, 3), with the terms of `bounds.Bound`: end,
-    distance, moves. All numbers are doubles.
+    It takes these steps and returns the tuple after them. At position ``first``, at every ``log_every`` steps after it,
+    and at position ``last``, it fills a row of ``logged`` (points, 3) with the terms of `bounds.Bound`: end, distance,
+    moves. All numbers are doubles.
 
     The sums are: distance and moves over all steps except the last one; distance, moves and ρ = β1t/(1 − β1t) of the
-    last step, which cannot be added before the next step's ρ is known; and ρ_1·m_0·(x_1 − x*). All are 0 at first.
+    last step, which can only be added when the next step's ρ is known; and ρ_1·m_0·(x_1 − x*). All are 0 at first.
     """
     if rule.mean is None:
         raise ValueError("a rule without a mean has no regret bound")

@@ -1,4 +1,4 @@
-"""Computes the result of a finished run: its final numbers, and what they say about convergence."""
+"""Computes the result of a finished run: its final numbers and what they say about convergence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from amsgrad_exp.verdict import Evidence, Trend, Verdict
 
 FLAT = -0.25  # an average regret that falls faster than t^−¼ counts as vanishing
 # If the first steps add δ·r·T to a constant regret r, the average r + δ·r·T/t falls as fast as t^−¼ between T/10 and T
-# if 1 + 10·δ = 10^¼·(1 + δ). A run this many times longer than the transient cannot be mistaken in this way.
+# if 1 + 10·δ = 10^¼·(1 + δ). In a run this many times as long as the transient, δ is too small for that.
 LONG_ENOUGH = (10 - 10**-FLAT) / (10**-FLAT - 1)
 
 
@@ -34,15 +34,15 @@ class Result:
         regret_trend: if the run repeats itself, vanishing if the limit is not positive, else not vanishing. Otherwise
             undecided if the schedule depends on T, if the run has fewer than 10.6 times `Problem.transient_steps`, if
             R(T)/T is positive but has no slope, or if the slope is below −0.25 but the iterate is at the worst point,
-            where the regret cannot vanish; else vanishing if the slope is below −0.25 or R(T)/T ≤ 0; else not
+            where the regret cannot vanish. Otherwise vanishing if the slope is below −0.25 or R(T)/T ≤ 0, else not
             vanishing.
         evidence: proof if regret_trend follows from the limit, else trend; None in records of 0.1.0.
         limit_regret: the limit of R(T)/T if the run repeats itself (the mean loss of one cycle), else None.
         cycle_start, cycle_steps: the step from which on the run repeats itself and the length of its cycle, else None.
         limit_predicted: `theory.limit` of the trial; None if it is unknown.
         steps_simulated, steps_derived: how many steps an engine simulated, and how many were derived from a cycle.
-        mean_x_halfwidth, regret_halfwidth: if all the above are means over seeds, half the width of the 95 %
-            confidence intervals of mean_x and regret; else None.
+        mean_x_halfwidth, regret_halfwidth: half the width of the 95 % confidence intervals of mean_x and regret, if
+            the fields above are means over seeds; else None.
     """
 
     steps_simulated: int
@@ -63,7 +63,7 @@ class Result:
     limit_predicted: float | None = None
 
     def undecided_because(self, problem: Problem, schedule: Schedule | None = None) -> str:
-        """Why `regret_trend` is undecided, for a run on that problem with that schedule."""
+        """Say why `regret_trend` is undecided for a run on this problem with this schedule."""
         if schedule is not None and schedule.needs_length:
             return "the schedule depends on T, so one run does not show what happens to R(T)/T as T grows"
         long_enough = LONG_ENOUGH * problem.transient_steps
@@ -81,9 +81,9 @@ def summarize(
     limit_predicted: float | None = None,
     schedule: Schedule | None = None,
 ) -> Result:
-    """The result of a finished run, from all its logged points, its last chunk and the limit that theory predicts.
+    """Compute the result of a finished run from its logged points, its last chunk and the limit that theory predicts.
 
-    With a schedule that depends on T, the trend is undecided: a longer run is another one from its first step on.
+    With a schedule that depends on T, the trend is undecided, since a longer run differs from its first step on.
     """
     tail = last.step - tail_start(last.step)
     mean_x, regret = float(np.mean(last.totals[1])) / tail, last.total_regret / last.step
@@ -121,13 +121,13 @@ def summarize(
 
 
 def trend_by_slope(regret: float, slope: float | None) -> Trend:
-    """The trend by average regret and slope alone, however short the run."""
+    """Judge the trend by average regret and slope alone, without regard to the length of the run."""
     falls = regret <= 0 or (slope is not None and slope < FLAT)
     return Trend.VANISHING if falls else Trend.NOT_VANISHING
 
 
 def regret_slope(trace: Trace, steps: int) -> float | None:
-    """The log-log slope of R(t)/t over the logged points with T/10 ≤ t ≤ T; None if it is undefined."""
+    """Return the log-log slope of R(t)/t over the logged points with T/10 ≤ t ≤ T; None if it is undefined."""
     t = trace.step + 1
     decade = t >= steps / 10
     t, regret = t[decade], trace.regret[decade]

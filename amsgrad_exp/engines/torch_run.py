@@ -1,4 +1,4 @@
-"""Runs any `torch.optim.Optimizer` literally, with the loop of the reference experiment."""
+"""Runs any `torch.optim.Optimizer` with the loop of the reference experiment, without compiled code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from amsgrad_exp.engines.recorded.program import Program
 
 NEVER = 2**63 - 1
-AHEAD = 24  # gradients that are looked at ahead of a recording
+AHEAD = 24  # how many gradients are computed in advance for a recording
 
 
 class TorchRun(Batch):
@@ -73,12 +73,12 @@ class TorchRun(Batch):
 
     @property
     def saturated(self) -> NDArray[np.bool_]:
-        # The condition of 0.1.0, whose records must repeat themselves from the same step on; it also costs no trial.
+        # This is the condition of 0.1.0: runs must be found to repeat from the same step on. It also needs no trial.
         betas = [beta for beta in self._optimizer.defaults.get("betas") or () if isinstance(beta, int | float)]
         return self.repeats(1) if all(1 - beta**self.step == 1 for beta in betas) else np.zeros(1, bool)
 
     def repeats(self, steps: int) -> NDArray[np.bool_]:
-        """As the rule of a registered optimizer, or else the recorded program, says; not if there is no program."""
+        """Ask the rule of a registered optimizer, or else the recorded program; False if there is no program."""
         if self._trial.optimizer.name in OPTIMIZERS:
             if self._twin is None:
                 dtype = self._trial.dtype if self._trial.dtype in COMPILED_DTYPES else "float32"
@@ -95,26 +95,26 @@ class TorchRun(Batch):
             return np.zeros(1, bool)
         try:
             _, carry = self.read(self._repeating)
-        except KeyError:  # something changed in the optimizer that the program takes for constant
+        except KeyError:  # something that the program treats as constant changed in the optimizer
             return np.zeros(1, bool)
         return np.array([self._repeating.repeats(self.schedule.lr, carry, steps)])
 
     def gradients(self) -> list[float]:
-        """The gradients of the next steps if x stayed where it is."""
+        """Return the gradients of the next steps, computed with x fixed."""
         x = self._number(self._param.item())
         return [float(self.problem.slope(x, *c)) for c, _ in self.inputs(self.step, self.step + AHEAD)]
 
     def read(self, program: Program) -> tuple[list[float], list[float]]:
-        """The state of a program of the optimizer's steps, as `Program.read` returns it."""
+        """Read the state that a program needs from the optimizer, as `Program.read` returns it."""
         return program.read(self._optimizer, self._param)
 
     def write(self, program: Program, state: Any, carry: Any, step: int) -> None:
-        """Continue from the state of such a program; the sums stay as they are."""
+        """Set the optimizer to a program's state and step; the totals stay unchanged."""
         program.write(self._optimizer, self._param, state, carry)
         self.step = step
 
     def inputs(self, start: int, stop: int) -> list[tuple[tuple[Any, ...], float]]:
-        """The problem's coefficients and the step size at each step start ≤ t < stop."""
+        """Return the problem's coefficients and the step size at each step start ≤ t < stop."""
         coefficients = self.problem.coefficients(start, stop, self._trial.seed).astype(self._number)
         step_sizes = self.schedule.step_sizes(start, stop).tolist()
         return list(zip(zip(*coefficients, strict=True), step_sizes, strict=True))
@@ -144,7 +144,7 @@ class TorchRun(Batch):
         return Trace(steps, *(column[:, None] for column in columns))
 
     def _losses(self, xs: list[float], inputs: list[tuple[tuple[Any, ...], float]]) -> Floats:
-        """f_t(x_t) − f_t(x*) in the dtype of `number_of`, with the same bits as on tensors."""
+        """Compute f_t(x_t) − f_t(x*) in the dtype of `number_of`, with the same bits as on tensors."""
         loss_of, optimum = self.problem.loss, self._number(self.problem.optimum)
         taken = zip(map(self._number, xs), inputs, strict=False)
         return np.array([loss_of(x, *c) - loss_of(optimum, *c) for x, (c, _) in taken], np.float64)
@@ -153,9 +153,9 @@ class TorchRun(Batch):
         self._totals[1] = 0
 
     def save(self) -> bytes:
-        """The optimizer's ``state_dict()``, and the numbers and texts among its attributes.
+        """Save the optimizer's ``state_dict()``, and the numbers and strings among its attributes.
 
-        The first time, and the first time after step 0, they are loaded into a new optimizer and compared.
+        In the first call, and in the first call after step 0, they are loaded into a new optimizer and compared.
         """
         total_regret, x_sum = self._totals[:, 0].tolist()
         fields: dict[str, Any] = {"total_regret": total_regret, "x_sum": x_sum, "generator": torch.get_rng_state()}
@@ -201,7 +201,7 @@ def _load(optimizer: Optimizer, param: torch.nn.Parameter, saved: bytes) -> Mapp
         if of_param is not None and type(optimizer).load_state_dict is Optimizer.load_state_dict:
             state["state"][0] = of_param  # load_state_dict casts values, but only in plain containers
         optimizer.load_state_dict(state)
-        if of_param is not None and not isinstance(optimizer, AdaptiveOptimizer):  # those cast nothing
+        if of_param is not None and not isinstance(optimizer, AdaptiveOptimizer):  # AdaptiveOptimizers cast nothing
             optimizer.state[param] = decoded(of_param)
         vars(optimizer).update(fields.get("attributes", {}))
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Compares, copies, encodes and restores everything that a torch optimizer keeps from one step to the next."""
+"""Compares, copies, encodes and restores everything that a torch optimizer keeps between steps."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from amsgrad_exp.optimizers.importing import in_library
 PRIMITIVES = (type(None), type(...), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.layout)
 
 Path = tuple[Any, ...]
-"""Names, keys and indices that lead from an optimizer to a number, through dicts and lists; None is the parameter."""
+"""The names, keys and indices that lead from an optimizer to a number; None stands for the parameter."""
 
 Put = Callable[[Any], None]
-"""Puts another value where one was found."""
+"""Replaces a value that was found."""
 
 KIND = "amsgrad_exp.kind"
-"""The key that marks a dict as the encoding of another type, which its value names."""
+"""The key that marks a dict as the encoding of another type; its value names the type."""
 
 AS_THEY_ARE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 SCALARS = bool, int, float, str
@@ -40,9 +40,9 @@ NUMBERS = "biufcmM"  # NumPy's dtype kinds whose bytes hold the whole value
 
 
 class Survey:
-    """What an optimizer keeps, in its attributes, and in what its functions reach by closures, globals and classes.
+    """Finds what an optimizer keeps in its attributes, and what its functions reach by closures, globals and classes.
 
-    What is reached from its attributes is its own; everything else is outside, shared with any copy of it.
+    Everything reached from its attributes is its own; everything else is outside, and shared with any copy of it.
 
     Args:
         optimizer: an optimizer of one parameter.
@@ -54,7 +54,7 @@ class Survey:
     Attributes:
         own, outside: digests of both parts, without the values of counters.
         counters: each counter's difference from t, by its path.
-        opaque: something that cannot be inspected, or is reached from both sides; None if there is nothing like that.
+        opaque: an object that cannot be inspected, or that both parts reach; None if there is no such object.
     """
 
     def __init__(
@@ -74,18 +74,18 @@ class Survey:
         for name, value in vars(optimizer).items():
             if name != "defaults":
                 if name.endswith("_hooks") and value:
-                    value = list(value.values())  # whose keys are numbers that a process counts
+                    value = list(value.values())  # the keys are numbers that a process counts
                 self._walk(value, True, (name,) if name in ("state", "param_groups") else None)
-        for function in self.functions:  # grows on the way
+        for function in self.functions:  # the list grows during the loop
             self._code(function)
-        # Loading a state tears values that groups share with the defaults apart, and adds one default.
+        # Loading a state separates values that groups share with the defaults, and adds one default.
         self._seen = {}
         self._walk({"differentiable": False, **optimizer.defaults}, True)
         self.own: bytes = self._facts[True].digest()
         self.outside: bytes = self._facts[False].digest()
 
     def restore_outside(self) -> None:
-        """Restore every number, text and the like outside of the optimizer."""
+        """Restore every number, string and other plain value outside of the optimizer."""
         for put, value in self._places:
             put(value)
 
@@ -180,7 +180,7 @@ class Survey:
             self._walk(list(part) if isinstance(part, Iterator) else part, own)
 
     def _code(self, function: types.FunctionType | type) -> None:
-        """Look into a function's defaults, attributes and closure, and, outside of libraries, into what it names."""
+        """Inspect a function's defaults, attributes and closure; outside of libraries, also all that it names."""
         if isinstance(function, type):
             for base in function.__mro__:
                 if not in_library(base.__module__):
@@ -193,7 +193,7 @@ class Survey:
         for cell in function.__closure__ or ():
             try:
                 self._walk(cell.cell_contents, False, put=functools.partial(setattr, cell, "cell_contents"))
-            except ValueError:  # an empty cell
+            except ValueError:  # the cell is empty
                 continue
         if in_library(function.__globals__.get("__name__")):
             return
@@ -209,7 +209,7 @@ class Survey:
 
 
 def copied(optimizer: Optimizer, param: torch.nn.Parameter) -> tuple[Optimizer, torch.nn.Parameter]:
-    """A copy of an optimizer and its parameter, with what a ``state_dict`` leaves out, too."""
+    """Copy an optimizer and its parameter, including what a ``state_dict`` leaves out."""
     memo: dict[int, Any] = {}
     twin = copy.deepcopy(param, memo)
     vars(twin).update(copy.deepcopy(vars(param), memo))
@@ -220,13 +220,13 @@ def copied(optimizer: Optimizer, param: torch.nn.Parameter) -> tuple[Optimizer, 
 
 
 def bits(tensor: Tensor) -> bytes:
-    """The bytes of a dense tensor's numbers, of any dtype."""
+    """Return the bytes of a dense tensor's numbers, of any dtype."""
     flat = tensor.detach().reshape(-1).contiguous()
     return flat.view(torch.uint8).numpy().tobytes()
 
 
 def names_of(code: types.CodeType) -> Iterator[str]:
-    """The names of globals and attributes that a function's code mentions, and that of the functions in it."""
+    """Yield the names of globals and attributes that a function's code and its nested functions mention."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -235,7 +235,7 @@ def names_of(code: types.CodeType) -> Iterator[str]:
 
 @contextlib.contextmanager
 def generators_restored() -> Iterator[Callable[[], bool]]:
-    """Restore the random generators of torch, Python and NumPy in the end; yields whether they are still unchanged."""
+    """Restore the random generators of torch, Python and NumPy at the end; yield a check that they are unchanged."""
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()
 
     def untouched() -> bool:
@@ -253,7 +253,7 @@ def generators_restored() -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def outside_restored(optimizer: Optimizer, param: Tensor) -> Iterator[None]:
-    """Restore numbers and texts outside of a new optimizer in the end, as far as they can be seen."""
+    """Restore numbers and strings outside of a new optimizer at the end, as far as `Survey` finds them."""
     survey = None
     with contextlib.suppress(Exception):  # an imported object may raise anything
         survey = Survey(optimizer, param, 0)
@@ -271,7 +271,7 @@ def unheard() -> contextlib.AbstractContextManager[object]:
 
 
 class Unsaveable(ValueError):
-    """A value that cannot be stored in a form that is readable without running code."""
+    """A value cannot be stored in a form that is readable without running code."""
 
 
 def encoded(value: Any, where: str = "") -> Any:
@@ -339,7 +339,7 @@ def decoded(value: Any) -> Any:
         return numbers if kind == "array" else numbers[()]
     if kind != "enum":
         raise TypeError(f"unknown kind {kind}")
-    found = functools.reduce(getattr, value["class"].split("."), sys.modules[value["module"]])  # imported already
+    found = functools.reduce(getattr, value["class"].split("."), sys.modules[value["module"]])  # already imported
     if not isinstance(found, enum.EnumType):
         raise TypeError(f"{value['class']} is not an Enum")
     return found.__members__[value["member"]]

@@ -1,4 +1,4 @@
-"""Takes single steps of a torch optimizer, faster if it needs only a gradient."""
+"""Takes single steps of a torch optimizer, in a faster way if it needs only a gradient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.optim.optimizer import Optimizer
 from amsgrad_exp.optimizers.importing import PLAIN, Drive, said
 from amsgrad_exp.problems import LinearProblem, Problem
 
-# A gradient of at least this size has the same bits as autograd's, which does not round halves then.
+# A derivative of at least this size has the same bits as autograd's gradient, which then rounds no halves.
 # tests/test_problems.py checks this.
 SMALLEST_SLOPE = 1e-30
 
@@ -22,11 +22,11 @@ PROFILED = Optimizer.profile_hook_step(lambda optimizer: None).__code__
 
 
 class Step:
-    """Takes an optimizer's steps on one parameter with one element, in a fast or a literal way, with the same bits.
+    """Takes an optimizer's steps on one parameter with one element, in a fast or an ordinary way, with the same bits.
 
     The fast way sets the gradient to the loss's derivative instead of using autograd, and calls the update without
-    torch's profiler wrapper. An optimizer that has hooks on the step or the parameter or its own ``zero_grad``, or that
-    needs more than a gradient, is stepped as in any other program.
+    torch's profiler wrapper. The ordinary way is used if the optimizer has its own ``zero_grad`` or hooks on the step
+    or the parameter, or needs more than a gradient.
     """
 
     def __init__(self, problem: Problem, optimizer: Optimizer, param: torch.nn.Parameter, drive: Drive = PLAIN) -> None:
@@ -74,12 +74,12 @@ class Step:
 
 
 def number_of(dtype: str) -> type[np.floating[Any]]:
-    """The numbers in which losses and gradients are computed: NumPy's of that dtype, or float32 for half precision."""
+    """Return NumPy's type for losses and gradients in runs of this dtype: the same, or float32 for half precision."""
     return np.dtype({"bfloat16": "float32", "float16": "float32"}.get(dtype, dtype)).type
 
 
 def raised(error: BaseException, step: int) -> str:
-    """One line about an exception that an optimizer raised in a step."""
+    """Describe an exception that an optimizer raised in a step, in one line."""
     why = said(error)
     if why == "NotImplementedError":
         why = "it has no step(), and a method of its own does its work"
@@ -87,7 +87,7 @@ def raised(error: BaseException, step: int) -> str:
 
 
 def update_of(optimizer: Optimizer) -> Callable[[], Any]:
-    """An optimizer's ``step`` without the wrapper that torch adds to every class."""
+    """Return an optimizer's ``step`` without the wrapper that torch adds to every class."""
     step = type(optimizer).step
     if "step" in vars(optimizer) or getattr(step, "__code__", None) is not PROFILED:
         return optimizer.step
@@ -97,7 +97,7 @@ def update_of(optimizer: Optimizer) -> Callable[[], Any]:
 def sees_gradients_alone(optimizer: Optimizer, param: torch.nn.Parameter) -> bool:
     """Whether no code of the optimizer, such as a hook, runs between two updates."""
     hooks = (
-        getattr(optimizer, "_optimizer_step_pre_hooks", None),  # a wrapper may not have called torch's constructor
+        getattr(optimizer, "_optimizer_step_pre_hooks", None),  # a wrapper may not call torch's constructor
         getattr(optimizer, "_optimizer_step_post_hooks", None),
         torch_optimizer._global_optimizer_pre_hooks,
         torch_optimizer._global_optimizer_post_hooks,

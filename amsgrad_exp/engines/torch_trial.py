@@ -1,7 +1,7 @@
-"""Finds out by a few steps how an imported optimizer must be driven, and what its parameters share.
+"""Takes a few steps to find out how an imported optimizer must be driven, and what its parameters share.
 
-A run has only one parameter with one element. It does not show whether parameters share a step count or a moment, which
-is a frequent bug of ported optimizers.
+A run has only one parameter with one element, so it does not show whether parameters share a step count or a moment,
+which is a frequent bug of ported optimizers.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from amsgrad_exp.rules.settings import OptimizerSettings
 SHAPES = ((1,), (1, 1))
 FORMS: tuple[Form, ...] = ("tensors", "named", "module", "use_muon")
 ACCIDENTS = TypeError, AttributeError, RuntimeError  # errors of a constructor that expects other arguments
-STEPS = 12  # per trial: some optimizers treat their first ten steps differently
+STEPS = 12  # per trial, since some optimizers treat their first ten steps differently
 
 STEPS_OF_TWO = 24  # with two parameters
 AGREEMENT = 1e-6  # relative to the largest update: kernels round differently for two elements than for one
-LOUDER = 37.0  # factor of the other parameter's gradients
+LOUDER = 37.0  # the factor between the gradients of the two parameters
 
 Shared = Literal["parameters", "groups", "elements"]
 
 
 @dataclass(frozen=True)
 class Way:
-    """How an optimizer is built, with which arguments and a parameter of which dtype, and how it is driven."""
+    """How an optimizer is built (its arguments and the dtype of its parameter) and how its steps are driven."""
 
     imported: Imported
     lr: float
@@ -50,11 +50,11 @@ class Way:
     drive: Drive = PLAIN
 
     def make(self, groups: Sequence[Sequence[Tensor]]) -> Optimizer:
-        """The optimizer of groups of parameters; a ValueError if it cannot be built."""
+        """Build the optimizer for groups of parameters; raise a ValueError if that fails."""
         return self.imported.make(self.drive.arrange(groups), lr=self.lr, arguments=self.arguments)
 
     def new(self, x: float = 0.0) -> tuple[Optimizer, torch.nn.Parameter]:
-        """The optimizer of one parameter with this value, and the parameter."""
+        """Build the optimizer for one parameter with this value; return both."""
         param = torch.nn.Parameter(torch.full(self.drive.shape, x, dtype=getattr(torch, self.dtype)))
         return self.make([[param]]), param
 
@@ -65,7 +65,7 @@ _one_at_a_time = threading.Lock()
 
 
 def way_of(settings: OptimizerSettings, dtype: str) -> Way:
-    """The simplest way in which an optimizer takes a few steps; if all ways fail, the one that takes the most steps.
+    """Find the simplest way in which an optimizer takes `STEPS` steps, or else the way with the most steps.
 
     Raises:
         ValueError: it cannot be imported, or takes no step in any way; the message says what it needs.
@@ -106,9 +106,9 @@ def _find(untried: Way, shapes: Sequence[tuple[int, ...]]) -> Way:
 
 
 def _tried(way: Way) -> tuple[int, Exception | None]:
-    """The number of steps that an optimizer takes in this way (-1 if it cannot be built), and its exception.
+    """Return how many steps an optimizer takes in this way (-1 if it cannot be built), and its exception.
 
-    Random generators, and numbers and texts outside of the optimizer, are restored afterwards.
+    Random generators, and numbers and strings outside of the optimizer, are restored afterwards.
     """
     with generators_restored(), unheard():
         try:
@@ -132,7 +132,7 @@ def _tried(way: Way) -> tuple[int, Exception | None]:
 
 
 def shared_between(way: Way) -> Shared | None:
-    """Whether updates depend on other parameters of a group, on other groups, or on other elements of a parameter.
+    """Find out whether updates depend on other parameters of a group, other groups or other elements of a parameter.
 
     Two parameters with different gradients are updated alone, in one group, in separate groups, and as elements of one
     parameter. The result is None if none of these differ, or if the optimizer draws random numbers, is not
@@ -168,9 +168,9 @@ def _tied(way: Way) -> Shared | None:
 def _moved(
     way: Way, gradients: NDArray[np.float64], groups: Sequence[Sequence[Sequence[int]]]
 ) -> NDArray[np.float64] | None:
-    """x_0 and x_1 after each step, (steps, 2), starting from 0; one that is left out stays 0.
+    """Optimize two numbers from 0 and return both after each step, (steps, 2); a number in no group stays 0.
 
-    ``groups`` says for each group and each of its parameters which of the two numbers are its elements. The result is
+    For each parameter of each group, ``groups`` has the indices of the numbers that are its elements. The result is
     None if the optimizer raised an exception or drew a random number.
     """
     moves = np.zeros((STEPS_OF_TWO, 2))
