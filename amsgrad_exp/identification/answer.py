@@ -1,4 +1,4 @@
-"""Identifies an optimizer, by its name or by given iterates, and holds the answer."""
+"""Identifies an optimizer by its name or by given iterates, and describes the answer."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.labels import SYMBOLS
 
 USUAL_EPS = (1e-7, 1e-6, 1e-10, 1e-16)
-"""What ε is inside optimizers whose constructors do not take it, beside 1e-8."""
+"""Values, besides 1e-8, that ε may have in optimizers whose constructors do not take it."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The published rule that an implementation follows, or to which it is closest."""
+    """The published rule that an implementation follows, or the closest one."""
 
     optimizer: str
-    form: Form  # the closest rule in one form of its options, without departures
-    departures: tuple[str, ...]  # that explain all observations; empty if the rule matches or if nothing explains them
-    explained: bool  # the rule with these departures has the same x on all probes
-    single: bool  # the comparison has only float32 precision
+    form: Form  # the closest rule with one choice of its options, without departures
+    departures: tuple[str, ...]  # they explain all observations; empty if the rule matches or nothing explains them
+    explained: bool  # whether the rule with these departures has the same x on all probes
+    single: bool  # whether the comparison has only float32 precision
     # The largest difference of x from the rule's on each probe, relative to the length of x's path; None if not run.
     agreement: Mapping[str, float | None]
-    rest: float  # the same for the rule with its departures, over all probes except those of `OF_THE_WHOLE`
+    rest: float  # the largest such difference with the departures, over all probes except those of `OF_THE_WHOLE`
     first: Mapping[str, Any] | None  # where x first differs: probe, step, the update of x and the expected update
-    steps: Mapping[str, int]  # of each probe
+    steps: Mapping[str, int]  # the number of steps of each probe
     assumed: Mapping[str, float] = field(default_factory=dict)  # settings that the implementation does not reveal
 
     @property
     def matches(self) -> bool:
-        """Whether it follows the rule on every probe that was run."""
+        """Whether the implementation follows the rule on every probe that was run."""
         return self.explained and not self.departures
 
     @property
     def closest(self) -> str:
-        """The closest rule, as ``--like`` takes it."""
+        """The closest rule, written as for ``--like``."""
         return described(self.form)
 
     @property
@@ -88,9 +88,9 @@ class Answer:
 
     @property
     def closest_in_words(self) -> str:
-        """The closest rule, with its options that are not defaults."""
+        """The closest rule with those of its options that are not defaults."""
         name, _, options = self.closest.partition(":")
-        if any(code.startswith("eps_") for code in self.departures):  # which say where it is
+        if any(code.startswith("eps_") for code in self.departures):  # these departures say where ε is
             options = options.replace("optimized_update=false", "").strip(",")
         options = options.replace("optimized_update=false", "ε on the root of the corrected v").replace(",", ", ")
         return f"{name} with {options}" if options else name
@@ -137,7 +137,7 @@ def _finite(value: Any) -> Any:
 def of_optimizer(
     name: str, settings: Mapping[str, float], options: Mapping[str, str], like: Like | None, *, long: bool = True
 ) -> Answer:
-    """Identify a registered optimizer, or one by its import path; ``long`` also runs the probe of 10^5 steps."""
+    """Identify a registered optimizer or one given by its import path; ``long`` adds the probe of 10^5 steps."""
     from amsgrad_exp.identification.implementation import built
 
     target = built(name, settings, options)
@@ -163,7 +163,7 @@ def of_optimizer(
 def _guesses(
     chosen: Sequence[Probe], observed: Observed, assumed: Mapping[str, float], known: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Settings that an optimizer may have without revealing them."""
+    """Yield settings that an optimizer may have although its constructor does not show them."""
     (still,) = (probe for probe in chosen if probe.name == "x not 0")
     xs = observed[still.name]
     if "weight_decay" not in known and xs is not None and xs[0, 0] != still.start[0]:
@@ -175,7 +175,7 @@ def _guesses(
 
 
 def of_iterates(path: Path, settings: Mapping[str, float], options: Mapping[str, str], like: Like | None) -> Answer:
-    """Identify an implementation by its iterates over the probes, as `probes.read` reads them."""
+    """Identify an implementation by a file of its iterates on the probes, which `probes.read` reads."""
     chosen, observed, precision = files.read(path, settings)
     known = {name: option_value(name, text) for name, text in options.items()}
     known |= {"weight_decay": chosen[0].weight_decay} if chosen[0].weight_decay else {}
@@ -183,7 +183,7 @@ def of_iterates(path: Path, settings: Mapping[str, float], options: Mapping[str,
 
 
 def probes_of(name: str | None, settings: Mapping[str, float], options: Mapping[str, str]) -> str:
-    """The probes as CSV, with the iterates of a rule or an imported optimizer, or to be filled in."""
+    """Write the probes as CSV, with the iterates of a rule or an imported optimizer, or without iterates."""
     given = {option: option_value(option, text) for option, text in options.items()}
     if name is None:
         if others := given.keys() - {"weight_decay"}:
@@ -215,10 +215,11 @@ def answer(
     precision: Precision = DOUBLE,
     thorough: bool = True,
 ) -> Answer:
-    """Find the rule that iterates over the probes follow, with the fewest departures.
+    """Find the rule, with the fewest departures, that the iterates on the probes follow.
 
-    ``known`` are settings of the implementation, by the names of the rules' options. ``thorough`` tries two departures
-    if one explains nothing. pydantic's error is raised if the rule to compare with has no such options.
+    ``known`` has settings of the implementation, by the names of the rules' options. With ``thorough``, pairs of
+    departures are tried if no single one explains the iterates. pydantic's error is raised if the rule to compare with
+    does not have the given options.
     """
     candidates = _candidates(probes, known or {}, like)
     comparison = Comparison(candidates, observed, precision)
@@ -270,7 +271,7 @@ _kept: list[tuple[Any, Candidates]] = []
 
 
 def _candidates(probes: Sequence[Probe], known: Mapping[str, Any], like: Like | None) -> Candidates:
-    """The candidates for these probes; the last ones are cached, because computing them takes most of the time."""
+    """Return the candidates for these probes; the last ones are cached, since computing them takes most of the time."""
     decays = any(probe.weight_decay for probe in probes)
     codes = tuple(code for code in CODES if decays or not code.startswith("weight_decay"))
     short = [probe for probe in probes if probe.every == 1]

@@ -13,24 +13,24 @@ from amsgrad_exp.identification.known_forms import OF_THE_WHOLE, departed, depar
 from amsgrad_exp.identification.probes import RELATIVE, Floats, Observed, Precision, Probe
 
 Like = tuple[str, Mapping[str, Any]]
-"""The only rule to compare with, and some of its options."""
+"""The name of the only rule to compare with, and some of its options."""
 
 
 def distance(one: Floats, other: Floats) -> Floats:
-    """|one − other|: 0 if both are not finite, ∞ if only one is."""
+    """Return |one − other|; it is 0 if neither is finite, and ∞ if only one is finite."""
     finite, too = np.isfinite(one), np.isfinite(other)
     return np.where(finite & too, np.abs(one - other), np.where(finite == too, 0.0, np.inf))
 
 
 WAYS = (False, True)
-"""Whether m is corrected by 1 − Π β1: both are tried where β1 changes."""
+"""Whether m is corrected by 1 − Π β1; both ways are tried where β1 changes."""
 
 
 class Candidates:
-    """All forms of the rules and their single departures, run on the short probes.
+    """All forms of the rules, and each form with each single departure, run on the short probes.
 
-    Each element of a probe is a column of the arrays; if β1 changes it is two, which differ in how m is corrected.
-    ``known`` are options of the implementation, ``codes`` the departures to try.
+    Each element of a probe is a column of the arrays. If β1 changes in a probe, each element has two columns, which
+    differ in how m is corrected. ``known`` has options of the implementation, ``codes`` the departures to try.
     """
 
     def __init__(
@@ -55,17 +55,17 @@ class Candidates:
         self.xs = np.stack([self.walked(form) for form in self.forms])
 
     def walk(self, form: Form) -> Walk:
-        """A form at the start of every column."""
+        """Return a form's `Walk` at the start of every column."""
         return Walk(form, *self._starts)
 
     def walked(self, form: Form) -> Floats:
-        """x of a form in every column after every step, float64 of shape (steps, columns)."""
+        """Compute a form's x in every column after every step, float64 of shape (steps, columns)."""
         walk = self.walk(form)
         return np.stack([walk.step(*at) for at in self.sequences])
 
 
 class Comparison:
-    """The comparison of one implementation's iterates over the short probes with those of all candidates."""
+    """Compares one implementation's iterates on the short probes with those of all candidates."""
 
     def __init__(self, candidates: Candidates, observed: Observed, precision: Precision) -> None:
         self.candidates, self.precision = candidates, precision
@@ -76,7 +76,7 @@ class Comparison:
         self.start = candidates.start[self.chosen]
 
         def by_column(of: Callable[[Probe, Floats], Floats]) -> Floats:
-            """Something of each probe and its iterates, of shape (steps, elements), as (steps, columns)."""
+            """Compute an array (steps, elements) of each probe and its iterates, and join them as (steps, columns)."""
             values = {probe.name: of(probe, known[probe.name]) for probe in self.probes}
             return np.stack([values[probe.name][:, element] for probe, element, _ in self.columns], axis=1)
 
@@ -91,21 +91,21 @@ class Comparison:
         self._core_columns = np.array([probe.name not in OF_THE_WHOLE.values() for probe, *_ in self.columns])
 
     def by_probe(self, values: Any) -> Any:
-        """The largest value in each probe's columns, (…, probes); of two ways to correct m, the better one counts."""
+        """Return each probe's largest value over its columns, (…, probes); the better way to correct m counts."""
         return np.stack([np.min([values[..., way].max(-1) for way in ways], axis=0) for ways in self._ways], axis=-1)
 
     def walked(self, form: Form) -> Floats:
-        """x of a form in the columns of the probes that were run, (steps, columns)."""
+        """Return a form's x in the columns of the probes that were run, (steps, columns)."""
         return self.candidates.walked(form)[:, self.chosen]
 
     def updates(self, xs: Floats) -> tuple[Floats, Floats, Floats]:
-        """The updates of x and of a candidate's x, (…, steps, columns), and their relative difference."""
+        """Return the updates of x, those of a candidate's x, (…, steps, columns), and their relative difference."""
         first = np.broadcast_to(self.start, (*xs.shape[:-2], 1, len(self.start)))
         own, theirs = np.diff(self.xs, axis=0, prepend=self.start[None]), np.diff(xs, axis=-2, prepend=first)
         return own, theirs, np.abs(own - theirs) / np.maximum(np.abs(own), np.abs(theirs))
 
     def follows(self, form: Form) -> bool:
-        """Whether a form has the same x on all probes but those of `OF_THE_WHOLE`, to the end."""
+        """Whether a form has the same x at all steps of all probes except those of `OF_THE_WHOLE`."""
         walk = self.candidates.walk(form)
         for own, allowed, at in zip(self.xs, self.allowed, self.candidates.sequences, strict=True):
             xs = walk.step(*at)[self.chosen]
@@ -115,9 +115,9 @@ class Comparison:
         return True
 
     def closest(self) -> tuple[Form, bool]:
-        """The simplest candidate with the same x on all probes, or else on all except those of `OF_THE_WHOLE`.
+        """Return the simplest candidate with the same x on all probes, or else on all except those of `OF_THE_WHOLE`.
 
-        If there is none, the candidate whose updates are most alike, and False.
+        If there is none, return the candidate with the most similar updates, and False.
         """
         candidates = self.candidates
         xs = candidates.xs[:, :, self.chosen]
@@ -133,23 +133,23 @@ class Comparison:
         return candidates.forms[int(np.argmax(alike - 0.1 * departures))], False
 
     def pair(self) -> Form | None:
-        """The best known form with two departures that has the same x."""
+        """Return the best known form that has the same x with two departures; None if there is none."""
         pairs = (form for base in self.candidates.bases for form in departed_twice(base, self.candidates.codes))
         return next((form for form in pairs if self.follows(form)), None)
 
     def differs(self, form: Form) -> set[str]:
-        """The probes on which a form's x is another."""
+        """Return the probes on which a form's x differs."""
         seen = self.by_probe((distance(self.walked(form), self.xs) > self.allowed).any(axis=0))
         return {probe.name for probe, differs in zip(self.probes, seen, strict=True) if differs}
 
     def agreement(self, form: Form) -> dict[str, float]:
-        """The largest difference of x on each probe, relative to how far x has gone."""
+        """Return the largest difference of x on each probe, relative to the length of x's path."""
         relative = np.nan_to_num(distance(self.walked(form), self.xs) / self.scale, nan=0.0, posinf=math.inf)
         worst = self.by_probe(relative.max(axis=0)).tolist()
         return {probe.name: value for probe, value in zip(self.probes, worst, strict=True)}
 
     def first(self, form: Form) -> dict[str, Any] | None:
-        """Where x first differs from a form's: probe, step, and how far x moved there and would have moved."""
+        """Return the first difference of x from a form's: the probe, the step, and the actual and expected updates."""
         xs = self.walked(form)
         differs = distance(xs, self.xs) > self.allowed
         probes = self.by_probe(differs)
@@ -165,7 +165,7 @@ class Comparison:
 
 
 def walked(form: Form, probe: Probe) -> Floats:
-    """x of a form after every `Probe.every` steps of a probe, float64 of shape (rows, elements)."""
+    """Compute a form's x after every `Probe.every` steps of a probe, float64 of shape (rows, elements)."""
     xs = np.empty((probe.steps // probe.every, probe.elements))
     lrs, beta1s = probe.lr.tolist(), probe.beta1.tolist()
     for element in range(probe.elements):

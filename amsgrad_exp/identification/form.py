@@ -1,4 +1,4 @@
-"""Describes a rule by its parts, so that single parts can be exchanged to model departures, and computes its steps.
+"""Describes a rule by its parts, which can be exchanged one by one to model departures, and computes its steps.
 
 The parts are checked against the package's rules (tests/test_identify.py).
 """
@@ -31,26 +31,26 @@ class Form:
     # moving average minus the square of the mean, or no second moment.
     second: Literal["average", "mean", "nostalgic", "yogi", "sum", "largest", "centered", "none"] = "average"
     squares: Literal["g", "m", "belief", "belief_before"] = "g"  # what is squared: g, m_t, g − m_t or g − m_{t−1}
-    correct_m: int = 1  # how often the bias is corrected
+    correct_m: int = 1  # how many times the bias is corrected
     correct_v: int = 1
-    # ε is added to the root of the corrected v (after) or of the uncorrected v (before), or within either root.
+    # ε is added to the root of the corrected v (after) or of the uncorrected v (before), or inside either root.
     eps_at: Literal["after", "before", "in_after", "in_before"] = "after"
-    eps_twice: bool = False  # ε within the root is also added to the root
+    eps_twice: bool = False  # ε inside the root is also added to the root
     eps: bool = True
     inner_eps: bool = False  # ε is also added to v at every step
-    maximum: Literal["none", "uncorrected", "corrected"] = "none"  # the v whose largest value so far is used
+    maximum: Literal["none", "uncorrected", "corrected"] = "none"  # which v's largest value so far is used
     kept: bool = True  # the largest v is stored from step to step
-    count: int = 0  # is added to t in corrections and other functions of t
-    count_at_0: Literal["one", "uncorrected"] = "one"  # if that makes t 0: t is 1, or nothing is corrected
+    count: int = 0  # this is added to t in corrections and other functions of t
+    count_at_0: Literal["one", "uncorrected"] = "one"  # if this makes t 0, t is set to 1, or nothing is corrected
     old_m: bool = False  # the update uses the moment from before this step
     old_v: Literal["no", "yes", "counted"] = "no"
     complemented: bool = True  # g is multiplied by 1 − β1 in the first moment
     decay: Literal["none", "coupled", "decoupled", "without_lr"] = "none"  # weight decay
     lr_in_momentum: bool = False
     flipped: Literal["no", "all", "update"] = "no"  # the update has the opposite sign, with or without the weight decay
-    swapped: bool = False  # β1 and β2
+    swapped: bool = False  # β1 and β2 are exchanged
     root: bool = True
-    departures: tuple[str, ...] = ()  # the codes of those that were made
+    departures: tuple[str, ...] = ()  # the codes of the departures of this form
 
 
 NUMBERS = SimpleNamespace(
@@ -61,15 +61,15 @@ NUMBERS = SimpleNamespace(
     where=lambda condition, y, z: y if condition else z,
     sign=lambda y: float((y > 0) - (y < 0)),
 )
-"""The functions of NumPy that `Walk` uses, for Python numbers: much faster for a single x."""
+"""The functions of NumPy that `Walk` uses, for Python numbers, which are much faster for a single x."""
 
 
 class Walk:
-    """Runs a form: `step` takes one step of one x or of many.
+    """Runs a form; `step` takes one step of one x or of many.
 
-    ``x``, the start, and the settings ``beta2``, ``eps`` and ``weight_decay`` are numbers or float64 of shape (n,).
-    ``by_product`` says where m is corrected by 1 − Π β1 instead of 1 − β1^t, which differs if β1 changes. ``lr`` is α
-    of the first step, to which AdaBound's bounds are relative. ``fn`` is NumPy for arrays, `NUMBERS` for numbers.
+    ``x`` (the start), ``beta2``, ``eps`` and ``weight_decay`` are numbers or float64 of shape (n,). ``by_product`` says
+    where m is corrected by 1 − Π β1 instead of 1 − β1^t; these differ if β1 changes. ``lr`` is α of the first step, to
+    which AdaBound's bounds are relative. ``fn`` is NumPy for arrays and `NUMBERS` for numbers.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Walk:
         self.m = self.v = (1e-6 if form.second == "yogi" else 0.0) + zero
         self.w = self.largest = self.before = self.gamma = self.mean = zero
         self.previous_g = self.previous_beta1 = self.previous_m = zero
-        self.products = [1.0 + zero] * 3  # of β1: before this step, with it, and once more
+        self.products = [1.0 + zero] * 3  # products of β1: before this step, after it, and after the next
         self.momenta, self.weights, self.scale = 1.0 + zero, 0.0, 1.0
         self.kept: list[Any] = []
         self.t, self.delay = 0, form.options["n"] if form.kind == "shifted" else 0
@@ -116,14 +116,14 @@ class Walk:
         return max(self.t + self.form.count, 1)
 
     def correction(self, beta: Any, times: int, late: bool = False) -> Any:
-        """1 − β^t, or that of t − 1, to the power of how often it is applied."""
+        """Return (1 − β^t)^times, with t − 1 for t if ``late``."""
         t = self.t + self.form.count - late - self.delay
         if times == 0 or (t < 1 and (late or self.form.count_at_0 == "uncorrected")):
             return 1.0
         return (1.0 - beta ** max(t, 1)) ** times
 
     def correction_of_m(self, beta1: Any) -> Any:
-        """1 − β1^t or 1 − Π β1."""
+        """Return 1 − β1^t or 1 − Π β1."""
         form, t = self.form, self.t + self.form.count
         if form.correct_m == 0 or (t < 1 and form.count_at_0 == "uncorrected"):
             return 1.0
@@ -131,7 +131,7 @@ class Walk:
         return (1.0 - self.fn.where(self.by_product, product, beta1 ** max(t, 1))) ** form.correct_m
 
     def average(self, g: Any, beta1: Any) -> Any:
-        """Update the first moment, and return what the update uses of it."""
+        """Update the first moment, and return the value that the update uses."""
         form, g, self.previous_m = self.form, self.scale * g, self.m
         if form.first == "none":
             return g
@@ -142,12 +142,12 @@ class Walk:
         return self.previous_m if form.old_m else self.m
 
     def squared(self, g: Any) -> Any:
-        """What the second moment is of."""
+        """Return the square that enters the second moment."""
         of = self.form.squares
         return g if of == "g" else self.m if of == "m" else g - (self.m if of == "belief" else self.previous_m)
 
     def square(self, g: Any, beta2: Any) -> Any:
-        """Update the second moment, and return what the update uses of it."""
+        """Update the second moment, and return the value that the update uses."""
         form, fn, v, s, t = self.form, self.fn, self.v, self.squared(g), self.counted
         if form.second == "average":
             self.v = beta2 * v + (1.0 - beta2) * s * s + self.inner
@@ -171,17 +171,17 @@ class Walk:
         return v if form.old_v != "no" else self.v
 
     def plain_root(self, v: Any) -> Any:
-        """√v, or v if there is no root."""
+        """Return √v, or v if the form takes no root."""
         return self.fn.sqrt(v) if self.form.root else v
 
     def root(self, v: Any) -> Any:
-        """√v with ε within it or added to it."""
+        """Return √v with ε inside the root or added to it."""
         if self.form.eps_at.startswith("in"):
             return self.plain_root(v + self.eps) + (self.eps if self.form.eps_twice else 0.0)
         return self.plain_root(v) + self.eps
 
     def denominator(self, v: Any, beta2: Any, growth: Any = 1.0, power: Any = None) -> Any:
-        """The divisor of m: the corrected root of v, with ε at its place."""
+        """Return the divisor of m: the corrected root of v, with ε in the place that the form says."""
         form, fn = self.form, self.fn
         c = self.correction(beta2, form.correct_v, late=form.old_v == "counted")
         if form.maximum != "none":
@@ -192,7 +192,7 @@ class Walk:
             else:
                 v = self.largest
             c = 1.0 if form.maximum == "corrected" else c
-        early = form.eps_at.endswith("before")  # then c divides what is raised to a power
+        early = form.eps_at.endswith("before")  # then c divides the base of the power
         y = self.root(v if early else v / c)
         y = y if power is None else fn.power(y, power)
         return y / self.plain_root(c) if early else y
@@ -255,11 +255,11 @@ class Walk:
         return lr * (m / self.correction_of_m(beta1) + of_d * self.w / of_w) / self.denominator(v, beta3)
 
     def _async(self, g: Any, lr: Any, beta1: Any, beta2: Any) -> Any:
-        """ACProp and AvaGrad's released form: the denominator is the step before's."""
+        """Take a step of ACProp or of AvaGrad's released form, which use the denominator of the previous step."""
         form, v = self.form, self.v
         m = self.average(g, beta1)
         s = self.squared(g)
-        # "v_before_update" of a rule that is late already is one step more.
+        # These rules are late already; "v_before_update" makes them late by one more step.
         self.v = beta2 * (v + (self.inner if self.t > 1 else 0.0)) + (1.0 - beta2) * s * s
         shown, self.before = (self.before if form.old_v != "no" else v), v
         late = self.correction(beta2, form.correct_v, late=True)
@@ -284,14 +284,14 @@ class Walk:
         return lr * m / self.denominator(self.square(self.kept[n], beta2), beta2)
 
     def _ratio(self, g: Any, lr: Any, beta1: Any, beta2: Any) -> Any:
-        """Adadelta."""
+        """Take a step of Adadelta."""
         v = self.square(g, beta2)
         delta = self.root(self.w) / self.root(v) * g
         self.w = beta2 * self.w + (1.0 - beta2) * delta * delta
         return lr * delta
 
     def _after(self, g: Any, lr: Any, beta1: Any, beta2: Any) -> Any:
-        """RMSprop: momentum is of gradients that have been divided."""
+        """Take a step of RMSprop, whose momentum accumulates divided gradients."""
         v = self.square(g, beta2)
         return lr * self.average(g / self.denominator(v, beta2), beta1)
 

@@ -23,25 +23,25 @@ from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.spec.defaults import check_name, complete, imported_optimizer
 
 PUBLISHED = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
-"""What is assumed of a constructor that takes no such setting."""
+"""The settings that are assumed if a constructor does not take them."""
 
 ARGUMENTS = {
     "beta1": ("beta1", "b1"),
     "beta2": ("beta2", "b2", "alpha", "rho", "decay"),
     "eps": ("eps", "epsilon"),
 }
-"""What constructors call the settings, beside ``betas``."""
+"""The names of the settings in constructors, besides ``betas``."""
 
 BETAS = ("beta1", "beta2")
 
 OWN = {known.path: name for name, known in OPTIMIZERS.items() if known.path.startswith("amsgrad_exp.")}
-"""The rules of this package's classes, whose signatures do not show the defaults."""
+"""The rules of this package's own classes, whose signatures do not show the defaults."""
 
 OPTIONS = {"partial": "p", "keep_num": "n", "b3": "beta3"}
-"""What constructors call options of rules that have other names here."""
+"""The names in constructors of options that have other names here."""
 
 RunProbe = Callable[[Probe], Floats | None]
-"""x after every `Probe.every` steps of a probe; None of a probe that cannot be run."""
+"""A function that returns x after every `Probe.every` steps of a probe, or None if the probe cannot be run."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Target:
     run: RunProbe
     settings: Mapping[str, float]  # for all probes
     known: Mapping[str, Any]  # options of rules that it is known to have
-    assumed: Mapping[str, float] = field(default_factory=dict)  # what its constructor does not take, nor the user gives
+    assumed: Mapping[str, float] = field(default_factory=dict)  # given neither by its constructor nor by the user
 
     def observe(self, probes: Sequence[Probe]) -> Observed:
-        """Run it on the probes."""
+        """Run the optimizer on the probes."""
         before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64)  # which some optimizers use for their own numbers
+        torch.set_default_dtype(torch.float64)  # some optimizers use the default dtype for their own numbers
         try:
             observed = {probe.name: self.run(probe) for probe in probes}
             again, xs = (np.asarray(each) for each in (self.run(probes[0]), observed[probes[0].name]))
@@ -120,7 +120,7 @@ def _imported(name: str, settings: Mapping[str, float], given: dict[str, Any]) -
         if argument not in given and not (several and setting in BETAS) and _takes(defaults, argument)
     }
     if defaults.get("eps_root") == defaults.get("eps") and "eps" in taken:
-        taken["eps_root"] = "eps"  # of one that has the same ε twice
+        taken["eps_root"] = "eps"  # for an optimizer that has the same ε twice
 
     def arguments(probe: Probe) -> dict[str, Any]:
         own = _settings(probe)
@@ -187,7 +187,7 @@ def _run_torch(name: str, make: Callable[[list[Parameter], Probe], Optimizer], p
 
 
 def _set_beta1(group: dict[str, object], beta1: float) -> bool:
-    """Set another β1 in a group; False if the group has none."""
+    """Set another β1 in a group; return False if the group has none."""
     betas = group.get("betas")
     if isinstance(betas, tuple | list) and len(betas) > 1:
         group["betas"] = (beta1, *betas[1:])
@@ -199,7 +199,7 @@ def _set_beta1(group: dict[str, object], beta1: float) -> bool:
 
 
 def _of_optax(name: str, factory: Callable[..., Any], arguments: Callable[[Probe], dict[str, Any]]) -> RunProbe:
-    """Runs an optax optimizer, which a factory makes from ``learning_rate`` and other arguments."""
+    """Return a function that runs an optax optimizer, made by a factory from ``learning_rate`` and other arguments."""
     try:
         import jax
         import jax.numpy as jnp
@@ -211,7 +211,7 @@ def _of_optax(name: str, factory: Callable[..., Any], arguments: Callable[[Probe
 
     @functools.cache
     def scanned(rates: float | tuple[float, ...], given: tuple[tuple[str, Any], ...]) -> Any:
-        """A function that computes x after every step from the start and all gradients."""
+        """Return a function that computes x after every step from the start and all gradients."""
         table = jnp.asarray(rates)
         schedule = (lambda count: table[count]) if isinstance(rates, tuple) else rates
         try:

@@ -47,7 +47,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "adamnc": {"second": "mean", **UNCORRECTED},
     "adamx": {"maximum": "uncorrected", **UNCORRECTED},
 }
-"""The parts of every rule, the best known first."""
+"""The parts of every rule, in order of how well known it is."""
 
 OF_OPTIONS: dict[tuple[str, Any], dict[str, Any]] = {
     ("dialect", "paper"): UNCORRECTED,
@@ -55,7 +55,7 @@ OF_OPTIONS: dict[tuple[str, Any], dict[str, Any]] = {
     ("form", "published"): {**UNCORRECTED, "kind": "adam", "second": "none", "eps": False},
     ("centered", True): {"second": "centered"},
 }
-"""The parts that options change."""
+"""The parts of a rule that each option changes."""
 
 DECAYS: tuple[Options, ...] = ({"beta1_decay": "geometric"}, {"beta1_decay": "harmonic"})
 USUAL: dict[str, tuple[Options, ...]] = {
@@ -66,7 +66,7 @@ USUAL: dict[str, tuple[Options, ...]] = {
     ),
     "adamnc": ({}, *DECAYS),
     "adamx": ({}, *DECAYS),
-    "nadam": ({}, {"momentum_decay": 1e6}),  # which is μ_t = β1
+    "nadam": ({}, {"momentum_decay": 1e6}),  # this makes μ_t = β1
     "nosadam": ({}, {"gamma": 0.0}),
     "padam": ({}, {"p": 0.25}),
     "adashift": ({}, {"n": 1}),
@@ -75,7 +75,7 @@ USUAL: dict[str, tuple[Options, ...]] = {
     "rmsprop": ({}, {"centered": True}, {"momentum": 0.9}, {"centered": True, "momentum": 0.9}),
     "sgd": ({}, {"momentum": 0.9}),
 }
-"""The options that each rule is tried with, beside those that an optimizer is known to have."""
+"""The options that are tried with each rule, besides those that an optimizer is known to have."""
 
 
 def form(name: str, options: Options) -> Form:
@@ -83,7 +83,7 @@ def form(name: str, options: Options) -> Form:
     complete = OPTIMIZERS[name].options.model_validate(dict(options)).model_dump()
     dialect, parts = complete.get("dialect"), dict(PARTS[name])
     if dialect not in (None, "torch"):
-        complete["optimized_update"] = True  # which is of dialect torch alone
+        complete["optimized_update"] = True  # this option belongs to dialect torch only
     if (name, dialect) == ("amsgrad", "optax"):
         parts["maximum"] = "corrected"
     for option in complete.items():
@@ -93,7 +93,7 @@ def form(name: str, options: Options) -> Form:
 
 
 def forms(known: Options | None = None, like: tuple[str, Options] | None = None) -> list[Form]:
-    """Every form of every rule, the best known first.
+    """Return every form of every rule, the best known first.
 
     ``known`` are settings of the implementation, by name; a rule that has such an option uses this value. ``like`` is
     the name of the only rule to use, and some of its options; pydantic's error is raised if it does not have them.
@@ -107,7 +107,7 @@ def forms(known: Options | None = None, like: tuple[str, Options] | None = None)
         for usual in USUAL.get(name, ({},)):
             if any(own.get(option, value) != value for option, value in usual.items()):
                 continue
-            for options in ({**usual, **own}, {**usual, **fixed}):  # some options are of some forms only
+            for options in ({**usual, **own}, {**usual, **fixed}):  # some forms lack some options
                 with contextlib.suppress(ValidationError):
                     each = form(name, options)
                     of_rule += [each] if each not in of_rule else []
@@ -117,7 +117,7 @@ def forms(known: Options | None = None, like: tuple[str, Options] | None = None)
 
 
 def described(each: Form) -> str:
-    """A form's name with its options that are not defaults, as ``--like`` takes it."""
+    """Return a form's name with those of its options that are not defaults, written as for ``--like``."""
     default = OPTIMIZERS[each.name].options().model_dump()
     options = [f"{name}={_written(value)}" for name, value in each.options.items() if value != default[name]]
     return ":".join([each.name, *([",".join(options)] if options else [])])
@@ -169,7 +169,7 @@ SENTENCES = {
     "beta1_change": "a β1 that changes has another effect",
     "long_run": "it departs after many steps only",
 }
-"""The departures by their codes, in words that follow "departs:"."""
+"""The departures by their codes, in words to follow "departs:"."""
 
 OF_THE_WHOLE = {
     "not_elementwise": "two elements",
@@ -177,13 +177,13 @@ OF_THE_WHOLE = {
     "beta1_change": "beta1 changes",
     "long_run": "long",
 }
-"""Departures that no form of one number's rule can have, and the probes that show them."""
+"""Departures that concern several numbers, so that no `Form` can have them, and the probes that show them."""
 
 CODES = tuple(code for code in SENTENCES if code not in OF_THE_WHOLE)
 
 
 def _changes(form: Form) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each departure that makes sense of a form, with the parts that it changes, in each way that it can be made."""
+    """Yield each departure that a form can have, with each set of changed parts that models it."""
     kind, at, second = form.kind, form.eps_at, form.second
     late = kind in ("async", "adopt")  # rules that divide by an older v
     averages, plain = form.first == "average", form.squares == "g"
@@ -259,7 +259,7 @@ def _changes(form: Form) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def departed(form: Form, codes: tuple[str, ...] = CODES) -> list[Form]:
-    """A form with one of these departures, made in every possible way, in the order of `CODES`."""
+    """Return a form with each one of these departures, in every way to make it, in the order of `CODES`."""
     return [
         replace(form, **changed, departures=(*form.departures, code))
         for code, changed in _changes(form)
@@ -268,7 +268,7 @@ def departed(form: Form, codes: tuple[str, ...] = CODES) -> list[Form]:
 
 
 def departed_twice(form: Form, codes: tuple[str, ...]) -> Iterator[Form]:
-    """A form with every two of these departures."""
+    """Yield a form with each pair of these departures."""
     once = {code: departed(form, (code,)) for code in codes}
     for one, other in itertools.combinations(codes, 2):
         for changed in once[one]:

@@ -1,4 +1,4 @@
-"""Defines the probes, short gradient sequences that distinguish rules, and writes and reads them as CSV.
+"""Defines the probes (short gradient sequences that distinguish rules), and writes and reads them as CSV.
 
 Gradients and decay rates are short binary fractions, so that float32 represents them exactly. Everything is float64.
 """
@@ -22,12 +22,12 @@ from amsgrad_exp.identification.known_forms import OF_THE_WHOLE
 Floats = NDArray[np.float64]
 
 SETTINGS = {"lr": 2.0**-4, "beta1": 1 - 2.0**-3, "beta2": 1 - 2.0**-5, "eps": 1e-6, "weight_decay": 0.0}
-"""What a probe is run with where nothing else is asked for."""
+"""The settings of a probe that are not set otherwise."""
 
 RANGES = {"lr": "above 0", "beta1": "in [0, 1)", "beta2": "in [0, 1)"}
 
 LONG_MEMORY = 1 - 2.0**-13
-"""β2 of the long probe: bias correction still changes after tens of thousands of steps."""
+"""β2 of the long probe; with it, bias correction still changes after tens of thousands of steps."""
 
 STEPS = 20
 NOISE = np.array([15, -5, 26, -19, 7, 1, -34, 12, 21, -9, -13, 4, 38, -23, 11, -3, 17, -6, -28, 8]) / 16
@@ -39,9 +39,9 @@ COLUMNS = (
     *("probe", "step", "repeat", "lr", "beta1", "beta2", "eps", "weight_decay"),
     *("gradient", "gradient_2", "x", "x_2"),
 )
-"""A row says: with these settings, take one step with each of its gradients, in turn, and all that ``repeat`` times;
-after it, ``step`` steps have been taken and x is x. Row 0 of a probe is the start. What ends in ``_2`` is of the second
-element, or of the second parameter."""
+"""A row has these settings, the gradients of consecutive steps, and how many times (``repeat``) to take these steps;
+``step`` and x are the number of steps and the iterate after that. Row 0 of a probe is the start. Names that end in
+``_2`` belong to the second element or the second parameter."""
 
 FEWEST_DIGITS, FEWEST_PROBES = 6, 7
 
@@ -51,7 +51,7 @@ class Probe:
     """A gradient sequence with the settings for running it."""
 
     name: str
-    about: str  # what it distinguishes
+    about: str  # what the probe distinguishes
     gradients: Floats  # (steps, elements)
     start: Floats  # x before the first step, (elements,)
     lr: Floats  # α_t, (steps,)
@@ -69,22 +69,22 @@ class Probe:
 
     @property
     def elements(self) -> int:
-        """The number of values that are optimized."""
+        """The number of optimized values."""
         return int(self.gradients.shape[1])
 
     @property
     def changes_beta1(self) -> bool:
-        """Whether β1 is not the same at all steps."""
+        """Whether β1 differs between steps."""
         return bool(np.any(self.beta1 != self.beta1[0]))
 
 
 Observed = Mapping[str, Floats | None]
-"""x by probe, of shape (rows, elements): after every `Probe.every` steps; None of a probe that was not run."""
+"""For each probe, x after every `Probe.every` steps, of shape (rows, elements); None if the probe was not run."""
 
 
 @dataclass(frozen=True)
 class Precision:
-    """How much the iterates of the same rule may differ."""
+    """How far iterates of the same rule may differ."""
 
     of_path: float  # by rounding in the update, relative to the length of x's path
     of_x: float  # by rounding of x itself, per step, relative to x
@@ -92,7 +92,7 @@ class Precision:
     written: float = 0.0  # the same, relative to x
 
     def allowed(self, probe: Probe, xs: Floats) -> Floats:
-        """How far x of the same rule may be from these, of shape (rows, elements)."""
+        """Return how far x of the same rule may be from these iterates, of shape (rows, elements)."""
         all_x = np.nan_to_num(np.vstack([probe.start, xs]), posinf=0.0, neginf=0.0)
         path = np.cumsum(np.abs(np.diff(all_x, axis=0)), axis=0)
         largest = np.maximum.accumulate(np.abs(all_x), axis=0)[1:]
@@ -104,11 +104,11 @@ class Precision:
 DOUBLE = Precision(1e-10, 2.0**-52)
 SINGLE = Precision(1e-5, 2.0**-24)
 RELATIVE = Precision(1.0, 0.0, written=1.0)
-"""What a difference of x is relative to: how far x has gone, and x."""
+"""The scale of relative differences of x: the length of x's path plus the largest |x| so far."""
 
 
 def probes(settings: Mapping[str, float] | None = None) -> tuple[Probe, ...]:
-    """All probes; settings replace their own values of lr, beta1, beta2, eps and weight_decay."""
+    """Return all probes; ``settings`` replace their values of lr, beta1, beta2, eps and weight_decay."""
     given = dict(settings or {})
     for name, value in given.items():
         high = 1.0 if name in ("beta1", "beta2") else math.inf
@@ -154,7 +154,7 @@ def probes(settings: Mapping[str, float] | None = None) -> tuple[Probe, ...]:
 
 
 def written(chosen: Iterable[Probe], observed: Observed | None = None) -> str:
-    """The probes as CSV, with iterates if there are any."""
+    """Write the probes as CSV, with iterates if there are any."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
@@ -167,7 +167,7 @@ def written(chosen: Iterable[Probe], observed: Observed | None = None) -> str:
 
 
 def _asked(probe: Probe, row: int) -> list[str]:
-    """A row without its iterates."""
+    """Write a row without its iterates."""
     first = max(row - 1, 0) * probe.every
     settings = (probe.lr[first], probe.beta1[first], probe.beta2, probe.eps, probe.weight_decay)
     if row == 0:
@@ -183,12 +183,12 @@ def _padded(cells: Iterable[str]) -> list[str]:
 
 
 def _number(value: float) -> str:
-    """A number with as few digits as possible; integers without a decimal point."""
+    """Write a number with as few digits as possible, and an integer without a decimal point."""
     return repr(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))
 
 
 def read(path: Path, given: Mapping[str, float]) -> tuple[list[Probe], Observed, Precision]:
-    """The probes of a file, the iterates filled in, and their precision; ``given`` must be the settings of the file."""
+    """Read the probes, iterates and precision of a file; ``given`` settings must be those of the file."""
     try:
         rows = list(_rows(path))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -246,7 +246,7 @@ def _read(path: Path, row: Mapping[str, str], column: str) -> float:
 
 
 def _iterates(path: Path, probe: Probe, rows: Sequence[Mapping[str, str]]) -> Floats | None:
-    """x of a probe, or None if it is not filled in, after checking that the rest of the rows is unchanged."""
+    """Return x of a probe, or None if it is not filled in; check that the rest of the rows is unchanged."""
     expected = probe.steps // probe.every + 1
     columns = ("x", "x_2")[: probe.elements]
     if not any(row[column] for row in rows[1:] for column in columns):
@@ -276,10 +276,10 @@ def _same(there: str, wanted: str) -> bool:
 
 
 def _precision(path: Path, texts: Sequence[str]) -> Precision:
-    """The precision of iterates in float32 or float64 that are written with so many digits."""
+    """Return the precision of float32 or float64 iterates, judged by the digits with which they are written."""
     values = np.array([float(text) for text in texts])
     digits = max(len("".join(filter(str.isdigit, text.lower().partition("e")[0])).strip("0")) for text in texts)
-    exact = bool((np.ldexp(values, 20) % 1 == 0).all())  # such as signs times a power of 2: then no digits are missing
+    exact = bool((np.ldexp(values, 20) % 1 == 0).all())  # e.g. a sign times a power of 2; then no digits are missing
     if digits < FEWEST_DIGITS and not exact:
         raise ConfigError(f"{path}: x has {digits} significant digits, but at least {FEWEST_DIGITS} are needed")
     with np.errstate(over="ignore"):
