@@ -1,4 +1,4 @@
-"""Holds an attack's outcome, which is written to attack.json and read back, and says it in sentences."""
+"""Describes the outcome of an attack, writes it to attack.json, reads it back, and puts it into sentences."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from amsgrad_exp.spec.read import optimizer_words
 
 SCHEMA = 1
 KIND = "an attack's result"
-MOST_NAMED = 5  # missing or damaged runs that are named
+MOST_NAMED = 5  # at most so many missing or damaged runs are named
 
 RunId = Annotated[str, Field(pattern=r"^\w[\w-]*$")]
 Outcome = Literal["fails", "suspect, not confirmed", "not finished", "no run settled", "survives"]
 
 
 class Shrunk(BaseModel):
-    """A step of shrinking: a problem in words, its period, and the part of all movement that leads to the worst end."""
+    """A step of shrinking: a problem in words, its period, and the share of all movement towards the worst end."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,19 +51,19 @@ class Shrunk(BaseModel):
 
 
 class Counterexample(BaseModel):
-    """A problem on which the optimizer goes to the worst point; a counterexample only if it is confirmed."""
+    """A problem on which the optimizer went to the worst point; it is a counterexample only if it is confirmed."""
 
     model_config = ConfigDict(frozen=True)
 
     period: PositiveInt
-    slopes: tuple[int, ...]  # of one period
+    slopes: tuple[int, ...]  # the slopes of one period
     optimum: FiniteFloat  # x*, −1 or 1
     config: str  # the path of the experiment that repeats the first run, relative to the attack's working directory
-    confirmed: bool  # every planned run went to the worst end and stayed there
-    regret: FiniteFloat | None  # R(T)/T with step sizes α/√t, from x*
+    confirmed: bool  # whether every planned run went to the worst end and stayed there
+    regret: FiniteFloat | None  # R(T)/T of the run from x* with step sizes α/√t
     limit_regret: FiniteFloat | None  # its exact limit with a constant step size, if that run repeats itself
-    runs: tuple[RunId, ...] | None = None  # made to confirm it; None in older records
-    config_sha256: str | None = None  # of counterexample.yaml; None in older records
+    runs: tuple[RunId, ...] | None = None  # the runs that confirm it; None in older records
+    config_sha256: str | None = None  # the checksum of counterexample.yaml; None in older records
 
     @model_validator(mode="after")
     def _is_of_its_slopes(self) -> Self:
@@ -80,14 +80,14 @@ class Counterexample(BaseModel):
 
 @dataclass(frozen=True)
 class Evidence:
-    """The runs that should confirm a counterexample, as far as they are intact."""
+    """The intact ones of the runs that should confirm a counterexample."""
 
     runs: Sequence[Run]  # oldest first
     lost: Sequence[str]  # sentences that say what is missing or damaged
 
     @property
     def of_each_schedule(self) -> dict[str, Run]:
-        """The first completed run with each schedule, which starts at x*."""
+        """Return the first completed run with each schedule; it starts at x*."""
         first: dict[str, Run] = {}
         for run in self.runs:
             if run.summary.status == "completed":
@@ -98,32 +98,32 @@ class Evidence:
 class Attack(BaseModel):
     """The outcome of an attack, and the content of its attack.json.
 
-    The fields whose default is None are missing in records from before there were checksums.
+    Records from before checksums existed lack the fields whose default is None.
     """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     optimizer: str
-    problems: NonNegativeInt  # tried
+    problems: NonNegativeInt  # how many problems were tried
     falls: NonNegativeInt
     survives: NonNegativeInt
     unsettled: NonNegativeInt
-    found: bool  # there is a confirmed counterexample: the optimizer fails
-    counterexample: Counterexample | None  # the smallest confirmed problem, else the smallest that fell
-    smallest_period: PositiveInt | None  # of a problem that fell, in the search or in shrinking
+    found: bool  # whether there is a confirmed counterexample, so that the optimizer fails
+    counterexample: Counterexample | None  # the smallest confirmed problem, else the smallest on which it fails
+    smallest_period: PositiveInt | None  # of a failing problem, from the search or from shrinking
     seconds: FiniteFloat  # wall time, including confirmation
-    shrinking: tuple[Shrunk, ...] = ()  # from the smallest problem that fell in the search to the final one
+    shrinking: tuple[Shrunk, ...] = ()  # from the smallest failing problem of the search to the final one
     settings: OptimizerSettings | None = None  # complete
-    shared_between: str | None = None  # what the optimizer ties together, as `engines.shared_between`
+    shared_between: str | None = None  # what the optimizer shares, as in `engines.shared_between`
     limits: Limits | None = None
     search_seconds: FiniteFloat | None = None  # wall time of search and shrinking
     interrupted: bool = False
-    finished: bool | None = None  # search and shrinking were completed; None in records of version 0.2.0
+    finished: bool | None = None  # whether search and shrinking were completed; None in records of 0.2.0
     started: datetime | None = None
     origin: Origin | None = None
-    directory: Path = Field(exclude=True)  # where it is stored
-    total: int | None = Field(default=None, exclude=True)  # how many are tried if none fails; None if it is read
+    directory: Path = Field(exclude=True)  # where the outcome is stored
+    total: int | None = Field(default=None, exclude=True)  # how many problems are tried if none fails; None if read
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -138,11 +138,11 @@ class Attack(BaseModel):
         return settings.model_dump(mode="json", exclude_none=True) if settings else None
 
     def document(self) -> dict[str, Any]:
-        """The fields that ``--json`` prints, and those of attack.json without its checksum."""
+        """Return the fields that ``--json`` prints, which are those of attack.json without its checksum."""
         return self.model_dump(mode="json", by_alias=True)
 
     def command(self) -> str | None:
-        """The ``amsgrad-exp attack`` command that repeats it; None if the settings are unknown."""
+        """Return the ``amsgrad-exp attack`` command that repeats the attack; None if its settings are unknown."""
         if self.settings is None or self.limits is None:
             return None
         words = ["amsgrad-exp", "attack", *optimizer_words(self.settings.model_dump(mode="json", exclude_none=True))]
@@ -155,7 +155,7 @@ class Attack(BaseModel):
 
     @classmethod
     def read(cls, directory: Path) -> Attack:
-        """Read a directory's attack.json; an old record without a checksum is only checked for consistency."""
+        """Read a directory's attack.json; only consistency is checked in an old record without a checksum."""
         path = directory / "attack.json"
         content, has_checksum = read_document(path, KIND)
         if not has_checksum and "origin" in content:
@@ -164,7 +164,7 @@ class Attack(BaseModel):
 
     @functools.cached_property
     def evidence(self) -> Evidence:
-        """The runs that should confirm the counterexample; empty without one."""
+        """Read the runs that should confirm the counterexample; there are none without a counterexample."""
         example, folder = self.counterexample, self.directory / FOLDER
         if example is None:
             return Evidence((), ())
@@ -229,7 +229,7 @@ class Attack(BaseModel):
         return self.outcome + proves.get(self.outcome, ", so the search gives no answer")
 
     def why_not_surviving(self) -> str | None:
-        """Why the optimizer cannot be said to survive, or None."""
+        """Say why the attack does not show that the optimizer survives; None if it does."""
         if example := self.counterexample:
             suspected = "a counterexample is suspected, not confirmed:"
             return f"{'fails on' if example.confirmed else suspected} {example.words}"
@@ -237,7 +237,7 @@ class Attack(BaseModel):
         return None if self.outcome == "survives" else self.outcome + more
 
     def facts(self) -> dict[str, str]:
-        """All that is known of the outcome, in words by name."""
+        """Return everything known about the outcome in words, by name."""
         facts, example, runs = {}, self.counterexample, self.evidence.runs
         if example:
             facts["counterexample" if example.confirmed else "suspect"] = example.words
@@ -268,7 +268,7 @@ def _named(ids: Sequence[str]) -> str:
 
 
 def _confirmed(runs: Sequence[Run], optimum: float, *, remain: bool) -> str:
-    """By which runs, or by which that remain, a counterexample is confirmed."""
+    """Say which runs confirm a counterexample, or with ``remain``, which remaining runs do."""
     starts = {optimum: "x*", 0.0: "the middle", -optimum: "the worst point"}
     names = {"inv-sqrt": "α/√t", "constant": "constant"}
     from_where = [name for start, name in starts.items() if any(run.trial.problem.start == start for run in runs)]

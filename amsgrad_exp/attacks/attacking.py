@@ -1,6 +1,6 @@
-"""Attacks an optimizer: prepares it, searches, shrinks, confirms, and stores the outcome.
+"""Attacks an optimizer: prepares it, searches for a failing problem, shrinks and confirms it, and stores the outcome.
 
-``<out>/<optimizer>/<id>/`` contains ``attack.json``, the outcome. If a problem fell, it also contains
+``<out>/<optimizer>/<id>/`` contains ``attack.json``, the outcome. If the optimizer fails on a problem, it also contains
 ``counterexample.yaml``, which `amsgrad-exp run --config` runs, and in ``counterexample/`` the runs that confirm it.
 """
 
@@ -36,15 +36,15 @@ from amsgrad_exp.spec.read import load_experiment
 from amsgrad_exp.theory import drift_of
 from amsgrad_exp.watch import UNWATCHED, Watch
 
-COMPILED_BATCH, LITERAL_BATCH = 4096, 48  # sizes of batches
-ALL_AND_RANDOM = 60_000  # problems: all families, 35,029 at the default longest period, then random ones
-SUBSET, LONGEST_OF_SUBSET = 192, 128  # problems, and their longest period, if each step is taken literally
+COMPILED_BATCH, LITERAL_BATCH = 4096, 48  # problems in a batch, with and without compiled code
+ALL_AND_RANDOM = 60_000  # problems to try: all families (35,029 at the default longest period), then random ones
+SUBSET, LONGEST_OF_SUBSET = 192, 128  # problems to try, and their longest period, without compiled code
 MEMORIES = 4  # the first drift is measured after this many times the second moment's memory, 1/(1 − β2)
-FIRST_OF_UNKNOWN = 4096  # steps before the first drift of an optimizer whose memory is unknown
+FIRST_OF_UNKNOWN = 4096  # steps before the first drift is measured if the optimizer's memory is unknown
 
 
 def target(name: str, settings: Mapping[str, Any] | None = None, options: Mapping[str, str] | None = None) -> Target:
-    """Prepare an optimizer with its own defaults, except for these settings and options; an import path is tried."""
+    """Prepare an optimizer with its own defaults, except for these settings and options; an import is tested."""
     own = published(name, options or {}) | dict(settings or {})
     experiment = load_experiment(
         optimizers=[name], settings=own, options=options, problem="cycle", constants={"slopes": "2,-1"}, steps=1
@@ -150,7 +150,7 @@ def attack(target: Target, limits: Limits, out: Path, executor: Executor, watch:
 
 
 def _worth_confirming(way: Sequence[Fall], candidates: Sequence[Fall]) -> Iterable[Fall]:
-    """The problems to confirm, in order: the shrunk problem, the problem before shrinking, and the quickest fall."""
+    """Return the problems to confirm, in order: the shrunk problem, the unshrunk one, and the quickest fall."""
     if not candidates:
         return ()
     quickest = min(candidates, key=lambda fall: fall.crossing)
@@ -158,7 +158,7 @@ def _worth_confirming(way: Sequence[Fall], candidates: Sequence[Fall]) -> Iterab
 
 
 def _confirmed(target: Target, falls: Iterable[Fall], directory: Path, watch: Watch) -> Counterexample | None:
-    """The first fall that is confirmed, else the first fall; None if there is none."""
+    """Return the first fall that is confirmed, else the first fall; None if there is no fall."""
     found = None
     for fall in falls:
         config = next(all_cases(target.settings, fall))[0].to_yaml().encode()

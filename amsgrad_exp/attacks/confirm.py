@@ -1,4 +1,4 @@
-"""Confirms a problem from the search with ordinary recorded runs, also on the literal engine."""
+"""Confirms a problem from the search with ordinary recorded runs, some of them on the torch engine."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from amsgrad_exp.spec.read import resolve_trial
 from amsgrad_exp.verdict import Verdict
 from amsgrad_exp.watch import UNWATCHED, Watch
 
-MOVES_OF_A_PERIOD = 0.25  # total movement within a period at step T, so small that x stays near the end it is at
+MOVES_OF_A_PERIOD = 0.25  # total movement within a period at step T; it is so small that x stays near its end
 PERIODS = 50  # least number of the problem's periods in T steps
 CROSSINGS = 9  # least T, in units of `Fall.crossing`: 1.1 times the way from x* to the worst end
 LIMIT_STEPS = 1_000_000  # least length of the first run, so that it repeats itself
-LITERAL_STEPS = 1_000_000  # in all, on the literal engine, of an optimizer that has a rule
-LITERAL_STEPS_CHECKED = 100_000  # if it has a program, which takes literal steps itself to check itself
-LITERAL_STEPS_ALONE = 2_600_000  # if it cannot be compiled
+LITERAL_STEPS = 1_000_000  # total steps on the torch engine for an optimizer that has a rule
+LITERAL_STEPS_CHECKED = 100_000  # the same for one with a program, since its runs take such steps to check themselves
+LITERAL_STEPS_ALONE = 2_600_000  # the same for one that cannot be compiled
 LEAST_PAID = 0.5  # least mean cost of a step, relative to that at the worst end
-POINTS = 10_000  # logged, about; whole periods apart, so that the regret between two points is that of whole periods
+POINTS = 10_000  # approximate number of logged points; they are whole periods apart, so regrets span whole periods
 
 FOLDER = "counterexample"
-"""The name of the experiment, and so of the folder where its runs are."""
+"""The name of the experiment, and therefore of the folder with its runs."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class Confirmation:
 
     fall: Fall
     runs: Sequence[Run]  # in the order of `all_cases`
-    confirmed: bool  # all runs went to the worst end and stayed there
+    confirmed: bool  # whether all runs went to the worst end and stayed there
 
 
 def confirm(settings: OptimizerSettings, fall: Fall, out: Path, watch: Watch = UNWATCHED) -> Confirmation:
     """Run a problem on [−1, 1] with step sizes α/√t and a constant one, from the worst end, the middle and x*.
 
     The dtypes are float32 and float64. If the optimizer has a rule, the compiled engine runs 10·T steps, and the first
-    T are examined too. The literal engine runs T steps, or 10·T from x*, within `LITERAL_STEPS` in total. The first run
-    that does not fall ends the confirmation. The runs are recorded under ``out``.
+    T are examined too. The torch engine runs T steps, or 10·T from x*, within `LITERAL_STEPS` in total. The first run
+    that does not go to the worst end ends the confirmation. The runs are recorded under ``out``.
     """
     cases = list(all_cases(settings, fall))
     runs: list[Run] = []
@@ -77,7 +77,7 @@ def confirm(settings: OptimizerSettings, fall: Fall, out: Path, watch: Watch = U
 
 
 def _fell(run: Run, steps: int) -> bool:
-    """Whether a run ends at the worst end, and has its cost over the last tenth of T steps and of the whole run."""
+    """Whether a run ends at the worst end, and has that end's cost over the last tenth of T and of all steps."""
     problem, trace = run.trial.problem, run.trace
     assert isinstance(problem, LinearProblem)
     cost = abs(problem.mean_slope) * (problem.high - problem.low)  # mean cost of a step at the worst end
@@ -90,13 +90,13 @@ def _fell(run: Run, steps: int) -> bool:
 
 
 def steps_of(fall: Fall) -> int:
-    """T, in whole periods: enough to go from x* to the worst end; 10·T is more than the steps of the search."""
+    """Return T in whole periods, enough to go from x* to the worst end; 10·T is more than the steps of the search."""
     steps = max(fall.steps / 4, CROSSINGS * fall.crossing, PERIODS * len(fall.slopes))
     return len(fall.slopes) * math.ceil(steps / len(fall.slopes))
 
 
 def all_cases(settings: OptimizerSettings, fall: Fall) -> Iterator[tuple[Trial, int]]:
-    """The planned runs, of T or 10·T steps, with their T; those on the compiled engine and those from x* come first."""
+    """Yield the planned runs, of T or 10·T steps, with T; compiled runs and runs from x* come first."""
     steps = steps_of(fall)
     worst = 1.0 if sum(fall.slopes) > 0 else -1.0
     dtypes = "float32", "float64"
@@ -113,7 +113,7 @@ def all_cases(settings: OptimizerSettings, fall: Fall) -> Iterator[tuple[Trial, 
     budget = LITERAL_STEPS if has_rule else LITERAL_STEPS_CHECKED if compiled else LITERAL_STEPS_ALONE
     literal = ways[: max(budget // steps, 0 if compiled else 1)]
     for start, dtype, schedule in literal:
-        # With a constant step size, a run is derived as soon as it repeats itself, after about T steps.
+        # With a constant step size, a run repeats itself after about T steps, and the rest is derived.
         affordable = schedule == "constant" or budget - len(literal) * steps >= 9 * steps
         longer = 10 * steps if (start, dtype) == ways[0][:2] and affordable else steps
         yield _trial(settings, fall, longer, start, schedule, "torch", dtype), steps
@@ -122,7 +122,7 @@ def all_cases(settings: OptimizerSettings, fall: Fall) -> Iterator[tuple[Trial, 
 def _trial(
     settings: OptimizerSettings, fall: Fall, steps: int, start: float, schedule: str, engine: str, dtype: str
 ) -> Trial:
-    """A trial whose step size makes the total movement within a period `MOVES_OF_A_PERIOD` at step T."""
+    """Make a trial with a step size such that the total movement within a period is `MOVES_OF_A_PERIOD` at step T."""
     period = len(fall.slopes)
     lr = settings.lr * MOVES_OF_A_PERIOD / (fall.speed * period)
     if schedule == "inv-sqrt":

@@ -1,4 +1,4 @@
-"""Searches for problems on which an optimizer fails, by its drift for a small step size, and shrinks the smallest."""
+"""Searches for problems on which an optimizer drifts to the worst end with small steps, and shrinks the smallest."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.watch import UNWATCHED, Watch
 
 MakeBatch = Callable[[Sequence[Slopes], Floats], FixedIterates]
-"""Makes a batch of runs from sequences of slopes and the fixed iterates."""
+"""A function that makes a batch of runs from sequences of slopes and the fixed iterates."""
 
 LEAST_FALL = 1e-3  # least drift to the worst end; the sign of a smaller one may come from a decaying transient
 LEAST_DRIFT = 1e-7  # least magnitude of a drift; the sign of a smaller one may come from rounding
-CHANGE, CHANGE_BEFORE = 0.1, 0.3  # a settled drift changes at most by this in the last doubling of T, and the previous
+CHANGE, CHANGE_BEFORE = 0.1, 0.3  # most change of a settled drift in the last doubling of T, and in the one before
 SETTLED_SHARE = 0.97  # stop when this share of the problems has settled
-FIRST_STEPS = 1024  # after which the first drift is measured
-DOUBLINGS = 4  # of T, at most
+FIRST_STEPS = 1024  # least number of steps after which the first drift is measured
+DOUBLINGS = 4  # T is doubled at most so many times
 PIECE = 2048  # steps between two calls of should_stop
 WINDOW = 4  # the drift is measured over the whole periods within the last T/4 steps
 
 QUICK = 15_000  # largest `Fall.crossing` that the literal engine can confirm in reasonable time
 SLOWER = 1.5  # if no fall is that quick, accept up to this many times the quickest
 STOP_SECONDS = 0.1  # how often should_stop is called
-MOST_CHECKED = 200  # falls that are checked against the theory
-LONGER = 256  # unsettled problems that are run for longer
-MORE_DOUBLINGS = 3  # by this many doublings of T
-MOST_ROUNDS = 8  # rounds of random problems; if periods are short, few problems of a round are new
+MOST_CHECKED = 200  # most falls that are checked against theory
+LONGER = 256  # most unsettled problems that are run for longer
+MORE_DOUBLINGS = 3  # further doublings of T for these problems
+MOST_ROUNDS = 8  # most rounds of random problems; if periods are short, few problems of a round are new
 MOST_OF_A_ROUND = 4096
 DANGEROUS, NEIGHBOURS = 32, 32  # problems of the local search, and neighbours of each
-MOST_SIMPLER = 4096  # simplifications that one step of shrinking tries
+MOST_SIMPLER = 4096  # most simplifications that one step of shrinking tries
 
 
 @dataclass(frozen=True)
 class Fall:
-    """A problem on which the iterate goes to the worst end."""
+    """A problem on which the iterate drifts to the worst end."""
 
     slopes: Slopes
-    outward: float  # the part of all movement that leads to the worst end, in (0, 1]
+    outward: float  # the share of all movement that leads to the worst end, in (0, 1]
     speed: float  # the mean size of an update
-    steps: int  # T, after which this was measured
+    steps: int  # T, the number of steps after which this was measured
 
     @property
     def crossing(self) -> float:
@@ -67,7 +67,7 @@ class Measured:
     sequences: Sequence[Slopes]
     outward: Floats  # Σu/Σ|u| of the updates u over whole periods, positive towards the worst end, in [−1, 1]
     speed: Floats  # the mean of |u|, the size of an update
-    settled: NDArray[np.bool_]  # the drift no longer changes with T, and is large enough to have a reliable sign
+    settled: NDArray[np.bool_]  # whether the drift no longer changes with T and is large enough for a reliable sign
     steps: int  # T, the number of steps simulated
 
     def falls(self) -> list[Fall]:
@@ -87,9 +87,9 @@ def measure(
 ) -> Measured | None:
     """Measure the drift after T, 2T, 4T, … steps until it has settled, with x fixed at the worst end.
 
-    If the update depends on x, it must lead away from the worst end exactly there. The first T is at least ``first``
-    and twice the longest period. The result is the last measurement, or None if it was stopped before any drift had
-    settled.
+    x is fixed there because an update that depends on x must lead away from the worst end exactly at that end. The
+    first T is at least ``first`` and twice the longest period. The result is the last measurement, or None if it was
+    stopped before any drift had settled.
     """
     lengths = np.array([len(sequence) for sequence in sequences])
     worst = np.sign([sum(sequence) for sequence in sequences]).astype(np.float64)
@@ -102,7 +102,7 @@ def measure(
     for doubling in range(doublings + 1):
         steps = steps * 2 if doubling else steps
         whole = lengths * np.maximum(1, steps // WINDOW // lengths)
-        end = steps - steps % lengths  # the end of a period, or a vanishing drift would seem to change its sign
+        end = steps - steps % lengths  # the end of a period; elsewhere, a vanishing drift would seem to change its sign
         moved, travelled = np.zeros((2, len(lengths)))
         while done < steps:
             if should_stop():
@@ -150,13 +150,13 @@ class Target:
     settings: OptimizerSettings  # complete
     make_batch: MakeBatch
     at_once: int  # the size of a batch
-    first: int  # the number of steps after which the first drift is measured, longer than the second moment's memory
+    first: int  # the first drift is measured after this many steps, which exceed the second moment's memory
     # The drift D on given slopes, positive towards the worst end; None if it is unknown.
     theory: Callable[[Slopes], float | None] = lambda slopes: None
     problems: int | None = None  # how many are tried until one fails; None for all families and no random ones
-    max_period: int | None = None  # of a problem, if it is less than that of the limits
-    shared_between: str | None = None  # what the optimizer ties together, as `engines.shared_between`
-    not_compiled: str | None = None  # why every step is taken literally
+    max_period: int | None = None  # the largest period of a problem, if it is less than that of the limits
+    shared_between: str | None = None  # what the optimizer shares, as in `engines.shared_between`
+    not_compiled: str | None = None  # why its steps cannot be compiled
 
     def agrees(self, fall: Fall) -> bool:
         """Whether theory does not contradict a fall."""
@@ -168,23 +168,23 @@ class Target:
 class Found:
     """The results of a search so far."""
 
-    problems: int = 0  # tried
+    problems: int = 0  # how many problems were tried
     survives: int = 0
     unsettled: int = 0
     fallen: list[Fall] = field(default_factory=list)
-    # The settled problems that are nearest to falling, with a measure of how near.
+    # The settled problems that are nearest to being falls, with a measure of how near.
     dangerous: list[tuple[float, Slopes]] = field(default_factory=list)
-    # The unsettled problems that are most likely to fall, with their drift.
+    # The unsettled problems that are most likely to be falls, with their drift.
     doubtful: list[tuple[float, Slopes]] = field(default_factory=list)
 
     @property
     def falls(self) -> int:
-        """The number of problems that fall."""
+        """The number of falls."""
         return len(self.fallen)
 
     @property
     def longest_crossing(self) -> float:
-        """The largest `Fall.crossing` of a fall that is worth confirming."""
+        """The largest `Fall.crossing` for which a fall is worth confirming."""
         return max(QUICK, SLOWER * min((fall.crossing for fall in self.fallen), default=0.0))
 
     def candidates(self) -> list[Fall]:
@@ -200,7 +200,7 @@ class Found:
         self.problems += len(settled)
         self.survives += int(settled.sum()) - len(falls)
         self.unsettled += int((~settled).sum())
-        # |Σs|/Σ|s| is the part of all movement by which gradient descent approaches x*.
+        # |Σs|/Σ|s| is the share of its movement by which gradient descent approaches x*.
         fair_drift = np.array([abs(sum(slopes)) / sum(map(abs, slopes)) for slopes in sequences])
         danger, doubt = np.where(settled, outward / fair_drift, -np.inf), np.where(settled, -np.inf, outward)
         self.dangerous = _largest(self.dangerous, danger, sequences, DANGEROUS)
@@ -210,13 +210,13 @@ class Found:
 def _largest(
     kept: Sequence[tuple[float, Slopes]], values: Floats, sequences: Sequence[Slopes], most: int
 ) -> list[tuple[float, Slopes]]:
-    """The largest of those that are kept and of these values of sequences, in order."""
+    """Merge the kept sequences with new ones by their values, and return the largest in order."""
     new = [(float(values[i]), sequences[i]) for i in np.argsort(-values)[:most].tolist()]
     return sorted([*kept, *new], reverse=True)[:most]
 
 
 class Search:
-    """One search; progress is reported to ``watch``, and a request to stop or the time limit ends it, unfinished.
+    """One search, which reports progress to ``watch``; the time limit or a request to stop ends it unfinished.
 
     Attributes:
         found: the results so far.
@@ -234,13 +234,13 @@ class Search:
         self.total = limits.problems or target.problems or len(self._every)
 
     def over(self) -> bool:
-        """Whether to stop because of the time limit or a request; the search is then not finished."""
+        """Whether to stop because of the time limit or a request; if so, the search counts as unfinished."""
         if self._watch.should_stop() or time.monotonic() >= self._deadline:
             self.finished = False
         return not self.finished
 
     def run(self) -> Found:
-        """Try the families, then the doubtful problems for longer, then random problems until one fails or `total`."""
+        """Try the families, run doubtful problems for longer, then try random ones until one fails or up to `total`."""
         numbers = np.random.default_rng(self.limits.seed)
         some = np.linspace(0, len(self._every) - 1, min(len(self._every), self.total)).astype(int)  # evenly spaced
         self._try(self._every[i] for i in some)
@@ -254,7 +254,7 @@ class Search:
         return self.found
 
     def shrink(self, fall: Fall) -> list[Fall]:
-        """Replace a fall by its smallest simplification that still falls and is worth confirming, until there is none.
+        """Replace a fall repeatedly by its smallest simplification that is also a fall worth confirming.
 
         `size` decides which is smallest. All falls from the first to the last are returned, as `canonical` rotations.
         """
@@ -271,7 +271,7 @@ class Search:
         return [replace(each, slopes=canonical(each.slopes)) for each in way]
 
     def _measured(self, sequences: Sequence[Slopes], doublings: int = DOUBLINGS) -> Iterator[Measured]:
-        """Measure sequences batch by batch; incomplete if the search is over."""
+        """Measure sequences batch by batch; stop early if the search is over."""
         by_period, size_of_batch = sorted(dict.fromkeys(sequences), key=len), self.target.at_once
         batches = [by_period[i : i + size_of_batch] for i in range(0, len(by_period), size_of_batch)]
         look = functools.partial(measure, first=self.target.first, doublings=doublings, should_stop=self.over)
@@ -290,14 +290,14 @@ class Search:
                 return future.result(STOP_SECONDS)
             except NotYet:
                 self._report()
-        return None if future.cancel() else future.result()  # returns soon, because running batches check `over`
+        return None if future.cancel() else future.result()  # this returns soon, since running batches check `over`
 
     def _report(self) -> None:
         label = f"{self.target.settings.name}, searching: {self.found.falls:,} fall"
         self._watch.progress(label, self.found.problems, self.total)
 
     def _try(self, sequences: Iterable[Slopes]) -> None:
-        """Try sequences, and then doubtful problems for longer if theory or, without theory, their drift says so."""
+        """Try sequences, then run doubtful ones for longer; theory, or else their drift, says which are doubtful."""
         for measured in self._measured(list(itertools.islice(sequences, self.total - self.found.problems))):
             self.found.add(measured)
             self._report()
@@ -316,7 +316,7 @@ class Search:
         self._dismiss()
 
     def _dismiss(self) -> None:
-        """Count those of the smallest and the quickest falls as unsettled that contradict theory."""
+        """Among the smallest and the quickest falls, count those that contradict theory as unsettled."""
         fallen, number = self.found.fallen, MOST_CHECKED // 2
         smallest = heapq.nsmallest(number, fallen, key=lambda fall: size(fall.slopes))
         quickest = heapq.nsmallest(number, fallen, key=lambda fall: fall.crossing)

@@ -1,8 +1,8 @@
 """Generates, compares, simplifies and describes periodic sequences of integer slopes, which are the problems to try.
 
-Every systematic family also contains the mirror images of its sequences: with left and right exchanged and, for one
-steep slope against many shallow ones, with the steep slope too small instead of too large. An optimizer that divides by
-an older v fails on the mirror image of the problem on which Adam fails (docs/attack.md).
+Every systematic family also contains the mirror images of its sequences. A mirror image has left and right exchanged
+and, for one steep slope against many shallow ones, has a steep slope that is too small instead of too large. An
+optimizer that divides by an older v fails on the mirror image of the problem on which Adam fails (docs/attack.md).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TENS = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eight
 
 
 def size(slopes: Slopes) -> tuple[int, int, int, int, bool]:
-    """A sort key for the size of a problem: period, number of values, sum of magnitudes, number of changes.
+    """Return a sort key for the size of a problem: period, number of values, sum of magnitudes, number of changes.
 
     The number of values comes before the magnitudes, because replacing one slope by 0 makes a problem smaller but not
     simpler. Of two mirror images, the one with x* = −1 is smaller.
@@ -38,23 +38,23 @@ def size(slopes: Slopes) -> tuple[int, int, int, int, bool]:
 
 
 def repeats(slopes: Slopes) -> Iterator[tuple[int, int]]:
-    """Each slope with the number of its consecutive repetitions."""
+    """Yield each slope with the number of its consecutive repetitions."""
     return ((slope, len(list(repeated))) for slope, repeated in itertools.groupby(slopes))
 
 
 def negated(slopes: Slopes) -> Slopes:
-    """The same problem with left and right exchanged."""
+    """Return the same problem with left and right exchanged."""
     return tuple(-slope for slope in slopes)
 
 
 def reduced(slopes: Slopes) -> Slopes:
-    """The slopes divided by their greatest common divisor."""
+    """Divide the slopes by their greatest common divisor."""
     divisor = math.gcd(*slopes)
     return tuple(slope // divisor for slope in slopes)
 
 
 def canonical(slopes: Slopes) -> Slopes:
-    """The rotation of a sequence whose steepest slopes come first, reduced to its shortest period."""
+    """Reduce a sequence to its shortest period, and rotate it so that its steepest slopes come first."""
     period, rank = len(slopes), [(abs(slope), slope) for slope in slopes]
     steepest = max(rank)
     starts = [at for at in range(period) if rank[at] == steepest != rank[at - 1]] or [0]
@@ -67,12 +67,12 @@ def canonical(slopes: Slopes) -> Slopes:
 
 
 def written(slopes: Slopes) -> str:
-    """The slopes as ``--set slopes=`` takes them: 74,-1x73."""
+    """Write the slopes as for ``--set slopes=``: 74,-1x73."""
     return ",".join(f"{slope}x{times}" if times > 1 else str(slope) for slope, times in repeats(slopes))
 
 
 def in_words(slopes: Slopes) -> str:
-    """A description: 74 once, −1 seventy-three times, x* = −1."""
+    """Describe the slopes: 74 once, −1 seventy-three times, x* = −1."""
     said = ", ".join(f"{_signed(slope)} {_times(times)}" for slope, times in repeats(slopes))
     return f"{said}, x* = {_signed(-1 if sum(slopes) > 0 else 1)}"
 
@@ -92,20 +92,20 @@ def _times(number: int) -> str:
 
 
 def families(max_period: int) -> list[Slopes]:
-    """All systematic sequences with a nonzero sum, without duplicates, ordered by period."""
+    """Return all systematic sequences with a nonzero sum, without duplicates, ordered by period."""
     every = itertools.chain(necklaces(max_period), steep(max_period), blocks(max_period))
     return sorted(dict.fromkeys(slopes for slopes in every if sum(slopes) != 0), key=len)
 
 
 def _periods(max_period: int) -> list[int]:
-    """All periods below `ALL_PERIODS_TO`, then `PERIODS_PER_OCTAVE` per octave."""
+    """Return all periods below `ALL_PERIODS_TO`, then `PERIODS_PER_OCTAVE` per octave."""
     octaves = np.arange(PERIODS_PER_OCTAVE * 32) / PERIODS_PER_OCTAVE
     rare = (ALL_PERIODS_TO * 2**octaves).round().astype(int).tolist()
     return [period for period in [*range(2, ALL_PERIODS_TO), *rare] if period <= max_period]
 
 
 def _excesses(period: int) -> list[int]:
-    """Values from 1 to `LARGEST_EXCESS` periods: Fibonacci numbers and tenths of the period."""
+    """Return excesses from 1 to `LARGEST_EXCESS` periods: Fibonacci numbers and tenths of the period."""
     found = {1, 2, *(round(period * tenth / 10) for tenth in range(1, 11))}
     one, two = 2, 3
     while two <= LARGEST_EXCESS * period:
@@ -115,7 +115,7 @@ def _excesses(period: int) -> list[int]:
 
 
 def steep(max_period: int) -> Iterator[Slopes]:
-    """P − 1 + e once and −1 otherwise, so that Σs = e; its mirror image, P − 1 − e once; and the negatives of both."""
+    """Yield P − 1 + e once and −1 otherwise, so that Σs = e; its mirror image, P − 1 − e once; and both negated."""
     for period in _periods(max_period):
         rest = (-1,) * (period - 1)
         for excess in _excesses(period):
@@ -125,7 +125,7 @@ def steep(max_period: int) -> Iterator[Slopes]:
 
 
 def necklaces(max_period: int) -> Iterator[Slopes]:
-    """All short sequences of small integers, without rotations and multiples of others."""
+    """Yield all short sequences of small integers, without rotations and multiples of others."""
     for longest, largest in NECKLACES:
         for period in range(2, min(longest, max_period) + 1):
             for slopes in itertools.product(range(-largest, largest + 1), repeat=period):
@@ -135,7 +135,7 @@ def necklaces(max_period: int) -> Iterator[Slopes]:
 
 
 def blocks(max_period: int) -> Iterator[Slopes]:
-    """Several steep slopes in a row, then shallow ones, then perhaps zeros; the sum is a little above or below 0."""
+    """Yield a row of steep slopes, then shallow ones, then perhaps zeros, with a sum a little above or below 0."""
     for period in _periods(max_period):
         if period & 3:
             continue
@@ -149,7 +149,7 @@ def blocks(max_period: int) -> Iterator[Slopes]:
 
 
 def random_sequences(numbers: np.random.Generator, count: int, max_period: int) -> list[Slopes]:
-    """Random sequences of two or three values, in blocks or shuffled."""
+    """Draw random sequences of two or three values, in blocks or shuffled."""
     found: list[Slopes] = []
     longest = min(LONGEST_RANDOM, max_period)
     while len(found) < count:
@@ -167,7 +167,7 @@ def random_sequences(numbers: np.random.Generator, count: int, max_period: int) 
 
 
 def neighbours(numbers: np.random.Generator, slopes: Slopes, count: int, max_period: int) -> list[Slopes]:
-    """Random variations of a sequence: one slope, all slopes of one value, the order or the length is changed."""
+    """Vary a sequence at random: change one slope, all slopes of one value, the order or the length."""
     found = [_changed(numbers, np.array(slopes)) for _ in range(count)]
     return [each for each in found if 1 < len(each) <= max_period and sum(each) != 0]
 
@@ -192,7 +192,7 @@ def _changed(numbers: np.random.Generator, slopes: NDArray[np.int64]) -> Slopes:
 
 
 def simpler(slopes: Slopes) -> list[Slopes]:
-    """All smaller sequences that are one step away and have an optimum, the smallest first."""
+    """Return all smaller sequences that are one simplification away and have an optimum, the smallest first."""
     shorter = [each for each in _steps(slopes) if len(each) > 1]
     found = dict.fromkeys(other for each in shorter for other in (each, *_balanced(each, sum(slopes))) if sum(other))
     smaller = dict.fromkeys(each for each in map(reduced, found) if size(each) < size(slopes))
@@ -200,7 +200,7 @@ def simpler(slopes: Slopes) -> list[Slopes]:
 
 
 def _steps(slopes: Slopes) -> Iterator[Slopes]:
-    """Candidates: the sequence, its mirror image, shorter ones, and ones with slopes nearer to 0."""
+    """Yield candidates: the sequence, its mirror image, shorter sequences, and ones with slopes nearer to 0."""
     yield slopes
     yield negated(slopes)
     period, at = len(slopes), 0
