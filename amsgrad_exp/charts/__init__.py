@@ -1,1 +1,1 @@
-"""Charts in Vega-Lite: one description each, drawn by a page's JavaScript and as PNG and SVG files."""
+"""Describes charts in Vega-Lite; one description serves a page's JavaScript and the PNG and SVG files."""

@@ -16,20 +16,20 @@ from amsgrad_exp.records.files import write_atomically
 PANEL = 450  # the width of a panel with its vertical axis, in pixels
 LONE, LONE_HEIGHT = 600, 400  # the size of a single panel
 BESIDE = 76  # the width of the vertical axis
-SCALE = 2  # pixels of the PNG for each of the SVG
+SCALE = 2  # pixels of the PNG for each pixel of the SVG
 LEGEND_ROW, SAMPLE = 24, 36  # the height of a row of the legend, and the width of a sample of a line
 CHARACTER = 8.6  # the average width of a character
 RAISED, LOWERED = (str.maketrans(marks, "0123456789−"[: len(marks)]) for marks in ("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 def draw(path: Path, plot: Plot, tables: Mapping[str, str]) -> list[Path]:
-    """Write a chart as PNG and SVG, always with the same bytes, and return the files; its data are CSV by name."""
+    """Write a chart as PNG and SVG, always with the same bytes, and return the files; ``tables`` are its data as CSV."""
     return write(path, static(plot, tables))
 
 
 def write(path: Path, specification: Specification) -> list[Path]:
-    """Write Vega-Lite that contains all of its data, as `draw` does."""
-    import vl_convert  # only where something is drawn
+    """Write Vega-Lite that contains all of its data as PNG and SVG, as `draw` does."""
+    import vl_convert  # imported only when something is drawn
 
     svg = _renumbered(_digits_shifted(vl_convert.vegalite_to_svg(specification)))
     files = [path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")]
@@ -39,7 +39,7 @@ def write(path: Path, specification: Specification) -> list[Path]:
 
 
 def static(plot: Plot, tables: Mapping[str, str]) -> Specification:
-    """A chart that needs no page: it contains its data, has its legend above the panels, and is black on white."""
+    """Make a chart that needs no page: it contains its data, has its legend above the panels, and is black on white."""
     panel, height = (LONE, LONE_HEIGHT) if plot.columns == 1 else (PANEL, None)
     specification = json.loads(json.dumps(plot.specification).replace(INK, "#000000"))
     panels = specification.pop("concat")
@@ -69,7 +69,7 @@ def static(plot: Plot, tables: Mapping[str, str]) -> Specification:
 
 
 def legend(entries: Sequence[Line], width: float, *, character: float = CHARACTER) -> list[Specification]:
-    """A view with a sample of each mark and its meaning, in rows of at most this width; none without entries."""
+    """Make a view with a sample of each mark and its meaning, in rows of at most this width; none without entries."""
     layers: list[Specification] = []
     left, row = 0.0, 0
     for words, mark in entries:
@@ -91,7 +91,7 @@ def legend(entries: Sequence[Line], width: float, *, character: float = CHARACTE
 
 
 def _digits_shifted(svg: str) -> str:
-    """Replace raised and lowered digits by small ordinary ones, which every font has."""
+    """Replace superscript and subscript digits by small ordinary ones, which every font has."""
 
     def shifted(match: re.Match[str]) -> str:
         marks, up = match[0], match[0][0] in "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"
@@ -106,7 +106,7 @@ def _digits_shifted(svg: str) -> str:
 
 
 def _renumbered(svg: str) -> str:
-    """Count ids from 0: vl-convert continues to count from one chart of a process to the next."""
+    """Number ids from 0, since vl-convert continues its numbers from one chart of a process to the next."""
     numbers: dict[str, int] = {}
 
     def renumbered(match: re.Match[str]) -> str:
@@ -116,7 +116,7 @@ def _renumbered(svg: str) -> str:
 
 
 def _compressed(png: bytes) -> bytes:
-    """Compress the same pixels into a third of the bytes: vl-convert only compresses for speed."""
+    """Compress the same pixels into a third of the bytes, since vl-convert compresses for speed only."""
     header, pixels, at = b"", b"", 8
     while at < len(png):
         (length,) = struct.unpack_from(">I", png, at)

@@ -1,4 +1,4 @@
-"""Draws a gauntlet as a table of letters and colours, which stand for the results of its cells."""
+"""Draws a gauntlet as a table in which letters and colours stand for the results of the cells."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from amsgrad_exp.verdict import Evidence, Trend, Verdict
 class Mark:
     """The mark of a result: its letter, its meaning, its style in a terminal, and its colour in a figure.
 
-    The colours are those of Okabe and Ito's palette, or lighter.
+    The colours are those of Okabe and Ito's palette, some of them lighter.
     """
 
     letter: str
@@ -40,12 +40,12 @@ STEP_SIZES = {"constant": "constant step size", "inv-sqrt": "step sizes α/√t"
 
 
 def plane_title(settings: str, schedule: str) -> str:
-    """The title of one of a gauntlet's tables."""
+    """Return the title of one of a gauntlet's tables."""
     return f"{SETTINGS[settings]}, {STEP_SIZES.get(schedule, f'schedule {schedule}')}"
 
 
 def mark(row: Mapping[str, Any]) -> Mark:
-    """The mark of a row, from its ``iterate`` and ``regret_trend``."""
+    """Return the mark of a row, by its ``iterate`` and ``regret_trend``."""
     if row["failure"] is not None:
         return FAILED
     if row["iterate"] == Verdict.OPTIMUM:
@@ -59,8 +59,8 @@ def proved(cell: Cell) -> bool:
 
 
 CELL = 20  # pixels
-WIDEST = 560  # pixels of the longest entry of the legend
-CHARACTER = 6.3  # pixels of an average character
+WIDEST = 560  # the width of the longest entry of the legend, in pixels
+CHARACTER = 6.3  # the average width of a character, in pixels
 INK = "#000000"
 LOOK = configuration(INK, FONT_OF_FILES, 12, background="#ffffff", padding=8, axisY={}, aria=False)
 LOOK["axis"] |= {"labelLimit": 0, "labelOverlap": False}
@@ -68,7 +68,7 @@ FRAMES = {"a published claim covers the cell": 1.2, "and the cell contradicts it
 
 
 def draw_matrix(path: Path, matrix: Matrix) -> list[Path]:
-    """Draw optimizers × problems as PNG and SVG, with what is claimed and what is proved, and return the files."""
+    """Draw optimizers × problems as PNG and SVG, mark claims and proofs, and return the files."""
     schedules = len(matrix.gauntlet.axes["schedule"])
     panels = [_panel(matrix, number, *plane) for number, plane in enumerate(matrix.planes())]
     width = len(matrix.gauntlet.problems) * CELL * schedules
@@ -90,7 +90,7 @@ def draw_matrix(path: Path, matrix: Matrix) -> list[Path]:
 
 
 def _panel(matrix: Matrix, number: int, settings: str, schedule: str) -> Specification:
-    """One table; only the first column of tables has the optimizers' names, only the last row the problems'."""
+    """Make one table; only the first column of tables has optimizers' names, and only the last row problems' names."""
     problems, optimizers = list(matrix.gauntlet.problems), list(matrix.gauntlet.optimizers)
     rows, columns = len(matrix.gauntlet.axes["settings"]), len(matrix.gauntlet.axes["schedule"])
     row, column = divmod(number, columns)

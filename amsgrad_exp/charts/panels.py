@@ -1,4 +1,4 @@
-"""Describes a chart of lines in panels side by side, which a page zooms and hides together, as Vega-Lite."""
+"""Describes, as Vega-Lite, charts of lines in panels side by side, which a page zooms and hides together."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 from amsgrad_exp.charts.style import DECADE, INK, LOG_LABELS, OF_PAGES, SPARSE_LOG_LABELS, line_style
 
 Specification = dict[str, Any]
-Line = tuple[str, Mapping[str, Any]]  # what a line means, and the properties of its Vega-Lite mark
+Line = tuple[str, Mapping[str, Any]]  # the meaning of a line, and the properties of its Vega-Lite mark
 
-# Dragging pans, and the wheel with Ctrl (a pinch on a touchpad) zooms; the wheel alone, and a finger, scroll the page.
+# Dragging pans. The wheel with Ctrl, or a pinch on a touchpad, zooms. The wheel alone, or a finger, scrolls the page.
 PAN = "[pointerdown[event.pointerType === 'mouse'], window:pointerup] > window:pointermove!"
 WHEEL = "wheel![event.ctrlKey || event.metaKey]"
-LINES = "lines_"  # begins the names of the layers of lines, which are zoomed
-SEEN = "seen_"  # begins the names of the layers of points, which show their numbers when pointed at
-FEW = 60  # up to so many points on a line, each is drawn
+LINES = "lines_"  # the prefix of the names of layers of lines, which are zoomed
+SEEN = "seen_"  # the prefix of the names of layers of points, which show their numbers when pointed at
+FEW = 60  # if a line has at most so many points, each point is drawn
 
-# How lines beside a run's own are drawn. A bound is pale and broad, to be visible behind a regret that is almost equal.
+# The styles of further lines of a run. A bound is pale and broad, so that it is visible behind an almost equal regret.
 THIN = {"strokeWidth": 1, "strokeDash": [6, 3]}
 BROAD = {"strokeWidth": 5, "opacity": 0.35}
 DOTTED = {"strokeWidth": 1.5, "strokeDash": [1, 3]}
@@ -29,20 +29,20 @@ DOTTED = {"strokeWidth": 1.5, "strokeDash": [1, 3]}
 
 @dataclass(frozen=True)
 class Plot:
-    """A chart without its data, which are tables that are stored beside it."""
+    """A chart without its data, which are stored in separate tables."""
 
-    name: str  # a word, unique on a page; also the name of the table of its main data
+    name: str  # a word that is unique on a page; also the name of the table with its main data
     title: str  # the heading on a page
-    specification: Mapping[str, Any]  # Vega-Lite, whose data sets are named after the tables
+    specification: Mapping[str, Any]  # Vega-Lite; its data sets are named after the tables
     alternative: str  # what the chart shows, in words
-    columns: int  # how many panels stand side by side where there is room
+    columns: int  # how many panels stand side by side if there is room
     legend: Sequence[Line] = ()  # the lines, which a page hides and shows
     key: Sequence[Line] = ()  # the other kinds of marks, explained in files only
     zoomed: bool = False  # whether a page has sliders that zoom it
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """A header and rows, with numbers in digits that restore every bit."""
+    """Write a header and rows as CSV, with enough digits to restore every bit of a number."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -51,7 +51,7 @@ def as_csv(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def named_data(name: str, numeric: Iterable[str]) -> Specification:
-    """Data that are a table of this name, some of whose columns are numbers."""
+    """Refer to the table of this name as data; ``numeric`` are its columns of numbers."""
     return {"name": name, "format": {"type": "csv", "parse": dict.fromkeys(sorted(numeric), "number")}}
 
 
@@ -68,13 +68,13 @@ class Axis:
 
     @property
     def slider(self) -> tuple[float, float]:
-        """The ends of a page's sliders, which display all digits: rounded outward, logarithms of a logarithmic axis."""
+        """The ends of a page's sliders: logarithms if the axis is logarithmic, rounded outward to few digits."""
         if not self.log:
             return self.low, self.high
         return math.floor(100 * math.log10(self.low)) / 100, math.ceil(100 * math.log10(self.high)) / 100
 
     def encoding(self) -> Specification:
-        """The channel x; a logarithmic axis has ticks at 1, 2 and 5, and labels there when it is zoomed in."""
+        """Encode the channel x; a logarithmic axis has ticks at 1, 2 and 5, with labels when it is zoomed in."""
         low, high = self.slider
         least = (high - low) / 50  # the sliders may have crossed
         ends = [f"min(zoom_low, zoom_high - {least})", f"max(zoom_high, {low + least})"]
@@ -102,24 +102,24 @@ class Level:
     says: str  # what it marks, shown when it is pointed at
     curve: int = 0  # the number, from 1 on, of the curve it belongs to; 0 for none
     label: str = ""  # the text beside it
-    below: bool = False  # where the label is: below the line instead of above
-    right: bool = False  # and at the right instead of at the left
+    below: bool = False  # whether the label is below the line instead of above
+    right: bool = False  # whether the label is at the right instead of at the left
 
 
 @dataclass(frozen=True)
 class Panel:
     """One quantity against the shared axis."""
 
-    column: str  # of the table; "" if there are only lines beside the curves
+    column: str  # the column of the table; "" if the panel has only the lines of ``beside``
     title: str
     ends: tuple[float, float] | None = None  # of the vertical axis; None if they follow the data
-    log: bool = False  # whether it is logarithmic, which leaves out what is not positive
+    log: bool = False  # whether the axis is logarithmic, so that values that are not positive are left out
     levels: Sequence[Level] = ()
     halfwidths: str | None = None  # the column with the halfwidths of a band around each curve
     beside: Mapping[str, Line] = field(default_factory=dict)  # columns drawn as lines in the colours of their curves
 
     def vertical(self, column: str) -> Specification:
-        """The channel y of a column; a logarithmic axis of several decades is labelled at powers of ten."""
+        """Encode the channel y of a column; a logarithmic axis of several decades is labelled at powers of ten."""
         scale: Specification = {"zero": False, "padding": 8}
         if self.ends or self.log:
             scale = {"type": "log" if self.log else "linear", "nice": False}
@@ -135,7 +135,7 @@ class Panel:
 
 
 def _grid(shown: str) -> Specification:
-    """The opacity of grid lines that are visible where this Vega expression of a tick is true."""
+    """Return the opacity of grid lines that are visible where this Vega expression of a tick is true."""
     return {"condition": {"test": shown, "value": 1}, "value": 0}
 
 
@@ -151,10 +151,10 @@ def curves(
     points: int,
     curve: str = "toNumber(datum.curve)",
 ) -> Plot:
-    """A chart of the table of this name, with a curve for each label.
+    """Make a chart of the table of this name, with a curve for each label.
 
-    ``tooltip`` has the columns that a point shows when pointed at, with their titles; ``points`` is the largest number
-    of points on a curve; ``curve`` is a Vega expression for the number, from 1 on, of a row's curve.
+    ``tooltip`` has the columns, with titles, that a point shows when pointed at. ``points`` is the largest number of
+    points on a curve. ``curve`` is a Vega expression for the number, from 1 on, of a row's curve.
     """
     numbers = list(range(1, len(labels) + 1))
     styles = [line_style(number) for number in range(len(labels))]
@@ -205,7 +205,7 @@ def curves(
 
 
 def _controls(name: str, labels: Sequence[str], axis: Axis) -> list[Specification]:
-    """A box for each of several curves and a slider for each end of the axis, placed by the page's template."""
+    """Make a check box for each of several curves and a slider for each end of the axis; the page places them."""
     low, high = axis.slider
     words = f"log₁₀ {axis.title}" if axis.log else axis.title
     boxes: list[Specification] = [{"name": f"show_{number}", "value": True} for number in range(1, len(labels) + 1)]
@@ -224,7 +224,7 @@ def _controls(name: str, labels: Sequence[str], axis: Axis) -> list[Specificatio
 def _layers(
     panel: Panel, looks: Mapping[str, Specification], tooltip: Sequence[Specification], points: int
 ) -> list[Specification]:
-    """Bands, levels and lines, and above them the points."""
+    """Make the layers of bands, levels and lines, and above them the points."""
 
     def encoding(column: str, **more: Any) -> Specification:
         return {"y": panel.vertical(column), "color": looks["color"], **more}
@@ -273,7 +273,7 @@ def _layers(
 
 
 def _alone(column: str) -> list[Specification]:
-    """Whether a row's neighbours on both sides have no value, so that no line shows its own."""
+    """Compute whether a row's neighbours on both sides have no value, so that no line shows the row's value."""
     names = {"lag": "before", "lead": "after"}
     window = [{"op": op, "field": column, "as": name} for op, name in names.items()]
     alone = f"isValid(datum[{column!r}]) && !isValid(datum.before) && !isValid(datum.after)"
@@ -284,7 +284,7 @@ def _alone(column: str) -> list[Specification]:
 
 
 def _level(panel: Panel, level: Level, colour: Specification) -> list[Specification]:
-    """A horizontal line, in the colour of its curve and hidden with it, and its label."""
+    """Make a horizontal line and its label, in the colour of its curve and hidden together with it."""
     row = {"level": level.at, "says": level.says, "curve": level.curve, "label": level.label}
     base: Specification = {"data": {"values": [row]}}
     if level.curve:

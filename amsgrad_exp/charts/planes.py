@@ -1,4 +1,4 @@
-"""Draws a sweep: of one axis as lines along it, of two axes as a heat map for each optimizer."""
+"""Draws a sweep with one axis as lines, and a sweep with two axes as a heat map for each optimizer."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from amsgrad_exp.sweeps.store import Row
 from amsgrad_exp.verdict import WORDS, Verdict
 
 TABLE = "cells"
-MOST_CELLS = 20_000  # that are drawn; each is an element of the chart
+MOST_CELLS = 20_000  # at most so many cells are drawn, since each is an element of the chart
 MEAN_X = "mean x over the last tenth of the steps"
-OVERLAP = 0.1  # of a cell with the next one
-SMALLEST_AREA = 0.02  # of a plane, for an area's name to be written on it
+OVERLAP = 0.1  # the part of a cell that overlaps the next one
+SMALLEST_AREA = 0.02  # the smallest part of a plane that an area must cover to be labelled
 
 
 def columns_of(sweep: Sweep) -> tuple[str, ...]:
-    """The most important columns of a cell."""
+    """Return the most important columns of a cell."""
     return ("optimizer", *sweep.axes, "mean_x", "iterate", "regret", "regret_trend", "limit_regret", "failure")
 
 
 def shown_of(sweep: Sweep) -> NDArray[np.int64]:
-    """The numbers of the cells shown, of shape (optimizers, first axis, …), evenly spaced along each axis."""
+    """Choose the cells to show, evenly spaced along each axis: their numbers, of shape (optimizers, first axis, …)."""
     cells = np.arange(len(sweep)).reshape(sweep.shape)
     while cells.size > MOST_CELLS and max(cells.shape[1:]) > 2:
         longest = 1 + int(np.argmax(cells.shape[1:]))
@@ -49,7 +49,7 @@ def shown_of(sweep: Sweep) -> NDArray[np.int64]:
 
 
 def along(sweep: Sweep, shown: NDArray[np.int64]) -> dict[str, list[float]]:
-    """The values of each axis that are shown."""
+    """Return the values of each axis that are shown."""
     positions = np.unravel_index(shown, sweep.shape)[1:]
     return {
         name: np.asarray(values)[np.unique(at)].tolist()
@@ -58,7 +58,7 @@ def along(sweep: Sweep, shown: NDArray[np.int64]) -> dict[str, list[float]]:
 
 
 def plots(sweep: Sweep, shown: NDArray[np.int64], rows: Mapping[int, Row]) -> list[Plot]:
-    """The chart of a sweep with one or two axes; none for more.
+    """Make the chart of a sweep with one or two axes; a sweep with more axes has none.
 
     ``shown`` has the numbers of the cells to show, ``rows`` the rows of the finished cells by number.
     """
@@ -82,7 +82,7 @@ def plots(sweep: Sweep, shown: NDArray[np.int64], rows: Mapping[int, Row]) -> li
 def _profile(
     sweep: Sweep, axes: Mapping[str, Sequence[float]], shown: NDArray[np.int64], rows: Mapping[int, Row]
 ) -> Plot:
-    """The average regret and the mean iterate along the only axis, with a line for each optimizer."""
+    """Draw the average regret and the mean iterate along the only axis, with a line for each optimizer."""
     ((name, values),) = axes.items()
     spaced = spacing(values)
     value, ends = f"toNumber(datum[{name!r}])", np.array([values[0], values[-1]], float)
@@ -119,7 +119,7 @@ def _profile(
 
 
 def _ends(name: str, cells: Sequence[int], rows: Mapping[int, Row]) -> str:
-    """The results of the first and the last cell of a line, in words."""
+    """Say the results of the first and the last cell of a line."""
     done = [rows[cell] for cell in cells if cell in rows and rows[cell]["mean_x"] is not None]
     ends = done[:1] + done[1:][-1:]
     said = [f"mean x {row['mean_x']:+.4g} and R(T)/T {row['regret']:.4g} at {name} = {row[name]:g}" for row in ends]
@@ -138,12 +138,12 @@ class Side:
         return spacing(self.values)
 
     def height(self, values: Any) -> Floats:
-        """The coordinates of values; Vega itself takes the logarithm on a logarithmic axis."""
+        """Return the coordinates of values; Vega itself takes the logarithm on a logarithmic axis."""
         numbers = np.asarray(values, float)
         return numbers if self.spacing == "log" else SPACINGS[self.spacing][0](numbers)
 
     def encoding(self, letter: str) -> Specification:
-        """The channel of a cell's lower end."""
+        """Encode the channel of a cell's lower end."""
         ends = self.height(edges(self.values))[[0, -1]].tolist()
         axis: dict[str, Any] = {"title": SYMBOLS.get(self.name, self.name), "tickCount": 6, "grid": False}
         if self.spacing == "log1m":
@@ -152,7 +152,7 @@ class Side:
         return {"field": f"{letter}_low", "type": "quantitative", "scale": scale, "axis": axis}
 
     def borders(self, letter: str) -> Specification:
-        """A transform that finds the ends of the cell of each value; it reaches under the next one, to leave no gap."""
+        """Make a transform that finds the ends of each value's cell; it overlaps the next cell, to leave no gap."""
         at = self.height(edges(self.values))
         under = at[1:] + OVERLAP * np.append(np.diff(at[1:]), 0.0)
         ends = [f"{letter}_low", f"{letter}_high"]
@@ -167,13 +167,13 @@ class Side:
 class Plane:
     """One optimizer's plane; arrays have the shape (first axis, second axis)."""
 
-    title: str  # the optimizer
+    title: str  # the optimizer's name
     mean_x: Floats  # the mean iterate of each cell; NaN if it has none
     iterate: NDArray[np.object_]  # where each cell settled; None if it failed or is not done
     boundary: tuple[Floats, ...] | None  # from `sweeps.plane.boundary`
 
     def outcomes(self) -> dict[str, NDArray[np.bool_]]:
-        """The cells of each outcome, by its words."""
+        """Return the cells of each outcome, by the outcome in words."""
         areas: dict[str, NDArray[np.bool_]] = {WORDS[verdict][0]: self.iterate == verdict for verdict in Verdict}
         return areas | {"failed or not done": np.isnan(self.mean_x)}
 
@@ -181,9 +181,9 @@ class Plane:
 def heat_maps(
     sides: tuple[Side, Side], planes: Sequence[Plane], ends: tuple[float, float], tooltip: Sequence[str]
 ) -> Plot:
-    """A chart of the table of cells, whose column ``optimizer`` is a plane's title.
+    """Make a chart of the table of cells, whose column ``optimizer`` has the titles of the planes.
 
-    ``ends`` are those of the scale of colours; ``tooltip`` has the columns that a cell shows when pointed at.
+    ``ends`` are the ends of the colour scale; ``tooltip`` has the columns that a cell shows when pointed at.
     """
     lines = [_boundary(sides, plane) for plane in planes]
     counts = [{words: int(cells.sum()) for words, cells in plane.outcomes().items()} for plane in planes]
@@ -212,7 +212,7 @@ def heat_maps(
 
 
 def _cells(sides: tuple[Side, Side], plane: Plane, ends: tuple[float, float], tooltip: Sequence[str]) -> Specification:
-    """A rectangle for each cell, in the colour of its mean iterate."""
+    """Draw a rectangle for each cell, in the colour of its mean iterate."""
     horizontal, vertical = sides
     labels = {"values": np.linspace(*ends, 5).tolist(), "format": ".3~g"}
     return {
@@ -241,7 +241,7 @@ def _cells(sides: tuple[Side, Side], plane: Plane, ends: tuple[float, float], to
 
 
 def _boundary(sides: tuple[Side, Side], plane: Plane) -> list[Specification]:
-    """The zero contour of the drift, if there is one."""
+    """Draw the zero contour of the drift, if there is one."""
     if plane.boundary is None:
         return []
     import contourpy
@@ -264,7 +264,7 @@ def _boundary(sides: tuple[Side, Side], plane: Plane) -> list[Specification]:
 
 
 def _areas(sides: tuple[Side, Side], plane: Plane) -> list[Specification]:
-    """Each outcome, written in the middle of its cells."""
+    """Write each outcome in the middle of its cells."""
     rows = []
     for words, cells in plane.outcomes().items():
         columns, lines = np.nonzero(cells)
@@ -281,7 +281,7 @@ def _areas(sides: tuple[Side, Side], plane: Plane) -> list[Specification]:
 def _twice(
     rows: Sequence[Mapping[str, Any]], marks: Sequence[Mapping[str, Any]], encoding: Mapping[str, Any]
 ) -> list[Specification]:
-    """Rows with x and y as two marks: a white one below, so that the black one is legible on every colour."""
+    """Draw rows with x and y twice: in white, and above it in black, which is then legible on every colour."""
     place = {name: {"field": name, "type": "quantitative"} for name in ("x", "y")}
     return [
         {"data": {"values": list(rows)}, "mark": mark, "encoding": {**place, **encoding}}

@@ -1,4 +1,4 @@
-"""The colours, fonts and axis labels of all charts, and the spacing of values along an axis."""
+"""Defines the colours, fonts and axis labels of all charts, and the spacing of values along an axis."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Floats = NDArray[np.float64]
 # Okabe and Ito's palette, which colour-blind readers can tell apart; each colour has its own dashes for print.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ([1, 0], [7, 3], [9, 3, 2, 3], [2, 2], [9, 3, 2, 3, 2, 3], [4, 1], [14, 4])
-SYMBOLS = {"lr": "step size α", "beta1": "β₁", "beta2": "β₂", "eps": "ε"}  # titles of axes; others have their names
+SYMBOLS = {"lr": "step size α", "beta1": "β₁", "beta2": "β₂", "eps": "ε"}  # titles of axes; other axes show their names
 
-INK = "currentColor"  # on a page, the colour of the text around a chart, which may be light on dark; black in files
-FAILED = "#8a8f98"  # a cell of a plane that has no number
-FONT_OF_FILES = "Liberation Sans, Arial, Helvetica, sans-serif"  # vl-convert brings the first; the others are as wide
-MARGIN = 0.04  # of an axis, on either side of what is drawn
+INK = "currentColor"  # on a page, the colour of the surrounding text, which may be light on dark; in files, black
+FAILED = "#8a8f98"  # the colour of a cell of a plane that has no number
+FONT_OF_FILES = "Liberation Sans, Arial, Helvetica, sans-serif"  # vl-convert contains the first; the others are as wide
+MARGIN = 0.04  # the part of an axis that is left free at either end
 
 
 def configuration(ink: str, font: str, size: int, **more: Any) -> dict[str, Any]:
-    """A Vega-Lite configuration with this colour of text, font and font size in pixels."""
+    """Make a Vega-Lite configuration with this text colour, font, and font size in pixels."""
     return {
         "font": font,
         "axis": {
@@ -79,7 +79,7 @@ LOG_LABELS = (
 )
 
 _DIGIT = "round(1e6 * datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9))) / 1e6"
-SPARSE_LOG_LABELS = f"indexof([1, 2, 5], {_DIGIT}) < 0 ? '' : {LOG_LABELS}"  # for an axis of more than a decade
+SPARSE_LOG_LABELS = f"indexof([1, 2, 5], {_DIGIT}) < 0 ? '' : {LOG_LABELS}"  # for an axis longer than a decade
 
 # An axis that is evenly spaced in −log₁₀(1 − value) is labelled at 0.5, 0.9, 0.99 and so on, as far as it goes.
 LOG1M_AXIS = {
@@ -89,13 +89,13 @@ LOG1M_AXIS = {
 
 
 def line_style(number: int) -> tuple[str, list[int]]:
-    """The colour and dashes of a line, counted from 0; the first 49 differ from each other."""
+    """Return the colour and dashes of a line, counted from 0; the first 49 lines differ from each other."""
     kinds = len(COLOURS)
     colour = COLOURS[number % kinds]
     return INK if colour == "#000000" else colour, DASHES[(number + number // kinds) % kinds]
 
 
-# The ways in which the values of an axis can be evenly spaced: as they are, in log(value), in log(1 − value).
+# The ways in which values of an axis can be evenly spaced: directly, in log(value) or in log(1 − value).
 SPACINGS: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]] = {
     "linear": (np.positive, np.positive),
     "log": (np.log10, lambda height: 10.0**height),
@@ -104,7 +104,7 @@ SPACINGS: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]
 
 
 def spacing(values: Sequence[float]) -> str:
-    """The key of `SPACINGS` by which ascending values are evenly spaced; "linear" if there is none."""
+    """Return the key of `SPACINGS` by which ascending values are evenly spaced; "linear" if there is none."""
     numbers = np.asarray(values, float)
     if len(numbers) <= 2:
         return "linear"
@@ -121,7 +121,7 @@ def _even(numbers: Floats) -> bool:
 
 
 def edges(values: Sequence[float]) -> Floats:
-    """Where the cells of n ascending values begin and end, halfway between values as spaced; float64 (n + 1,)."""
+    """Return the borders of the cells of n ascending values, halfway between values as spaced; float64 (n + 1,)."""
     forward, inverse = SPACINGS[spacing(values)]
     at = forward(np.asarray(values, float))
     gaps = np.diff(at) if len(at) > 1 else np.array([0.1 * abs(at[0]) or 0.1])
@@ -129,7 +129,7 @@ def edges(values: Sequence[float]) -> Floats:
 
 
 def extent(values: Floats, *, log: bool = False) -> tuple[float, float] | None:
-    """The ends of an axis that shows the values with a margin; None if it can show none of them."""
+    """Return the ends of an axis that shows the values with a margin; None if it can show none of them."""
     shown = values[np.isfinite(values) & ((values > 0) | (not log))]
     if not len(shown):
         return None
@@ -148,6 +148,6 @@ def far_apart(values: Floats) -> bool:
 
 
 def regret_extent(values: Floats, *, log: bool) -> tuple[float, float] | None:
-    """The `extent` of regrets; a linear axis includes 0, and begins there if no regret is negative."""
+    """Return the `extent` of regrets; a linear axis includes 0, and begins there if no regret is negative."""
     ends = extent(values if log else np.append(values, 0.0), log=log)
     return (0.0, ends[1]) if ends and not log and not np.any(values[np.isfinite(values)] < 0) else ends

@@ -1,4 +1,4 @@
-"""Draws runs over time, with their bounds (the paper's Figure 1), and the problem on which an attack makes one fail."""
+"""Draws runs over time with their bounds (the paper's Figure 1), and the counterexample that an attack found."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from amsgrad_exp.attacks.attack_record import Attack
 
 TABLE = "points"
-ON_FILES = 1000  # points of a curve in a file
+ON_FILES = 1000  # most points of a curve in a file
 BOUNDS: dict[str, Line] = {"bound": ("bound on R(t)/t", BROAD), "published_bound": ("published bound", DOTTED)}
 TERMS: dict[str, Line] = {
     "distance": ("distance", {"strokeWidth": 2}),
@@ -45,10 +45,10 @@ TERMS: dict[str, Line] = {
     "end": ("largest end", DOTTED),
 }
 
-SLOPES = "slopes"  # the table of a counterexample
-SLOPE_MARGIN = 0.06  # above and below the bars, relative to the height
-LABEL_HEIGHT = 0.055  # the same of a label
-MOST_LABELLED = 8  # different slopes, including 0
+SLOPES = "slopes"  # the name of the table of a counterexample
+SLOPE_MARGIN = 0.06  # the margin above and below the bars, relative to the chart's height
+LABEL_HEIGHT = 0.055  # the height of a label, relative to the chart's height
+MOST_LABELLED = 8  # at most so many different slopes, including 0, are labelled
 SCHEDULES = {"inv-sqrt": "step sizes α/√t", "constant": "constant step size α"}
 
 
@@ -56,10 +56,10 @@ SCHEDULES = {"inv-sqrt": "step sizes α/√t", "constant": "constant step size �
 class Curve:
     """One run as it is drawn."""
 
-    name: str  # in the legend
+    name: str  # the name in the legend
     trace: Trace  # the points that are drawn
     problem: Problem
-    limit: float | None = None  # the exact limit of R(T)/T, if there is one to be drawn
+    limit: float | None = None  # the exact limit of R(T)/T, if it is to be drawn
     beside: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # further columns at the same points
 
 
@@ -68,9 +68,9 @@ def regret_and_iterate(
 ) -> list[Path]:
     """Draw the average regret and the iterate against t as PNG and SVG, a line for each trace, and return the files.
 
-    The path has no suffix, and the traces have names for the legend. With the bounds of some or all traces, which are
-    known at the traces' steps, draw them too, and a panel with the terms of the trajectory bound, each divided by √t,
-    so that a term of order √t is level.
+    The path has no suffix; the traces have their names in the legend. If ``bounds`` has bounds of some traces, at the
+    same steps, they are drawn too, and so is a panel with the terms of the trajectory bound divided by √t, in which a
+    term of order √t is level.
     """
     shown = []
     for name, trace in traces.items():
@@ -83,16 +83,16 @@ def regret_and_iterate(
 
 
 def on_regret(bounds: Bounds, trace: Trace) -> dict[str, NDArray[np.float64]]:
-    """The bounds on R(t)/t at a trace's points, by column."""
+    """Return the bounds on R(t)/t at a trace's points, by column."""
     at, t = bounds.at(trace.step), trace.step + 1
     known = {"bound": at.trajectory.total / t}
     return known | ({"published_bound": at.published.total / t} if at.published else {})
 
 
 def _terms(bounds: Bounds, trace: Trace) -> dict[str, NDArray[np.float64]]:
-    """The magnitudes of the trajectory bound's terms divided by √t at a trace's points, by column.
+    """Return the magnitudes of the trajectory bound's terms divided by √t at a trace's points, by column.
 
-    The end term changes its sign all the time, so its column is its largest magnitude up to each step.
+    The end term often changes its sign, so its column has its largest magnitude up to each step.
     """
     root = np.sqrt(trace.step + 1)
     at, every = bounds.at(trace.step).trajectory, bounds.trajectory
@@ -102,7 +102,7 @@ def _terms(bounds: Bounds, trace: Trace) -> dict[str, NDArray[np.float64]]:
 
 
 def table(shown: Sequence[Curve]) -> str:
-    """The points of all curves as CSV."""
+    """Write the points of all curves as CSV."""
     tables = [{**curve.trace.columns, **curve.beside} for curve in shown]
     widest = list(dict.fromkeys(column for columns in tables for column in columns))
 
@@ -118,10 +118,10 @@ def table(shown: Sequence[Curve]) -> str:
 def plot(
     shown: Sequence[Curve], *, log: bool, alternative: str = "", levels: Sequence[Level] = (), right: bool = False
 ) -> Plot:
-    """Panels of the average regret, of the terms of a bound if the curves have them, and of the iterate.
+    """Make panels of the average regret, of a bound's terms if the curves have them, and of the iterate.
 
-    At least one curve has points. ``log`` is about the axis of the regret, ``levels`` are further levels of the regret,
-    and ``right`` says whether x* is labelled at the right.
+    At least one curve must have points. ``log`` makes the axis of the regret logarithmic, ``levels`` are further levels
+    of the regret, and ``right`` places the label of x* at the right.
     """
     traces = [curve.trace for curve in shown]
     steps = np.concatenate([trace.step for trace in traces]) + 1
@@ -164,7 +164,7 @@ def plot(
 
 
 def _regret_ends(shown: Sequence[Curve], levels: Sequence[Level], *, log: bool) -> tuple[float, float] | None:
-    """The ends of the axis of averages, their bands, bounds, limits and other levels."""
+    """Return the ends of the regret axis, which shows average regrets, bands, bounds, limits and other levels."""
     drawn = [column for curve in shown for column in (curve.trace.regret, *_columns(curve, BOUNDS))]
     drawn += [np.array([curve.limit]) for curve in shown if curve.limit is not None]
     drawn.append(np.array([level.at for level in levels]))
@@ -179,7 +179,7 @@ def _columns(curve: Curve, names: Mapping[str, Any]) -> list[NDArray[np.float64]
 
 
 def _iterate_ends(shown: Sequence[Curve]) -> tuple[float, float] | None:
-    """The whole interval with a margin if all problems have one, else what is drawn."""
+    """Return the ends of the iterate axis: the interval with a margin if all problems have one, else of the data."""
     lows, highs = zip(*(curve.problem.interval for curve in shown), strict=True)
     low, high = min(lows), max(highs)
     if math.isfinite(high - low):
@@ -197,7 +197,7 @@ def _optima(shown: Sequence[Curve]) -> list[Level]:
 
 
 def _limits(shown: Sequence[Curve]) -> list[Level]:
-    """The exact limits of the runs, if a logarithmic axis can show them."""
+    """Return the exact limits of the runs, as far as they are positive, so that a logarithmic axis can show them."""
     return [
         Level(curve.limit, f"exact limit of {curve.name}", number)
         for number, curve in enumerate(shown, start=1)
@@ -208,7 +208,7 @@ def _limits(shown: Sequence[Curve]) -> list[Level]:
 def counterexample(path: Path, attack: Attack) -> list[Path]:
     """Draw one period of the slopes, and the average regret and iterate of runs from x*, as PNG and SVG.
 
-    The path has no suffix; the files written are returned, which are none without a completed run.
+    The path has no suffix. Returns the files written; without a completed run, there are none.
     """
     found, runs = attack.counterexample, attack.evidence.of_each_schedule
     if found is None or "constant" not in runs:
@@ -227,12 +227,12 @@ def counterexample(path: Path, attack: Attack) -> list[Path]:
 
 
 def slopes_table(slopes: Sequence[int]) -> str:
-    """The slopes as CSV."""
+    """Write the slopes as CSV."""
     return as_csv(["t", "slope"], enumerate(slopes))
 
 
 def slopes_plot(slopes: Sequence[int], words: str) -> Plot:
-    """The slopes of one period as bars, on an axis that shows both 1 and −1000; ``words`` describes them."""
+    """Draw the slopes of one period as bars, on an axis that shows both 1 and −1000; ``words`` describes them."""
     different = {*slopes, 0}
     domain = _beyond(min(different), max(different))
     labels = _labels(different if len(different) <= MOST_LABELLED else {min(different), 0, max(different)}, domain)
@@ -266,7 +266,7 @@ def _number(column: str, title: str | None, scale: dict[str, Any], axis: dict[st
 
 
 def _labels(values: Iterable[int], domain: Sequence[float]) -> dict[int, str]:
-    """The labels of these values on a symlog axis; values whose labels would overlap share one that names them all."""
+    """Label values on a symlog axis; values whose labels would overlap share one label that names them all."""
     apart = LABEL_HEIGHT * (_symlog(domain[1]) - _symlog(domain[0]))
     groups: list[list[int]] = []
     for value in sorted(values):
@@ -276,7 +276,7 @@ def _labels(values: Iterable[int], domain: Sequence[float]) -> dict[int, str]:
             groups.append([value])
     labels = {}
     for group in groups:
-        others = [value for value in group if value] or group  # 0 yields to the others
+        others = [value for value in group if value] or group  # 0 is left out if there are others
         named = [f"{value:,}".replace("-", "−") for value in others]
         labels[max(group, key=abs)] = ", ".join(named) if len(named) < 3 else f"{named[0]} … {named[-1]}"
     return labels
@@ -287,7 +287,7 @@ def _symlog(value: float) -> float:
 
 
 def _beyond(low: int, high: int) -> list[float]:
-    """A domain with equal margins on a symlog scale, which is sign(s)·log(1 + |s|)."""
+    """Return a domain with equal margins on a symlog scale, which is sign(s)·log(1 + |s|)."""
     ends = np.array([_symlog(low), _symlog(high)])
     ends += SLOPE_MARGIN * (ends[1] - ends[0]) * np.array([-1, 1])
     wider: list[float] = (np.sign(ends) * np.expm1(np.abs(ends))).tolist()
