@@ -1,4 +1,4 @@
-"""Sets cells against theory: a gauntlet's against published claims, and a sweep's plane against the drift."""
+"""Compares cells with theory: a gauntlet's cells with published claims, and a sweep's plane with the drift."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from amsgrad_exp.verdict import Trend, Verdict
 
 @dataclass(frozen=True)
 class Cell:
-    """A finished cell: its row, the claim about its optimizer, whether that covers it, α, and the whole schedule."""
+    """A finished cell: its row, the claim about its optimizer, whether the claim covers it, α, and its schedule."""
 
     row: Row
     claim: Claim
@@ -37,7 +37,7 @@ class Cell:
         """Whether the cell contradicts a claim that covers it.
 
         It does if its iterates stay at the worst point and its average regret does not vanish. A cell whose iterates
-        are still on their way may satisfy a bound of order √T, whose constants can be large.
+        still move may satisfy a bound of order √T, whose constants can be large.
         """
         at_worst = self.row["iterate"] in (Verdict.WORST, Verdict.AWAY)
         return self.covered and at_worst and self.row["regret_trend"] == Trend.NOT_VANISHING
@@ -68,18 +68,18 @@ class Matrix:
         return itertools.product(self.gauntlet.axes["settings"], self.gauntlet.axes["schedule"])
 
     def document(self, shared_between: Mapping[str, str | None]) -> dict[str, Any]:
-        """The fields that ``--json`` prints, given what each optimizer ties together."""
+        """The fields that ``--json`` prints, given what each optimizer shares."""
         shared = {label: {"shared_between": between} for label, between in shared_between.items()}
         return {"schema": 1, "cells": [cell.document() | shared[label] for (label, *_), cell in self.cells.items()]}
 
 
 def shared_between(gauntlet: Gauntlet) -> dict[str, str | None]:
-    """What each optimizer ties together, as `engines.shared_between`, with its settings on the first problem."""
+    """Return what each optimizer shares, as in `engines.shared_between`, with its settings on the first problem."""
     return {name: tied_by(gauntlet.example_of(name)) for name in gauntlet.optimizers}
 
 
 def verdicts(gauntlet: Gauntlet, results: Results) -> Matrix:
-    """The matrix of the finished cells."""
+    """Make the matrix of the finished cells."""
     cells = {}
     for row in results.rows():
         trial = gauntlet.trial(row["cell"])
@@ -96,7 +96,7 @@ def verdicts(gauntlet: Gauntlet, results: Results) -> Matrix:
 
 
 def boundary(sweep: Sweep, optimizer: str) -> tuple[NDArray[np.float64], ...] | None:
-    """The drift of an optimizer over the plane of a sweep with two axes; its zero contour is the boundary by theory.
+    """Compute an optimizer's drift over the plane of a sweep with two axes; theory's boundary is its zero contour.
 
     Returns:
         The first axis, the second axis, and the drift at (second, first): float64 of shapes (points,), (points,) and
@@ -121,20 +121,20 @@ def boundary(sweep: Sweep, optimizer: str) -> tuple[NDArray[np.float64], ...] | 
                 for name in ("beta1", "beta2", "eps")
             )
             drifts[where] = drift(trial.problem, trial.optimizer.name, beta1, beta2, eps, trial.optimizer.options)
-        except ConfigError:  # an invalid problem, or no steady state
+        except ConfigError:  # the problem is invalid, or no steady state is known
             continue
     return None if np.isnan(drifts).all() else (mesh_x, mesh_y, drifts)
 
 
 def _refined(values: Sequence[float], points: int, *, whole: bool) -> NDArray[np.float64]:
-    """A finer axis with the same range and spacing; integers stay integers."""
+    """Make a finer axis with the same range and spacing; integers stay integers."""
     at = np.linspace(0, len(values) - 1, points)
     refined = np.interp(at, np.arange(len(values)), values)
     return np.round(refined) if whole else refined
 
 
 def interval(sweep: Sweep, mean_x: NDArray[np.float64]) -> tuple[float, float]:
-    """The lowest and the highest end of the cells' intervals, or of their mean iterates if x is unbounded."""
+    """Return the lowest and highest ends of the cells' intervals, or of their mean iterates if x is unbounded."""
     lows, highs = zip(*{trial.problem.interval for trial in sweep.representatives()}, strict=True)
     low, high = min(lows), max(highs)
     return (

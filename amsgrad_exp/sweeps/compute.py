@@ -26,17 +26,17 @@ from amsgrad_exp.sweeps.workers import told_to_stop
 from amsgrad_exp.trace import Trace
 from amsgrad_exp.watch import UNWATCHED, Watch
 
-AT_ONCE = 256  # cells of a sweep in a block
+AT_ONCE = 256  # most cells of a sweep in a block
 ROWS = 15  # optimizers of a gauntlet whose cells on deterministic problems form one block
-IN_FLIGHT = 512  # blocks of 10 kB: more than a cluster has threads, so that workers that join late find work
+IN_FLIGHT = 512  # blocks of 10 kB; more than a cluster has threads, so that workers that join late find work
 STOP_SECONDS = 0.2  # how often the watch is asked whether to stop
-GOLDEN = (5**0.5 - 1) / 2  # of which multiples are spread evenly modulo 1
+GOLDEN = (5**0.5 - 1) / 2  # its multiples are spread evenly modulo 1
 
 Advance = Callable[[Sequence[Trial]], Iterator[Finished | None]]
 
 
 def blocks(plan: Plan, done: NDArray[np.bool_]) -> Iterator[list[int]]:
-    """The cells that are not done, in blocks that one worker computes; cells of a block take about the same time."""
+    """Divide the unfinished cells into blocks, one for a worker; the cells of a block take about the same time."""
     cells = np.flatnonzero(~done)
     if isinstance(plan, Gauntlet):
         return _blocks_of_a_gauntlet(plan, cells)
@@ -45,12 +45,12 @@ def blocks(plan: Plan, done: NDArray[np.bool_]) -> Iterator[list[int]]:
 
 
 def _blocks_of_a_sweep(sweep: Sweep, cells: NDArray[np.int64]) -> Iterator[list[int]]:
-    """Blocks of cells that run as one batch; cells of an optimizer that is not compiled are computed one by one."""
+    """Yield blocks of cells that run as one batch; each cell of an optimizer that is not compiled is a block."""
     compiled = np.array([compiles(trial) for trial in sweep.example.trials()])
     optimizer, *positions = np.unravel_index(cells, sweep.shape)
     together = compiled[optimizer]
     at = {name: position[together] for name, position in zip(sweep.axes, positions, strict=True)}
-    slowest = np.zeros(together.sum())  # the larger a decay rate, the later the state repeats
+    slowest = np.zeros(together.sum())  # with a larger decay rate, the state repeats later
     for name in {"beta1", "beta2"} & set(at):
         slowest = np.maximum(slowest, np.array(sweep.axes[name])[at[name]])
     parting = sweep.parting_axes if together.any() else []
@@ -61,11 +61,11 @@ def _blocks_of_a_sweep(sweep: Sweep, cells: NDArray[np.int64]) -> Iterator[list[
 
 
 def _blocks_of_a_gauntlet(gauntlet: Gauntlet, cells: NDArray[np.int64]) -> Iterator[list[int]]:
-    """Blocks that share random numbers or compiled code.
+    """Yield blocks of cells that share random numbers or compiled code.
 
-    Cells of the same random problem form a block, because they share its random numbers; then the cells of several
-    optimizers on all other problems. Imported optimizers are slow: their cells form a block of their own, or one with
-    the cells that can run as elements of the same parameter.
+    Cells on the same random problem form a block, because they share its random numbers. The cells of several
+    optimizers on all other problems form further blocks. Imported optimizers are slow: of each one, the cells with one
+    seed that compile form a block, and each other cell is a block.
     """
     optimizer, problem, *_ = np.unravel_index(cells, gauntlet.shape)
     foreign = np.array([entry["name"] not in OPTIMIZERS for entry in gauntlet.data["optimizers"]])[optimizer]
@@ -87,7 +87,7 @@ def _blocks_of_a_gauntlet(gauntlet: Gauntlet, cells: NDArray[np.int64]) -> Itera
 def computed(
     plan: Plan, blocks: Iterator[list[int]], executor: Executor, watch: Watch = UNWATCHED
 ) -> Generator[list[Row]]:
-    """The rows of each block as it is done, in any order, until the watch asks to stop."""
+    """Yield the rows of each finished block, in any order, until the watch asks to stop."""
     block = functools.partial(run_block, plan)
     pending: set[Future[list[Row]]] = set()
     try:
@@ -106,7 +106,7 @@ def computed(
 def run_block(plan: Plan, cells: Sequence[int]) -> list[Row]:
     """Compute the rows of some cells; this is the task of a worker.
 
-    A row has the cell's number, its optimizer, the plan's columns, `Result`'s fields and why the cell failed, or None.
+    A row has the cell's number, its optimizer, the plan's columns, `Result`'s fields, and why the cell failed or None.
     If the plan keeps curves, the row of a cell that did not fail also has ``points``.
 
     Similar cells run as one batch: in one loop of the compiled engine, or as the elements of one parameter of the torch
@@ -132,7 +132,7 @@ def run_block(plan: Plan, cells: Sequence[int]) -> list[Row]:
             row(cell, None, str(error))
 
     keys = list(groups)
-    first = int(len(keys) * (cells[0] * GOLDEN % 1))  # blocks side by side do not wait for the same loop's compilation
+    first = int(len(keys) * (cells[0] * GOLDEN % 1))  # so concurrent blocks do not wait for the same compilation
     turns = {key: key[0]([trials[cell] for cell in groups[key]]) for key in keys[first:] + keys[:first]}
     while turns:
         for key, runs in list(turns.items()):

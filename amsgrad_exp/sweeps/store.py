@@ -27,18 +27,18 @@ from amsgrad_exp.trace import Trace
 Row = dict[str, Any]
 Points = Mapping[str, bytes]
 
-POINTS = 48  # at most, per cell
+POINTS = 48  # most points per cell
 BLOBS = {"step": "<i8", "x": "<f8", "regret": "<f8"}  # the stored columns of `Trace` and their dtypes
 
-LEFT_OUT = ("limit_predicted",)  # field of `Result` without a column: predicting takes longer than running the cell
-CHECKSUM = "sha256"  # checksum of the other columns; 0.1.0 wrote none
+LEFT_OUT = ("limit_predicted",)  # it has no column, because the prediction takes longer than running the cell
+CHECKSUM = "sha256"  # the column with the checksum of the other columns; 0.1.0 wrote none
 BUSY_SECONDS = 5.0  # how long to wait for another process to release the database
 SINCE_0_2 = {"evidence", "limit_regret", "cycle_start", "cycle_steps"}  # columns that older tables lack
 SQL_TYPES = {int: "INTEGER", int | None: "INTEGER", float: "REAL", float | None: "REAL"}  # everything else: TEXT
 
 
 def results_of(plan: Plan) -> dict[str, str]:
-    """The fields of `Result` that have a column, and their SQL types."""
+    """Return the fields of `Result` that have a column, and their SQL types."""
     kinds = typing.get_type_hints(Result)
     names = [field.name for field in fields(Result) if field.name not in LEFT_OUT]
     names = [name for name in names if plan.curves or not name.endswith("_halfwidth")]
@@ -46,13 +46,13 @@ def results_of(plan: Plan) -> dict[str, str]:
 
 
 def packed(trace: Trace) -> Points:
-    """Points of a trace, evenly spaced in log t, as bytes for each column of `BLOBS`."""
+    """Choose points of a trace, evenly spaced in log t, and return each column of `BLOBS` as bytes."""
     spread = trace.spread(POINTS).columns
     return {name: spread[name].astype(kind).tobytes() for name, kind in BLOBS.items()}
 
 
 def as_kept(row: Row) -> Row:
-    """A row as SQLite returns it, without NaN and negative zeros."""
+    """Return a row as SQLite returns it, without NaN and negative zeros."""
     return {
         name: (None if math.isnan(value) else value + 0.0) if isinstance(value, float) else value
         for name, value in row.items()
@@ -60,12 +60,12 @@ def as_kept(row: Row) -> Row:
 
 
 def checksum(row: Row) -> str:
-    """The SHA-256 of a row's names and values."""
+    """Return the SHA-256 of a row's names and values."""
     return sha256(json.dumps(row, sort_keys=True).encode())
 
 
 def points_checksum(cell: int, blobs: Points) -> str:
-    """The SHA-256 of a cell's number and points."""
+    """Return the SHA-256 of a cell's number and points."""
     return checksum({"cell": cell, **{name: blob.hex() for name, blob in blobs.items()}})
 
 
@@ -75,7 +75,7 @@ class Results:
     Attributes:
         columns: the columns of a row, without its checksum.
         checksums: whether its rows have a checksum.
-        older: whether a version before 0.2 wrote it; its trends then depend only on slopes.
+        older: whether a version before 0.2 wrote it, so that its trends depend only on slopes.
         has_points: whether it has the points of its cells' curves.
     """
 
@@ -119,7 +119,7 @@ class Results:
 
     @property
     def was_complete(self) -> bool:
-        """Whether every cell has had a row; always False for sweeps of 0.1.0."""
+        """Whether every cell once had a row; always False for sweeps of 0.1.0."""
         (mark,) = self._database.execute("PRAGMA user_version").fetchone()
         return bool(mark)
 
@@ -128,14 +128,14 @@ class Results:
         self._database.execute("PRAGMA user_version = 1")
 
     def done(self) -> NDArray[np.bool_]:
-        """Which cells have a row."""
+        """For each cell, whether it has a row."""
         done = np.zeros(len(self._sweep), bool)
         for (cell,) in self._database.execute("SELECT cell FROM cells"):
             done[cell] = True
         return done
 
     def kept(self, row: Row) -> Row:
-        """A row as this table returns it."""
+        """Return a row as this table would return it."""
         kept = as_kept({name: row[name] for name in self.columns})
         if self.older and row["regret_trend"] is not None:
             kept["regret_trend"] = trend_by_slope(row["regret"], row["regret_slope"])
@@ -157,7 +157,7 @@ class Results:
     def _insert(self, table: str, rows: Sequence[Row]) -> None:
         names = list(rows[0]) if rows else []
         into, marks = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
-        # Many rows per statement: for each statement, sqlite3 releases the GIL and must wait to get it back.
+        # A statement has many rows, because sqlite3 releases the GIL for each statement and must wait to get it back.
         at_once = self._database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // max(1, len(names))
         for begin in range(0, len(rows), at_once):
             some = rows[begin : begin + at_once]
@@ -166,26 +166,26 @@ class Results:
             self._database.execute(f"INSERT OR REPLACE INTO {table} ({into}) VALUES {tuples}", values)
 
     def rows(self) -> Iterator[Row]:
-        """All rows, ordered by cell."""
+        """Yield all rows, ordered by cell."""
         return (row for row, _ in self._select("ORDER BY cell"))
 
     def row(self, cell: int) -> Row:
-        """The row of a finished cell."""
+        """Return the row of a finished cell."""
         return next(self._select("WHERE cell = ?", cell))[0]
 
     def checked_rows(self) -> Iterator[tuple[Row, bool]]:
-        """All rows, ordered by cell, each with whether its checksum, if any, is right."""
+        """Yield all rows, ordered by cell, each with whether its checksum, if any, is right."""
         for row, written in self._select("ORDER BY cell"):
             yield row, not self.checksums or written == checksum(row)
 
     def _select(self, which: str, *values: int) -> Iterator[tuple[Row, str | None]]:
-        """Rows with their checksums, if any."""
+        """Yield rows with their checksums, if any."""
         selected = ", ".join(f'"{name}"' for name in self.columns) + (f', "{CHECKSUM}"' if self.checksums else ", NULL")
         for *kept, written in self._database.execute(f"SELECT {selected} FROM cells {which}", values):
             yield dict(zip(self.columns, kept, strict=True)), written
 
     def points(self, cell: int) -> Points | None:
-        """The points of a cell's curve; None if the cell failed or is not done, or the plan keeps no curves."""
+        """Return the points of a cell's curve; None if the cell failed or is not done, or the plan keeps no curves."""
         return self._curve(cell)[0]
 
     def right_points(self, row: Row) -> bool:
@@ -199,14 +199,14 @@ class Results:
         return whole and written == points_checksum(row["cell"], points)
 
     def _curve(self, cell: int) -> tuple[Points | None, str | None]:
-        """A cell's stored points and their checksum."""
+        """Return a cell's stored points and their checksum."""
         names = ", ".join(f'"{name}"' for name in (*BLOBS, CHECKSUM))
         query = f"SELECT {names} FROM points WHERE cell = ?"
         *blobs, written = (self.has_points and self._database.execute(query, (cell,)).fetchone()) or [None]
         return dict(zip(BLOBS, blobs, strict=True)) if blobs else None, written
 
     def column(self, name: str) -> NDArray[Any]:
-        """One column over the grid, of the sweep's shape; None or NaN where it is missing."""
+        """Return one column over the grid, of the sweep's shape; missing values are None or NaN."""
         values = self._database.execute(f'SELECT cell, "{name}" FROM cells') if name in self.columns else ()
         text = self._types[name] == "TEXT"
         column = np.full(len(self._sweep), None if text else np.nan, object if text else np.float64)
@@ -215,7 +215,7 @@ class Results:
         return column.reshape(self._sweep.shape)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """For each optimizer, how many cells have each verdict or failed."""
+        """Count, for each optimizer, the cells with each verdict and the failed cells."""
         counted: dict[str, dict[str, int]] = {}
         query = "SELECT optimizer, coalesce(iterate, 'failed'), count(*) FROM cells GROUP BY 1, 2"
         for optimizer, iterate, number in self._database.execute(query):
@@ -223,7 +223,7 @@ class Results:
         return counted
 
     def failures(self) -> dict[str, tuple[int, int, str]]:
-        """For each optimizer with failed cells: how many failed, how many are done, and why the first failed."""
+        """Return, for each optimizer with failed cells, how many failed and are done, and why the first failed."""
         query = """SELECT optimizer, count(failure), count(*), failure, min(CASE WHEN failure IS NOT NULL THEN cell END)
             FROM cells GROUP BY optimizer HAVING count(failure) > 0"""
         found = self._database.execute(query)
@@ -244,7 +244,7 @@ class Results:
 
 @contextlib.contextmanager
 def open_results(directory: Path, sweep: Plan) -> Iterator[Results]:
-    """Open a sweep's results.sqlite, which is created if missing; raises Damaged or RunError if that fails."""
+    """Open a sweep's results.sqlite, which is created if missing; raise Damaged or RunError if that fails."""
     path = directory / "results.sqlite"
     try:
         with contextlib.closing(Results(path, sweep)) as results:

@@ -1,8 +1,8 @@
 """Runs, resumes and verifies sweeps and gauntlets, on one machine or on a cluster.
 
-``<out>/<name>/<id>/`` contains ``sweep.yaml``, with which the sweep can be repeated; ``results.sqlite``, whose table
-``cells`` has a row for each finished cell and whose table ``points``, for a gauntlet, has the points of each cell's
-curve; labml's files; and the figure. Cells are computed in blocks, and the rows of a block are written in one
+``<out>/<name>/<id>/`` contains ``sweep.yaml``, from which the sweep can be repeated, ``results.sqlite``, labml's files
+and the figure. In ``results.sqlite``, table ``cells`` has a row for each finished cell; for a gauntlet, table
+``points`` has the points of each cell's curve. Cells are computed in blocks, and the rows of a block are written in one
 transaction, so a sweep that was killed has only complete blocks.
 """
 
@@ -34,7 +34,7 @@ from amsgrad_exp.watch import UNWATCHED, Watch
 if TYPE_CHECKING:
     from amsgrad_exp.records.tracking import Tracker
 
-SAMPLE = 32  # cells that are computed again, unless all are
+SAMPLE = 32  # how many cells are computed again, unless all are
 ROWS_SAID = 1000  # rows between two progress reports
 SLOPE_ERROR = 1e-9  # the last digits of a fit depend on the processor's logarithms and linear algebra
 
@@ -45,7 +45,7 @@ class Swept:
 
     Attributes:
         directory: the sweep's directory.
-        sweep: what was run.
+        sweep: the plan that was run.
         complete: whether all cells are done.
     """
 
@@ -59,12 +59,12 @@ class Swept:
         return {name: np.array(values) for name, values in self.sweep.axes.items()}
 
     def column(self, name: str) -> NDArray[Any]:
-        """A field of `Result` over the grid, of shape (optimizers, first axis, …); None or NaN where it is missing."""
+        """Return a field of `Result` over the grid, (optimizers, first axis, …); missing values are None or NaN."""
         with self.results() as results:
             return results.column(name)
 
     def results(self) -> contextlib.AbstractContextManager[Results]:
-        """Open its rows; see `open_results`."""
+        """Open the sweep's rows; see `open_results`."""
         return open_results(self.directory, self.sweep)
 
 
@@ -92,7 +92,7 @@ def resume(directory: Path, executor: Executor, watch: Watch = UNWATCHED) -> Swe
 
 
 def read_sweep(directory: Path) -> Plan:
-    """Read and check the sweep.yaml of a directory; raises NoSuchRun or Damaged if there is none that is valid."""
+    """Read and check the sweep.yaml of a directory; raise NoSuchRun or Damaged if it is missing or invalid."""
     path = directory / "sweep.yaml"
     if not path.is_file():
         raise NoSuchRun(f"{directory} is not a sweep: it has no sweep.yaml")
@@ -105,7 +105,7 @@ def read_sweep(directory: Path) -> Plan:
 
 
 def check_optimizers(plan: Plan) -> None:
-    """Check that imported optimizers can be built and, as each cell of a sweep is run once, are deterministic."""
+    """Check that imported optimizers can be built and, since a sweep runs each cell once, are deterministic."""
     for optimizer in plan.optimizers:
         if plan.entry(optimizer)["name"] in OPTIMIZERS:
             continue
@@ -115,7 +115,7 @@ def check_optimizers(plan: Plan) -> None:
             continue
         from amsgrad_exp.engines.recorded.literal_fixed import require_deterministic
 
-        with contextlib.suppress(RunFailed):  # its cells tell
+        with contextlib.suppress(RunFailed):  # the optimizer's cells will show the failure
             require_deterministic(trial.optimizer)
 
 
@@ -134,7 +134,7 @@ def _tracked(plan: Plan, out: Path, name: str, run_id: str | None = None) -> Ite
 
 
 def _filled(tracker: Tracker, results: Results, plan: Plan, executor: Executor, watch: Watch) -> Swept:
-    """Compute the cells that have no row, record how many cells settle where, and end labml's experiment."""
+    """Compute the cells that have no row, record the number of cells with each verdict, and end labml's experiment."""
     done = results.done()
     finished = int(done.sum())
     _report(watch, finished, len(plan))
@@ -162,9 +162,9 @@ class Verification:
     """The outcome of a successful verification.
 
     Attributes:
-        cells: how many cells the sweep has.
-        rows: how many of them are done and had their row checked.
-        recomputed: how many were computed again, with the same bits.
+        cells: the number of cells of the sweep.
+        rows: how many cells are done, so that their rows were checked.
+        recomputed: how many cells were computed again, with the same bits.
         checksums: whether the rows have checksums; those of 0.1.0 have none.
     """
 
@@ -178,8 +178,9 @@ def verify(directory: Path, executor: Executor, watch: Watch = UNWATCHED, *, eve
     """Check the checksums of every row and its points, compute some cells again and compare.
 
     Everything is compared bit for bit, except `Result.regret_slope`, which may differ by `SLOPE_ERROR`. The sample is
-    fixed; every cell is computed again on request, or if the rows have no checksums. The watch is told of rows checked
-    plus cells computed again. NotVerified names the cell and the column that is damaged, missing or different.
+    fixed; every cell is computed again on request, or if the rows have no checksums. The watch is told how many rows
+    were checked plus how many cells were computed again. NotVerified names the cell and the column that is damaged,
+    missing or different.
     """
     plan = read_sweep(directory)
     with contextlib.ExitStack() as stack:
@@ -219,7 +220,7 @@ def verify(directory: Path, executor: Executor, watch: Watch = UNWATCHED, *, eve
 
 
 def _compare(plan: Plan, kept: Row, again: Row) -> None:
-    """Reject a row that differs from its cell computed again; the wording of a failure may differ."""
+    """Reject a row that differs from its recomputed cell; the wording of a failure may differ."""
     for name, value in again.items():
         if name == "failure":
             same = (kept[name] is None) == (value is None)

@@ -31,9 +31,9 @@ def told_to_stop() -> bool:
 
 @contextlib.contextmanager
 def workers(jobs: int | None = None, dask: str | None = None) -> Iterator[Executor]:
-    """An executor for `sweep`: local threads, whose loops run without the GIL, or an existing Dask cluster.
+    """Provide an executor for `sweep`: local threads, whose loops run without the GIL, or an existing Dask cluster.
 
-    At the end, unfinished tasks are told to stop. Threads are waited for, because torch crashes if the process ends
+    At the end, unfinished tasks are told to stop. The threads are awaited, because torch crashes if the process ends
     while it computes.
 
     Args:
@@ -57,13 +57,13 @@ def workers(jobs: int | None = None, dask: str | None = None) -> Iterator[Execut
 
 
 def _cores() -> int:
-    """The number of cores that this process may use, or of all cores if the platform does not say."""
+    """Return the number of cores that this process may use, or of all cores if the platform does not say."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
 def _connected(address: str) -> Iterator[Executor]:
-    """The workers of a Dask scheduler, including those that join later."""
+    """Provide the workers of a Dask scheduler, including those that join later."""
     try:
         from distributed import Client, KilledWorker
         from distributed.comm.core import CommClosedError
