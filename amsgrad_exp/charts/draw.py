@@ -23,7 +23,7 @@ RAISED, LOWERED = (str.maketrans(marks, "0123456789−"[: len(marks)]) for marks
 
 
 def draw(path: Path, plot: Plot, tables: Mapping[str, str]) -> list[Path]:
-    """Write a chart as PNG and SVG, always with the same bytes, and return the files; ``tables`` has the data as CSV."""
+    """Write a chart as PNG and SVG, always with the same bytes, and return the files; ``tables`` has its data."""
     return write(path, static(plot, tables))
 
 

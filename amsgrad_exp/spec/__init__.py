@@ -1,1 +1,1 @@
-"""Describes what is to be run, and reads and checks it from YAML and the command line."""
+"""Describes what to run, and reads and checks such descriptions from YAML and the command line."""

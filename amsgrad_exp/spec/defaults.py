@@ -1,6 +1,6 @@
 """Completes an experiment: omitted settings default to the problem's, else to the reference experiment's.
 
-A name that is unknown, and a setting that is invalid or not taken, raise a ConfigError that names it.
+An unknown name, or a setting that is invalid or not accepted, raises a ConfigError that names it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from amsgrad_exp.optimizers.importing import Imported
 
 REFERENCE = {"lr": 0.01, "beta1": 0.9, "beta2": 0.99, "eps": 1e-16, "optimized_update": True}
-LR = 1e-3  # for a class without a default
+LR = 1e-3  # the learning rate for a class without a default
 TAKEN_AS = {"beta1": "betas", "beta2": "betas", "eps": "eps", "optimized_update": "optimized_update"}
 
 # A reference setting is used only if the optimizer's own default is of the same kind; Adafactor's ε is a pair.
@@ -64,7 +64,7 @@ def named(entry: Any, field: str) -> dict[str, Any]:
 
 
 def build_problem(given: Any) -> Problem:
-    """A problem from its name or a mapping; a `Problem` is returned unchanged."""
+    """Build a problem from its name or a mapping; return a `Problem` unchanged."""
     if isinstance(given, Problem):
         return given
     entry = named(given, "problem")
@@ -92,7 +92,7 @@ def check_name(optimizer: str) -> None:
 
 
 def complete_settings(given: Any, defaults: Mapping[str, Any] = REFERENCE) -> OptimizerSettings:
-    """An optimizer's settings, completed with those defaults that it takes."""
+    """Complete an optimizer's settings with those defaults that it accepts."""
     if isinstance(given, OptimizerSettings):
         return given
     entry = {key: value for key, value in named(given, "optimizers").items() if value is not None}
@@ -102,7 +102,7 @@ def complete_settings(given: Any, defaults: Mapping[str, Any] = REFERENCE) -> Op
 
 
 def _registered(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """A registered optimizer's settings, completed with the defaults that it takes and all of its options."""
+    """Complete a registered optimizer's settings with the defaults that it accepts and all of its options."""
     name = entry["name"]
     kind = OPTIMIZERS[name].options
     given = entry.get("options", {})
@@ -123,7 +123,7 @@ def _registered(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
 
 
 def _imported(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """An imported optimizer's settings, completed with the defaults that its constructor takes."""
+    """Complete an imported optimizer's settings with the defaults that its constructor accepts."""
     name = entry["name"]
     imported = imported_optimizer(name)
     parameters = imported.parameters
@@ -150,7 +150,7 @@ def _imported(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
 def number_options(name: str) -> dict[str, type]:
     """Import an optimizer and find its options whose default is a number, with their types.
 
-    The type is int only if the constructor is annotated so, because a default of 0 does not imply an integer.
+    The type is int only if the constructor's annotation says so, because a default of 0 does not imply an integer.
     """
     return {
         option: int if parameter.annotation in (int, "int") else float
@@ -160,7 +160,7 @@ def number_options(name: str) -> dict[str, type]:
 
 
 def published(name: str, without: Collection[str] = ()) -> dict[str, Any]:
-    """The defaults that an optimizer's authors or its library publish: lr and, if it has them, the others.
+    """Return the defaults that an optimizer's authors or its library publish: lr and those of its other settings.
 
     Args:
         name: a registered name, or an import path, which is imported.
@@ -169,7 +169,7 @@ def published(name: str, without: Collection[str] = ()) -> dict[str, Any]:
     if name in OPTIMIZERS:
         return dict(OPTIMIZERS[name].defaults)
     if "." not in name:
-        return {}  # rejected when the experiment is completed
+        return {}  # the optimizer is rejected when the experiment is completed
     own = {
         argument: parameter.default
         for argument, parameter in imported_optimizer(name).parameters.items()

@@ -30,11 +30,11 @@ COMPILED_DTYPES = "float32", "float64"
 LARGEST = {"float16": 65504.0, "bfloat16": 2.0**127 * (2 - 2**-7)} | {
     dtype: float(np.finfo(dtype).max) for dtype in ("float32", "float64")
 }
-BYTES_PER_POINT = 200  # of trace.csv and labml's log together, at most
+BYTES_PER_POINT = 200  # most bytes per point of trace.csv and labml's log together
 
 
 class Setup(BaseModel):
-    """What all trials of an experiment share, complete.
+    """The complete settings that all trials of an experiment share.
 
     Attributes:
         name: the name of the labml experiment and of the folder for its runs.
@@ -42,9 +42,9 @@ class Setup(BaseModel):
         schedule: the step-size schedule, as `spec.schedule.written` returns it; α is each optimizer's ``lr``.
         steps: T ≥ 1.
         log_every: a point is logged if (t + 1) mod log_every = 0.
-        engine: "compiled" for a compiled loop, "torch" for the literal loop, or "auto" for the first if there is one.
-        dtype: the dtype of the iterate and the moments; in half precision losses and gradients are computed in float32,
-            and gradients rounded.
+        engine: "compiled" for a compiled loop, "torch" for the loop in PyTorch, or "auto" for the first if possible.
+        dtype: the dtype of the iterate and the moments; in half precision, losses and gradients are computed in
+            float32, and gradients are then rounded.
         seed: the seed of a random problem and of torch's generator.
         seeds: the result is the mean over this many seeds of a random problem, from ``seed`` on.
         fast_forward: whether to derive the rest of a run that repeats itself instead of simulating it.
@@ -85,7 +85,7 @@ class Setup(BaseModel):
 
 
 class Trial(Setup):
-    """One optimizer on one problem: what an engine runs.
+    """One optimizer on one problem, which an engine runs.
 
     Attributes:
         optimizer: the optimizer and its hyper-parameters.
@@ -104,21 +104,21 @@ class Trial(Setup):
         return self
 
     def on_engine(self, engine: str) -> Trial:
-        """The same trial on another engine; a ConfigError if there is none, or it cannot run this optimizer."""
+        """Return the same trial on another engine; raise a ConfigError if that engine cannot run it."""
         return validated(Trial, dict(self) | {"engine": engine})
 
     def document(self, *, exclude_none: bool = True) -> dict[str, Any]:
-        """The experiment that consists of this trial, as in YAML."""
+        """Return the experiment that consists of this trial, as in YAML."""
         document = self.model_dump(mode="json", exclude_none=exclude_none)
         return document | {"optimizers": [document.pop("optimizer")]}
 
     def to_yaml(self) -> str:
-        """The YAML of an experiment that consists of this trial."""
+        """Write the YAML of the experiment that consists of this trial."""
         return dump(self.document())
 
 
 class Experiment(Setup):
-    """Optimizers on one problem; `complete` fills in what is left out.
+    """Several optimizers on one problem; `complete` fills in omitted settings.
 
     Attributes:
         optimizers: one or more, distinguished by their labels or their settings.
@@ -137,11 +137,11 @@ class Experiment(Setup):
         return self
 
     def trials(self) -> list[Trial]:
-        """The trial of each optimizer, in order."""
+        """Return the trial of each optimizer, in order."""
         shared = dict(self)
         optimizers: tuple[OptimizerSettings, ...] = shared.pop("optimizers")
         return [validated(Trial, shared | {"optimizer": optimizer}) for optimizer in optimizers]
 
     def to_yaml(self) -> str:
-        """YAML from which `load_experiment` reads an equal experiment."""
+        """Write YAML from which `load_experiment` reads an equal experiment."""
         return dump(self.model_dump(mode="json", exclude_none=True))

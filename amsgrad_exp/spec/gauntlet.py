@@ -24,18 +24,18 @@ from amsgrad_exp.spec.sweep import read_sweep
 
 SETTINGS = ("stated", "defaults")
 SHARED = {"steps": 10_000_000, "seeds": 32, "dtype": "float32", "engine": "auto"}
-POINTS = 1000  # logged per cell
-CONSTANT_PART = 1 / 200  # of the distance D: gives the reference experiment's α = 0.01 on an interval of width 2
+POINTS = 1000  # logged points per cell
+CONSTANT_PART = 1 / 200  # α as a part of D; gives the reference experiment's α = 0.01 on an interval of width 2
 
 
 class Gauntlet(Plan):
     """Optimizers × problems × schedules × settings.
 
-    The settings are ``stated``, those of the problem's source (`Problem.source_settings`) or else of the reference
-    experiment, or ``defaults``, the optimizer's own (`Optimizer.defaults`). Settings in an optimizer's entry take
-    precedence over both.
+    The settings are either ``stated``, those of the problem's source (`Problem.source_settings`) or else of the
+    reference experiment, or ``defaults``, the optimizer's own (`Optimizer.defaults`). Settings in an optimizer's entry
+    take precedence over both.
 
-    Its data are ``name``, ``optimizers`` and ``problems`` as in an experiment's YAML, ``schedules``, ``settings``, and
+    The data are ``name``, ``optimizers`` and ``problems`` as in an experiment's YAML, ``schedules``, ``settings``,
     ``steps``, ``seeds`` (of a random problem), ``dtype`` and ``engine``.
     """
 
@@ -65,7 +65,7 @@ class Gauntlet(Plan):
         return f"{len(self):,} cells of {self.data['steps']:,} steps, {self.data['dtype']}{seeds}"
 
     def at(self, optimizer: str, values: Values) -> Trial:
-        """The trial of one cell, with the schedule's constants that the problem's source states."""
+        """Return the trial of one cell; its schedule has the constants that the problem's source states."""
         problem, schedule, steps = self.by_name[values["problem"]], values["schedule"], self.data["steps"]
         stated = str(problem.source_settings.get("schedule", "constant"))
         return resolve_trial(
@@ -92,7 +92,7 @@ class Gauntlet(Plan):
         return cls(given).complete().checked()
 
     def checked(self) -> Gauntlet:
-        """The same gauntlet, after building every optimizer on the first problem, and the first on every problem."""
+        """Return the gauntlet after building all optimizers on the first problem and the first one on all problems."""
         for cell in range(len(self)):
             optimizer, values = self.values(cell)
             if optimizer == self.optimizers[0] or values["problem"] == self.problems[0]:
@@ -100,7 +100,7 @@ class Gauntlet(Plan):
         return self
 
     def complete(self) -> Gauntlet:
-        """Fill in what is left out: by default all optimizers, problems and settings."""
+        """Fill in omitted data; the defaults are all optimizers, problems and settings."""
         data: dict[str, Any] = {
             "name": "gauntlet",
             "optimizers": rows(),
@@ -142,10 +142,10 @@ class Gauntlet(Plan):
 
 
 def _with_settings(entry: Mapping[str, Any], problem: Problem, schedule: str, settings: str) -> dict[str, Any]:
-    """An optimizer's entry with the lr of a cell, and its other settings if they are not the problem's.
+    """Add the lr of a cell to an optimizer's entry, and its other settings if they are not the problem's.
 
-    ``stated``: if an optimizer's update grows with the gradient's power q (`Optimizer.grows`), α is divided by G^q,
-    where G is the largest gradient. So the largest update of every optimizer is about α; q = 1 and α = D give
+    ``stated``: if an optimizer's update grows as the power q of the gradient (`Optimizer.grows`), α is divided by G^q,
+    where G is the largest gradient. The largest update of every optimizer is then about α; q = 1 and α = D give
     Zinkevich's α_t = D/(G√t) (2003). If an optimizer's claim is about a constant α, because its updates decrease like
     1/√t by themselves (Adagrad), it gets the α that is used with α/√t.
 
@@ -161,7 +161,7 @@ def _with_settings(entry: Mapping[str, Any], problem: Problem, schedule: str, se
         try:
             parsed = known.options.model_validate(options)
         except ValidationError:
-            return {**chosen, **entry}  # rejected with an explanation when it is completed
+            return {**chosen, **entry}  # it is rejected with an explanation when it is completed
         takes = ("lr", *known.rule(parsed).settings)
         defaults = {setting: value for setting, value in known.defaults.items() if setting in takes}
         for setting, power in known.grows(parsed).items():
@@ -173,7 +173,7 @@ def _with_settings(entry: Mapping[str, Any], problem: Problem, schedule: str, se
 
 
 def _step_size(problem: Problem, schedule: str) -> float:
-    """α as the problem's source states it for this schedule; else D if step sizes fall as α/√t or α/t, else D/200.
+    """Return α as the problem's source states it for this schedule; else D for step sizes α/√t or α/t, else D/200.
 
     D is the width of the interval or, if x is unbounded, the problem's `distance`.
     """
@@ -192,7 +192,7 @@ def _slows(schedule: str) -> bool:
 
 
 def rows() -> list[dict[str, Any]]:
-    """An entry for every registered optimizer and each of its published variants."""
+    """Return an entry for every registered optimizer and each of its published variants."""
     entries = []
     for name, optimizer in OPTIMIZERS.items():
         entries.append(row(name))
@@ -211,7 +211,7 @@ def _labelled(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def row(text: str) -> dict[str, Any]:
-    """An optimizer's entry from ``NAME`` or ``NAME:OPTION=VALUE,…``; the latter becomes its label."""
+    """Parse ``NAME`` or ``NAME:OPTION=VALUE,…`` into an optimizer's entry; the latter form becomes its label."""
     name, texts = after_colon(text, "OPTION=VALUE")
     options = {option: option_value(option, value) for option, value in texts.items()}
     return {"name": name, "label": text, "options": options} if options else {"name": name}

@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
 
 SYMBOLS = {"lr": "α", "beta1": "β1", "beta2": "β2", "eps": "ε"}
-MOST_SAID = 3  # differences in a label, unless more are needed to make it unique
+MOST_SAID = 3  # most differences in a label, unless more are needed to make it unique
 LONGEST_VALUE = 24  # characters
 
 Field = tuple[str, str]  # owner and name: ("optimizer", "lr"), ("theorem1", "C")
 
 
 def labels(trials: Sequence[Trial], ids: Sequence[str] | None = None) -> list[str]:
-    """A unique label for each trial: its own, or its optimizer's name and differences, such as "adam, β2 = 0.99".
+    """Make a unique label for each trial: its own, or its optimizer's name and differences ("adam, β2 = 0.99").
 
     Differences are the problem, the optimizer's settings, the problem's constants and the schedule, if they differ
     among the trials; "…" replaces those after the third. Steps, seeds and the like appear only if nothing else differs.
 
-    The ids of their runs are added to labels that would be equal. If two labels still are, a ValueError is raised.
+    Labels that would be equal get the ids of their runs. If two labels are still equal, a ValueError is raised.
     """
     names = [trial.optimizer.label or trial.optimizer.name for trial in trials]
-    if len(names) == 1:  # fast path, for the cells of a sweep
+    if len(names) == 1:  # a fast path for the cells of a sweep
         return names
     unique = [bool(trial.optimizer.label) and names.count(name) == 1 for trial, name in zip(trials, names, strict=True)]
     if len({trial.problem.name for trial in trials}) > 1:
@@ -48,7 +48,7 @@ def labels(trials: Sequence[Trial], ids: Sequence[str] | None = None) -> list[st
 
 
 def _words(number: int, names: Sequence[str], fields: Sequence[Mapping[Field, str]]) -> list[str]:
-    """The words after a trial's name: the fields that differ, such as "β2 = 0.99"."""
+    """Write the words after a trial's name: the fields that differ, such as "β2 = 0.99"."""
     own = fields[number]
     namesakes = [fields[other] for other, name in enumerate(names) if name == names[number] and other != number]
     kin = [other for other in namesakes if other["name", "optimizer"] == own["name", "optimizer"]]
@@ -72,7 +72,7 @@ def _words(number: int, names: Sequence[str], fields: Sequence[Mapping[Field, st
 
 
 def _fields(trial: Trial) -> dict[Field, Any]:
-    """Everything in which a trial may differ from others, the most informative first."""
+    """Return everything in which a trial may differ from others, the most informative first."""
     optimizer = trial.optimizer.model_dump(exclude={"name", "label", "options"}, exclude_none=True)
     options = trial.optimizer.options
     if trial.optimizer.name in OPTIMIZERS:  # including options that older records lack
@@ -89,7 +89,7 @@ def _fields(trial: Trial) -> dict[Field, Any]:
 
 
 def _written(fields: Sequence[Mapping[Field, Any]]) -> list[dict[Field, str]]:
-    """The fields with their values as texts, so that different values have different texts."""
+    """Write the values of fields as texts, so that different values have different texts."""
     columns: dict[Field, dict[str, Any]] = {}
     for values in fields:
         for field, value in values.items():
@@ -101,7 +101,7 @@ def _written(fields: Sequence[Mapping[Field, Any]]) -> list[dict[Field, str]]:
 
 
 def _told_apart(values: Sequence[Any]) -> list[str]:
-    """Different values as different texts, with as few digits as possible."""
+    """Write different values as different texts, with as few digits as possible."""
     for digits in (6, 12, 17):
         texts = [_short(value, digits) for value in values]
         if len(set(texts)) == len(texts) and not any(map(_looks_whole, values, texts)):

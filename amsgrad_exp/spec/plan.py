@@ -24,10 +24,10 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Plan(ABC):
-    """Optimizers × axes, computed in blocks of cells and stored as one row a cell.
+    """Optimizers × axes, computed in blocks of cells and stored as one row per cell.
 
     Attributes:
-        data: everything that describes it, as in YAML.
+        data: the complete description of the plan, as in YAML.
         curves: whether a cell's curve is stored, and a cell may be a mean over seeds, with confidence intervals.
     """
 
@@ -38,23 +38,23 @@ class Plan(ABC):
     @property
     @abstractmethod
     def axes(self) -> Mapping[str, tuple[Any, ...]]:
-        """The values of each axis, all of them numbers or all of them names."""
+        """The values of each axis; they are all numbers or all names."""
 
     @abstractmethod
     def at(self, optimizer: str, values: Values) -> Trial:
-        """The trial of one optimizer with these values on the axes."""
+        """Return the trial of one optimizer with these values on the axes."""
 
     @abstractmethod
     def checked(self) -> Self:
-        """The same plan, completed, after building some of its trials."""
+        """Complete the plan and check it by building some of its trials."""
 
     @abstractmethod
     def example_of(self, optimizer: str) -> Trial:
-        """A valid trial of an optimizer."""
+        """Return a valid trial of an optimizer."""
 
     @cached_property
     def optimizers(self) -> tuple[str, ...]:
-        """The optimizers' labels, or their names without a label."""
+        """The optimizers' labels; for an optimizer without a label, its name."""
         return tuple(str(entry.get("label") or entry["name"]) for entry in self.data["optimizers"])
 
     @property
@@ -76,21 +76,21 @@ class Plan(ABC):
         return math.prod(self.shape)
 
     def values(self, cell: int) -> tuple[str, dict[str, Any]]:
-        """The optimizer of a cell and its values on the axes."""
+        """Return a cell's optimizer and values on the axes."""
         optimizer, *positions = (int(index) for index in np.unravel_index(cell, self.shape))
         values = {name: axis[at] for (name, axis), at in zip(self.axes.items(), positions, strict=True)}
         return self.optimizers[optimizer], values
 
     def trial(self, cell: int) -> Trial:
-        """The trial of one cell; errors as of `at`."""
+        """Return the trial of one cell; it raises what `at` raises."""
         return self.at(*self.values(cell))
 
     def entry(self, optimizer: str) -> dict[str, Any]:
-        """An optimizer as in YAML, by its name here."""
+        """Return an optimizer's entry as in YAML, by its name in `optimizers`."""
         return dict(self.data["optimizers"][self.optimizers.index(optimizer)])
 
     def to_yaml(self) -> str:
-        """YAML that `read_plan` reads."""
+        """Write YAML that `read_plan` reads."""
         return dump(self.data)
 
     def __reduce__(self) -> tuple[Any, ...]:  # without cached properties
@@ -98,7 +98,7 @@ class Plan(ABC):
 
 
 def axis_values(name: str, written: Any) -> tuple[float, ...]:
-    """The values of an axis, ascending and without duplicates.
+    """Return the values of an axis, ascending and without duplicates.
 
     Args:
         name: the axis's name, for messages.

@@ -1,6 +1,6 @@
 """Reads experiments from YAML and the command line's options, and writes the command that repeats one.
 
-What cannot be read, or is invalid, raises a ConfigError that names the file or the field.
+If something is unreadable or invalid, a ConfigError names the file or the field.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ def resolve(data: Mapping[str, Any]) -> Experiment:
 
 
 def resolve_trial(data: Mapping[str, Any]) -> Trial:
-    """As `resolve`, but faster, for an experiment with one optimizer."""
+    """Complete and check an experiment with one optimizer, faster than `resolve`."""
     completed = complete(data)
     (optimizer,) = completed.pop("optimizers")
     return validated(Trial, completed | {"optimizer": optimizer})
 
 
 def load_experiment(path: Path | None = None, **given: Any) -> Experiment:
-    """Read, complete and check an experiment; arguments as in `read_experiment`.
+    """Read, complete and check an experiment; the arguments are as in `read_experiment`.
 
-    An optimizer named by an import path is imported, to find out which settings it takes.
+    An optimizer with an import path is imported, to find out which settings it accepts.
     """
     data = read_experiment(path, **given)
     if "grid" in data:
@@ -98,7 +98,7 @@ def read_experiment(
 
 
 def with_settings(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """An optimizer's entry updated with these settings; options are merged."""
+    """Update an optimizer's entry with these settings; options are merged."""
     changed = {**entry, **settings}
     if isinstance(entry.get("options"), dict) and "options" in settings:
         changed["options"] = entry["options"] | settings["options"]
@@ -125,14 +125,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def run_command(trial: Trial) -> str | None:
-    """The ``amsgrad-exp run`` command that repeats a trial; None if only a file can express the trial."""
+    """Return the ``amsgrad-exp run`` command that repeats a trial; None if only a file can express the trial."""
     return command(trial.document())
 
 
 def command(experiment: Mapping[str, Any]) -> str | None:
-    """The ``amsgrad-exp run`` command for an experiment with one optimizer, given as in YAML with names as mappings.
+    """Return the ``amsgrad-exp run`` command for an experiment with one optimizer.
 
-    The experiment's name and the optimizer's label are left out, because they do not change the result.
+    The experiment is given as in YAML, with names as mappings. The experiment's name and the optimizer's label are left
+    out, because they do not change the result.
     """
     problem, (optimizer,) = experiment["problem"], experiment["optimizers"]
     if optimizer.get("optimized_update", True) is False:
@@ -148,7 +149,7 @@ def command(experiment: Mapping[str, Any]) -> str | None:
 
 
 def optimizer_words(optimizer: Mapping[str, Any]) -> list[str]:
-    """The words of a command that name an optimizer, given as in YAML, and set its settings."""
+    """Return the words of a command that name an optimizer, given as in YAML, and set its settings."""
     words = ["--optimizer", optimizer["name"]]
     words += [f"--{name}={optimizer[name]}" for name in SETTINGS if name in optimizer]
     words += [f"--shape={optimizer['shape']}"] if optimizer.get("shape") else []

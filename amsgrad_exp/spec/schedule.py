@@ -1,6 +1,6 @@
 """Parses schedules written as a name and, after a colon, constants: inv-sqrt:c=0.01,every=10.
 
-A schedule that is unknown or invalid raises a ValueError.
+An unknown or invalid schedule raises a ValueError.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def written(given: Any) -> Any:
-    """The canonical text of a schedule that is given as a text or as a mapping with a name.
+    """Return the canonical text of a schedule, given as a text or as a mapping with a name.
 
-    Constants that have their default are left out. A value that is neither a text nor a mapping is returned unchanged.
+    Constants with their default value are left out. A value that is neither text nor mapping is returned unchanged.
     """
     if isinstance(given, Mapping):
         if not isinstance(name := given.get("name"), str):
@@ -40,12 +40,12 @@ def _text(name: str, schedule: Schedule) -> str:
 
 
 def kind_of(schedule: str) -> str:
-    """The name of a schedule without its constants."""
+    """Return the name of a schedule without its constants."""
     return schedule.partition(":")[0]
 
 
 def constants_of(name: str) -> list[dataclasses.Field[Any]]:
-    """The constants of a schedule, ``warmup`` last."""
+    """Return the constants of a schedule, with ``warmup`` last."""
     own = [field for field in dataclasses.fields(SCHEDULES[name]) if field.name not in ("lr", "steps")]
     return sorted(own, key=lambda field: field.name == "warmup")
 
@@ -57,7 +57,7 @@ def check_length(schedule: str, steps: int) -> None:
 
 
 def schedule_of(trial: Trial) -> Schedule:
-    """The schedule of a trial."""
+    """Return the schedule of a trial."""
     return dataclasses.replace(_parsed(trial.schedule), lr=trial.optimizer.lr, steps=trial.steps)
 
 
@@ -67,7 +67,7 @@ def _parsed(text: str) -> Schedule:
 
 
 def _build(name: str, constants: Mapping[str, Any]) -> Schedule:
-    """The schedule with α = 1, for a run of any length."""
+    """Build the schedule with α = 1, for a run of any length."""
     if name not in SCHEDULES:
         raise ValueError(f"unknown name {name!r}, {nearest(name, SCHEDULES)}")
     known = {field.name: field for field in constants_of(name)}

@@ -19,15 +19,15 @@ from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.plan import MAX_CELLS, Plan, Values, axis_values
 from amsgrad_exp.spec.read import SETTINGS, read_experiment, resolve, resolve_trial, with_settings
 
-POINTS = 1000  # logged per cell by default
-MAX_POINTS = 100_000  # logged per cell: those of a whole batch are held in memory, 24 bytes each
+POINTS = 1000  # logged points per cell by default
+MAX_POINTS = 100_000  # most logged points per cell; those of a whole batch are held in memory, 24 bytes each
 NUMBERS = (int, float)
 
 Built = TypeVar("Built")
 
 
 class Target(NamedTuple):
-    """What an axis sets: a setting of the optimizers, one of their own options, or a constant of the problem."""
+    """The target of an axis: a setting of the optimizers, one of their own options, or a constant of the problem."""
 
     of: Literal["settings", "options", "problem"]
     name: str
@@ -37,8 +37,8 @@ class Target(NamedTuple):
 class Sweep(Plan):
     """An experiment over a grid.
 
-    Its data are the experiment as in YAML, and ``grid``, the values of each axis in a form that `axis_values` reads. An
-    axis is a setting or an option of the optimizers or a constant of the problem.
+    The data are the experiment as in YAML, and ``grid``, the values of each axis in a form that `axis_values` reads. An
+    axis is a setting or an option of the optimizers, or a constant of the problem.
     """
 
     curves: ClassVar[bool] = False
@@ -60,7 +60,7 @@ class Sweep(Plan):
 
     @cached_property
     def _known(self) -> dict[str, Target]:
-        """Everything that can be set, whether a number or not, by the names of axes.
+        """Everything that can be set, numbers or not, by the name that an axis for it has.
 
         If an option and a constant have the same name n, they are called ``options.n`` and ``problem.n``.
         """
@@ -84,7 +84,7 @@ class Sweep(Plan):
 
     @cached_property
     def example(self) -> Experiment:
-        """The experiment at a valid point of the grid, for what all points share."""
+        """The experiment at a valid point of the grid, which shows what all points share."""
         entries = self.data["optimizers"]
         return _first_possible(lambda values: resolve(self._with(entries, values)), self._edges())
 
@@ -95,13 +95,13 @@ class Sweep(Plan):
         return _first_possible(functools.partial(self.at, optimizer), self._edges())
 
     def representatives(self, points: Iterable[Values] | None = None) -> Iterator[Trial]:
-        """The valid trials at some points; by default for every value of every axis, with the others at their ends."""
+        """Yield the valid trials at some points; by default, at all values of each axis, others at either end."""
         for values in self._edges() if points is None else points:
             with contextlib.suppress(ConfigError):
                 yield self.at(self.optimizers[0], values)
 
     def _with(self, optimizers: Sequence[Mapping[str, Any]], values: Values) -> dict[str, Any]:
-        """The experiment as in YAML, with these values on the axes."""
+        """Return the experiment as in YAML, with these values on the axes."""
         given: dict[str, dict[str, Any]] = {"settings": {}, "options": {}, "problem": {}}
         for axis, value in values.items():
             target = self.targets[axis]
@@ -116,7 +116,7 @@ class Sweep(Plan):
         return {key: value for key, value in self.data.items() if key != "grid"}
 
     def _pairs(self, *names: str) -> Iterator[list[Values]]:
-        """For every value of these axes (default: all), the points with the other axes at their first or last value."""
+        """For every value of these axes (default: all), yield the points with the other axes at either end."""
         corners = [{name: values[at] for name, values in self.axes.items()} for at in (0, -1)]
         for name in names or self.axes:
             for value in self.axes[name]:
@@ -136,7 +136,7 @@ class Sweep(Plan):
         return cls({**experiment, "problem": problem, "optimizers": entries, "grid": grid}).checked()
 
     def checked(self) -> Sweep:
-        """The same sweep, checked, with a default for log_every.
+        """Check the sweep and return it with a default for log_every.
 
         Trials are built for every optimizer and every value of every axis, with the other axes at their ends.
         """
@@ -195,7 +195,7 @@ class Sweep(Plan):
 
 
 def _options(optimizer: str) -> dict[str, Any]:
-    """The options of an optimizer and their types."""
+    """Return the options of an optimizer and their types."""
     if optimizer in OPTIMIZERS:
         return {name: it.annotation for name, it in OPTIMIZERS[optimizer].options.model_fields.items()}
     return number_options(optimizer)
@@ -213,7 +213,7 @@ def load_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: A
 
 
 def read_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: Any) -> Sweep:
-    """Read a sweep without checking it; arguments as in `load_sweep`."""
+    """Read a sweep without checking it; the arguments are as in `load_sweep`."""
     data = read_experiment(path, **given)
     axes = data.pop("grid", None) or {}
     if not isinstance(axes, dict) or not all(isinstance(name, str) for name in axes):
