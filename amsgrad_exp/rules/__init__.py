@@ -1,4 +1,4 @@
-"""Registers the optimizers as rules: to add one, write it in the file of its family and add it here."""
+"""Registers the optimizers; to add one, write its rule in the module of its family and list it here."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 
 def options_of(settings: OptimizerSettings) -> Any:
-    """A registered optimizer's options; omitted ones have their defaults."""
+    """Return a registered optimizer's options; omitted ones have their defaults."""
     form = {} if settings.optimized_update is None else {"optimized_update": settings.optimized_update}
     return OPTIMIZERS[settings.name].options.model_validate(settings.options | form)
 
 
 def rule_of(settings: OptimizerSettings) -> Rule:
-    """The update rule of a registered optimizer with these settings."""
+    """Return the update rule of a registered optimizer with these settings."""
     return OPTIMIZERS[settings.name].rule(options_of(settings))
 
 
 def hyper_of(settings: OptimizerSettings) -> Any:
-    """The hyper-parameters of `rule_of`, in double precision."""
+    """Return the hyper-parameters of `rule_of`, in double precision."""
     options = options_of(settings)
     known = options.model_dump() | settings.model_dump(include={"lr", "beta1", "beta2", "eps"})
     return OPTIMIZERS[settings.name].rule(options).hyper_from(known)
 
 
 def arguments_of(settings: OptimizerSettings) -> dict[str, Any]:
-    """The keyword arguments, except lr, with which torch builds an optimizer with these settings."""
+    """Return the keyword arguments, except lr, with which torch builds an optimizer with these settings."""
     known = OPTIMIZERS.get(settings.name)
     return known.arguments(settings) if known and known.arguments else settings.arguments

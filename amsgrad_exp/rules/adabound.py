@@ -1,4 +1,4 @@
-"""AdaBound and AMSBound (Luo et al. 2019, arXiv 1902.09843, Algorithms 2 and 3), as released by their authors."""
+"""Defines AdaBound and AMSBound (Luo et al. 2019, arXiv 1902.09843, Algorithms 2 and 3), as released by the authors."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def adabound_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: An
 
 
 def amsbound_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
-    """AdaBound's with v̂_t = max(v̂, v_t) for v_t."""
+    """AdaBound's update with v̂_t = max(v̂, v_t) instead of v_t."""
     m, v, v_max = moments_and_maximum(g, h, exp_avg, exp_avg_sq, max_exp_avg_sq)
     return minimum(maximum(a / (sqrt(v_max) + h.eps), c[0]), c[1]) * m, (m, v, v_max)
 
 
 def bounds(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0, unsettled: Any = 1.0) -> Any:
-    """α_t with both of Adam's corrections, and l_t and u_t, which never become constant."""
+    """Return α_t with both of Adam's corrections, and l_t and u_t, which never become constant."""
     final, length = h.final_lr * scale, h.gamma * (t + 1)
     scale, _, (power1, power2) = bias_corrected(t, scale, h, power1, power2)
     return scale, (final * (1.0 - 1.0 / (length + 1.0)), final * (1.0 + 1.0 / length)), (power1, power2, unsettled)
@@ -51,7 +51,7 @@ def drift(slopes: Floats, h: Any) -> Any:
 
 
 def bounded(update: Any) -> Any:
-    """The rule with one of the updates."""
+    """Make the rule with one of the two updates."""
     h = hyper(*Hyper._fields, "final_lr", "gamma")
     return always(update, bounds, hyper=h, settles=False, drift=drift, mean=FIRST_MOMENT)
 

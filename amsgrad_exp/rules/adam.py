@@ -1,7 +1,7 @@
-"""Adam and variants of it with other bias corrections or weight decay: AdamW, Adamax and RAdam.
+"""Defines Adam, and the variants AdamW, Adamax and RAdam with other bias corrections or weight decay.
 
-Adam has two dialects. torch's corrects the bias of both moments. Papers about Adam's convergence, since Reddi, Kale
-and Kumar 2018, use no bias correction.
+Adam has two dialects: torch's corrects the bias of both moments; the paper's, used by papers about Adam's convergence
+since Reddi, Kale and Kumar 2018, has no bias correction.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ ADAM = Optimizer(
 
 
 class AdamWOptions(Options):
-    """λ: every step also subtracts α_t·λ·x from x."""
+    """The weight decay λ: every step also subtracts α_t·λ·x from x."""
 
     weight_decay: Annotated[Number, Field(ge=0)] = 0.01
 
@@ -98,7 +98,7 @@ def adamw_update(g: Any, a: Any, c: Any, h: Any, x: Any, exp_avg: Any, exp_avg_s
 
 
 def adamw_corrections(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0) -> Any:
-    """1 − β1^t and √(1 − β2^t), which correct m_t and v_t but not λ·x."""
+    """Return 1 − β1^t and √(1 − β2^t), which correct m_t and v_t but not λ·x."""
     power1, power2 = decayed(power1, h.beta1), decayed(power2, h.beta2)
     return scale, (1.0 - power1, sqrt(1.0 - power2)), (power1, power2)
 
@@ -112,7 +112,7 @@ ADAMW = Optimizer(
     ),
     remarks=("The paper multiplies λ·x_t by the schedule only. torch.optim and this project multiply it by α_t.",),
     source="Loshchilov and Hutter 2019, Algorithm 2",  # arXiv 1711.05101
-    # No drift: the weight decay depends on x, so a period has no single D.
+    # There is no drift: the weight decay depends on x, so a period has no single D.
     rule=always(
         adamw_update,
         adamw_corrections,
@@ -133,7 +133,7 @@ def adamax_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_inf: Any) ->
 
 
 def correction(t: Any, scale: Any, h: Any, power1: Any = 1.0) -> Any:
-    """α_t/(1 − β1^t)."""
+    """Return α_t/(1 − β1^t)."""
     power1 = decayed(power1, h.beta1)
     return scale / (1.0 - power1), (), (power1,)
 
@@ -179,7 +179,7 @@ def radam_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) 
 
 
 def rectified(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0) -> Any:
-    """α_t/(1 − β1^t), and r_t·√(1 − β2^t), or 0 where the variance of 1/√v_t is not tractable; r_t tends to 1."""
+    """Return α_t/(1 − β1^t), and r_t·√(1 − β2^t), or 0 if the variance of 1/√v_t is not tractable; r_t tends to 1."""
     power1, power2 = decayed(power1, h.beta1), decayed(power2, h.beta2)
     longest = 2.0 / h.one_minus_beta2 - 1.0
     length = longest - 2.0 * (t + 1) * power2 / (1.0 - power2)
@@ -191,7 +191,7 @@ def rectified(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0) 
 
 
 def radam_drift(slopes: Floats, h: Any) -> Any:
-    """As Adam's; Σ_j m_j where β2 is too small for ρ_∞ > 5."""
+    """D as Adam's, or Σ_j m_j if β2 is too small for ρ_∞ > 5."""
     m, v = steady_state(slopes, h.beta1), steady_state(slopes**2, h.beta2)
     return np.sum(np.where(2 / h.one_minus_beta2 - 1 > 5, m / (np.sqrt(v) + h.eps), m), axis=0)
 

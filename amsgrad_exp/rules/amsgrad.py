@@ -1,7 +1,7 @@
-"""AMSGrad, with Adam's bias corrections as in PyTorch, and what was made of it: AdamX and Padam.
+"""Defines AMSGrad, with Adam's bias corrections as in PyTorch, and the rules derived from it, AdamX and Padam.
 
-AMSGrad has three dialects: torch's takes the maximum of v as it is and corrects it afterwards; optax's the maximum of
-corrected v; the paper corrects nothing, and its β1 may decay.
+AMSGrad has three dialects. torch's takes the maximum of the uncorrected v and corrects it afterwards. optax's takes the
+maximum of the corrected v. The paper's corrects nothing, and its β1 may decay.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def optax_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, 
 
 
 def optax_correction(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0) -> Any:
-    """α_t/(1 − β1^t), and 1 − β2^t to divide v by."""
+    """Return α_t/(1 − β1^t), and 1 − β2^t, by which v is divided."""
     power1, power2 = decayed(power1, h.beta1), decayed(power2, h.beta2)
     return scale / (1.0 - power1), (1.0 - power2,), (power1, power2)
 
@@ -84,7 +84,7 @@ def drift(slopes: Floats, h: Any) -> Any:
 
 
 def optax_drift(slopes: Floats, h: Any) -> Any:
-    """As `drift`, v̂ being the largest corrected v of the first period.
+    """As `drift`, where v̂ is the largest corrected v of the first period.
 
     After k whole periods and j steps, corrected v is between that after j steps and that after one period.
     """
@@ -103,7 +103,7 @@ OPTAX = Rule(optax_update, optax_correction, drift=optax_drift, mean=FIRST_MOMEN
 
 @functools.cache
 def paper(kind: str) -> Rule:
-    """The paper's dialect with one kind of decay of β1."""
+    """Make the rule of the paper's dialect with one kind of decay of β1."""
     decay, start = DECAYS[kind]
 
     def coefficients(t: Any, scale: Any, h: Any, power: Any = start) -> Any:
@@ -121,7 +121,7 @@ def paper(kind: str) -> Rule:
 
 
 def rule(options: AMSGradOptions) -> Rule:
-    """The rule of a dialect."""
+    """Make the rule of a dialect."""
     if options.dialect == "paper":
         return paper(options.beta1_decay)
     if options.dialect == "optax":
@@ -168,11 +168,11 @@ def adamx_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, 
 
 @functools.cache
 def adamx(kind: str) -> Rule:
-    """AdamX with one kind of decay of β1."""
+    """Make the rule of AdamX with one kind of decay of β1."""
     decay, start = DECAYS[kind]
 
     def coefficients(t: Any, scale: Any, h: Any, power: Any = start, before: Any = 0.0) -> Any:
-        """β1,t−1 is carried along with the power until β1 no longer decays."""
+        """Carry β1,t−1 along with the power until β1 no longer decays."""
         beta1, after = decay(t, h, power)
         growth = (1.0 - beta1) / (1.0 - before) if power > 0 else 1.0
         return scale, (beta1, 1.0 - beta1, growth * growth), (after, beta1 if after > 0 else 0.0)
@@ -213,14 +213,14 @@ ADAMX = Optimizer(
 
 
 class PadamOptions(Options):
-    """p: the update is divided by v̂ to the power p; p = ½ is AMSGrad."""
+    """The power p of v̂ by which the update is divided; p = ½ is AMSGrad."""
 
     p: Annotated[Number, Field(gt=0, le=0.5)] = 0.125
 
 
 PADAM_HYPER = hyper(*Hyper._fields, "p")
 ROOTS = {2.0 ** -(roots + 1): roots for roots in range(4)}
-"""For each p for which 2p is 2^−roots, the number of roots."""
+"""The number of square roots for each p with 2p = 2^−roots."""
 
 
 def padam_drift(slopes: Floats, h: Any) -> Any:
@@ -231,7 +231,7 @@ def padam_drift(slopes: Floats, h: Any) -> Any:
 
 @functools.cache
 def padam(roots: int | None) -> Rule:
-    """Padam; given ``roots``, as many roots take the place of the power, which is fifty times as fast in batches."""
+    """Make Padam's rule; ``roots`` square roots, if given, replace the power and are fifty times as fast in batches."""
     count = roots or 0
 
     def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:

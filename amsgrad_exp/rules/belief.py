@@ -1,4 +1,4 @@
-"""Adam with another second moment: AdaBelief and Yogi."""
+"""Defines AdaBelief and Yogi, which are Adam with another second moment."""
 
 from __future__ import annotations
 
@@ -67,6 +67,6 @@ YOGI = Optimizer(
     source="Zaheer et al. 2018, Algorithm 2",  # Adaptive Methods for Nonconvex Optimization; bias-corrected as released
     claim=Claim(Kind.STATIONARY, "Zaheer et al. 2018", "1 − β2 ≤ ε²/(16G²), and batches that grow", one_sample),
     defaults={"lr": 1e-2, "beta1": 0.9, "beta2": 0.999, "eps": 1e-3},
-    # No drift: v always changes by (1 − β2)·g², so its cycle depends on where it started.
+    # There is no drift: v always changes by (1 − β2)·g², so its cycle depends on where it started.
     rule=always(yogi_update, textbook_correction, mean=FIRST_MOMENT),
 )

@@ -32,10 +32,10 @@ class Claim:
 
     Attributes:
         kind: the kind of the claim.
-        theorem: where it was published.
+        theorem: where the claim was published.
         conditions: its conditions in one line, besides those of its kind.
         holds: whether an optimizer's settings satisfy the conditions.
-        schedule: the name of the schedule that it requires.
+        schedule: the name of the schedule that the claim requires.
         refuted: who has shown that the claim or its proof is wrong; empty if nobody has.
     """
 
@@ -47,7 +47,7 @@ class Claim:
     refuted: str = ""
 
     def covers(self, optimizer: OptimizerSettings, problem: Problem, schedule: str) -> bool:
-        """Whether the claim covers an optimizer on a problem with a schedule, as text."""
+        """Whether the claim covers an optimizer on a problem with a schedule, given as text."""
         name, _, constants = schedule.partition(":")
         if self.kind is Kind.NONE or name != self.schedule or "warmup=" in constants or not self.holds(optimizer):
             return False
@@ -62,15 +62,15 @@ NOTHING = Claim()
 
 
 def beta1_below_root_beta2(settings: OptimizerSettings) -> bool:
-    """β1 < √β2."""
+    """Whether β1 < √β2."""
     return (settings.beta1 or 0.0) < math.sqrt(settings.beta2 or 0.0)
 
 
 def no_momentum(settings: OptimizerSettings) -> bool:
-    """β1 = 0: a constant β1 satisfies a theorem for decaying β1 only if it is 0."""
+    """Whether β1 = 0; a constant β1 satisfies a theorem for decaying β1 only if it is 0."""
     return not settings.beta1
 
 
 def one_sample(settings: OptimizerSettings) -> bool:
-    """Never: the theorem requires growing batches, or depends on more than the settings."""
+    """Return False: the theorem requires growing batches, or depends on more than the settings."""
     return False

@@ -1,4 +1,4 @@
-"""Rules that divide by earlier gradients than the one they follow: ACProp, AdaShift, ADOPT and AvaGrad."""
+"""Defines ACProp, AdaShift, ADOPT and AvaGrad, which divide by earlier gradients than the one they follow."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def acprop_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: Any
 
 
 def acprop_correction(t: Any, scale: Any, h: Any, power2: Any = 1.0) -> Any:
-    """√(1 − β2^{t−1}), t counted from 1. The power of the next step is carried."""
+    """Return √(1 − β2^{t−1}), where t counts from 1; the power of the next step is carried."""
     return scale, (sqrt(1.0 - power2),), (decayed(power2, h.beta2),)
 
 
 def acprop_drift(slopes: Floats, h: Any) -> Any:
-    """D = Σ_j s_j/(√v_{j−1} + ε), v of g − m; the ε that each step adds to s adds up to ε/(1 − β2)."""
+    """D = Σ_j s_j/(√v_{j−1} + ε), where v averages (g − m)²; the ε of each step adds up to ε/(1 − β2) in v."""
     m = steady_state(slopes, h.beta1)
     v = steady_state((alongside(slopes, m) - m) ** 2, h.beta2)
     before = np.roll(v, 1, axis=0) + h.eps / h.one_minus_beta2
@@ -67,14 +67,14 @@ ACPROP = Optimizer(
 
 
 class AdaShiftOptions(Options):
-    """n: v_t leaves out the last n gradients, and m_t is an average of these n."""
+    """The number n of latest gradients that v_t leaves out, and of which m_t is an average."""
 
     n: Annotated[Integer, Field(ge=1, le=100)] = 10
 
 
 @functools.cache
 def adashift(n: int) -> Rule:
-    """The rule whose state is v and the last n gradients, newest first."""
+    """Make the rule whose state is v and the last n gradients, newest first."""
 
     def update(g: Any, a: Any, c: Any, h: Any, exp_avg_sq: Any, *grads: Any) -> Any:
         """c is (1 − β2^{t−n}, Σ_{i<n} β1^i); its first number is 0 for the first n steps, which do not move x."""
@@ -137,7 +137,7 @@ ADASHIFT = Optimizer(
 
 
 class ADOPTOptions(Options):
-    """Whether the divided gradients are clipped to ±s^{1/4} at the s-th step that updates x."""
+    """Whether divided gradients are clipped to ±s^{1/4} at the s-th step that updates x."""
 
     clip: bool = True
 
@@ -153,17 +153,17 @@ def adopt_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) 
 
 
 def clipped(t: Any, scale: Any, h: Any, clipping: Any = 1.0) -> Any:
-    """The bound t^{1/4}, which grows without limit."""
+    """Return the bound t^{1/4}, which grows without limit."""
     return scale, (sqrt(sqrt(t)),), (clipping,)
 
 
 def unclipped(t: Any, scale: Any, h: Any, first: Any = 1.0) -> Any:
-    """No bound after the first step."""
+    """Return no bound after the first step."""
     return scale, (0.0 if first > 0 else math.inf,), (0.0,)
 
 
 def adopt_drift(slopes: Floats, h: Any) -> Any:
-    """D = Σ_j s_j/max(√v_{j−1}, ε): β1 only spreads each term over the steps after it."""
+    """D = Σ_j s_j/max(√v_{j−1}, ε), since β1 only spreads each term over later steps."""
     before = np.roll(steady_state(slopes**2, h.beta2), 1, axis=0)
     return np.sum(alongside(slopes, before) / np.maximum(np.sqrt(before), h.eps), axis=0)
 
@@ -194,13 +194,13 @@ ADOPT = Optimizer(
 
 
 class AvaGradOptions(Options):
-    """Which form: the released code or the published algorithm."""
+    """The form: the released code or the published algorithm."""
 
     form: Literal["released", "published"] = "released"
 
 
 def released_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, gamma: Any) -> Any:
-    """The update α_t·γ_t·m̂_t/(√(v/(1 − β2^{t−1})) + ε), then v_t, and γ_{t+1} = √(v/(1 − β2^t)) + ε, of the old v.
+    """The update α_t·γ_t·m̂_t/(√(v/(1 − β2^{t−1})) + ε), then v_t, and γ_{t+1} = √(v/(1 − β2^t)) + ε with the old v.
 
     c is (√(1 − β2^{t−1}), √(1 − β2^t)); the first step, for which c_0 is 0, does not move x.
     """
@@ -218,7 +218,7 @@ def published_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any) -> Any:
 
 
 def avagrad_correction(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0) -> Any:
-    """α_t/(1 − β1^t), √(1 − β2^{t−1}) and √(1 − β2^t), t counted from 1."""
+    """Return α_t/(1 − β1^t), √(1 − β2^{t−1}) and √(1 − β2^t), where t counts from 1."""
     power1, before, power2 = decayed(power1, h.beta1), power2, decayed(power2, h.beta2)
     return scale / (1.0 - power1), (sqrt(1.0 - before), sqrt(1.0 - power2)), (power1, power2)
 
@@ -239,7 +239,7 @@ PUBLISHED = Rule(
     published_update, hyper=hyper("lr", "beta1", "one_minus_beta1"), drift=published_drift, mean=FIRST_MOMENT
 )
 
-# Its step is scaled by a norm over all parameters, which makes the published form SGD with momentum in one dimension.
+# A norm over all parameters scales its step, so the published form is SGD with momentum in one dimension.
 AVAGRAD = Optimizer(
     title="AvaGrad",
     summary="SGD with momentum, scaled by the ratio of the last two √v",

@@ -1,4 +1,4 @@
-"""Provides what several rules share: moments, their bias corrections, decays of β1, and periodic steady states."""
+"""Provides the parts that rules share: moments, their bias corrections, decays of β1, and periodic steady states."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from amsgrad_exp.rules.rule import Floats, Mean, Options
 
 @scalar
 def moments(g: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
-    """m_t = β1·m + (1 − β1)·g and v_t = β2·v + (1 − β2)·g²."""
+    """Return m_t = β1·m + (1 − β1)·g and v_t = β2·v + (1 − β2)·g²."""
     return h.beta1 * exp_avg + h.one_minus_beta1 * g, h.beta2 * exp_avg_sq + h.one_minus_beta2 * g * g
 
 
 @scalar
 def moments_and_maximum(g: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
-    """m_t, v_t and v̂_t = max(v̂, v_t)."""
+    """Return m_t, v_t and v̂_t = max(v̂, v_t)."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     return m, v, maximum(max_exp_avg_sq, v)
 
 
 @scalar
 def decayed(power: Any, beta: Any) -> Any:
-    """β^{t+1} from β^t; 0 as soon as 1 − β^{t+1} is exactly 1.
+    """Return β^{t+1}, given β^t, or 0 as soon as 1 − β^{t+1} is exactly 1.
 
     Repeated multiplication gives the same bits on every platform, unlike the pow() of mathematics libraries.
     """
@@ -39,16 +39,16 @@ def decayed(power: Any, beta: Any) -> Any:
 
 @scalar
 def bias_corrected(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0) -> Any:
-    """Both of Adam's corrections folded into the step size, α_t·√(1 − β2^t)/(1 − β1^t).
+    """Fold both of Adam's corrections into the step size: α_t·√(1 − β2^t)/(1 − β1^t).
 
-    Kingma and Ba 2015, end of Section 2, whose t counts from 1.
+    Source: Kingma and Ba 2015, end of Section 2, where t counts from 1.
     """
     power1, power2 = decayed(power1, h.beta1), decayed(power2, h.beta2)
     return scale / (1.0 - power1) * sqrt(1.0 - power2), (), (power1, power2)
 
 
 def textbook_correction(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0) -> Any:
-    """α_t/(1 − β1^t), and √(1 − β2^t) to divide √v by."""
+    """Return α_t/(1 − β1^t), and √(1 − β2^t), by which √v is divided."""
     power1, power2 = decayed(power1, h.beta1), decayed(power2, h.beta2)
     return scale / (1.0 - power1), (sqrt(1.0 - power2),), (power1, power2)
 
@@ -59,7 +59,7 @@ Decay = Literal["none", "geometric", "harmonic"]
 
 
 class DecayOptions(Options):
-    """How β1 decays, t counted from 1: β1t is β1, β1·λ^{t−1} with λ = lam, or β1/t."""
+    """How β1 decays: β1t is β1, β1·λ^{t−1} with λ = lam, or β1/t, where t counts from 1."""
 
     beta1_decay: Decay = "none"
     lam: Annotated[Number, Field(gt=0, lt=1)] = LAM
@@ -74,19 +74,19 @@ class DecayOptions(Options):
 
 @scalar
 def constant(t: Any, h: Any, power: Any) -> Any:
-    """A constant β1."""
+    """Return a constant β1."""
     return h.beta1, 0.0
 
 
 @scalar
 def geometric(t: Any, h: Any, power: Any) -> Any:
-    """β1·λ^t, t counted from 0."""
+    """Return β1·λ^t, where t counts from 0."""
     return h.beta1 * power, decayed(power, h.lam)
 
 
 @scalar
 def harmonic(t: Any, h: Any, power: Any) -> Any:
-    """β1/(t + 1), t counted from 0. It never becomes constant."""
+    """Return β1/(t + 1), where t counts from 0; it never becomes constant."""
     return h.beta1 / (t + 1), 1.0
 
 
@@ -99,12 +99,12 @@ DECAYS: dict[str, tuple[Callable[..., Any], float]] = {
 
 
 def alongside(slopes: Floats, states: Floats) -> Floats:
-    """The slopes of a period, (P,), in a shape that broadcasts with states of shape (P, …)."""
+    """Reshape the slopes of a period, (P,), to broadcast with states of shape (P, …)."""
     return slopes.reshape(-1, *[1] * (states.ndim - 1))
 
 
 def steady_state(sequence: Floats, beta: ArrayLike) -> Floats:
-    """The periodic steady state of the exponential average of a repeated sequence.
+    """Return the periodic steady state of the exponential average of a repeated sequence.
 
     y_j = β·y_{j−1} + (1 − β)·s_j with y_{j+P} = y_j, so y_{P−1} = (1 − β)/(1 − β^P) · Σ_i β^i·s_{P−1−i}.
 
@@ -128,17 +128,17 @@ def steady_state(sequence: Floats, beta: ArrayLike) -> Floats:
 
 
 def gradient(g: Any, c: Any, h: Any, *state: Any) -> tuple[Any, Any]:
-    """`Mean.of` of a rule that follows the gradient itself: β1t = 0."""
+    """`Mean.of` for a rule that follows the gradient itself, with β1t = 0."""
     return g, 0.0
 
 
 def first_moment(g: Any, c: Any, h: Any, exp_avg: Any, *others: Any) -> tuple[Any, Any]:
-    """`Mean.of` of a rule whose state begins with m_t."""
+    """`Mean.of` for a rule whose state begins with m_t."""
     return exp_avg, h.beta1
 
 
 def decaying_first_moment(g: Any, c: Any, h: Any, exp_avg: Any, *others: Any) -> tuple[Any, Any]:
-    """`Mean.of` of a rule whose state begins with m_t, and whose coefficients begin with β1t."""
+    """`Mean.of` for a rule whose state begins with m_t and whose coefficients begin with β1t."""
     return exp_avg, c[0]
 
 

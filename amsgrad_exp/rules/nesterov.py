@@ -1,4 +1,4 @@
-"""Adam with Nesterov's momentum: NAdam and Adan."""
+"""Defines NAdam and Adan, which are Adam with Nesterov's momentum."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from amsgrad_exp.rules.rule import Floats, Hyper, Mean, Optimizer, Options, alwa
 
 
 class NAdamOptions(Options):
-    """ψ: how fast μ_t rises from β1/2 to β1."""
+    """The constant ψ, which says how fast μ_t rises from β1/2 to β1."""
 
     momentum_decay: Annotated[Number, Field(ge=0)] = 0.004
 
@@ -34,7 +34,7 @@ def nadam_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) 
 
 
 def momenta(t: Any, scale: Any, h: Any, mu_product: Any = 1.0, unsettled: Any = 1.0, power2: Any = 1.0) -> Any:
-    """(1 − μ_t)/(1 − Π_t), μ_{t+1}/(1 − Π_{t+1}) and √(1 − β2^t); Π_t is carried as ``mu_product``.
+    """Return (1 − μ_t)/(1 − Π_t), μ_{t+1}/(1 − Π_{t+1}) and √(1 − β2^t); Π_t is carried as ``mu_product``.
 
     ``unsettled`` is 0.96^{tψ}, until 1 − 0.96^{tψ}/2 is exactly 1; then it is 0.
     """
@@ -56,7 +56,7 @@ def nadam_drift(slopes: Floats, h: Any) -> Any:
     return np.sum(ahead / (np.sqrt(v) + h.eps), axis=0)
 
 
-# Its class is made from the rule: torch.optim's keeps Π μ_i, mu_product, in float32 even for parameters in float64.
+# The class is made from the rule, since torch.optim's keeps mu_product, Π μ_i, in float32 even for float64 parameters.
 NADAM = Optimizer(
     title="NAdam",
     summary="Adam with Nesterov's momentum",
@@ -85,7 +85,7 @@ NADAM = Optimizer(
 
 
 class AdanOptions(Options):
-    """β3, of the second moment; β2 is of the differences of gradients."""
+    """The decay rate β3 of the second moment; β2 is that of the mean difference of gradients."""
 
     beta3: Annotated[Number, Field(ge=0, lt=1)] = 0.99
 
@@ -104,7 +104,7 @@ def adan(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_diff: Any, exp_av
 
 
 def adan_corrections(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0, power3: Any = 1.0) -> Any:
-    """α_t/(1 − β1^t), and what `adan` calls c."""
+    """Return α_t/(1 − β1^t), and c of `adan`."""
     power1, power2, power3 = decayed(power1, h.beta1), decayed(power2, h.beta2), decayed(power3, h.beta3)
     of_differences = h.beta2 * (1.0 - power1) / (1.0 - power2)
     c = (of_differences, sqrt(1.0 - power3), 0.0 if t == 0 else 1.0)

@@ -1,4 +1,4 @@
-"""The gradient over its root mean square: RMSprop and Adadelta, as in torch.optim."""
+"""Defines RMSprop and Adadelta, which divide the gradient by its root mean square, as in torch.optim."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def rmsprop_update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, momentum_buf
 
 
 def centered_update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, grad_avg: Any, momentum_buffer: Any) -> Any:
-    """As `rmsprop_update`, with max(v_t − m_t², 0) in place of v_t, where m_t = β2·m + (1 − β2)·g."""
+    """As `rmsprop_update`, with max(v_t − m_t², 0) instead of v_t, where m_t = β2·m + (1 − β2)·g."""
     v = h.beta2 * square_avg + h.one_minus_beta2 * g * g
     m = h.beta2 * grad_avg + h.one_minus_beta2 * g
     b = h.momentum * momentum_buffer + g / (sqrt(maximum(v - m * m, number(0.0, g))) + h.eps)
@@ -42,7 +42,7 @@ def drift(slopes: Floats, h: Any) -> Any:
 
 
 def centered_drift(slopes: Floats, h: Any) -> Any:
-    """As `drift`, with v_j − m_j² for v_j."""
+    """As `drift`, with v_j − m_j² instead of v_j."""
     v = np.maximum(steady_state(slopes**2, h.beta2) - steady_state(slopes, h.beta2) ** 2, 0)
     return np.sum(alongside(slopes, v) / (np.sqrt(v) + h.eps), axis=0) / (1 - h.momentum)
 
@@ -84,11 +84,11 @@ def adadelta_update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, acc_delta: 
 
 
 def adadelta_drift(slopes: Floats, h: Any) -> Any:
-    """D = Σ_j s_j·√(u_{j−1} + ε)/√(v_j + ε), with the only periodic u.
+    """D = Σ_j s_j·√(u_{j−1} + ε)/√(v_j + ε), where u is the only periodic solution.
 
-    u_j = (β2 + r_j)·u_{j−1} + r_j·ε, r_j = (1 − β2)·s_j²/(v_j + ε), and Π_j (β2 + r_j) < 1 unless all s_j² are equal:
-    r_j ≤ 1 − β2·q_j, q_j = (v_{j−1} + ε)/(v_j + ε), and log(β2 + 1 − β2·q) is a concave function of log q, which
-    averages to 0.
+    u_j = (β2 + r_j)·u_{j−1} + r_j·ε with r_j = (1 − β2)·s_j²/(v_j + ε). There is only one, because Π_j (β2 + r_j) < 1
+    unless all s_j² are equal: r_j ≤ 1 − β2·q_j with q_j = (v_{j−1} + ε)/(v_j + ε), and log(β2 + 1 − β2·q) is a concave
+    function of log q, which averages to 0.
     """
     v = steady_state(slopes**2, h.beta2)
     ratio = h.one_minus_beta2 * alongside(slopes, v) ** 2 / (v + h.eps)

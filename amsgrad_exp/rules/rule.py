@@ -1,4 +1,4 @@
-"""Defines how an optimizer is described to the compiled loop, to the theory and to torch."""
+"""Defines how an optimizer is described for the compiled loop, the theory and torch."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Floats = NDArray[np.float64]
 
 @functools.cache
 def hyper(*names: str) -> type[Any]:
-    """The type of hyper-parameters with these names, of settings or of a rule's options: a named tuple.
+    """Make a named tuple type for hyper-parameters with these names of settings or of a rule's options.
 
-    They are in the run's dtype; ``one_minus_…`` is 1 minus a setting, computed in double precision and rounded once.
-    Equal names give the same type. This module keeps it under its own name, so that it can be pickled.
+    The numbers have the run's dtype; ``one_minus_…`` is 1 minus a setting, computed in double precision and rounded
+    once. Equal names give the same type. This module has the type as an attribute, so that it can be pickled.
     """
     kind = namedtuple("__".join(("Hyper", *names)), names, module=__name__)  # type: ignore[misc]
     return globals().setdefault(kind.__name__, kind)  # type: ignore[no-any-return]
@@ -36,7 +36,7 @@ Hyper = hyper("lr", "beta1", "one_minus_beta1", "beta2", "one_minus_beta2", "eps
 
 
 class Options(BaseModel):
-    """An optimizer's own settings, besides lr, beta1, beta2 and eps; this base class has none."""
+    """An optimizer's own settings besides lr, beta1, beta2 and eps; this base class has none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,7 +56,7 @@ class Mean:
 
 
 def uncorrected(t: Any, scale: Any, h: Any) -> Any:
-    """The coefficients function without bias correction, coefficients and carried values."""
+    """Return the scale unchanged, for a rule without bias corrections, coefficients and carried values."""
     return scale, (), ()
 
 
@@ -78,7 +78,7 @@ class Rule:
         mean: the mean of gradients that the update follows; None if it follows none.
         uses_iterate: whether the update depends on x itself, as weight decay does.
         returns_iterate: whether the update returns the new x instead of the move.
-        settles: whether all that is carried ever comes to be 0.
+        settles: whether all carried values become 0 at some step.
         state: the names of the state variables, those of torch.optim if it has them, and their values at t = 0; by
             default the arguments of `update` that are state, with the values that its signature gives them, or else 0.
         carry: the carried values at t = 0; by default those in the signature of `coefficients`.
@@ -104,7 +104,7 @@ class Rule:
 
     @functools.cached_property
     def varied_by(self) -> frozenset[str]:
-        """The hyper-parameters on which the coefficients may depend: those that their code names."""
+        """The hyper-parameters on which the coefficients may depend, since their code mentions them."""
         code = (each.__code__ for each in functions(self.coefficients))  # type: ignore[arg-type]
         return frozenset(self.hyper._fields).intersection(set().union(*map(names, code)))
 
@@ -125,7 +125,7 @@ class Rule:
         return tuple(dict.fromkeys(name.removeprefix("one_minus_") for name in self.hyper._fields))
 
     def hyper_from(self, settings: Mapping[str, Any]) -> Any:
-        """The hyper-parameters from settings and options by name, which are numbers or arrays of one shape."""
+        """Compute the hyper-parameters from settings and options by name, which are numbers or arrays of one shape."""
         names: tuple[str, ...] = self.hyper._fields
         return self.hyper(
             *(1 - settings[name[10:]] if name.startswith("one_minus_") else settings[name] for name in names)
@@ -136,7 +136,7 @@ class Rule:
 
 
 def _starts(function: Any, skipped: int) -> dict[str, float]:
-    """A function's arguments after the first ones, with their defaults, or else 0."""
+    """Return a function's arguments after the first ``skipped``, with their defaults, or else 0."""
     names = function.__code__.co_varnames[skipped : function.__code__.co_argcount]
     defaults = function.__defaults__ or ()
     return dict(zip(names, (*(0.0 for _ in names[len(defaults) :]), *defaults), strict=True))
@@ -152,11 +152,11 @@ class Optimizer:
         lines: its rule with default options, in at most three lines; t counts from 1, and x is clamped after a step.
         remarks: differences between the paper and libraries, in a sentence or two each.
         source: the paper and the place in it.
-        rule: returns its `Rule` for given options; options that are hyper-parameters do not change the rule.
+        rule: returns the `Rule` for given options; options that are hyper-parameters do not change the rule.
         options: the type of its options.
         defaults: the lr, beta1, beta2 and eps that its authors or its library publish; by default those of Adam.
         claim: the published claim about its convergence.
-        variants: options with which the literature treats it as another optimizer.
+        variants: options that the literature treats as another optimizer.
         grows: returns, for given options, the settings (lr or options) whose update scales as a power of the gradient's
             size, with that power; empty if the update divides by that size.
         torch: the import path of its class; without one, `amsgrad_exp.optimizers` derives a class from the rule.
@@ -194,6 +194,6 @@ class Optimizer:
 
 
 def always(*parts: Any, **more: Any) -> Callable[[Any], Rule]:
-    """`Optimizer.rule` of an optimizer whose options do not change its rule: takes the arguments of `Rule`."""
+    """Make `Optimizer.rule` for an optimizer whose options do not change its rule, from the arguments of `Rule`."""
     rule = Rule(*parts, **more)
     return lambda options: rule

@@ -10,12 +10,12 @@ from amsgrad_exp.numbers import Number
 
 
 class OptimizerSettings(BaseModel):
-    """One optimizer and its hyper-parameters, complete.
+    """The complete settings of one optimizer.
 
     Attributes:
         name: a name in `OPTIMIZERS`, or the import path of a `torch.optim.Optimizer` class or of a function that makes
             one from parameters and lr.
-        label: its name in legends and tables; without one, they show its name and differing settings.
+        label: its name in legends and tables; without a label, they show its name and differing settings.
         lr: α > 0.
         beta1, beta2: decay rates of the moments, each in [0, 1); None if the optimizer has no such moment.
         eps: ε ≥ 0; None if the optimizer has none.

@@ -1,4 +1,4 @@
-"""The gradient, its sign or the sign of an average: SGD, signSGD and Lion."""
+"""Defines SGD, signSGD and Lion, which follow the gradient, its sign, or the sign of an average of it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sgd_drift(slopes: Floats, h: Any) -> Any:
 
 
 def heavy_ball(g: Any, c: Any, h: Any, momentum_buffer: Any) -> tuple[Any, Any]:
-    """`Mean.of`: (1 − μ)·b_t with b_t = μ·b + g, and μ."""
+    """Return `Mean.of`: (1 − μ)·b_t with b_t = μ·b + g, and μ."""
     return (1.0 - h.momentum) * momentum_buffer, h.momentum
 
 
@@ -84,7 +84,7 @@ SIGNSGD = Optimizer(
 
 
 def lion_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any) -> Any:
-    """The update α_t·sign(β1·m + (1 − β1)·g), and then m_t."""
+    """The update α_t·sign(β1·m + (1 − β1)·g), after which m becomes m_t."""
     ahead = h.beta1 * exp_avg + h.one_minus_beta1 * g
     return a * sign(ahead), (h.beta2 * exp_avg + h.one_minus_beta2 * g,)
 

@@ -1,4 +1,4 @@
-"""Rules that divide by a sum or mean of all squared gradients so far: Adagrad, AdamNC and NosAdam."""
+"""Defines Adagrad, AdamNC and NosAdam, which divide by a sum or mean of all squared gradients so far."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ADAGRAD = Optimizer(
         schedule="constant",
     ),
     defaults={"lr": 1e-2, "eps": 1e-10},
-    # No drift: S grows without bound and D tends to 0, from the sign of the mean slope.
+    # There is no drift: S grows without bound, and D tends to 0 with the sign of the mean slope.
     rule=always(adagrad_update, state={"sum": 0.0}, hyper=hyper("lr", "eps"), mean=GRADIENT),
     torch="torch.optim.Adagrad",
 )
@@ -67,7 +67,7 @@ ADAMNC_HYPER = hyper("lr", "beta1", "eps", "lam")
 
 @functools.cache
 def adamnc(kind: str) -> Rule:
-    """AdamNC with one kind of decay of β1."""
+    """Make AdamNC's rule with one kind of decay of β1."""
     decay, start = DECAYS[kind]
 
     def coefficients(t: Any, scale: Any, h: Any, power: Any = start, unsettled: Any = 1.0) -> Any:
@@ -106,7 +106,7 @@ ADAMNC = Optimizer(
 
 
 class NosAdamOptions(Options):
-    """γ: the larger it is, the more weight older gradients have; with 0 all have the same weight."""
+    """The constant γ: a larger γ gives older gradients more weight; with γ = 0, all have the same weight."""
 
     gamma: Annotated[Number, Field(ge=0)] = 0.1
 
@@ -119,7 +119,7 @@ def nosadam_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any
 
 
 def nostalgia(t: Any, scale: Any, h: Any, power1: Any = 1.0, total: Any = 0.0) -> Any:
-    """α_t/(1 − β1^t), and b_t/B_t with B_t = Σ_{k≤t} b_k, which is carried and never settles."""
+    """Return α_t/(1 − β1^t), and b_t/B_t with B_t = Σ_{k≤t} b_k, which is carried and never settles."""
     power1 = decayed(power1, h.beta1)
     weight = 1.0 / power(1.0 * (t + 1), h.gamma)
     total = total + weight
