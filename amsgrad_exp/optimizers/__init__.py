@@ -1,7 +1,7 @@
-"""Optimizers as `torch.optim.Optimizer` classes, for any PyTorch program.
+"""Provides the optimizers as `torch.optim.Optimizer` classes, for any PyTorch program.
 
 Every optimizer of the registry is here under its title: ``from amsgrad_exp.optimizers import ADOPT``. Adam and AMSGrad
-are written by hand. Of the others, those that torch.optim has are its classes, and the rest are made from their rules.
+are written by hand. Of the others, torch.optim's own classes are used if it has them; the rest are made from rules.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from amsgrad_exp.rules import OPTIMIZERS
 
 __all__ = ["AMSGrad", "Adam", "AdaptiveOptimizer", "RuleOptimizer", "WeightDecay"]
 
-# Pickles of versions 0.1.0 and 0.2.0 look for WeightDecay there.
+# Pickles of versions 0.1.0 and 0.2.0 look for WeightDecay under this module name.
 sys.modules[f"{__name__}.base"] = adaptive
 
 _ARGUMENTS = (RuleOptimizer.__doc__ or "").partition("\n\n")[2]

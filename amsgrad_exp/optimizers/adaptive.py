@@ -1,4 +1,4 @@
-"""Defines the base class of the optimizers: the step over parameters, one by one or together, and loading of states."""
+"""Defines the base class of the optimizers, which steps over parameters, one by one or together, and loads states."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ State = dict[str, Any]
 
 HALF_PRECISION = (torch.float16, torch.bfloat16)
 
-ONE = torch.ones(())  # add_(1) would make a tensor of the number each time
+ONE = torch.ones(())  # add_(1) would convert the number to a tensor each time
 SMALL = 2**11
-"""On a CPU, parameters with at most this many elements on average are updated together. Larger ones do not fit in its
-caches together, and Python's share of their time is small."""
+"""On a CPU, parameters with at most this many elements on average are updated together. Larger ones do not fit into the
+caches together, and Python's overhead is a small part of their time."""
 
 
 def _new(name: str) -> Callable[..., Tensors]:
@@ -84,7 +84,7 @@ class Tensors:
         return Tensors(tensor.clone() for tensor in self.each)
 
     def item(self) -> float:
-        """The number that every one of the tensors holds."""
+        """Return the number that each of the tensors holds."""
         return self.each[0].item()
 
 
@@ -93,18 +93,18 @@ class AdaptiveOptimizer(Optimizer, ABC):
 
     A subclass defines the state of a parameter (`init_state`) and its update (`step_param`). This class checks
     parameter groups and loaded states, decays weights and steps over the parameters. Parameters in half precision are
-    updated in float32, and their state is float32.
+    updated in float32, and their state has that dtype.
 
     Args:
         params: parameters, named parameters or parameter groups, as for every `torch.optim.Optimizer`.
         lr: step size α ≥ 0, a number or a tensor with one element.
-        betas: decay rates (β1, β2) of the first and second moments, each in [0, 1); None for an optimizer without.
-        eps: ε ≥ 0, added to the root of the second moment; None for an optimizer without.
+        betas: decay rates (β1, β2) of the first and second moments, each in [0, 1); None if the optimizer has none.
+        eps: ε ≥ 0, added to the root of the second moment; None if the optimizer has none.
         weight_decay: λ ≥ 0, or a `WeightDecay`, which replaces ``decoupled_weight_decay``.
         defaults: further per-group options and their defaults; not modified. The other arguments take precedence.
         decoupled_weight_decay: decay as in AdamW instead of adding an L2 penalty to the gradient.
         foreach: update many parameters in one call of torch's foreach functions. None decides by their device and
-            size. `step_param` then gets `Tensors`, so a subclass that needs more than these has to leave it False.
+            size. `step_param` then gets `Tensors`; a subclass that needs more than these must leave it False.
         maximize: maximize the objective instead of minimizing it.
 
     Raises:
@@ -141,7 +141,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
         super().__init__(params, plain({**(defaults or {}), **taken}))
 
     def add_param_group(self, param_group: Group) -> None:
-        """Add a group, as in torch.optim; an invalid one is rejected before anything is added."""
+        """Add a group, as in torch.optim; an invalid group is rejected before anything is added."""
         group = plain({**self.defaults, **param_group})
         check_group(group, self.options)
         super().add_param_group(group)
@@ -150,7 +150,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
     def init_state(self, state: State, group: Group, param: Tensor) -> None:
         """Fill the empty ``state`` of ``param`` with all of its entries, tensors and numbers.
 
-        ``step``, the number of steps taken, is a tensor of `new_step`.
+        ``step``, the number of steps taken, is a tensor made by `new_step`.
         """
 
     @abstractmethod
@@ -173,7 +173,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
             closure: re-evaluates the model and returns the loss, with gradients enabled.
 
         Returns:
-            What the closure returned, or None without one.
+            What the closure returned, or None without a closure.
 
         Raises:
             RuntimeError: a gradient is sparse or a parameter complex; no parameter was changed.
@@ -206,7 +206,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
                     param.copy_(work)
 
     def _step_together(self, group: Group, params: Sequence[Tensor]) -> None:
-        """Update parameters in one call per group of equal numbers, such as ``step``, in their states."""
+        """Update parameters together; those with equal numbers, such as ``step``, in their states share one call."""
         alike: defaultdict[Hashable, list[tuple[Tensor, Tensor, Tensor, State]]] = defaultdict(list)
         for param in params:
             work, grad = _working(param)
@@ -225,7 +225,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
             before = dict(joint)
             moved = Tensors(works)
             grad = self._decayed(group, Tensors(grads), moved)
-            self.step_param(joint, group, grad, cast(Tensor, moved))  # which has the methods of one that updates use
+            self.step_param(joint, group, grad, cast(Tensor, moved))  # `Tensors` has all methods that updates use
             for name, value in joint.items():
                 if value is not before.get(name):
                     each = value.each if isinstance(value, Tensors) else [value] * len(states)
@@ -242,7 +242,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
         return state
 
     def _decayed(self, group: Group, grad: Any, param: Any) -> Any:
-        """Decay ``param`` in place if decoupled; return the gradient to minimize, with that of the L2 penalty added."""
+        """Decay ``param`` in place if decoupled; return the gradient to minimize, including an L2 penalty's."""
         grad = -grad if group["maximize"] else grad
         decay, lr = float(group["weight_decay"]), float(group["lr"])
         if decay and not group["decoupled_weight_decay"]:
@@ -257,7 +257,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
         State dicts of versions 0.1.0 and 0.2.0 load too. Settings that a saved group lacks keep their values.
 
         Raises:
-            ValueError: it does not fit the parameters or the class; nothing was changed.
+            ValueError: the state does not fit the parameters or the class; nothing was changed.
         """
         hook = self.register_load_state_dict_pre_hook(_hide_values)
         try:
@@ -288,7 +288,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
         """Complete a loaded ``group`` from the group that it replaces.
 
         Raises:
-            ValueError: it lacks a setting that such a group always has.
+            ValueError: the group lacks a setting that such a group always has.
         """
         for name in ("lr", "betas", "beta1", "eps"):
             if name in present and name not in group:
@@ -301,7 +301,7 @@ class AdaptiveOptimizer(Optimizer, ABC):
         """Convert a loaded ``state`` of a parameter into the form of `init_state`, if it has another form."""
 
     def _fitted(self, saved: State, group: Group, param: Tensor) -> State:
-        """A saved state of ``param``, converted to this optimizer's dtypes and devices."""
+        """Convert a saved state of ``param`` to this optimizer's dtypes and devices."""
         state = {name: hidden.value for name, hidden in saved.items()}
         self.complete_state(state, group)
         fresh: State = {}
@@ -319,7 +319,7 @@ _step_uncompiled = torch._disable_dynamo(AdaptiveOptimizer._step)  # type: ignor
 
 
 def new_step(*, exact: bool) -> Tensor:
-    """A step count of 0: of torch.optim's dtype, or in double precision, which is exact beyond 2^24 steps."""
+    """Make a step count of 0 in torch.optim's dtype, or in double precision, which is exact beyond 2^24 steps."""
     return torch.zeros(
         (), dtype=torch.float64 if exact or torch.get_default_dtype() == torch.float64 else torch.float32
     )
@@ -340,7 +340,7 @@ def _together(foreach: bool | None, params: Sequence[Tensor]) -> bool:
 
 
 def _working(param: Tensor) -> tuple[Tensor, Tensor]:
-    """A parameter and its gradient, or float32 copies of both if they have half precision."""
+    """Return a parameter and its gradient, or float32 copies of both if they have half precision."""
     grad = cast(Tensor, param.grad)
     return (param.float(), grad.float()) if param.dtype in HALF_PRECISION else (param, grad)
 
@@ -366,7 +366,7 @@ def _hide_values(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, 
 
 
 def _like(name: str, value: Any, fresh: Any) -> Any:
-    """A loaded number or tensor, converted to the type of the one in a fresh state."""
+    """Convert a loaded number or tensor to the type of the one in a fresh state."""
     if isinstance(fresh, Tensor) and name != "step":
         if not isinstance(value, Tensor) or value.shape != fresh.shape:
             found = tuple(value.shape) if isinstance(value, Tensor) else value

@@ -1,4 +1,4 @@
-"""A rule as a `torch.optim.Optimizer`, elementwise on parameters of any shape."""
+"""Makes a `torch.optim.Optimizer` from a rule, which it applies elementwise to parameters of any shape."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class RuleOptimizer(AdaptiveOptimizer):
 
     Args:
         params: parameters, named parameters or parameter groups.
-        lr: step size α; the default of this and of what follows is what the optimizer's authors publish.
-        betas: (β1, β2), of an optimizer that has both.
-        eps: ε, of an optimizer that has one.
+        lr: step size α; by default, this and the following settings are what the optimizer's authors publish.
+        betas: (β1, β2), for an optimizer that has both.
+        eps: ε, for an optimizer that has one.
         weight_decay: λ of an L2 penalty, or a `WeightDecay`; 0 by default.
-        decoupled_weight_decay, foreach, maximize: as in torch.optim.Adam; on a CPU, too, foreach=None updates many
-            small parameters together.
+        decoupled_weight_decay, foreach, maximize: as in torch.optim.Adam, but foreach=None updates many small
+            parameters together on a CPU, too.
         settings: ``beta1`` or ``beta2`` of an optimizer that has only one of them, and its own options, by name.
 
     Raises:
-        ValueError: an argument is out of range, or the optimizer takes no such argument; the message names it.
+        ValueError: an argument is out of range, or the optimizer has no such argument; the message names it.
 
-    State of a parameter: ``step`` (a tensor with one number), the numbers that the rule's coefficients carry from step
-    to step, and tensors of the parameter's shape and dtype (float32 for parameters of half precision), by the rule's
-    names for them. A group's ``base_lr`` is the lr that it was made with.
+    The state of a parameter has ``step`` (a tensor with one number), the numbers that the rule's coefficients carry
+    from step to step, and tensors of the parameter's shape and dtype (float32 for parameters of half precision), under
+    the rule's names for them. A group's ``base_lr`` is the lr that it was made with.
     """
 
     optimizer: Optimizer
@@ -81,11 +81,11 @@ class RuleOptimizer(AdaptiveOptimizer):
 
     def complete_group(self, group: Group, present: Group) -> None:
         super().complete_group(group, present)
-        # Version 0.2.0 kept it under the name that torch's schedulers use.
+        # Version 0.2.0 stored it under the name that torch's schedulers use.
         group.setdefault("base_lr", float(group["initial_lr"] if "initial_lr" in group else group["lr"]))
 
     def complete_state(self, state: State, group: Group) -> None:
-        """Name the numbers that version 0.2.0 kept in one tuple; work out those that torch.optim does not keep."""
+        """Name the numbers that version 0.2.0 stored in one tuple; compute those that torch.optim does not store."""
         rule = self._rule(group)
         if "carry" in state:
             carried = state.pop("carry")
@@ -138,12 +138,12 @@ class RuleOptimizer(AdaptiveOptimizer):
         return _rule(type(self), tuple(group[name] for name in self.options.model_fields))
 
     def _hyper(self, rule: Rule, group: Group) -> Any:
-        """The rule's hyper-parameters; lr is the base that α_t is divided by."""
+        """Return the rule's hyper-parameters; lr is the group's base lr, by which α_t is divided."""
         betas = {name: float(beta) for name, beta in zip(("beta1", "beta2"), group.get("betas", ()), strict=False)}
         return rule.hyper_from({**group, **betas, "lr": group["base_lr"] or float(group["lr"])})
 
 
 @functools.lru_cache
 def _rule(kind: type[RuleOptimizer], values: tuple[Any, ...]) -> Rule:
-    """The rule of a class under its options, which are given in their order."""
+    """Return the rule of a class with these values of its options, in their order."""
     return kind.optimizer.rule(kind.options(**dict(zip(kind.options.model_fields, values, strict=True))))

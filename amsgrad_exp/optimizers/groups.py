@@ -20,15 +20,15 @@ Group = dict[str, Any]
 
 @dataclass(frozen=True)
 class WeightDecay:
-    """Weight decay in one value, which can be passed for ``weight_decay``; a parameter group stores its three fields.
+    """Weight decay as one value, which can be passed for ``weight_decay``; a parameter group stores its three fields.
 
     Args:
-        weight_decay: the coefficient λ ≥ 0, ``weight_decay`` of a group.
-        weight_decouple: shrink the parameter itself, θ ← θ − lr·λ·θ (Loshchilov and Hutter 2019,
-            *Decoupled Weight Decay Regularization*, arXiv 1711.05101, Algorithm 2); otherwise the L2
-            penalty of the same algorithm, g ← g + λ·θ. ``decoupled_weight_decay`` of a group.
-        absolute: decoupled only: shrink by λ alone, θ ← θ − λ·θ, whatever the learning rate is, unless it is 0.
-            ``absolute_weight_decay`` of a group.
+        weight_decay: the coefficient λ ≥ 0; stored as ``weight_decay``.
+        weight_decouple: shrink the parameter itself, θ ← θ − lr·λ·θ (Loshchilov and Hutter 2019, *Decoupled Weight
+            Decay Regularization*, arXiv 1711.05101, Algorithm 2); otherwise apply the L2 penalty of the same
+            algorithm, g ← g + λ·θ. Stored as ``decoupled_weight_decay``.
+        absolute: only if decoupled: shrink by λ alone, θ ← θ − λ·θ, whatever the learning rate is, unless it is 0.
+            Stored as ``absolute_weight_decay``.
 
     Raises:
         ValueError: λ is negative or not finite, or ``absolute`` is given with the L2 form.
@@ -45,7 +45,7 @@ class WeightDecay:
             raise ValueError("absolute=True requires weight_decouple=True")
 
 
-# state_dicts of versions 0.1.0 and 0.2.0 hold one, which torch.load(weights_only=True) would otherwise reject.
+# state_dicts of versions 0.1.0 and 0.2.0 contain a WeightDecay, which torch.load(weights_only=True) would reject.
 torch.serialization.add_safe_globals([(WeightDecay, "amsgrad_exp.optimizers.base.WeightDecay")])
 
 
@@ -83,7 +83,7 @@ def check_group(group: Mapping[str, Any], options: type[Options]) -> None:
 
 
 def checked_options(options: type[Options], given: Mapping[str, Any], title: str = "") -> dict[str, Any]:
-    """All further options by name, completed from those that are given; a ValueError says which of these is wrong."""
+    """Complete the given options with defaults and return all by name; a ValueError says which given one is wrong."""
     try:
         return options.model_validate(given).model_dump()
     except ValidationError as error:

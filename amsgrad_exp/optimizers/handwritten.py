@@ -1,4 +1,4 @@
-"""Adam and AMSGrad as `torch.optim.Optimizer` classes, written by hand: AMSGrad is Adam with another second moment."""
+"""Defines Adam and AMSGrad, its variant with another second moment, as hand-written `torch.optim.Optimizer` classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from amsgrad_exp.rules.rule import Options
 
 
 class Adam(AdaptiveOptimizer):
-    r"""Adam (Kingma and Ba 2015, arXiv 1412.6980, Algorithm 1), split where its variants differ.
+    r"""Adam (Kingma and Ba 2015, arXiv 1412.6980, Algorithm 1), with a method for each part in which variants differ.
 
     .. math::
         m_t &= \beta_1 m_{t-1} + (1 - \beta_1) g_t \\
@@ -34,17 +34,17 @@ class Adam(AdaptiveOptimizer):
         weight_decay: λ of an L2 penalty, or a `WeightDecay`; 0 by default.
         optimized_update: fold both corrections into the step size, α·√(1 − β2^t)/(1 − β1^t) (end of the
             paper's Section 2), so that ε is added to the uncorrected √v; False computes the formula above, as
-            torch.optim does. A group loaded from torch.optim has it False.
-        defaults: further per-group options and their defaults; read, never modified.
-        decoupled_weight_decay, foreach, maximize: as in torch.optim.Adam; on a CPU, too, foreach=None updates many
-            small parameters together.
-        options: ``dialect``: torch, or paper for no bias correction at all (Reddi, Kale and Kumar 2018);
-            ``optimized_update`` is of torch's.
+            torch.optim does. In a group loaded from torch.optim, it is False.
+        defaults: further per-group options and their defaults; not modified.
+        decoupled_weight_decay, foreach, maximize: as in torch.optim.Adam, but foreach=None updates many small
+            parameters together on a CPU, too.
+        options: ``dialect``, which is torch, or paper for no bias correction at all (Reddi, Kale and Kumar 2018);
+            ``optimized_update`` belongs to dialect torch.
 
     Raises:
         ValueError: an argument is out of range; the message names it and its value.
 
-    State of a parameter, under torch.optim's names: ``step`` (a tensor with one number), ``exp_avg`` m and
+    The state of a parameter has, under torch.optim's names, ``step`` (a tensor with one number), ``exp_avg`` m and
     ``exp_avg_sq`` v (tensors of the parameter's shape and dtype; float32 for parameters of half precision).
     """
 
@@ -72,7 +72,7 @@ class Adam(AdaptiveOptimizer):
             betas,
             eps,
             weight_decay,
-            {**(defaults or {}), **chosen, "betas": betas, "eps": eps},  # both are needed: None is not a number
+            {**(defaults or {}), **chosen, "betas": betas, "eps": eps},  # both are needed, since None is not a number
             decoupled_weight_decay=decoupled_weight_decay,
             foreach=foreach,
             maximize=maximize,
@@ -103,7 +103,7 @@ class Adam(AdaptiveOptimizer):
         return beta1, beta2
 
     def adam_update(self, group: Group, param: Tensor, m: Tensor, v: Tensor, step: int) -> None:
-        """Move ``param`` in place by m over the root of v, both bias-corrected, or neither in the paper's dialect."""
+        """Update ``param`` in place by m over the root of v, with bias corrections except in the paper's dialect."""
         step_size, denominator = float(group["lr"]), v.sqrt()
         if group["dialect"] != "paper":
             beta1, beta2 = map(float, group["betas"])
@@ -131,19 +131,19 @@ class AMSGrad(Adam):
         \hat{v}_t = \max(\hat{v}_{t-1}, v_t) \qquad
         \theta_t = \theta_{t-1} - \alpha_t \frac{m_t}{\sqrt{\hat{v}_t} + \epsilon}
 
-    with Adam's bias corrections of m and of v̂ as in torch.optim, where the maximum is of the uncorrected v. In the
-    dialect of optax the maximum is of the corrected v; the paper's Algorithm 2 has no bias correction.
+    with Adam's bias corrections of m and of v̂ as in torch.optim, which takes the maximum of the uncorrected v. In the
+    dialect of optax, the maximum is that of the corrected v; the paper's Algorithm 2 has no bias correction.
 
     Args:
         params, lr, betas, eps, weight_decay, optimized_update, defaults: as in `Adam`.
-        amsgrad: False is plain Adam, for the whole optimizer or for one parameter group.
-        options: `Adam`'s further arguments, and here ``dialect`` is torch, paper or optax. ``beta1_decay``: none,
-            geometric (β1·λ^{t−1}) or harmonic (β1/t): how β1 decays in the paper's dialect. ``lam``: λ, in (0, 1).
+        amsgrad: False selects plain Adam, for the whole optimizer or for one parameter group.
+        options: `Adam`'s further arguments, where ``dialect`` is torch, paper or optax; ``beta1_decay``, which says how
+            β1 decays in the paper's dialect: none, geometric (β1·λ^{t−1}) or harmonic (β1/t); ``lam``, λ in (0, 1).
 
     Raises:
         ValueError: an argument is out of range; the message names it and its value.
 
-    State of a parameter: `Adam`'s and, unless ``amsgrad`` is False, ``max_exp_avg_sq`` v̂, a tensor as ``exp_avg_sq``.
+    The state of a parameter is `Adam`'s and, unless ``amsgrad`` is False, ``max_exp_avg_sq`` v̂, like ``exp_avg_sq``.
     """
 
     options: ClassVar[type[Options]] = AMSGradOptions
@@ -204,7 +204,7 @@ class AMSGrad(Adam):
         return beta1, beta2
 
     def adam_update(self, group: Group, param: Tensor, m: Tensor, v: Tensor, step: int) -> None:
-        """As `Adam.adam_update`, with v̂; in the dialect of optax, v̂ is corrected already."""
+        """Update as `Adam.adam_update` does, with v̂, which is already corrected in the dialect of optax."""
         if not group["amsgrad"] or group["dialect"] != "optax":
             super().adam_update(group, param, m, v, step)
             return

@@ -1,4 +1,4 @@
-"""Imports optimizers by path, and drives them in the way that each of them needs."""
+"""Imports optimizers by path, and takes their steps in the way that each of them needs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from torch.optim.optimizer import Optimizer
 LIBRARIES = {"torch", "numpy", "amsgrad_exp", *sys.stdlib_module_names}
 """Packages whose functions, classes and modules are assumed to keep no state between steps."""
 
-LONGEST = 500  # letters of what an exception says
+LONGEST = 500  # most characters of an exception's message
 
 Form = Literal["tensors", "named", "module", "use_muon"]
 
@@ -30,15 +30,15 @@ Form = Literal["tensors", "named", "module", "use_muon"]
 class Drive:
     """How to pass an optimizer its parameters, and what it needs to take a step."""
 
-    shape: tuple[int, ...] = (1,)  # of each parameter, (1,) or (1, 1)
+    shape: tuple[int, ...] = (1,)  # the shape of each parameter, (1,) or (1, 1)
     # What the constructor receives: a list of tensors, a list of names and tensors, a module with these parameters, or
     # groups with ``use_muon=True``, as Muon's reference implementation requires.
     parameters: Form = "tensors"
-    closure: bool = False  # ``step`` is called with a closure that evaluates the loss and its gradient
-    graph: bool = False  # gradients can be differentiated again; otherwise they are constants
+    closure: bool = False  # whether ``step`` is called with a closure that evaluates the loss and its gradient
+    graph: bool = False  # whether gradients can be differentiated again; otherwise they are constants
 
     def arrange(self, groups: Sequence[Sequence[Tensor]]) -> Any:
-        """The constructor's first argument for the parameters of each group; a module can have only one group."""
+        """Return the constructor's first argument for groups of parameters; a module can have only one group."""
         if self.parameters == "module":
             if len(groups) > 1:
                 raise ValueError("it takes a module, so it has a single group of parameters")
@@ -89,7 +89,7 @@ PLAIN = Drive()
 
 
 def written(shape: Sequence[int]) -> str:
-    """A shape as ``--shape`` takes it, such as 1x1."""
+    """Write a shape as for ``--shape``, such as 1x1."""
     return "x".join(map(str, shape))
 
 
@@ -102,7 +102,7 @@ class Imported:
 
     @functools.cached_property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
-        """The arguments that can be set: all except the first, for the parameters, and those that a partial has set."""
+        """The arguments that can be set: all except the first (the parameters) and those that a partial has set."""
         try:
             arguments = list(inspect.signature(self.maker).parameters.items())
         except (TypeError, ValueError):  # a callable written in C may have no signature
@@ -114,16 +114,16 @@ class Imported:
 
     @property
     def takes_anything(self) -> bool:
-        """Whether it takes arguments with any name."""
+        """Whether it accepts arguments with any name."""
         return any(argument.kind is argument.VAR_KEYWORD for argument in self.parameters.values())
 
     def takes(self, argument: str) -> bool:
-        """Whether it takes a keyword argument with this name."""
+        """Whether it accepts a keyword argument with this name."""
         return argument in self.parameters or self.takes_anything
 
     @functools.cached_property
     def digest(self) -> str | None:
-        """SHA-256 of the files of its module and of the modules that this one uses, except `LIBRARIES`.
+        """Return the SHA-256 of the files of its module and of the modules that it uses, except `LIBRARIES`.
 
         None if there is no such file, for example for a class that was typed into an interpreter.
         """
@@ -150,7 +150,7 @@ class Imported:
         return made
 
     def hint(self, arguments: Mapping[str, Any]) -> str:
-        """A hint in parentheses if something is known to be missing, else an empty text."""
+        """Return a hint in parentheses if something is known to be missing, else an empty text."""
         function = "name a function of params and lr that"
         try:
             first = next(iter(inspect.signature(self.maker).parameters), "")
@@ -191,7 +191,7 @@ _RESOLVED: dict[str, Imported] = {}
 
 
 def _found(path: str) -> Any:
-    """The attribute of a module, or of a class in the module, and so on."""
+    """Return the attribute of a module, or of a class in the module, and so on."""
     module_name, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module_name), name)
@@ -205,7 +205,7 @@ def _found(path: str) -> Any:
 
 
 def _reached(module: types.ModuleType | None) -> Iterator[types.ModuleType]:
-    """A module, and all modules that its names refer to, directly or through functions and classes, recursively."""
+    """Yield a module and, recursively, all modules that its names refer to, also through functions and classes."""
     seen: set[str] = set()
     ahead = [module]
     while ahead:
@@ -229,10 +229,10 @@ def in_library(module: str | None) -> bool:
 
 
 def said(error: BaseException) -> str:
-    """The message of an exception in one line."""
+    """Return the message of an exception in one line."""
     try:
         text = "".join(letter if letter.isprintable() else " " for letter in str(error))
-    except Exception:  # somebody's exception may raise anything, too
+    except Exception:  # an exception of an imported module may itself raise anything
         text = ""
     text = " ".join(text.split()) or type(error).__name__
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
