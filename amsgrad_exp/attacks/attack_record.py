@@ -34,7 +34,7 @@ from amsgrad_exp.spec.read import optimizer_words
 
 SCHEMA = 1
 KIND = "an attack's result"
-MOST_NAMED = 5  # at most so many missing or damaged runs are named
+MOST_NAMED = 5  # at most this many missing or damaged runs are named
 
 RunId = Annotated[str, Field(pattern=r"^\w[\w-]*$")]
 Outcome = Literal["fails", "suspect, not confirmed", "not finished", "no run settled", "survives"]
@@ -115,7 +115,7 @@ class Attack(BaseModel):
     seconds: FiniteFloat  # wall time, including confirmation
     shrinking: tuple[Shrunk, ...] = ()  # from the smallest failing problem of the search to the final one
     settings: OptimizerSettings | None = None  # complete
-    shared_between: str | None = None  # what the optimizer shares, as in `engines.shared_between`
+    shared_between: str | None = None  # what its parameters share, as in `engines.shared_between`
     limits: Limits | None = None
     search_seconds: FiniteFloat | None = None  # wall time of search and shrinking
     interrupted: bool = False

@@ -29,7 +29,7 @@ LEAST_DRIFT = 1e-7  # least magnitude of a drift; the sign of a smaller one may 
 CHANGE, CHANGE_BEFORE = 0.1, 0.3  # most change of a settled drift in the last doubling of T, and in the one before
 SETTLED_SHARE = 0.97  # stop when this share of the problems has settled
 FIRST_STEPS = 1024  # least number of steps after which the first drift is measured
-DOUBLINGS = 4  # T is doubled at most so many times
+DOUBLINGS = 4  # T is doubled at most this many times
 PIECE = 2048  # steps between two calls of should_stop
 WINDOW = 4  # the drift is measured over the whole periods within the last T/4 steps
 
@@ -155,7 +155,7 @@ class Target:
     theory: Callable[[Slopes], float | None] = lambda slopes: None
     problems: int | None = None  # how many are tried until one fails; None for all families and no random ones
     max_period: int | None = None  # the largest period of a problem, if it is less than that of the limits
-    shared_between: str | None = None  # what the optimizer shares, as in `engines.shared_between`
+    shared_between: str | None = None  # what its parameters share, as in `engines.shared_between`
     not_compiled: str | None = None  # why its steps cannot be compiled
 
     def agrees(self, fall: Fall) -> bool:

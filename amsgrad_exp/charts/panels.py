@@ -19,7 +19,7 @@ PAN = "[pointerdown[event.pointerType === 'mouse'], window:pointerup] > window:p
 WHEEL = "wheel![event.ctrlKey || event.metaKey]"
 LINES = "lines_"  # the prefix of the names of layers of lines, which are zoomed
 SEEN = "seen_"  # the prefix of the names of layers of points, which show their numbers when pointed at
-FEW = 60  # if a line has at most so many points, each point is drawn
+FEW = 60  # if a line has at most this many points, each point is drawn
 
 # The styles of further lines of a run. A bound is pale and broad, so that it is visible behind an almost equal regret.
 THIN = {"strokeWidth": 1, "strokeDash": [6, 3]}
@@ -99,7 +99,7 @@ class Level:
     """A horizontal line."""
 
     at: float
-    says: str  # what it marks, shown when it is pointed at
+    says: str  # the meaning of the line, shown when it is pointed at
     curve: int = 0  # the number, from 1 on, of the curve it belongs to; 0 for none
     label: str = ""  # the text beside it
     below: bool = False  # whether the label is below the line instead of above

@@ -28,7 +28,7 @@ from amsgrad_exp.sweeps.store import Row
 from amsgrad_exp.verdict import WORDS, Verdict
 
 TABLE = "cells"
-MOST_CELLS = 20_000  # at most so many cells are drawn, since each is an element of the chart
+MOST_CELLS = 20_000  # at most this many cells are drawn, since each is an element of the chart
 MEAN_X = "mean x over the last tenth of the steps"
 OVERLAP = 0.1  # the part of a cell that overlaps the next one
 SMALLEST_AREA = 0.02  # the smallest part of a plane that an area must cover to be labelled

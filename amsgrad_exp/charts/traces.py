@@ -48,13 +48,13 @@ TERMS: dict[str, Line] = {
 SLOPES = "slopes"  # the name of the table of a counterexample
 SLOPE_MARGIN = 0.06  # the margin above and below the bars, relative to the chart's height
 LABEL_HEIGHT = 0.055  # the height of a label, relative to the chart's height
-MOST_LABELLED = 8  # at most so many different slopes, including 0, are labelled
+MOST_LABELLED = 8  # at most this many different slopes, including 0, are labelled
 SCHEDULES = {"inv-sqrt": "step sizes α/√t", "constant": "constant step size α"}
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One run as it is drawn."""
+    """The data of one run for a chart."""
 
     name: str  # the name in the legend
     trace: Trace  # the points that are drawn

@@ -111,7 +111,7 @@ def build(trial: Trial) -> Batch:
 
 
 def shared_between(trial: Trial) -> str | None:
-    """Return what a trial's optimizer shares, as in `engines.torch_trial`; None for a registered optimizer.
+    """Return what an optimizer's parameters share, as `torch_trial` finds it; None for a registered optimizer.
 
     Raises:
         ConfigError: the optimizer cannot be imported or built.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
 
 MAX_VARYING = 262_144  # most values of one rule coefficient in memory at once, over steps and runs
-FEW = 2  # up to so many runs are faster one by one than padded to a tile, if gradients do not depend on x
+FEW = 2  # up to this many runs are faster one by one than padded to a tile, if gradients do not depend on x
 FEW_KINDS = 4  # the same limit for kinds of coefficients: few are computed in vectors, and none with a power in it
 TILES = (8, 32)  # runs in a tile: enough to hide the latency of roots and divisions, few enough for the registers
 

@@ -25,13 +25,13 @@ class Control(NamedTuple):
 
     bits: int
     flush: int  # the bits that make subnormal operands and results 0
-    read: str  # LLVM's name of the instruction; through memory if the register has 32 bits
+    read: str  # the name of LLVM's instruction, which goes through memory if the register has 32 bits
     write: str
 
 
 X86 = Control(32, 0x8040, "llvm.x86.sse.stmxcsr", "llvm.x86.sse.ldmxcsr")
 ARM = Control(64, 1 << 24, "llvm.aarch64.get.fpcr", "llvm.aarch64.set.fpcr")
-CONTROLS = {"x86_64": X86, "AMD64": X86, "aarch64": ARM, "arm64": ARM}  # as Python calls machines
+CONTROLS = {"x86_64": X86, "AMD64": X86, "aarch64": ARM, "arm64": ARM}  # Python's names of machines
 BYTES, WORD = ir.IntType(8).as_pointer(), ir.IntType(64)
 
 

@@ -46,7 +46,7 @@ class LoopCache(FunctionCache):  # type: ignore[misc]
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        name = re.sub(r"-\d+\.", ".", self._impl.filename_base)  # without the number of the function's first line
+        name = re.sub(r"-\d+\.", ".", self._impl.filename_base)  # removes the line number of the function
         self._cache_file = _Files(self._impl.locator.get_cache_path(), name, _code_of_all())
 
     def has(self, sig: Any, codegen: Any) -> bool:

@@ -34,7 +34,7 @@ AHEAD = 24  # how many gradients are computed in advance for a recording
 
 
 class TorchRun(Batch):
-    """A single run of an optimizer on one parameter with one element: gradient, ``step()``, clamp (`torch_step.Step`).
+    """A single run of an optimizer on one parameter with one element; `torch_step.Step` takes its steps.
 
     The constructor raises a ValueError if the optimizer cannot be imported or built, or takes no step.
     """
@@ -73,7 +73,7 @@ class TorchRun(Batch):
 
     @property
     def saturated(self) -> NDArray[np.bool_]:
-        # This is the condition of 0.1.0: runs must be found to repeat from the same step on. It also needs no trial.
+        # Version 0.1.0 used this condition, and its records must repeat from the same step on. It also needs no trial.
         betas = [beta for beta in self._optimizer.defaults.get("betas") or () if isinstance(beta, int | float)]
         return self.repeats(1) if all(1 - beta**self.step == 1 for beta in betas) else np.zeros(1, bool)
 
@@ -121,7 +121,7 @@ class TorchRun(Batch):
 
     @np.errstate(over="ignore", invalid="ignore")
     def advance(self, stop: int, log_every: int) -> Trace:
-        start, xs, x = self.step, list[float](), self._param.item()  # a mean of −0 is 0
+        start, xs, x = self.step, list[float](), self._param.item()  # not `self.x`, since the mean of −0 is 0
         inputs = self.inputs(start, stop)
         step = Step(self.problem, self._optimizer, self._param, self._way.drive)
         for c, step_size in inputs:

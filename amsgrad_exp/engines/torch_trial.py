@@ -32,8 +32,8 @@ FORMS: tuple[Form, ...] = ("tensors", "named", "module", "use_muon")
 ACCIDENTS = TypeError, AttributeError, RuntimeError  # errors of a constructor that expects other arguments
 STEPS = 12  # per trial, since some optimizers treat their first ten steps differently
 
-STEPS_OF_TWO = 24  # with two parameters
-AGREEMENT = 1e-6  # relative to the largest update: kernels round differently for two elements than for one
+STEPS_OF_TWO = 24  # the same for two parameters
+AGREEMENT = 1e-6  # largest rounding difference relative to the largest update: kernels round two elements differently
 LOUDER = 37.0  # the factor between the gradients of the two parameters
 
 Shared = Literal["parameters", "groups", "elements"]

@@ -33,7 +33,7 @@ REFERENCE_KINDS: dict[str, Callable[[Any], bool]] = {
 
 
 def complete(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in what an experiment, given as in YAML, leaves out.
+    """Fill in the settings that an experiment, given as in YAML, omits.
 
     A problem or an optimizer without further settings may be given as just its name.
     """

@@ -1,4 +1,4 @@
-"""Defines a plan, optimizers × axes: numbered cells, each of which is a trial."""
+"""Defines a plan, a grid of optimizers × axes whose numbered cells are trials."""
 
 from __future__ import annotations
 

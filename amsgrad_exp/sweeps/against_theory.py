@@ -68,13 +68,13 @@ class Matrix:
         return itertools.product(self.gauntlet.axes["settings"], self.gauntlet.axes["schedule"])
 
     def document(self, shared_between: Mapping[str, str | None]) -> dict[str, Any]:
-        """The fields that ``--json`` prints, given what each optimizer shares."""
+        """The fields that ``--json`` prints, given what each optimizer's parameters share."""
         shared = {label: {"shared_between": between} for label, between in shared_between.items()}
         return {"schema": 1, "cells": [cell.document() | shared[label] for (label, *_), cell in self.cells.items()]}
 
 
 def shared_between(gauntlet: Gauntlet) -> dict[str, str | None]:
-    """Return what each optimizer shares, as in `engines.shared_between`, with its settings on the first problem."""
+    """Return `engines.shared_between` of each optimizer, with its settings on the first problem."""
     return {name: tied_by(gauntlet.example_of(name)) for name in gauntlet.optimizers}
 
 

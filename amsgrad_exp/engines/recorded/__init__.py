@@ -1,4 +1,10 @@
-"""Turns one step of a torch optimizer into a compiled program on scalars, if that yields the same bits."""
+"""Turns one step of a torch optimizer into a compiled program on scalars, if that yields the same bits.
+
+`recording` records the operations of single steps and follows the Python numbers in them (`followed`). `paths` groups
+recordings with the same operations into paths; the results of comparisons, called guards, decide which path a step
+takes. `kernels` finds a scalar expression for each operation. `program` writes and compiles the code of all paths, and
+`recorded_run` runs it.
+"""
 
 from __future__ import annotations
 

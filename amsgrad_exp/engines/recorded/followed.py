@@ -31,8 +31,8 @@ class Notes:
 
     Args:
         on_guard: called with each comparison's expression and result.
-        poison: the value that C code sees if it reads a followed number directly. It differs between recordings of a
-            step, so that such a recording disagrees with the ordinary step and is rejected.
+        poison: the value that C code sees if it reads a followed number directly. It differs between recordings, so
+            that a step that uses it disagrees with the ordinary step and is rejected.
         catching: whether the optimizer may catch arithmetic exceptions, so that arithmetic that does not depend on data
             needs guards, too.
     """

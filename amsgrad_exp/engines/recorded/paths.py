@@ -158,7 +158,7 @@ class Path:
         return source if fits and source[0] != "c" else cast.format(source)
 
     def _computed_in(self, operation: Operation, operands: Sequence[tuple[str, Any]], kind_out: str) -> str:
-        """Return the kind in which an operation computes: tensors with dimensions decide before those without."""
+        """Return the kind in which an operation computes; tensors with dimensions take precedence, as in torch."""
         tensors = [what for way, what in operands if way == "t"]
         if not tensors:
             return kind_out

@@ -69,8 +69,8 @@ def _rule(text: str, constants: int, coefficients: int) -> Rule:
 class Program:
     """One optimizer's step as a rule, written from the paths that the step can take.
 
-    What depends on gradients is in the rule's update; the rest is in its coefficients. Each evaluates the guards of the
-    same kind. At a step whose path is not known, ``ok`` becomes 0.
+    The rule's update computes everything that depends on gradients, and its coefficients compute the rest. The guards
+    of a path are divided between them in the same way. At a step whose path is not known, ``ok`` becomes 0.
 
     Attributes:
         paths: the paths that the step can take.
