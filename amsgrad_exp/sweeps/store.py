@@ -30,7 +30,7 @@ Points = Mapping[str, bytes]
 POINTS = 48  # most points per cell
 BLOBS = {"step": "<i8", "x": "<f8", "regret": "<f8"}  # the stored columns of `Trace` and their dtypes
 
-LEFT_OUT = ("limit_predicted",)  # it has no column, because the prediction takes longer than running the cell
+LEFT_OUT = ("limit_predicted",)  # a field of `Result` without a column: predicting takes longer than the cell
 CHECKSUM = "sha256"  # the column with the checksum of the other columns; 0.1.0 wrote none
 BUSY_SECONDS = 5.0  # how long to wait for another process to release the database
 SINCE_0_2 = {"evidence", "limit_regret", "cycle_start", "cycle_steps"}  # columns that older tables lack

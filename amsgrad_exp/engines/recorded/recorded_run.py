@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 CHECKED = 4  # how many runs of a batch are compared with a literal step after each call of `advance`
 
 CHECKS = 200  # random steps of a single run that are checked
-AT_START, PATH_CHANGES = 8, 50  # further checks: at the start, and at most this many path changes
+AT_START, PATH_CHANGES = 8, 50  # further checks: at the start and at path changes; `advance` also ends with one
 MORE_PATHS = 12  # recordings during a run; if more are needed, the rest of the run is literal
 BETWEEN = 64  # literal steps before a failed recording is tried again; this doubles each time
 
