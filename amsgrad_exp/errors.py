@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
 Model = TypeVar("Model", bound="BaseModel")
+
+MUST = {
+    "int_": "must be a whole number",
+    "float_": "must be a number",
+    "too_short": "must have at least one entry",
+    "string_pattern_mismatch": "contains a character that is not allowed here",
+}  # what is said of a value instead of pydantic's message, by how the type of its error begins
 
 
 class Refusal(Exception):
@@ -70,8 +77,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     import difflib
 
     known = sorted(known)
-    close = difflib.get_close_matches(name.lower(), known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    close = difflib.get_close_matches(name.lower(), known)
+    swapped = [each for each in close if sorted(each) == sorted(name.lower())]
+    return f"did you mean {(swapped or close)[0]}?" if close else f"known are {', '.join(known)}"
 
 
 def validated(model: type[Model], data: Any, prefix: str = "") -> Model:
@@ -86,12 +94,21 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
     """A validation error's first problem as one line that names the field and the value."""
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in (prefix, *first["loc"]) if part != "")
-    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if first["type"] == "extra_forbidden":
         return f"{field}: unknown key, {nearest(str(first['loc'][-1]), model.model_fields)}"
-    if first["type"] in ("value_error", "missing"):
-        return f"{field}: {message}" if field else message
-    return f"{field}: {message[0].lower()}{message[1:]}, not {short(first['input'])}"
+    if first["type"] == "missing":
+        return f"{field} is missing, and has no default"
+    return f"{field}: {complaint(first)}" if field else complaint(first)
+
+
+def complaint(first: Mapping[str, Any]) -> str:
+    """What is wrong with a value, from one of a validation error's problems; the value itself is named, too."""
+    if first["type"] == "value_error":
+        return str(first["msg"]).removeprefix("Value error, ")
+    message = first["msg"].replace("Input should be", "must be")
+    must = next((words for start, words in MUST.items() if first["type"].startswith(start)), message)
+    given = "null" if first["input"] is None else short(first["input"])
+    return f"{must[0].lower()}{must[1:]}, not {given}"
 
 
 def short(value: object) -> str:

@@ -47,7 +47,7 @@ def test_tables_are_readable_at_eighty_columns_and_piped(in_process: CommandLine
 
 WRONG = [
     (["run", "--steps", "0"], "steps: must be greater than or equal to 1"),
-    (["run", "--steps", "ten"], "steps: must be a valid integer"),
+    (["run", "--steps", "ten"], "steps: must be a whole number"),
     (["run", "--beta1", "1"], "beta1: must be less than 1"),
     (["run", "--lr", "nan"], "a number such as 0.01 or 1e-2 is needed"),
     (["run", "--lr", "fast"], "--lr"),
@@ -69,7 +69,12 @@ WRONG = [
     (["run", "--optimizer"], "requires an argument"),
     (["run", "--steps", "5", "--log-every", "100"], "log_every must be at most steps"),
     (["compare", "--optimizer", "adam", "--optimizer", "torch.optim.LBFGS", "--lr", "-1"], "lr: must be greater"),
-    (["plot", "last", "--figure", "."], "--figure takes a file's name"),
+    (["plot", "last", "--figure", "."], "--figure takes a file"),
+    (["plot", "last", "--figure", "no/figure"], "--figure no/figure.png: there is no directory no"),
+    (["probes", "--out", "."], "--out takes a file, not '.'"),
+    (["identify", "--iterates", "none.csv"], "none.csv cannot be read: No such file or directory"),
+    (["run", "--optimizer", "adma"], "did you mean adam?"),
+    (["gauntlet", "--problem", "cycle"], "problem.slopes is missing"),
     (["show", "x" * 5000], "no run under logs"),
     (["compare", "--expect", "adam=left"], "--expect takes LABEL=optimum, worst, between or away"),
     (["compare", "--expect", "sgd=worst"], "'sgd' is not in this comparison"),

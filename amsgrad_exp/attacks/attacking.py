@@ -110,7 +110,7 @@ def attack(target: Target, limits: Limits, out: Path, executor: Executor, watch:
         if target.not_compiled:
             watch.note(
                 f"{name} is not compiled, because {target.not_compiled}: every step on {search.total:,} problems is "
-                "taken one by one, which takes minutes to hours (--problems or --seconds limits it)"
+                "taken one by one, which takes seconds to minutes each (--problems or --seconds limits it)"
             )
         found = search.run()
         candidates = found.candidates()

@@ -19,6 +19,7 @@ from amsgrad_exp.cli.options import (
     Quiet,
     Report,
     number_option,
+    require_writable,
     with_experiment_options,
 )
 from amsgrad_exp.cli.report import page_beside
@@ -61,7 +62,7 @@ def attack(
     ] = None,
     no_figure: NoFigure = False,
     page: Report = False,
-    out: Annotated[Path, typer.Option("--out", help="Directory in which attacks are stored.")] = ATTACKS,
+    out: Annotated[Path, typer.Option("--out", file_okay=False, help="Directory for the attacks.")] = ATTACKS,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -142,7 +143,8 @@ def identify(
     elif not quiet:
         console.facts({name: Text(words, COLOURS.get(name, "")) for name, words in found.facts().items()})
     if expect and not expected.matches:
-        raise NotAsExpected(f"{found.optimizer}: expected to match {expect}, but departs from it: {expected.departs}")
+        why = f"it matches {found.facts()['matches']}" if found.matches else f"it departs from it: {expected.departs}"
+        raise NotAsExpected(f"{found.optimizer}: expected to match {expect}, but {why}")
 
 
 @with_experiment_options("lr", "beta1", "beta2", "eps", "option")
@@ -162,6 +164,8 @@ def probes(
     from amsgrad_exp.identification.answer import probes_of
     from amsgrad_exp.records.files import write_atomically
 
+    if out is not None:
+        require_writable("--out", out)
     with optimizers_print_to_stderr():
         text = probes_of(optimizer, experiment["settings"], experiment["options"])
     if out is None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.verdict import Verdict
 
 RUNS = Path("logs")
@@ -21,6 +22,17 @@ ATTACKS = Path("attacks")
 def places(out: Path | None = None) -> dict[str, Path]:
     """The directory to search for each kind of record."""
     return {"run": out or RUNS, "sweep": out or SWEEPS, "attack": out or ATTACKS}
+
+
+def require_writable(option: str, path: Path) -> None:
+    """Reject a file's path, given by an option, at which no file can be written; raises ConfigError."""
+    if not path.name:
+        raise ConfigError(f"{option} takes a file, not {str(path)!r}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{option} {path}: there is no directory {path.parent}")
+    if path.exists() and not path.is_file():
+        what = "a directory, not a file" if path.is_dir() else "neither a file nor a directory"
+        raise ConfigError(f"{option} {path} is {what}")
 
 
 def _csv(export: str | None) -> str | None:
@@ -58,7 +70,7 @@ WHERE = (
 
 Optimizer = Annotated[str | None, typer.Option(help=f"Optimizer: {LISTED}.")]
 Optimizers = Annotated[list[str] | None, typer.Option(help=f"Optimizer: {LISTED}; repeatable.")]
-Out = Annotated[Path, typer.Option("--out", help="Directory in which records are stored.")]
+Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Directory in which records are stored.")]
 Searched = Annotated[
     Path | None, typer.Option("--out", help="Directory to search. Default: where the commands store their records.")
 ]

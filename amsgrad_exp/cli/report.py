@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 
-from amsgrad_exp.cli.options import Bound, places
+from amsgrad_exp.cli.options import Bound, places, require_writable
 from amsgrad_exp.cli.runs import bounds_of
 from amsgrad_exp.cli.signals import watching
-from amsgrad_exp.errors import ConfigError
 
 
 def report(
@@ -59,11 +58,7 @@ def _place(out: str) -> Path:
     """
     named, is_directory = Path(out), out.endswith(os.sep)
     path = named / "report.html" if is_directory or named.is_dir() else named
-    parent = named.parent if is_directory and not named.exists() else path.parent
-    if not parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no directory {parent}")
-    if path.exists() and not path.is_file():
-        raise ConfigError(f"--out {out} is neither a file nor a directory")
+    require_writable("--out", named if is_directory and not named.exists() else path)
     return path
 
 

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amsgrad_exp.cli import sweeps
-from amsgrad_exp.cli.options import RUNS, Bound, Dask, Export, Jobs, Json, Quiet, Reference, Searched, places
+from amsgrad_exp.cli.options import (
+    RUNS,
+    Bound,
+    Dask,
+    Export,
+    Jobs,
+    Json,
+    Quiet,
+    Reference,
+    Searched,
+    places,
+    require_writable,
+)
 from amsgrad_exp.cli.runs import bounds_of, report
 from amsgrad_exp.cli.signals import optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import NotVerified
@@ -130,9 +142,8 @@ def plot(
     from amsgrad_exp.output import console
     from amsgrad_exp.spec.labels import labels
 
-    if not figure.name:
-        raise typer.BadParameter(f"--figure takes a file's name, not {str(figure)!r}")
     figure = figure.with_suffix("") if figure.suffix.lower() in (".png", ".svg") else figure
+    require_writable("--figure", figure if not figure.name else figure.with_name(f"{figure.name}.png"))
     runs = _runs(references, out)
     problems = [run.trial.problem for run in runs]
     if len({(problem.optimum, problem.interval) for problem in problems}) > 1:

@@ -225,7 +225,11 @@ def read(path: Path, given: Mapping[str, float]) -> tuple[list[Probe], Observed,
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    with io.StringIO(text, newline="") as file:
         table = csv.DictReader(file, restval="")
         if missing := [column for column in COLUMNS if column not in (table.fieldnames or ())]:
             raise ConfigError(f"{path}: the columns {', '.join(missing)} are missing")

@@ -145,7 +145,7 @@ class Imported:
         except (Exception, SystemExit) as error:  # an imported constructor may raise anything
             raise ValueError(f"optimizer {self.path} cannot be built: {said(error)}{self.hint(arguments)}") from error
         if not isinstance(made, Optimizer):
-            kind = "None" if made is None else f"a {type(made).__name__}"
+            kind = "None" if made is None else f"an object of type {type(made).__name__}"
             raise ValueError(f"optimizer {self.path} cannot be built: it returned {kind}, not a torch.optim.Optimizer")
         return made
 
@@ -235,4 +235,6 @@ def said(error: BaseException) -> str:
     except Exception:  # an exception of an imported module may itself raise anything
         text = ""
     text = " ".join(text.split()) or type(error).__name__
+    if isinstance(error, KeyError):  # whose message is the key alone
+        text = f"KeyError: {text}"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

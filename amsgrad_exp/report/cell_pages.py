@@ -129,7 +129,10 @@ def _gauntlet_page(directory: Path, gauntlet: Gauntlet) -> Page:
     rows = [_row(gauntlet, cell) for cell in cells]
     return Page(
         template="gauntlet.html",
-        title=f"{len(gauntlet.optimizers)} optimizers on {len(problems)} problems",
+        title=" on ".join(
+            f"{len(each)} {name}{'s'[: len(each) > 1]}"
+            for name, each in (("optimizer", gauntlet.optimizers), ("problem", problems))
+        ),
         lead=gauntlet.extent,
         plots=_plots(drawn) if drawn else (),
         tables={"cells": as_csv(list(rows[0]), (row.values() for row in rows))},

@@ -88,7 +88,8 @@ def check_name(optimizer: str) -> None:
     if colon and name in OPTIMIZERS:
         raise ConfigError(f"optimizers: {optimizer!r} is the notation of a gauntlet; here --option sets options")
     if optimizer not in OPTIMIZERS and "." not in optimizer:
-        raise ConfigError(f"optimizers: unknown name {optimizer!r}, {nearest(optimizer, OPTIMIZERS)}")
+        hint = "; an import path has a dot, such as torch.optim.Adam"
+        raise ConfigError(f"optimizers: unknown name {optimizer!r}, {nearest(optimizer, OPTIMIZERS)}{hint}")
 
 
 def complete_settings(given: Any, defaults: Mapping[str, Any] = REFERENCE) -> OptimizerSettings:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from amsgrad_exp.errors import nearest, short
+from amsgrad_exp.errors import complaint, nearest, short
 from amsgrad_exp.numbers import after_colon
 from amsgrad_exp.schedules import SCHEDULES, Schedule
 
@@ -81,5 +81,4 @@ def _build(name: str, constants: Mapping[str, Any]) -> Schedule:
         return SCHEDULES[name](lr=1.0, **constants)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        raise ValueError(f"{first['loc'][0]} of {name}: {message}, not {short(first['input'])}") from error
+        raise ValueError(f"{first['loc'][0]} of {name}: {complaint(first)}") from error
