@@ -234,7 +234,7 @@ def test_options_of_a_function_are_set_by_name(in_process: CommandLine) -> None:
 def test_what_a_function_prints_is_kept_out_of_the_output(in_process: CommandLine) -> None:
     done = in_process("run", "--optimizer", "tests.factories.loud", "--steps", "20", "--json")
     assert json.loads(done.stdout)["runs"][0]["optimizer"] == "tests.factories.loud"
-    done = in_process("attack", "--optimizer", "tests.factories.loud", "--problems", "64", "--seconds", "3", "--json")
+    done = in_process("attack", "--optimizer", "tests.factories.loud", "--problems", "2", "--json")
     assert json.loads(done.stdout)["optimizer"] == "tests.factories.loud"
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -162,7 +163,9 @@ def parse_trace(content: bytes) -> Trace:
     try:
         rows = np.loadtxt(io.BytesIO(content), dtype, delimiter=",", skiprows=1, ndmin=1, comments=None)
     except (ValueError, OverflowError) as error:
-        raise Damaged(f"trace.csv is damaged: a line is not {len(names)} numbers") from error
+        row = re.search(r"row \d+", str(error))
+        where = row.group() if row else "a row"
+        raise Damaged(f"trace.csv is damaged: {where} is not {len(names)} numbers") from error
     trace = Trace(*(np.ascontiguousarray(rows[name]) for name in names))
     if not all(np.isfinite(column).all() for column in trace.columns.values()):
         raise Damaged("trace.csv is damaged: it contains a number that is not finite")
