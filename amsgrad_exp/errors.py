@@ -14,7 +14,7 @@ MUST = {
     "int_": "must be a whole number",
     "float_": "must be a number",
     "too_short": "must have at least one entry",
-    "string_pattern_mismatch": "contains a character that is not allowed here",
+    "string_pattern_mismatch": "must begin with a letter or digit and consist of letters, digits, '_', '.' and '-'",
 }  # what is said of a value instead of pydantic's message, by how the type of its error begins
 
 

@@ -81,8 +81,8 @@ def number_of(dtype: str) -> type[np.floating[Any]]:
 def raised(error: BaseException, step: int) -> str:
     """Describe an exception that an optimizer raised in a step, in one line."""
     why = said(error)
-    if why == "NotImplementedError":
-        why = "it has no step(), and a method of its own does its work"
+    if isinstance(error, NotImplementedError) and not str(error):
+        why = "its step() is not implemented (a method of another name may do the work)"
     return f"the optimizer raised {type(error).__name__} at step {step}: {why}"
 
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from amsgrad_exp.numbers import Number
+
+
+def _printed(label: str) -> str:
+    if any(letter < " " or letter == "\x7f" for letter in label):
+        raise ValueError(f"must not contain control characters, such as the one in {label!r}")
+    return label
 
 
 class OptimizerSettings(BaseModel):
@@ -27,7 +33,7 @@ class OptimizerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     name: str
-    label: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
+    label: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printed)] | None = None
     lr: Annotated[Number, Field(gt=0)]
     beta1: Annotated[Number, Field(ge=0, lt=1)] | None = None
     beta2: Annotated[Number, Field(ge=0, lt=1)] | None = None

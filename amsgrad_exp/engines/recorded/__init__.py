@@ -100,5 +100,5 @@ def _recorded(settings: OptimizerSettings, dtype: str) -> Program | str:
                     if why.for_good or attempt == TRIES - 1:
                         return str(why)
         except (Exception, SystemExit) as error:  # an imported optimizer may raise anything, even when it is copied
-            return f"recording a step raised {type(error).__name__}: {' '.join(str(error).split())}"[:160]
+            return f"recording a step raised {type(error).__name__}: {' '.join(str(error).split())}"[:160].rstrip(": ")
     raise AssertionError
