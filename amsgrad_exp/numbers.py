@@ -82,7 +82,10 @@ def load(text: str) -> Any:
         if next(events, None) is not None:
             raise ValueError("contains more than one YAML document")
     except yaml.YAMLError as error:
-        raise ValueError(f"is not YAML: {' '.join(str(error).split())}") from error
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        why = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ValueError(f"is not YAML: {where}{why}") from error
     return value
 
 

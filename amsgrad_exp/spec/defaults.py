@@ -99,7 +99,7 @@ def complete_settings(given: Any, defaults: Mapping[str, Any] = REFERENCE) -> Op
     entry = {key: value for key, value in named(given, "optimizers").items() if value is not None}
     check_name(entry["name"])
     completed = (_registered if entry["name"] in OPTIMIZERS else _imported)(entry, defaults)
-    return validated(OptimizerSettings, completed)
+    return validated(OptimizerSettings, completed, entry["name"])
 
 
 def _registered(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
