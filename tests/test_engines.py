@@ -134,11 +134,11 @@ def test_any_chunking_and_any_saving_gives_the_same_bits(
 TORCHS = ["Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("kind", "dtype"), [("auto", "float32"), ("torch", "float64")])
 @pytest.mark.parametrize("path", ["tests.optimizers.Accumulating", *(f"torch.optim.{name}" for name in TORCHS)])
-def test_any_optimizer_goes_on_from_where_it_was_saved(path: str, dtype: str) -> None:
+def test_an_imported_optimizer_goes_on_from_where_it_was_saved(path: str, kind: str, dtype: str) -> None:
     def fresh() -> Batch:
-        (trial,) = load_experiment(optimizers=[path], dtype=dtype).trials()
+        (trial,) = load_experiment(optimizers=[path], dtype=dtype, engine=kind).trials()
         return build(trial)
 
     expected = fresh().advance(300, 1).lanes(0)

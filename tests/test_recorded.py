@@ -47,12 +47,14 @@ def same(one: Trace, other: Trace) -> bool:
     return all(one.columns[name].tobytes() == other.columns[name].tobytes() for name in one.columns)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+RECORDED = ("torch.optim.NAdam", "torch.optim.Adafactor", "torch.optim.RAdam", "torch.optim.Muon", "tests.hostile.warm")
+
+
 @pytest.mark.parametrize(
-    "name",
+    ("name", "dtype"),
     [
-        *("torch.optim.NAdam", "torch.optim.Adafactor", "torch.optim.RAdam", "torch.optim.Muon", "tests.hostile.warm"),
-        *("tests.hostile.tensor_where", "tests.hostile.counted_on_data", "tests.hostile.late_alias"),
+        *((name, dtype) for name in RECORDED for dtype in ("float32", "float64")),
+        *((f"tests.hostile.{name}", "float32") for name in ("tensor_where", "counted_on_data", "late_alias")),
     ],
 )
 def test_a_run_has_the_literal_bits(name: str, dtype: str) -> None:
