@@ -142,11 +142,13 @@ def test_an_interruption_keeps_what_was_found(number: int, status: int, tmp_path
 
 
 def test_time_that_ends_while_torch_computes_ends_nothing_else(tmp_path: Path) -> None:
-    """A batch of so many lanes takes longer; the process once ended under it, and was aborted."""
-    process = start(tmp_path, "attack", "--optimizer", "torch.optim.Adagrad", "--seconds", "2", "--json")
+    """A process that ended while a thread was inside torch was aborted, with status 134."""
+    process = start(tmp_path, "attack", "--optimizer", "torch.optim.LBFGS", "--seconds", "0.5", "--json")
     stdout, stderr = process.communicate(timeout=120)
-    assert (process.returncode, stderr) == (0, "")
-    assert json.loads(stdout)["falls"] == 0
+    assert process.returncode == 0
+    assert stderr.count("\n") == 1
+    assert "torch.optim.LBFGS is not compiled" in stderr
+    assert (json.loads(stdout)["falls"], json.loads(stdout)["finished"]) == (0, False)
 
 
 def test_an_attack_cut_short_is_no_survival(in_process: CommandLine) -> None:

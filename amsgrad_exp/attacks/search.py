@@ -30,7 +30,6 @@ CHANGE, CHANGE_BEFORE = 0.1, 0.3  # most change of a settled drift in the last d
 SETTLED_SHARE = 0.97  # stop when this share of the problems has settled
 FIRST_STEPS = 1024  # least number of steps after which the first drift is measured
 DOUBLINGS = 4  # T is doubled at most this many times
-PIECE = 2048  # steps between two calls of should_stop
 WINDOW = 4  # the drift is measured over the whole periods within the last T/4 steps
 
 QUICK = 15_000  # largest `Fall.crossing` that the literal engine can confirm in reasonable time
@@ -107,7 +106,7 @@ def measure(
         while done < steps:
             if should_stop():
                 return seen
-            done = min(steps, done + PIECE)
+            done = min(steps, done + batch.steps_at_once)
             sums = batch.advance(done, end - whole, end)
             moved, travelled = moved + sums[0], travelled + sums[1]
         if not travelled.any():

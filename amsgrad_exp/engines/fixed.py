@@ -27,6 +27,7 @@ class FixedIterates(ABC):
     """
 
     step = 0  # t, the number of steps taken by every run
+    steps_at_once = 2048  # how many steps to take in one call of `advance`, so that it ends within about a second
 
     @abstractmethod
     def advance(self, stop: int, begin: NDArray[np.int64], end: NDArray[np.int64]) -> Floats:

@@ -43,6 +43,8 @@ class _Run:
 class LiteralFixedIterates(FixedIterates):
     """Runs of an imported optimizer, one at a time, by its own steps; the arguments are as in `compiled_fixed`."""
 
+    steps_at_once = 16
+
     def __init__(self, settings: OptimizerSettings, sequences: Sequence[Slopes], held: Floats) -> None:
         self._runs = [_Run(settings, *each) for each in zip(sequences, held.tolist(), strict=True)]
 
