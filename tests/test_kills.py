@@ -36,7 +36,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
 }
 SOAK = os.environ.get("AMSGRAD_EXP_KILLS")
 CHOSEN = list(EXPERIMENTS) if SOAK else ["every step simulated", "decaying", "derived"]
-KILLS = -(-int(SOAK or "9") // len(CHOSEN))  # of each experiment
+KILLS = -(-int(SOAK or "6") // len(CHOSEN))  # of each experiment
 
 
 def start(*arguments: str) -> subprocess.Popen[bytes]:

@@ -18,7 +18,7 @@ from amsgrad_exp.sweeps.workers import workers
 from tests.recorded import logged
 from tests.sweeping import PLANE, rows, small
 
-KILLS = -(-int(os.environ.get("AMSGRAD_EXP_KILLS", "30")) // 10)
+KILLS = -(-int(os.environ.get("AMSGRAD_EXP_KILLS", "20")) // 10)
 
 
 def command(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
@@ -107,7 +107,7 @@ class Marking(torch.optim.NAdam):
 @pytest.mark.parametrize(
     "arguments",
     [
-        "sweep --grid steep=500:2000:20 --grid period=20:165:30 --steps 1e6".split(),
+        "sweep --engine torch --grid steep=500:2000:20 --grid period=20:165:30 --steps 1e6".split(),
         "gauntlet --problem online --settings stated --steps 1e6".split(),
     ],
     ids=["sweep", "gauntlet"],
