@@ -42,6 +42,12 @@ from tests.watching import Watched
 SLOPES = st.lists(st.integers(-9, 9), min_size=2, max_size=12).map(tuple).filter(lambda slopes: sum(slopes) != 0)
 
 
+@pytest.fixture(autouse=True)
+def _few_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """labml takes as long to log a point as the compiled loop takes for hundreds of steps."""
+    monkeypatch.setattr(confirming, "POINTS", 500)
+
+
 @pytest.fixture
 def executor() -> Iterator[Executor]:
     with workers(1) as threads:

@@ -18,6 +18,12 @@ from amsgrad_exp.records.files import read_document
 from tests.conftest import CommandLine
 from tests.test_processes import start
 
+
+@pytest.fixture(autouse=True)
+def _few_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirm, "POINTS", 500)
+
+
 KEYS = (
     "schema optimizer problems falls survives unsettled found counterexample smallest_period seconds shrinking "
     "settings shared_between limits search_seconds interrupted finished started origin"

@@ -56,23 +56,22 @@ def lane_trial(
     )
 
 
-@pytest.mark.parametrize("optimizer", SEVERAL)
+@pytest.mark.parametrize(("optimizer", "dtype"), [*zip(SEVERAL, ["float32", "float64"] * 3, strict=True)])
 @settings(max_examples=12)
 @given(
     lanes=lanes,
     kind=st.sampled_from(["online", "stochastic", "theorem1"]),
     schedule=st.sampled_from(sorted(SCHEDULES)),
-    dtype=st.sampled_from(["float32", "float64"]),
     optimized=st.booleans(),
     steps=st.integers(1, 400_000),
     fast_forward=st.booleans(),
 )
 def test_a_lane_is_the_single_run_bit_for_bit(
     optimizer: str,
+    dtype: str,
     lanes: list[dict[str, Any]],
     kind: str,
     schedule: str,
-    dtype: str,
     optimized: bool,
     steps: int,
     fast_forward: bool,

@@ -228,10 +228,13 @@ main()
     ids=lambda arguments: arguments[0],
 )
 def test_a_process_without_a_home_runs_as_any_other(arguments: list[str], tmp_path: Path) -> None:
-    """Neither HOME is set nor has the user id an entry in passwd, as in many a container."""
+    """HOME is not set, and the user id has no entry in passwd, as in many containers."""
     command = [sys.executable, "-c", WITHOUT_HOME, *arguments]
-    before = set(Path(os.environ.get("TMPDIR", "/tmp")).glob("amsgrad-exp-home-*"))
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    (temporary := tmp_path / "temporary").mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
-    assert {path.name for path in tmp_path.iterdir()} <= {"logs", "sweeps"}
-    assert set(Path(os.environ.get("TMPDIR", "/tmp")).glob("amsgrad-exp-home-*")) <= before
+    assert {path.name for path in tmp_path.iterdir()} <= {"logs", "sweeps", "temporary"}
+    assert not list(temporary.iterdir())
