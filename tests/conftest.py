@@ -1,4 +1,4 @@
-"""What tests share: a home of their own, and the command line, as a process of its own or in this one."""
+"""Defines fixtures: a home directory for each test, and the command line in another process or in this one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.delenv("labml_app_url", raising=False)
     minds_interruption = signal.getsignal(signal.SIGINT)
-    # A job in the background ignores Ctrl-C, and so would every process that a test starts.
+    # A background job ignores Ctrl-C, and so would every process that a test starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, minds_interruption)
@@ -52,7 +52,7 @@ def command_line(tmp_path: Path) -> CommandLine:
 
 @pytest.fixture
 def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    """The same without a process of its own, a second faster, for what does not depend on one."""
+    """Run ``amsgrad-exp ARGUMENTS`` in this process, which saves a second."""
     from amsgrad_exp import cli
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -72,7 +72,7 @@ def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB, where this process may mount one."""
+    """A file system of 256 KiB; the test is skipped if this process may not mount one."""
     point = tmp_path / "disk"
     point.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(point)]

@@ -1,4 +1,4 @@
-"""Runs to look at: trials, interruptions, and what is in a run's directory."""
+"""Makes trials for tests, and reads and changes the files of recorded runs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import load_experiment
 
-# Never fast-forwarded, so that it has chunks to be interrupted between; few points, since labml's log takes its time.
+# Not fast-forwarded, so that it can be interrupted between chunks; few points, because labml takes long to log them.
 LONG: dict[str, Any] = {"steps": 400_000, "schedule": "inv-sqrt", "log_every": 500}
 
 
-# What --json says of a run.
+# The keys of a run in the output of --json.
 RUN_KEYS = (
     "optimizer problem schedule engine dtype steps shape parameters closure graph shared_between not_compiled "
     "program kernels steps_simulated steps_derived x mean_x total_regret regret regret_slope iterate regret_trend "
@@ -31,7 +31,7 @@ def files(directory: Path) -> dict[str, bytes]:
 
 
 def logged(directory: Path) -> dict[str, list[tuple[int, float]]]:
-    """labml's log of a run: the points of each indicator."""
+    """Return the points of each indicator in a run's labml log."""
     points: dict[str, list[tuple[int, float]]] = {}
     for line in (directory / "log.jsonl").read_text().splitlines():
         for name, values in json.loads(line)["track"].items():

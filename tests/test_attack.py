@@ -1,4 +1,4 @@
-"""The search for a problem on which an optimizer fails: what is tried, what counts as a fall, what is confirmed."""
+"""Tests the search for a problem on which an optimizer fails: what it tries, what a fall is, what is confirmed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SLOPES = st.lists(st.integers(-9, 9), min_size=2, max_size=12).map(tuple).filter
 
 @pytest.fixture(autouse=True)
 def _few_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    """labml takes as long to log a point as the compiled loop takes for hundreds of steps."""
+    """Log few points, because labml takes as long for one as the compiled loop for hundreds of steps."""
     monkeypatch.setattr(confirming, "POINTS", 500)
 
 
@@ -61,7 +61,7 @@ def drifts(*arguments: Any, **more: Any) -> Measured:
 
 
 @given(SLOPES, st.integers(0, 11))
-def test_all_rotations_of_a_sequence_are_shown_as_one(slopes: Slopes, shift: int) -> None:
+def test_all_rotations_of_a_sequence_have_one_canonical_form(slopes: Slopes, shift: int) -> None:
     shown = canonical(slopes)
     at = shift % len(slopes)
     assert canonical(slopes[at:] + slopes[:at]) == shown
@@ -79,17 +79,17 @@ def test_simpler_problems_are_smaller_and_have_an_optimum(slopes: Slopes) -> Non
 
 
 @given(SLOPES)
-def test_a_sequence_reads_back_from_how_it_is_written(slopes: Slopes) -> None:
+def test_a_written_sequence_can_be_read(slopes: Slopes) -> None:
     assert Cycle.model_validate({"slopes": written(slopes)}).slopes == slopes
 
 
-def test_a_problem_is_said_in_words() -> None:
+def test_a_problem_in_words() -> None:
     assert in_words((74,) + (-1,) * 73) == "74 once, −1 seventy-three times, x* = −1"
     assert in_words((-1000, 0, 0) + (1,) * 120) == "−1,000 once, 0 twice, 1 for 120 steps, x* = 1"
     assert in_words((3,) * 12 + (-1,) * 20) == "3 twelve times, −1 twenty times, x* = −1"
 
 
-def test_families_have_the_mirror_images_of_what_they_have() -> None:
+def test_families_contain_the_mirror_image_of_each_problem() -> None:
     tried = set(families(40))
     assert {negated(slopes) for slopes in steep(40)} <= tried
     for period, excess in itertools.product((5, 20, 40), (1, 2, 3)):
@@ -98,7 +98,7 @@ def test_families_have_the_mirror_images_of_what_they_have() -> None:
     assert all(len(slopes) <= 40 and sum(slopes) != 0 for slopes in tried)
 
 
-def test_necklaces_are_all_short_sequences_up_to_rotation() -> None:
+def test_necklaces_are_all_short_sequences_except_rotations() -> None:
     found = {slopes for slopes in necklaces(3) if max(map(abs, slopes)) <= 2 and len(slopes) == 3}
     every = {
         canonical(slopes)
@@ -120,7 +120,7 @@ THEORY_KNOWS = ("adam", "rmsprop", "adamax", "adashift", "adabelief", "amsgrad",
 
 
 @pytest.mark.parametrize("name", THEORY_KNOWS)
-def test_the_drift_that_is_seen_is_the_theorys(name: str) -> None:
+def test_the_measured_drift_is_the_predicted_one(name: str) -> None:
     settings = {} if name == "lion" else {"beta2": 0.99} if name == "rmsprop" else {"beta1": 0.9, "beta2": 0.99}
     attacked = target(name, settings)
     sequences = [(30, *[-1] * 20), (25, *[-1] * 20), (-18, *[1] * 20), (3, 0, -1, -1, 2, -4)]
@@ -132,21 +132,21 @@ def test_the_drift_that_is_seen_is_the_theorys(name: str) -> None:
     np.testing.assert_allclose(seen, np.array(theory, np.float64), rtol=1e-4, atol=1e-4)
 
 
-def test_an_optimizer_may_replace_what_its_parameter_holds() -> None:
+def test_an_optimizer_may_replace_the_tensor_of_its_parameter() -> None:
     sequences = [(3, -1, -1), (5, -2)]
     seen, expected = (drifts(target(name).make_batch, sequences) for name in ("tests.optimizers.Replacing", "sgd"))
     np.testing.assert_allclose(seen.outward, expected.outward, rtol=1e-12)
     assert not seen.falls()
 
 
-def test_an_optimizer_that_never_moves_is_refused() -> None:
+def test_an_optimizer_that_never_moves_is_rejected() -> None:
     with pytest.raises(RunFailed, match="x did not move in 1024 steps on any problem"):
         measure(target("tests.optimizers.Still").make_batch, [(3, -1, -1), (5, -2)])
 
 
 @pytest.mark.parametrize(("asked", "known"), [(0, False), (2, False), (6, True)])
-def test_what_has_settled_when_time_runs_out_is_known(asked: int, known: bool) -> None:
-    """T is 2048, 4096, 8192, …, and it is asked before every 2048 steps; after the third T a drift may have settled."""
+def test_drifts_that_settled_before_time_ran_out_are_kept(asked: int, known: bool) -> None:
+    """T is 2048, 4096, 8192, …, with a check of the time every 2048 steps; a drift can settle at the third T."""
     answers = iter([False] * asked)
     sequences = [(9, -1, -1), (-9, 1, 1), (74, *[-1] * 73), (150, *[-1] * 73)]
     adam = target("adam").make_batch
@@ -158,7 +158,7 @@ def test_what_has_settled_when_time_runs_out_is_known(asked: int, known: bool) -
         assert set(np.flatnonzero(measured.settled)) <= set(np.flatnonzero(in_the_end.settled))
 
 
-def test_lanes_of_torch_and_of_the_compiled_loop_see_the_same() -> None:
+def test_torch_and_the_compiled_loop_measure_the_same_drift() -> None:
     sequences = families(24)[::120]
     compiled, torch = (target(name).make_batch for name in ("adam", "torch.optim.Adam"))
     one, other = (drifts(make, sequences, 1024, doublings=2) for make in (compiled, torch))
@@ -168,7 +168,7 @@ def test_lanes_of_torch_and_of_the_compiled_loop_see_the_same() -> None:
 
 
 class Fading(FixedIterates):
-    """Lanes whose drift is to the wrong end, and falls as 1/t^power."""
+    """Runs whose drift is towards the wrong end and decreases as 1/t^power."""
 
     def __init__(self, power: float, sequences: Sequence[Slopes], held: Any) -> None:
         self.power, self.held = power, held
@@ -178,12 +178,12 @@ class Fading(FixedIterates):
 
 
 @pytest.mark.parametrize(("power", "falls"), [(0.0, True), (0.25, False), (0.5, False), (1.0, False)])
-def test_a_drift_that_dies_out_is_no_fall(power: float, falls: bool) -> None:
+def test_a_vanishing_drift_is_no_fall(power: float, falls: bool) -> None:
     measured = drifts(functools.partial(Fading, power), [(3, -1), (-3, 1, 1)])
     assert len(measured.falls()) == 2 * falls
 
 
-def test_a_denominator_that_grows_for_ever_is_no_fall() -> None:
+def test_adagrad_whose_denominator_grows_forever_has_no_fall() -> None:
     sequences = [(excess + period - 1, *[-1] * (period - 1)) for period in (20, 300, 1000) for excess in (1, 2, 5)]
     measured = drifts(target("adagrad").make_batch, sequences)
     assert not measured.falls()
@@ -196,7 +196,7 @@ def test_an_optimizer_that_is_not_compiled_is_run_one_at_a_time(
     assert attacked.at_once < target("tests.optimizers.Renamed").at_once
     search = Search(replace(attacked, first=64), Limits(problems=60, max_period=5), executor)
     assert search.run().problems == 60
-    monkeypatch.setattr(confirming, "LITERAL_STEPS_ALONE", 1)  # less than one run takes: it is run nevertheless
+    monkeypatch.setattr(confirming, "LITERAL_STEPS_ALONE", 1)  # less than one run, which is done nevertheless
     ((trial, _),) = all_cases(attacked.settings, Fall((3, -1, -1), 0.5, 1.0, 1024))
     assert trial.engine == "torch"
 
@@ -210,8 +210,8 @@ def test_what_converges_survives(name: str, executor: Executor) -> None:
     assert found.survives > 1000
 
 
-def test_a_fixed_set_is_tried_by_default_however_long_that_takes(executor: Executor) -> None:
-    """Which one, depends on how fast the optimizer's lanes are."""
+def test_a_fixed_set_of_problems_is_tried_by_default(executor: Executor) -> None:
+    """The set depends on whether the optimizer is compiled."""
     compiled = replace(target("sgd"), first=64)
     every, some = families(4), families(5)
     all_of_it = Search(compiled, Limits(max_period=4), executor)
@@ -225,7 +225,7 @@ def test_a_fixed_set_is_tried_by_default_however_long_that_takes(executor: Execu
     assert target("tests.hostile.lists").problems == 192
 
 
-def test_a_planted_sign_error_falls_and_is_shrunk_and_confirmed(
+def test_a_planted_sign_error_is_found_shrunk_and_confirmed(
     tmp_path: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confirming, "LITERAL_STEPS_CHECKED", 8000)
@@ -245,7 +245,7 @@ def test_a_planted_sign_error_falls_and_is_shrunk_and_confirmed(
     assert {run.summary.dtype for run in runs} == {"float32", "float64"}
 
 
-def test_the_way_to_the_smallest_problem_is_kept(executor: Executor) -> None:
+def test_shrinking_returns_every_smaller_problem_on_the_way(executor: Executor) -> None:
     signsgd = target("signsgd")
     search = Search(signsgd, Limits(problems=100, max_period=60), executor)
     candidates = search.run().candidates()
@@ -263,7 +263,7 @@ def fall_of(slopes: Slopes, attacked: Target) -> Fall:
     return Fall(slopes, abs(float(measured.outward[0])), float(measured.speed[0]), measured.steps)
 
 
-def test_only_what_goes_to_the_worst_end_is_confirmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_runs_that_go_to_the_worst_end_confirm_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confirming, "LITERAL_STEPS", 0)
     slopes = (11, *[-1] * 10)
     lion, sgd = target("lion"), target("sgd")
@@ -285,14 +285,14 @@ def test_adams_counterexample_is_proved_by_the_limit_of_its_regret(
     assert limit > 1 / 100
 
 
-def test_what_theory_contradicts_is_no_fall(executor: Executor) -> None:
+def test_a_drift_that_theory_contradicts_is_no_fall(executor: Executor) -> None:
     contradicted: Any = replace(target("signsgd"), theory=lambda slopes: -1.0)
     found = Search(contradicted, Limits(problems=100, max_period=3), executor).run()
     assert found.falls == 0
     assert found.unsettled > 0
 
 
-def test_a_search_that_is_stopped_keeps_what_it_has(tmp_path: Path, executor: Executor) -> None:
+def test_a_stopped_search_keeps_its_results(tmp_path: Path, executor: Executor) -> None:
     def stop(label: str, done: int) -> None:
         watch.stop_after = 0 if done else None
 

@@ -1,4 +1,4 @@
-"""attack as a stranger runs it: what it prints, how it ends, what it keeps."""
+"""Tests the command `attack`: its output, its exit status and its files."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ KEYS = (
 ).split()
 
 
-def kept_in(directory: Path) -> dict[str, Any]:
-    """What attack.json says, but for its checksum."""
+def read_attack(directory: Path) -> dict[str, Any]:
+    """Read attack.json without its checksum."""
     content, checked = read_document(directory / "attack.json", "an attack's result")
     assert checked
     return content
@@ -40,7 +40,7 @@ def kept_in(directory: Path) -> dict[str, Any]:
 FEW = ("--problems", "200", "--max-period", "4")
 
 
-def test_an_optimizer_that_fails_ends_with_3_and_a_counterexample_that_repeats(
+def test_an_optimizer_that_fails_gives_status_3_and_a_counterexample(
     in_process: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confirm, "LITERAL_STEPS", 3000)
@@ -66,7 +66,7 @@ def test_an_optimizer_that_fails_ends_with_3_and_a_counterexample_that_repeats(
         "counterexample.svg",
         "counterexample.yaml",
     }
-    assert kept_in(config.parent) == document
+    assert read_attack(config.parent) == document
     assert document["settings"] == {"name": "signsgd", "lr": 0.001, "options": {}}
     assert document["limits"] == {"seconds": None, "problems": 200, "max_period": 4, "seed": 0}
     assert 0 < document["search_seconds"] < document["seconds"]
@@ -77,7 +77,7 @@ def test_an_optimizer_that_fails_ends_with_3_and_a_counterexample_that_repeats(
 
 
 @pytest.mark.parametrize("columns", [80, 200])
-def test_what_survives_is_said_to_prove_nothing(
+def test_survival_is_reported_as_no_proof(
     columns: int, in_process: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "PIPED_WIDTH", columns)
@@ -87,10 +87,10 @@ def test_what_survives_is_said_to_prove_nothing(
     assert "survives: no counterexample found (this is not a proof)" in " ".join(done.stdout.split())
     assert "200 problems: 0 fall, 200 survive, 0 unsettled" in " ".join(done.stdout.split())
     (kept,) = tmp_path.glob("attacks/sgd/*")
-    assert kept_in(kept)["counterexample"] is None
+    assert read_attack(kept)["counterexample"] is None
 
 
-def test_settings_of_the_optimizer_are_taken(in_process: CommandLine) -> None:
+def test_settings_of_the_optimizer_are_used(in_process: CommandLine) -> None:
     settings = ("--beta1", "0", "--beta2", "0.1", "--max-period", "3", "--problems", "40")
     document = json.loads(in_process("attack", "--optimizer", "amsgrad", *settings, "--json").stdout)
     assert (document["problems"], document["falls"]) == (40, 0)
@@ -113,7 +113,7 @@ def test_settings_of_the_optimizer_are_taken(in_process: CommandLine) -> None:
         ([], 2, "Missing option"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_nothing_is_written(
+def test_wrong_input_is_one_line_and_writes_nothing(
     arguments: list[str], status: int, said: str, in_process: CommandLine, tmp_path: Path
 ) -> None:
     done = in_process("attack", *arguments)
@@ -124,7 +124,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(
     assert not (tmp_path / "attacks").exists()
 
 
-def test_an_output_that_cannot_be_made_is_said(in_process: CommandLine, tmp_path: Path) -> None:
+def test_an_impossible_output_directory_is_an_error(in_process: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = in_process("attack", "--optimizer", "sgd", "--out", "file/below")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
@@ -132,7 +132,7 @@ def test_an_output_that_cannot_be_made_is_said(in_process: CommandLine, tmp_path
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interruption_keeps_what_was_found(number: int, status: int, tmp_path: Path) -> None:
+def test_an_interruption_keeps_the_results_so_far(number: int, status: int, tmp_path: Path) -> None:
     process = start(tmp_path, "attack", "--optimizer", "sgd", "--json")
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("attacks/sgd/*")) and time.monotonic() < deadline:
@@ -141,13 +141,13 @@ def test_an_interruption_keeps_what_was_found(number: int, status: int, tmp_path
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == status
     (kept,) = tmp_path.glob("attacks/sgd/*")
-    assert json.loads(stdout) == kept_in(kept)
-    assert kept_in(kept)["interrupted"]
-    assert not kept_in(kept)["finished"]
+    assert json.loads(stdout) == read_attack(kept)
+    assert read_attack(kept)["interrupted"]
+    assert not read_attack(kept)["finished"]
     assert stderr == f"interrupted: the results so far are in {kept.relative_to(tmp_path)}\n"
 
 
-def test_time_that_ends_while_torch_computes_ends_nothing_else(tmp_path: Path) -> None:
+def test_time_may_run_out_while_torch_computes(tmp_path: Path) -> None:
     """A process that ended while a thread was inside torch was aborted, with status 134."""
     process = start(tmp_path, "attack", "--optimizer", "torch.optim.LBFGS", "--seconds", "0.5", "--json")
     stdout, stderr = process.communicate(timeout=120)
@@ -157,7 +157,7 @@ def test_time_that_ends_while_torch_computes_ends_nothing_else(tmp_path: Path) -
     assert (json.loads(stdout)["falls"], json.loads(stdout)["finished"]) == (0, False)
 
 
-def test_an_attack_cut_short_is_no_survival(in_process: CommandLine) -> None:
+def test_an_unfinished_attack_is_no_survival(in_process: CommandLine) -> None:
     done = in_process("attack", "--optimizer", "sgd", "--seconds", "0.1", "--expect", "survives")
     assert done.returncode == 3
     assert "verdict    not finished, out of time: 0 of 60,000 problems tried" in done.stdout
@@ -166,8 +166,8 @@ def test_an_attack_cut_short_is_no_survival(in_process: CommandLine) -> None:
     )
 
 
-def test_a_suspect_is_no_survival(in_process: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confirm, "LEAST_PAID", 10.0)  # more than any run pays
+def test_an_unconfirmed_counterexample_is_no_survival(in_process: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirm, "LEAST_PAID", 10.0)  # more than any run reaches
     done = in_process("attack", "--optimizer", "signsgd", *FEW, "--no-figure", "--expect", "survives")
     assert done.returncode == 3
     assert "verdict goes to the worst point, x = +1, in the search; not confirmed" in " ".join(done.stdout.split())
@@ -177,7 +177,7 @@ def test_a_suspect_is_no_survival(in_process: CommandLine, monkeypatch: pytest.M
     )
 
 
-def test_an_optimizer_that_is_not_compiled_is_said_to_take_long(in_process: CommandLine) -> None:
+def test_a_note_says_that_an_optimizer_is_not_compiled(in_process: CommandLine) -> None:
     done = in_process("attack", "--optimizer", "torch.optim.LBFGS", "--seconds", "0.1")
     (note,) = done.stderr.splitlines()
     assert note.startswith("torch.optim.LBFGS is not compiled, because it evaluates the loss itself, by a closure:")

@@ -1,4 +1,4 @@
-"""Many runs at once give each run's own bits; means over seeds are means of runs."""
+"""Tests that a run has the same bits in a batch as alone, and that means over seeds are means of runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import Trace
 from tests.trials import SEVERAL, finished, make_trial
 
-lanes = st.lists(
+batches = st.lists(
     st.fixed_dictionaries(
         {
             "lr": st.sampled_from([0.5, 0.01, 1e-3]),
@@ -40,36 +40,34 @@ lanes = st.lists(
 CONSTANTS: dict[str, dict[str, Any]] = {"step": {"every": 1000}}
 
 
-def lane_trial(
-    optimizer: str, kind: str, schedule: str, optimized: bool, lane: dict[str, Any], **changed: Any
-) -> Trial:
+def trial_of(optimizer: str, kind: str, schedule: str, optimized: bool, run: dict[str, Any], **changed: Any) -> Trial:
     problem: Problem = {
-        "online": Online(steep=lane["steep"]),
-        "stochastic": Stochastic(steep=lane["steep"]),
-        "theorem1": Theorem1(C=lane["steep"] / 100),
+        "online": Online(steep=run["steep"]),
+        "stochastic": Stochastic(steep=run["steep"]),
+        "theorem1": Theorem1(C=run["steep"] / 100),
     }[kind]
-    settings = {name: lane[name] for name in ("betas", "eps", "seed")}
+    settings = {name: run[name] for name in ("betas", "eps", "seed")}
     if "optimized_update" in OPTIMIZERS[optimizer].options.model_fields:
         settings["optimized_update"] = optimized
     return make_trial(
-        optimizer, problem, SCHEDULES[schedule](lane["lr"], **CONSTANTS.get(schedule, {})), **settings, **changed
+        optimizer, problem, SCHEDULES[schedule](run["lr"], **CONSTANTS.get(schedule, {})), **settings, **changed
     )
 
 
 @pytest.mark.parametrize(("optimizer", "dtype"), [*zip(SEVERAL, ["float32", "float64"] * 3, strict=True)])
 @settings(max_examples=12)
 @given(
-    lanes=lanes,
+    runs=batches,
     kind=st.sampled_from(["online", "stochastic", "theorem1"]),
     schedule=st.sampled_from(sorted(SCHEDULES)),
     optimized=st.booleans(),
     steps=st.integers(1, 400_000),
     fast_forward=st.booleans(),
 )
-def test_a_lane_is_the_single_run_bit_for_bit(
+def test_a_run_has_the_same_bits_in_a_batch_as_alone(
     optimizer: str,
     dtype: str,
-    lanes: list[dict[str, Any]],
+    runs: list[dict[str, Any]],
     kind: str,
     schedule: str,
     optimized: bool,
@@ -78,11 +76,11 @@ def test_a_lane_is_the_single_run_bit_for_bit(
 ) -> None:
     log_every = max(1, steps // 50)
     shared = {"dtype": dtype, "steps": steps, "log_every": log_every, "fast_forward": fast_forward}
-    trials = [lane_trial(optimizer, kind, schedule, optimized, lane, **shared) for lane in lanes]
+    trials = [trial_of(optimizer, kind, schedule, optimized, run, **shared) for run in runs]
     seen = {}
     for number, trace, last in filter(None, drive_batch(trials)):
         seen[number] = (trace, last)
-    assert sorted(seen) == list(range(len(lanes)))
+    assert sorted(seen) == list(range(len(runs)))
     for number, trial in enumerate(trials):
         trace, last = seen[number]
         try:
@@ -96,7 +94,7 @@ def test_a_lane_is_the_single_run_bit_for_bit(
         assert summarize(trial.problem, trace, last, schedule=schedule_of(trial)) == result
 
 
-def test_repeating_lanes_leave_while_others_go_on() -> None:
+def test_a_run_that_repeats_leaves_the_batch() -> None:
     """With β2 = 0.9 a run repeats early, with 0.9999 only once its bias correction has saturated."""
     trials = [
         make_trial("adam", Online(), Constant(0.01), betas=(0.9, beta2), steps=10**9, log_every=10**6)
@@ -130,15 +128,15 @@ def test_a_mean_over_seeds_is_the_mean_of_runs() -> None:
     assert result.mean_x_halfwidth == pytest.approx(spread, rel=1e-9)
 
 
-def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
+def test_the_confidence_interval_covers_the_mean_95_percent_of_the_time() -> None:
     """Of 4000 samples of five normal numbers, the 95 % interval holds the true mean about 3800 times."""
     samples = np.random.default_rng(1).normal(3.0, 2.0, (4000, 5))
     covered = np.abs(samples.mean(axis=1) - 3.0) <= halfwidth(samples)
     assert np.mean(covered) == pytest.approx(0.95, abs=4 * (0.95 * 0.05 / 4000) ** 0.5)
 
 
-def test_many_seeds_settle_what_one_cannot() -> None:
-    """On the stochastic problem Adam ends at the worst point; over seeds the interval says so."""
+def test_many_seeds_decide_what_one_cannot() -> None:
+    """On the stochastic problem Adam ends at the worst point; the interval over 40 seeds is narrow enough."""
     given: dict[str, Any] = {"schedule": "inv-sqrt", "settings": {"lr": 1.0}, "steps": 200_000, "log_every": 1000}
     (trial,) = load_experiment(optimizers=["adam"], problem="stochastic", seeds=40, **given).trials()
     _, result = finished(trial)
@@ -147,7 +145,7 @@ def test_many_seeds_settle_what_one_cannot() -> None:
     assert result.mean_x_halfwidth < 0.05
 
 
-def test_a_seeds_engine_goes_on_from_a_saved_state() -> None:
+def test_a_batch_of_seeds_continues_from_a_saved_state() -> None:
     def make() -> Batch:
         return build(load_experiment(optimizers=["adam"], problem="stochastic", steps=20_000, seeds=4).trials()[0])
 

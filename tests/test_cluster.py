@@ -1,4 +1,4 @@
-"""Sweeps on a real Dask cluster: workers that die, join late or are of another version, and clusters that are lost."""
+"""Tests sweeps on a real Dask cluster: workers that die, join late or have another version, and lost clusters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from amsgrad_exp.sweeps import sweeping
 from amsgrad_exp.sweeps.workers import workers
 from tests.sweeping import PLANE, curves, rows, swept
 
-# Blocks of few cells, so that there are many.
+# Small blocks, so that there are many.
 PROGRAM = """
 from amsgrad_exp import cli
 from amsgrad_exp.sweeps import compute, workers
@@ -68,7 +68,7 @@ class Cluster:
         return self.start(*program, self.address, *options)
 
     def executed(self) -> list[int]:
-        """How many tasks each worker has begun."""
+        """Return the number of tasks that each worker has begun."""
         with Client(self.address) as client:  # type: ignore[no-untyped-call]
             logs = client.run(lambda dask_worker: str(list(dask_worker.state.log)))
         return [log.count("'executing'") for log in logs.values()]
@@ -89,7 +89,7 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def shared(scheduler: Cluster) -> Iterator[Cluster]:
-    """The module's scheduler, which no test may end; its workers are each test's own."""
+    """The scheduler of all tests; each test has its own workers."""
     yield scheduler
     scheduler.end([process for process in scheduler.processes if process is not scheduler.scheduler])
     with Client(scheduler.address) as client:  # type: ignore[no-untyped-call]
@@ -102,7 +102,7 @@ Sweeping = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Iterator[Sweeping]:
-    """Start a sweep of 113 blocks, changed by some Python beforehand."""
+    """Start a sweep of 113 blocks; ``before`` is Python code to run first."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, before: str = "") -> subprocess.Popen[str]:
@@ -120,13 +120,13 @@ def sweep(tmp_path: Path) -> Iterator[Sweeping]:
 
 
 def ended(process: subprocess.Popen[str], timeout: float = 120) -> tuple[int, str]:
-    """The exit status of a process, and what it wrote to stderr."""
+    """Wait for a process; return its exit status and what it wrote to stderr."""
     _, stderr = process.communicate(timeout=timeout)
     return process.returncode, stderr
 
 
 def wait_for_rows(out: Path, process: subprocess.Popen[str]) -> Path:
-    """The directory of a sweep under way, once some cells are done."""
+    """Wait until some cells of a sweep are done; return its directory."""
     while process.poll() is None:
         time.sleep(0.02)
         for database in out.glob("*/*/results.sqlite"):
@@ -135,7 +135,7 @@ def wait_for_rows(out: Path, process: subprocess.Popen[str]) -> Path:
     raise AssertionError(process.communicate()[1])
 
 
-def test_workers_that_join_late_and_workers_that_die(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
+def test_workers_may_join_late_and_die(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
     first = shared.add_worker()
     ended(sweep("--steps", "1e6", "--out", "local", before="compute.AT_ONCE = 256"))
     process = sweep("--steps", "1e6", "--dask", shared.address, "--out", "remote")
@@ -144,7 +144,7 @@ def test_workers_that_join_late_and_workers_that_die(shared: Cluster, sweep: Swe
     stopped_at = len(rows(remote))
     assert stopped_at < 3000
     shared.add_worker()
-    while len(rows(remote)) < stopped_at + 5 * 32:  # more than what the first may have sent before
+    while len(rows(remote)) < stopped_at + 5 * 32:  # more than the first worker may still have sent
         assert process.poll() is None
         time.sleep(0.05)
     first.kill()
@@ -163,7 +163,7 @@ def test_an_interrupted_sweep_does_not_wait_for_the_cluster(shared: Cluster, swe
     assert len(rows(directory)) % 32 == 0
 
 
-def test_a_worker_of_another_version_is_refused(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
+def test_a_worker_of_another_version_is_rejected(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
     shared.add_worker()
     shared.add_worker("-c", OLDER)
     with Client(shared.address) as client:  # type: ignore[no-untyped-call]
@@ -183,7 +183,7 @@ def test_a_worker_of_another_version_is_refused(shared: Cluster, sweep: Sweeping
         ("nonsense://", "workers.CONNECT_SECONDS = 0.2", 2, "no scheduler answers there"),
     ],
 )
-def test_a_cluster_that_is_not_there(
+def test_a_missing_cluster_is_an_error(
     address: str | None, before: str, status: int, message: str, shared: Cluster, sweep: Sweeping, tmp_path: Path
 ) -> None:
     address = address or shared.address
@@ -192,7 +192,7 @@ def test_a_cluster_that_is_not_there(
     assert not (tmp_path / "sweeps").exists()
 
 
-def test_a_wait_for_workers_is_interrupted_at_once(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
+def test_waiting_for_workers_can_be_interrupted(shared: Cluster, sweep: Sweeping, tmp_path: Path) -> None:
     def clients(dask_scheduler: Any) -> int:
         return len(dask_scheduler.clients)
 
@@ -208,7 +208,7 @@ def test_a_wait_for_workers_is_interrupted_at_once(shared: Cluster, sweep: Sweep
 
 @pytest.fixture
 def mortal(tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster of one worker for a test to end."""
+    """A cluster with one worker, for a test that ends it."""
     started = Cluster(tmp_path)
     started.add_worker()
     yield started
@@ -216,7 +216,7 @@ def mortal(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
-def test_a_lost_cluster(mortal: Cluster, sweep: Sweeping, tmp_path: Path, end: signal.Signals) -> None:
+def test_a_lost_cluster_is_an_error(mortal: Cluster, sweep: Sweeping, tmp_path: Path, end: signal.Signals) -> None:
     process = sweep("--steps", "1e7", "--dask", mortal.address)
     wait_for_rows(tmp_path / "sweeps", process)
     mortal.scheduler.send_signal(end)
@@ -225,7 +225,7 @@ def test_a_lost_cluster(mortal: Cluster, sweep: Sweeping, tmp_path: Path, end: s
     assert stderr.startswith(f"amsgrad-exp: --dask {mortal.address}: the cluster was lost (")
 
 
-def test_a_gauntlets_rows_and_points_are_those_of_one_machine(shared: Cluster, tmp_path: Path) -> None:
+def test_a_gauntlet_has_the_same_rows_and_curves_as_on_one_machine(shared: Cluster, tmp_path: Path) -> None:
     shared.add_worker()
     loaded = Gauntlet.of(optimizers=["adam"], problems=["online", "stochastic"], settings=["stated"], steps=20_000)
     here = swept(loaded, tmp_path / "here").directory
@@ -234,4 +234,4 @@ def test_a_gauntlets_rows_and_points_are_those_of_one_machine(shared: Cluster, t
     assert rows(there) == rows(here)
     assert curves(there) == curves(here)
     assert len(curves(there)) == 4
-    assert shared.executed()[0] >= 2  # the cells are computed there, in a block for each problem
+    assert shared.executed()[0] >= 2  # the worker computes a block for each problem

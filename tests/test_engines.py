@@ -1,4 +1,4 @@
-"""Both engines: against the papers' recurrences, against each other, and in what the driver asks of them."""
+"""Tests both engines against each other, and what the driver requires of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make(kind: str, optimizer: str, problem: Problem, schedule: Schedule, **chan
 @pytest.mark.parametrize("kind", ["compiled", "torch"])
 @settings(max_examples=25)
 @given(problem=problems, schedule=schedules, beta1=decay, beta2=decay, optimized=st.booleans(), seed=st.integers(0, 9))
-def test_losses_and_regret_are_those_of_the_iterates(
+def test_losses_and_regret_follow_from_the_iterates(
     kind: str, problem: Problem, schedule: Schedule, beta1: float, beta2: float, optimized: bool, seed: int
 ) -> None:
     betas = (beta1, beta2)
@@ -52,7 +52,7 @@ def test_losses_and_regret_are_those_of_the_iterates(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("optimizer", ["adamw", "amsgrad"])  # test_rules has all, on one problem
+@pytest.mark.parametrize("optimizer", ["adamw", "amsgrad"])  # test_rules tests all optimizers, on one problem
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 @pytest.mark.parametrize("problem", PROBLEMS, ids=repr)
 def test_engines_agree(optimizer: str, dtype: str, problem: Problem, schedule: Schedule) -> None:
@@ -68,7 +68,7 @@ def test_engines_agree(optimizer: str, dtype: str, problem: Problem, schedule: S
 
 
 @pytest.mark.parametrize("kind", ["compiled", "torch"])
-def test_a_run_whose_beta1_decays_is_not_taken_to_repeat_itself(kind: str) -> None:
+def test_a_run_with_decaying_beta1_never_counts_as_repeating(kind: str) -> None:
     for decay, settled in [("none", True), ("harmonic", False)]:
         options = {"dialect": "paper", "beta1_decay": decay}
         engine = make(kind, "amsgrad", Online(), Constant(0.01), betas=(0.5, 0.0), options=options)
@@ -76,7 +76,7 @@ def test_a_run_whose_beta1_decays_is_not_taken_to_repeat_itself(kind: str) -> No
         assert engine.saturated == settled
 
 
-def test_arithmetic_is_in_the_dtype_asked_for() -> None:
+def test_arithmetic_is_in_the_requested_dtype() -> None:
     xs = {
         dtype: make("compiled", "adam", Online(), Constant(0.01), dtype=dtype).advance(500, 1).lanes(0).x
         for dtype in ("float32", "float64")
@@ -86,16 +86,16 @@ def test_arithmetic_is_in_the_dtype_asked_for() -> None:
     assert make("torch", "adam", Online(), Constant(0.01), dtype="float32").x == 0
 
 
-def test_where_eps_is_0_subnormal_numbers_are_kept() -> None:
-    """Or Adan's n would become 0 on the way to x* = 0, and 0 be divided by 0."""
+def test_subnormal_numbers_are_kept_if_eps_is_0() -> None:
+    """If they were flushed to 0, Adan's n would become 0 near x* = 0, and 0/0 be NaN."""
     problem = BockWeiss()
     engine = make("compiled", "adan", problem, Constant(1.0), betas=(0.1, 0.5), eps=0.0, dtype="float32")
     engine.advance(200_000, 1000)
     assert engine.failure is None
 
 
-def test_what_converges_to_0_is_never_subnormal() -> None:
-    """And where the loop is left, the thread's arithmetic knows subnormal numbers again."""
+def test_an_iterate_that_converges_to_0_is_never_subnormal() -> None:
+    """After the loop, the thread computes with subnormal numbers again."""
     engine = make("compiled", "adam", ShiRealizable(), Constant(0.1), betas=(0.0, 0.999), dtype="float32")
     x, least = np.abs(engine.advance(100_000, 1).lanes(0).x), np.finfo("float32").smallest_normal
     assert np.all((x == 0) | (x >= least))
@@ -112,7 +112,7 @@ def test_what_converges_to_0_is_never_subnormal() -> None:
     cuts=st.lists(st.integers(1, 399), max_size=3, unique=True),
     log_every=st.integers(1, 50),
 )
-def test_any_chunking_and_any_saving_gives_the_same_bits(
+def test_bits_do_not_depend_on_chunks_and_on_saving(
     kind: str, dtype: str, problem: Problem, schedule: Schedule, cuts: list[int], log_every: int
 ) -> None:
     whole = make(kind, "amsgrad", problem, schedule, dtype=dtype)
@@ -136,7 +136,7 @@ TORCHS = ["Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RA
 
 @pytest.mark.parametrize(("kind", "dtype"), [("auto", "float32"), ("torch", "float64")])
 @pytest.mark.parametrize("path", ["tests.optimizers.Accumulating", *(f"torch.optim.{name}" for name in TORCHS)])
-def test_an_imported_optimizer_goes_on_from_where_it_was_saved(path: str, kind: str, dtype: str) -> None:
+def test_an_imported_optimizer_continues_from_a_saved_state(path: str, kind: str, dtype: str) -> None:
     def fresh() -> Batch:
         (trial,) = load_experiment(optimizers=[path], dtype=dtype, engine=kind).trials()
         return build(trial)
@@ -146,14 +146,14 @@ def test_an_imported_optimizer_goes_on_from_where_it_was_saved(path: str, kind: 
     first, second = fresh(), fresh()
     head = first.advance(7, 1).lanes(0)
     second.load(first.save())
-    assert second.states == first.states  # else a resumed run would be found to repeat itself later
+    assert second.states == first.states  # otherwise a resumed run would be found to repeat itself at another step
     tail = second.advance(300, 1).lanes(0)
     for name, column in expected.columns.items():
         assert np.concatenate([head.columns[name], tail.columns[name]]).tobytes() == column.tobytes()
 
 
 @pytest.mark.parametrize("kind", ["compiled", "torch"])
-def test_saturates_once_both_corrections_are_one(kind: str) -> None:
+def test_a_run_is_saturated_once_both_bias_corrections_are_1(kind: str) -> None:
     engine = make(kind, "adam", Online(), Constant(0.01), betas=(0.5, 0.9))
     steps = next(t for t in range(1000) if 1 - 0.9**t == 1)
     engine.advance(steps - 3, 1000)
@@ -164,12 +164,12 @@ def test_saturates_once_both_corrections_are_one(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["compiled", "torch"])
 @pytest.mark.parametrize("damage", [b"", b"{}", b"not a state", b'{"step": 1}', b'{"step": [], "state": 3}'])
-def test_a_foreign_state_is_refused(kind: str, damage: bytes) -> None:
+def test_an_invalid_saved_state_is_rejected(kind: str, damage: bytes) -> None:
     with pytest.raises(ValueError, match=r"not (the|a) state|Expecting value"):
         make(kind, "adam", Online(), Constant(0.01)).load(damage)
 
 
-def test_compiled_engine_stops_where_x_is_no_longer_finite() -> None:
+def test_the_compiled_engine_stops_when_x_is_not_finite() -> None:
     problem = Online(steep=4.0, shallow=0.0, period=4, phase=2)
     engine = make("compiled", "adam", problem, Constant(0.01), betas=(0.0, 0.0), eps=0.0)
     trace = engine.advance(100, 1).lanes(0)
@@ -186,7 +186,7 @@ def test_compiled_engine_stops_where_x_is_no_longer_finite() -> None:
     ("raises", "points", "failure"),
     [(True, 10, "the optimizer raised ZeroDivisionError at step 9: by zero"), (False, 10, "x became nan at step 9")],
 )
-def test_torch_engine_stops_where_the_optimizer_fails(raises: bool, points: int, failure: str) -> None:
+def test_the_torch_engine_stops_when_the_optimizer_fails(raises: bool, points: int, failure: str) -> None:
     engine = literal("tests.optimizers.Faulty", Online(), Constant(0.01), "float32", raises=raises)
     trace = engine.advance(100, 1).lanes(0)
     assert engine.failure == failure
@@ -194,8 +194,8 @@ def test_torch_engine_stops_where_the_optimizer_fails(raises: bool, points: int,
     assert np.isfinite(trace.x).all()
 
 
-def test_torchs_own_adam_is_ours() -> None:
-    """Regret and x of torch.optim.Adam by its import path are those of `adam` with the textbook correction."""
+def test_torchs_adam_equals_ours() -> None:
+    """torch.optim.Adam has the iterates of `adam` with the textbook bias correction."""
     theirs = make("torch", "torch.optim.Adam", Online(), Constant(0.01))
     ours = make("compiled", "adam", Online(), Constant(0.01), optimized_update=False)
     np.testing.assert_allclose(theirs.advance(2000, 1).lanes(0).x, ours.advance(2000, 1).lanes(0).x, rtol=0, atol=1e-12)

@@ -1,4 +1,4 @@
-"""Random command lines and YAML files: always a documented exit status, never a traceback, nothing written if wrong.
+"""Tests random command lines and YAML files: they end with a documented exit status, and wrong ones write nothing.
 
 `make soak` tries 2,000 command lines and 500 files, the suite fewer.
 """
@@ -54,7 +54,7 @@ assignments = st.tuples(
 ).map("".join)
 references = st.sampled_from([*["last"] * 9, "", ".", "..", "nowhere", "x" * 300, "logs", "*", "[", "é"])
 
-# What an option is given: mostly one of these words, which are right for it somewhere, else anything.
+# Values for options: mostly one of these words, which the option takes in some command; sometimes anything.
 WORDS: dict[str, str] = {
     "--optimizer": "adam sgd torch.optim.SGD",
     "--problem": "online stochastic theorem1 bock-weiss",
@@ -93,17 +93,17 @@ COMMANDS: dict[str, list[str]] = {
     "plot": [],
     "report": [],
     "list": [],
-    **({"identify": []} if SOAK else {}),  # takes seconds
+    **({"identify": []} if SOAK else {}),  # because it takes seconds
 }
 
 
-# Slow to check, or not for a test to do.
+# Options that make a command slow, or that a test should not use.
 LEFT_OUT = {"--steps", "--open", "--dask", "--help", "--seconds", "--problems", "--max-period", "--report", "--jobs"}
 
 
 @functools.cache
 def options_of(command: str) -> list[str]:
-    """The options of a command, of which some are given."""
+    """Return the options of a command from which some are drawn."""
     known = {name for param in get_command(app).commands[command].params for name in param.opts if name[:2] == "--"}  # type: ignore[attr-defined]
     return sorted(known - LEFT_OUT)
 
@@ -126,7 +126,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
 
 
 def _ends_as_documented(arguments: list[str], directory: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Run a command line in a directory: its exit status, after all that is promised of any is checked."""
+    """Run a command line in a directory, check what holds for every command, and return its exit status."""
     before = sorted(path for path in directory.rglob("*"))
     out, err = io.StringIO(), io.StringIO()
     minded = signal.getsignal(signal.SIGINT)

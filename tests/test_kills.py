@@ -1,4 +1,4 @@
-"""Real runs killed with SIGKILL at random instants and resumed until they complete; then compared byte for byte."""
+"""Tests that runs killed by SIGKILL at random moments and then resumed write the same bytes as uninterrupted runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from amsgrad_exp.records import run as runs
 from tests.recorded import logged, trial
 from tests.trials import SEVERAL
 
-# A checkpoint after nearly every chunk, so that kills land within the writing of one.
+# Checkpoints are written after nearly every chunk, so that some kills hit the writing of one.
 PROGRAM = """
 from amsgrad_exp import cli
 from amsgrad_exp.records import recorder
@@ -46,7 +46,7 @@ def start(*arguments: str) -> subprocess.Popen[bytes]:
 
 
 def kill(process: subprocess.Popen[bytes], out: Path, seconds: float) -> bool:
-    """SIGKILL so long after a run under ``out`` is begun or gone on with; whether that stopped it before its end."""
+    """Kill a process some time after it began on the run under ``out``; return whether the run was incomplete."""
     started = time.time()
     while process.poll() is None and not any(path.stat().st_mtime >= started for path in out.glob("*/*/summary.json")):
         time.sleep(0.005)
@@ -61,7 +61,7 @@ def kill(process: subprocess.Popen[bytes], out: Path, seconds: float) -> bool:
 
 
 @pytest.mark.parametrize("name", CHOSEN)
-def test_killed_and_resumed_runs_are_the_same_bytes(name: str, tmp_path: Path) -> None:
+def test_killed_and_resumed_runs_have_the_same_bytes(name: str, tmp_path: Path) -> None:
     chance = random.Random(name)
     optimizer = chance.choice(SEVERAL)
     killed = trial(optimizer, **EXPERIMENTS[name])

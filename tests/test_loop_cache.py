@@ -1,4 +1,4 @@
-"""Compiled loops: damaged files of their cache are compiled again, and other processes compile the same loops."""
+"""Tests the cache of compiled loops: damaged files are compiled again, and other processes compile the same loops."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from amsgrad_exp.engines.loops import compile_loop, make_loop
 from amsgrad_exp.rules import rule_of
 from amsgrad_exp.spec.read import resolve_trial
 
-numbers_of_gradients = iter(range(21, 99))  # each makes a rule of its own, which is compiled nowhere yet
+numbers_of_gradients = iter(range(21, 99))  # each number makes another rule, whose loop is not in any cache
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache."""
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))  # which Numba reads again when its environment has changed
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))  # Numba reads it again when the environment has changed
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(loop_cache, "FEW", 0)
     yield tmp_path
@@ -33,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def added_up() -> tuple[int, float]:
-    """How often a loop is compiled, here in a process that has not compiled it yet, and what it adds up to."""
+    """Make and call a loop; return how often it had to be compiled, and its result."""
 
     def loop(numbers: np.ndarray) -> float:
         total = 0.0
@@ -75,7 +75,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_file_that_cannot_be_read_is_compiled_again(cache: Path, damage: str) -> None:
+def test_a_loop_whose_file_cannot_be_read_is_compiled_again(cache: Path, damage: str) -> None:
     if damage == "forbidden" and os.geteuid() == 0:
         pytest.skip("root may read everything")
     assert [added_up() for _ in range(2)] == [(1, 10.0), (0, 10.0)]
@@ -86,18 +86,18 @@ def test_a_file_that_cannot_be_read_is_compiled_again(cache: Path, damage: str) 
     assert not list(cache.rglob("*.tmp.*"))
 
 
-def test_a_place_that_vanishes_or_fills_up_stops_nothing(cache: Path) -> None:
+def test_a_missing_cache_directory_is_no_error(cache: Path) -> None:
     assert added_up() == (1, 10.0)
     (place,) = cache.iterdir()
     for path in place.iterdir():
         path.unlink()
     place.rmdir()
     place.write_text("a file where the directory was")
-    assert added_up()[1] == 10.0  # compiled, or found beside this file, where Numba looks next
+    assert added_up()[1] == 10.0  # compiled again, or found next to this file, where Numba looks as well
 
 
 def advanced(n: int) -> tuple[CompiledBatch, int]:
-    """A run of AdaShift with so many gradients, and how often its loop was compiled in this process."""
+    """Run AdaShift with n gradients; return the batch, and how often its loop was compiled in this process."""
     optimizer = {"name": "adashift", "options": {"n": n}}
     trial = resolve_trial({"problem": "online", "optimizers": [optimizer], "steps": 50, "log_every": 1})
     batch = CompiledBatch([trial])
@@ -107,7 +107,7 @@ def advanced(n: int) -> tuple[CompiledBatch, int]:
     return batch, sum(loop.dispatcher.stats.cache_misses.values())
 
 
-def test_a_loop_compiled_elsewhere_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_compiled_in_another_process_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     n = next(numbers_of_gradients)
     with compilers(2):
         there, misses = advanced(n)
@@ -133,7 +133,7 @@ def test_a_loop_compiled_elsewhere_is_the_same(monkeypatch: pytest.MonkeyPatch) 
         f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})",
     ],
 )
-def test_a_process_that_fails_is_done_without(serve: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_is_compiled_here_if_the_other_process_fails(serve: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_cache, "SERVE", serve)
     with compilers(2):
         _, misses = advanced(next(numbers_of_gradients))
@@ -142,19 +142,19 @@ def test_a_process_that_fails_is_done_without(serve: str, monkeypatch: pytest.Mo
         assert (made.compiled, misses) == (0, 1)
 
 
-def test_no_process_is_started_where_none_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_is_compiled_here_if_no_process_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nonexistent")
     with compilers(2):
         assert advanced(next(numbers_of_gradients))[1] == 1
 
 
-def test_one_thread_compiles_by_itself() -> None:
+def test_a_single_thread_compiles_loops_itself() -> None:
     with compilers(1):
         assert opened() is None
         assert advanced(next(numbers_of_gradients))[1] == 1
 
 
-def test_a_sweep_that_outlasts_another_in_the_same_process_is_not_held_up() -> None:
+def test_loops_are_compiled_here_after_the_processes_were_closed() -> None:
     with compilers(2):
         made = opened()
         assert made is not None

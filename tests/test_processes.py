@@ -1,4 +1,4 @@
-"""Real processes and threads: interrupted, beside each other, without a home, or with a disk that gives out."""
+"""Tests processes and threads: interrupted, several at once, without a home directory, on a full or read-only disk."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from amsgrad_exp.records.verify_run import verify
 from tests.conftest import CommandLine
 from tests.watching import Watched
 
-# What comes before the first of them is Python's own start, which nobody can mind.
+# Before the first of them Python itself starts, and no signal can be handled.
 MOMENTS = ["the first", "typer", "amsgrad_exp.cli.options", "numpy", "pydantic", "amsgrad_exp.engines"]
 
 
 @pytest.mark.parametrize("module", MOMENTS)
 @pytest.mark.parametrize("entry", ["module", "console script"])
-def test_ctrl_c_while_modules_are_imported_is_status_130_and_silent(module: str, entry: str, tmp_path: Path) -> None:
-    """Python says on stderr what it imports, as soon as it has: that is when the signal is sent."""
+def test_ctrl_c_during_imports_gives_status_130_and_no_output(module: str, entry: str, tmp_path: Path) -> None:
+    """Python prints each module on stderr as soon as it is imported; the signal is sent then."""
     script = ["-m", "amsgrad_exp"] if entry == "module" else ["-c", "from amsgrad_exp.cli import main; main()"]
     process = subprocess.Popen(
         [sys.executable, "-X", "importtime", *script, "run", "--problem", "stochastic", "--steps", "1e9"],
@@ -62,7 +62,7 @@ def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def wait_for_a_run(tmp_path: Path, since: float = 0.0) -> Path:
-    """The directory of a run that has logged something since a moment in seconds of the epoch."""
+    """Wait for a run that has logged points since a time in seconds of the epoch; return its directory."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for path in tmp_path.glob("logs/*/*/trace.csv"):
@@ -77,7 +77,7 @@ LONG = ("--problem", "stochastic", "--steps", "1e10", "--log-every", "1e5")
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("subcommand", ["run", "compare"])
-def test_an_interruption_says_how_to_go_on(number: int, status: int, subcommand: str, tmp_path: Path) -> None:
+def test_an_interruption_says_how_to_resume(number: int, status: int, subcommand: str, tmp_path: Path) -> None:
     process = start(tmp_path, subcommand, *LONG)
     directory = wait_for_a_run(tmp_path)
     process.send_signal(number)
@@ -108,7 +108,7 @@ def test_a_second_interruption_stops_at_once(tmp_path: Path) -> None:
     assert resumed.returncode == 143
 
 
-def test_a_run_under_way_is_refused_to_others(in_process: CommandLine, tmp_path: Path) -> None:
+def test_a_running_run_cannot_be_resumed(in_process: CommandLine, tmp_path: Path) -> None:
     process = start(tmp_path, "run", *LONG)
     directory = wait_for_a_run(tmp_path)
     refused = in_process("resume", str(directory))
@@ -118,7 +118,7 @@ def test_a_run_under_way_is_refused_to_others(in_process: CommandLine, tmp_path:
     assert refused.stderr == f"amsgrad-exp: {directory} is in use by process {process.pid}\n"
 
 
-def test_two_runs_at_once_keep_apart(tmp_path: Path) -> None:
+def test_runs_at_the_same_time_have_their_own_directories(tmp_path: Path) -> None:
     processes = [start(tmp_path, "run", "--steps", "1e6", "--json") for _ in range(3)]
     documents = [json.loads(process.communicate(timeout=120)[0])["runs"][0] for process in processes]
     assert len({document["directory"] for document in documents}) == 3
@@ -126,7 +126,7 @@ def test_two_runs_at_once_keep_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("out", ["/proc/nowhere", "file/below"])
-def test_an_output_directory_that_cannot_be_made(out: str, in_process: CommandLine, tmp_path: Path) -> None:
+def test_an_impossible_output_directory_is_an_error(out: str, in_process: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = in_process("run", "--steps", "10", "--out", out)
     assert done.returncode == 1
@@ -134,7 +134,7 @@ def test_an_output_directory_that_cannot_be_made(out: str, in_process: CommandLi
     assert out.split("/")[1 if out.startswith("/") else 0] in done.stderr
 
 
-def test_a_read_only_directory(small_disk: Path, in_process: CommandLine) -> None:
+def test_a_read_only_disk(small_disk: Path, in_process: CommandLine) -> None:
     in_process("run", "--steps", "1000", "--out", str(small_disk), "--quiet")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     for arguments in (["run", "--steps", "1000"], ["sweep", "--grid", "lr=0.1,0.2", "--steps", "1000"]):
@@ -160,7 +160,7 @@ def test_a_disk_that_fills_up(small_disk: Path, in_process: CommandLine, tmp_pat
     assert in_process("verify", "last").returncode == 0
 
 
-def test_a_directory_deleted_in_the_middle(tmp_path: Path) -> None:
+def test_a_directory_deleted_during_a_run(tmp_path: Path) -> None:
     process = start(tmp_path, "run", *LONG)
     wait_for_a_run(tmp_path)
     shutil.rmtree(tmp_path / "logs")
@@ -176,7 +176,7 @@ def _experiment(number: int) -> Experiment:
     return Experiment.model_validate({**given, "optimizers": [optimizer]})
 
 
-def test_forty_runs_of_eight_threads_are_each_kept_in_their_own_place(tmp_path: Path) -> None:
+def test_forty_runs_of_eight_threads_have_their_own_records(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         runs = list(threads.map(lambda number: run(_experiment(number), tmp_path / f"out-{number % 4}"), range(40)))
     for number, recorded in enumerate(runs):
@@ -201,7 +201,7 @@ def test_sweeps_and_runs_of_several_threads_do_not_disturb_each_other(tmp_path: 
     assert all(one.result().summary.status == "completed" for one in ran)
 
 
-def test_a_run_inside_the_callback_of_a_run_is_rejected_and_the_next_one_is_not(tmp_path: Path) -> None:
+def test_a_run_inside_the_callback_of_a_run_is_rejected(tmp_path: Path) -> None:
     nested = Watched(on_progress=lambda label, done: run(_experiment(0), tmp_path))
     with pytest.raises(RunError, match="a recording cannot start inside another"):
         run(_experiment(0), tmp_path, nested)
@@ -227,7 +227,7 @@ main()
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_a_process_without_a_home_runs_as_any_other(arguments: list[str], tmp_path: Path) -> None:
+def test_a_process_without_a_home_directory_runs(arguments: list[str], tmp_path: Path) -> None:
     """HOME is not set, and the user id has no entry in passwd, as in many containers."""
     command = [sys.executable, "-c", WITHOUT_HOME, *arguments]
     (temporary := tmp_path / "temporary").mkdir()

@@ -1,4 +1,4 @@
-"""Any torch optimizer as a compiled rule: the literal loop's bits, or a reason why it is not compiled."""
+"""Tests that a compiled torch optimizer gives the bits of its PyTorch loop, and that others are not compiled."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ RECORDED = [
         *((name, "float64") for name in RECORDED[:2]),  # make recorded runs all of them in both dtypes
     ],
 )
-def test_a_run_has_the_literal_bits(name: str, dtype: str) -> None:
+def test_a_compiled_run_has_the_bits_of_the_torch_loop(name: str, dtype: str) -> None:
     trial = trial_of(name, dtype=dtype)
     trace, engine = run(trial)
     assert engine.driven.engine == "compiled"
@@ -68,7 +68,7 @@ def test_a_run_has_the_literal_bits(name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("problem", ["components", "stochastic", "shi-realizable", "adopt-toy"])
-def test_the_literal_bits_on_other_problems(problem: str) -> None:
+def test_a_compiled_run_has_the_bits_of_the_torch_loop_on_other_problems(problem: str) -> None:
     trial = trial_of("torch.optim.Adam", problem=problem, schedule="constant", steps=2000)
     trace, engine = run(trial)
     assert engine.driven.program
@@ -76,8 +76,8 @@ def test_the_literal_bits_on_other_problems(problem: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(hostile.HOSTILE))
-def test_a_hostile_optimizer_is_not_compiled_or_recorded_rightly(name: str) -> None:
-    """Its program takes steps from where the literal loop stands, and comes to where that comes to."""
+def test_a_hostile_optimizer_is_rejected_or_compiled_correctly(name: str) -> None:
+    """From the same state, a step of the program and a step of the optimizer must give the same numbers."""
     trial = trial_of(f"tests.hostile.{name}", steps=3200, settings={"lr": 0.01})
     hostile.GLOBAL["t"] = 0
     program = program_of(trial.optimizer, trial.dtype)
@@ -92,7 +92,7 @@ def test_a_hostile_optimizer_is_not_compiled_or_recorded_rightly(name: str) -> N
         (((slope,), _),) = literal.inputs(step, step + 1)
         try:
             stands = literal.read(program)
-        except KeyError:  # it does not keep what it kept: the program takes no step
+        except KeyError:  # the state has other entries than when it was recorded, so no program is used
             continue
         (x, *state), carry = program.step(*stands, slope, scales[step], trial.optimizer.lr, np.float32)
         literal.advance(step + 1, trial.steps)
@@ -109,7 +109,7 @@ def test_why_an_optimizer_is_not_compiled() -> None:
     assert (engine.driven.engine, engine.driven.not_compiled) == ("torch", "it draws random numbers")
 
 
-def test_a_program_that_is_wrong_is_found_out_and_the_run_goes_on_literally() -> None:
+def test_a_wrong_program_is_detected_and_the_run_continues_in_torch() -> None:
     trial = trial_of("torch.optim.NAdam")
     program = program_of(trial.optimizer, trial.dtype)
     assert isinstance(program, Program)
@@ -123,7 +123,7 @@ def test_a_program_that_is_wrong_is_found_out_and_the_run_goes_on_literally() ->
     assert same(trace, run(trial.on_engine("torch"))[0])
 
 
-def test_a_run_is_saved_and_goes_on_with_the_same_bits() -> None:
+def test_a_saved_run_continues_with_the_same_bits() -> None:
     trial = trial_of("torch.optim.Adafactor")
     expected = build(trial).advance(3000, 1).lanes(0)
     first, second = build(trial), build(trial)
@@ -151,14 +151,14 @@ def test_a_batch_agrees_with_single_runs_to_rounding() -> None:
         np.testing.assert_allclose(finished[number].x, run(trial)[0].x, rtol=0, atol=1e-5)
 
 
-def test_a_run_that_fails_in_its_first_steps_is_left_to_be_run_alone() -> None:
+def test_a_run_that_fails_in_its_first_steps_leaves_the_batch() -> None:
     trials = [trial_of("torch.optim.SGD", problem="bock-weiss", settings={"lr": lr}) for lr in (1e15, 0.1)]
     finished = {number: last for number, _, last in filter(None, drive_batch(trials))}
     assert finished[0] is None
     assert isinstance(finished[1], Chunk)
 
 
-def test_seeds_are_a_batch() -> None:
+def test_seeds_run_as_a_batch() -> None:
     trial = trial_of("torch.optim.Adam", problem="stochastic", seeds=3)
     trace, engine = run(trial)
     assert engine.driven.engine == "compiled"
@@ -180,7 +180,7 @@ def test_a_constant_step_size_is_fast_forwarded() -> None:
     assert last.x == full.x
 
 
-def test_a_record_keeps_its_program_and_is_verified(tmp_path: Path) -> None:
+def test_a_record_names_its_program_and_is_verified(tmp_path: Path) -> None:
     recorded = record(trial_of("torch.optim.NAdam", steps=12_000, log_every=100), tmp_path)
     summary = recorded.summary
     assert summary.engine == "compiled"
@@ -191,7 +191,7 @@ def test_a_record_keeps_its_program_and_is_verified(tmp_path: Path) -> None:
     assert (literally.tolerance, literally.first_step) == (0.0, None)
 
 
-def test_short_runs_are_literal() -> None:
+def test_short_runs_are_not_compiled() -> None:
     assert not compiles(trial_of("torch.optim.NAdam", engine="auto", steps=100))
     assert compiles(trial_of("torch.optim.NAdam", engine="auto", steps=10_000))
 
@@ -203,14 +203,14 @@ def test_short_runs_are_literal() -> None:
         *(lambda t: {t: 1}, lambda t: math.fsum([t]), lambda t: math.modf(t)),
     ],
 )
-def test_a_number_that_can_no_longer_be_followed_is_an_escape(use: Any) -> None:
+def test_a_use_that_cannot_be_followed_is_an_escape(use: Any) -> None:
     notes = Notes(lambda text, truth: None)
     with following([]):
         use(notes.number(3.0, "p0"))
     assert notes.escapes
 
 
-def test_what_is_computed_with_a_number_is_noted() -> None:
+def test_arithmetic_with_a_followed_number_is_recorded() -> None:
     guards: list[tuple[str, bool]] = []
     notes = Notes(lambda text, truth: guards.append((text, truth)))
     t = notes.number(3.0, "p0")
@@ -230,9 +230,7 @@ def test_what_is_computed_with_a_number_is_noted() -> None:
         (lambda tensors, _: tensors[0].clamp(min=0), "where({0} > 0, {0}, {zero})", False),  # NaN
     ],
 )
-def test_a_kernel_that_rounds_otherwise_on_special_numbers_has_no_expression(
-    call: Any, template: str, right: bool
-) -> None:
+def test_an_expression_that_differs_on_special_numbers_is_rejected(call: Any, template: str, right: bool) -> None:
     operation = SimpleNamespace(call=call, dtypes=[torch.float32], shapes=[(1,)], values=[])
     found, _ = rounding(operation, [("t", 0)], [template], ("f", "f"), condition=False)
     assert found == (template if right else None)

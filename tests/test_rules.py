@@ -1,4 +1,4 @@
-"""Every registered optimizer: its rule against the compiled loop, an independent implementation, torch, the theory."""
+"""Tests every rule against its compiled loop, an independent implementation, its torch class and the theory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def assert_the_compiled_loop_is_the_rule(trial: Trial) -> None:
     xs, states = [dtype(trial.problem.start), *(step.x for step in steps)], [step.state for step in steps]
     engine = build(trial)
     trace = engine.advance(STEPS, 1).lanes(0)
-    finite = len(trace)  # of a run that diverges, the steps before x overflows
+    finite = len(trace)  # if the run diverges, the number of steps before x overflows
     assert trace.x.astype(dtype).tobytes() == np.array(xs[:finite], dtype).tobytes()
     if finite < STEPS:
         assert not np.isfinite(xs[finite])
@@ -42,10 +42,10 @@ def assert_the_compiled_loop_is_the_rule(trial: Trial) -> None:
 
 @every_optimizer
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_compiled_loop_does_what_the_rule_does_in_python_bit_for_bit(
+def test_the_compiled_loop_has_the_bits_of_the_rule_in_python(
     optimizer: str, variant: dict[str, Any], dtype: str
 ) -> None:
-    """In float32 over the step at which corrections by β = 0.5 and 0.9 have settled, which is compiled apart."""
+    """In float32, the run goes past the step at which the bias corrections are 1, where another loop takes over."""
     if dtype == "float32":
         trial = make_trial(optimizer, Online(), Constant(0.01), dtype=dtype, betas=(0.5, 0.9), eps=1e-8, **variant)
     else:
@@ -60,7 +60,7 @@ def test_the_compiled_loop_does_what_the_rule_does_in_python_bit_for_bit(
     dtype=st.sampled_from(["float32", "float64"]),
     betas=st.sampled_from([(0.9, 0.99), (0.0, 0.0), (0.5, 0.999)]),
 )
-def test_the_compiled_loop_does_what_every_problem_does_in_python_bit_for_bit(
+def test_the_compiled_loop_has_the_bits_of_every_problem_in_python(
     problem: Problem, schedule: Any, dtype: str, betas: tuple[float, float]
 ) -> None:
     assert_the_compiled_loop_is_the_rule(make_trial("adam", problem, schedule, dtype=dtype, betas=betas, eps=1e-8))
@@ -76,7 +76,7 @@ def test_every_rule_follows_an_independent_implementation(
 
 
 @every_optimizer
-def test_once_nothing_is_carried_coefficients_no_longer_change(optimizer: str, variant: dict[str, Any]) -> None:
+def test_coefficients_no_longer_change_once_the_carry_is_0(optimizer: str, variant: dict[str, Any]) -> None:
     trial = make_trial(optimizer, Online(), Constant(0.01), **variant)
     rule, h = rule_of(trial.optimizer), hyper_of(trial.optimizer)
     carry = rule.carry
@@ -111,7 +111,7 @@ def test_the_torch_class_is_elementwise_and_follows_the_compiled_loop(optimizer:
     torch.testing.assert_close(together.flatten(), torch.cat([param.view(1) for param in apart]), rtol=0, atol=0)
 
 
-def test_what_is_said_of_every_optimizer() -> None:
+def test_every_optimizer_has_a_formula_and_a_summary() -> None:
     for optimizer in OPTIMIZERS.values():
         assert 1 <= len(optimizer.lines) <= 3
         assert any(line.startswith("x_{t+1} = x_t − ") for line in optimizer.lines)
@@ -119,7 +119,7 @@ def test_what_is_said_of_every_optimizer() -> None:
         assert all(remark[-1] in ".:`" for remark in optimizer.remarks)
 
 
-def test_every_optimizer_is_there_by_its_title() -> None:
+def test_every_optimizer_has_a_class_named_by_its_title() -> None:
     for optimizer in OPTIMIZERS.values():
         kind: Any = getattr(optimizers, optimizer.title)
         assert issubclass(kind, torch.optim.Optimizer)
@@ -136,11 +136,11 @@ KNOWN = [
 ]
 LATE = 10**15
 EPS = {"adadelta": 1.0}
-"""Of an optimizer that comes to its steady state the sooner, the larger its ε: within a few thousand steps."""
+"""ε of optimizers that need a larger one to reach the steady state within a few thousand steps."""
 
 
 def begun_late(name: str, rule: Rule, slopes: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The state and the carry to begin with at t = 10¹⁵: of an average over all steps so far, what it has come to."""
+    """Return the state and carry to begin with at t = 10¹⁵; averages over all steps so far have their limits."""
     state, carry = dict(rule.state), rule.carry
     if name in ("adamnc", "nosadam"):
         state["exp_avg_sq"] = float(np.mean(np.square(slopes)))
@@ -150,10 +150,10 @@ def begun_late(name: str, rule: Rule, slopes: tuple[float, ...]) -> tuple[tuple[
 @pytest.mark.parametrize(("optimizer", "variant"), KNOWN, ids=str)
 @pytest.mark.parametrize("betas", [(0.0, 0.0), (0.5, 0.9), (0.9, 0.5)])
 @pytest.mark.parametrize("slopes", [CYCLE.slopes, (10.0, *[-1.0] * 8), (-7.0, 1.0, 1.0, 2.0)], ids=len)
-def test_the_drift_is_what_the_rule_comes_to_move_by(
+def test_the_drift_is_the_sum_of_updates_over_a_period_in_the_steady_state(
     optimizer: str, variant: dict[str, Any], betas: tuple[float, float], slopes: tuple[float, ...]
 ) -> None:
-    """The moves of one period, added up, after four thousand steps, at t ≥ 10¹⁵: no growing bound binds there."""
+    """It is taken after 4,000 steps from t = 10¹⁵ on, where growing bounds no longer matter."""
     problem, eps = Cycle(slopes=slopes), EPS.get(optimizer, 1e-8)
     trial = make_trial(optimizer, problem, Constant(1.0), betas=betas, eps=eps, **variant)
     rule, h = rule_of(trial.optimizer), hyper_of(trial.optimizer)
@@ -168,6 +168,6 @@ def test_the_drift_is_what_the_rule_comes_to_move_by(
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adagrad", "yogi"])
-def test_where_a_rule_has_no_steady_state_none_is_claimed(optimizer: str) -> None:
+def test_no_drift_is_returned_for_a_rule_without_a_steady_state(optimizer: str) -> None:
     with pytest.raises(NoSteadyState, match=f"no steady state is known for {optimizer}"):
         drift(CYCLE, optimizer, 0.9, 0.99)

@@ -1,4 +1,4 @@
-"""Sweeps in processes that are killed or interrupted, and the threads that compute them."""
+"""Tests sweeps whose process is killed or interrupted, and the threads that compute sweeps."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_killed_and_resumed_sweeps_have_the_same_rows(tmp_path: Path) -> None:
         assert logged(directory) == logged(whole)
 
 
-def test_interrupted_at_once(tmp_path: Path) -> None:
-    """A block of these takes minutes, and is not waited for to its end."""
+def test_an_interruption_does_not_wait_for_a_block(tmp_path: Path) -> None:
+    """A block of this sweep takes minutes."""
     process = command("sweep", *PLANE, "--steps", "1e9", "--out", str(tmp_path))
     directory = wait_for_results(tmp_path)
     process.send_signal(signal.SIGINT)
@@ -68,7 +68,7 @@ def test_interrupted_at_once(tmp_path: Path) -> None:
     assert (process.returncode, stderr) == (130, f"interrupted: continue with amsgrad-exp resume {directory}\n")
 
 
-def test_threads_hand_on_what_is_raised_and_drop_what_has_not_begun() -> None:
+def test_threads_pass_on_exceptions_and_drop_tasks_that_have_not_begun() -> None:
     with workers(1) as executor:
         with pytest.raises(ZeroDivisionError):
             executor.submit(lambda: 1 / 0).result()
@@ -98,7 +98,7 @@ class Marking(torch.optim.NAdam):
 
     def step(self, closure=None):
         self.taken += 1
-        if self.taken == 500:  # more than are taken to try it
+        if self.taken == 500:  # the optimizer is tried with fewer steps before the sweep
             Path("computing").touch()
         return super().step(closure)
 """

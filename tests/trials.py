@@ -1,4 +1,4 @@
-"""Trials and engines for tests, from a problem and a schedule as values."""
+"""Makes trials and engines for tests from problem and schedule objects, and takes a rule's steps in plain Python."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from amsgrad_exp.spec.schedule import constants_of, schedule_of
 from amsgrad_exp.trace import Trace
 
 SEVERAL = ("adabound", "adam", "adamw", "adashift", "amsgrad", "signsgd")
-"""Optimizers one of each kind: one never settles, one sees x, one keeps much, one nothing; test_rules has all."""
+"""One optimizer of each kind: whose coefficients never settle, that uses x, with a large state, with none, …"""
 
 
 class Step(NamedTuple):
-    """A step of a rule: its coefficients, the gradient, what x moved by, and the state and x after it."""
+    """A step of a rule: its coefficients, the gradient, the update, and the state and x after it."""
 
     c: tuple[Any, ...]
     g: Any
@@ -33,7 +33,7 @@ class Step(NamedTuple):
 
 
 def in_python(trial: Trial, steps: int, number: Any = float) -> Iterator[Step]:
-    """The steps of a trial's rule, as plain Python, in numbers of one type."""
+    """Take the steps of a trial's rule in plain Python, with numbers of one type."""
     rule, exact = rule_of(trial.optimizer), hyper_of(trial.optimizer)
     h = rule.hyper(*map(number, exact))
     low, high = map(number, trial.problem.interval)
@@ -49,9 +49,9 @@ def in_python(trial: Trial, steps: int, number: Any = float) -> Iterator[Step]:
 
 
 def make_trial(optimizer: str, problem: Problem, schedule: Schedule, **changed: Any) -> Trial:
-    """A trial of 10⁷ steps; ``betas``, ``eps`` and other settings of the optimizer, or keys of the trial, as named.
+    """Make a trial of 10⁷ steps; keywords are ``betas``, ``eps`` and other settings, or keys of the trial.
 
-    A registered optimizer is given only those of β1, β2 and ε that it has.
+    A registered optimizer gets only those of β1, β2 and ε that it takes.
     """
     beta1, beta2 = changed.pop("betas", (0.9, 0.99))
     common: dict[str, Any] = {"beta1": beta1, "beta2": beta2, "eps": changed.pop("eps", 1e-16)}
@@ -67,19 +67,19 @@ def make_trial(optimizer: str, problem: Problem, schedule: Schedule, **changed: 
 
 
 def finished(trial: Trial) -> tuple[Trace, Result]:
-    """All logged points and the result of a trial that is run alone."""
+    """Run a trial alone; return all logged points and the result."""
     chunks = list(drive(build(trial), trial.steps, trial.log_every, fast_forward=trial.fast_forward))
     trace = Trace.concatenate([chunk.trace for chunk in chunks])
     return trace, summarize(trial.problem, trace, chunks[-1], schedule=schedule_of(trial))
 
 
 def make_engine(kind: str, optimizer: str, problem: Problem, schedule: Schedule, **changed: Any) -> Batch:
-    """An engine of that kind, on such a trial."""
+    """Make the engine of such a trial; ``kind`` is "compiled" or "torch"."""
     return build(make_trial(optimizer, problem, schedule, engine=kind, **changed))
 
 
 def literal(path: str, problem: Problem, schedule: Schedule, dtype: str = "float64", **arguments: Any) -> Batch:
-    """A run on the torch engine of an imported optimizer, with these arguments only."""
+    """Make a run of an imported optimizer on the torch engine, with only these arguments."""
     from amsgrad_exp.engines.torch_run import TorchRun
 
     settings = OptimizerSettings(name=path, lr=schedule.lr).model_copy(update={"options": arguments})
