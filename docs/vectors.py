@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from amsgrad_exp.identification.comparison import walked
+from amsgrad_exp.identification.answer import walked
 from amsgrad_exp.identification.known_forms import described, forms
 from amsgrad_exp.identification.probes import probes, written
 

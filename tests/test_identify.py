@@ -13,8 +13,7 @@ import torch
 from amsgrad_exp import identify
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.identification import probes as probe_module
-from amsgrad_exp.identification.answer import Answer, answer, of_optimizer
-from amsgrad_exp.identification.comparison import walked
+from amsgrad_exp.identification.answer import Answer, answer, of_optimizer, walked
 from amsgrad_exp.identification.form import Form
 from amsgrad_exp.identification.known_forms import CODES, SENTENCES, described, forms
 from amsgrad_exp.identification.probes import Probe, probes

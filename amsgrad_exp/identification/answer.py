@@ -1,9 +1,10 @@
-"""Identifies an optimizer by its name or by given iterates, and describes the answer."""
+"""Identifies an optimizer, by its name or by given iterates, as the form whose iterates it has."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,179 @@ import numpy as np
 
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.identification import probes as files
-from amsgrad_exp.identification.comparison import Candidates, Comparison, Like, distance, walked
-from amsgrad_exp.identification.form import Form
+from amsgrad_exp.identification.form import NUMBERS, Form, Walk
 from amsgrad_exp.identification.known_forms import (
     CODES,
     OF_THE_WHOLE,
     SENTENCES,
+    Options,
+    departed,
+    departed_twice,
     described,
     form,
     forms,
     rule_named,
 )
-from amsgrad_exp.identification.probes import DOUBLE, RELATIVE, SINGLE, Observed, Precision, Probe, probes
+from amsgrad_exp.identification.probes import DOUBLE, RELATIVE, SINGLE, Floats, Observed, Precision, Probe, probes
 from amsgrad_exp.numbers import option_value
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.labels import SYMBOLS
 
 USUAL_EPS = (1e-7, 1e-6, 1e-10, 1e-16)
 """Values, besides 1e-8, that ε may have in optimizers whose constructors do not take it."""
+
+Like = tuple[str, Options]
+"""The name of the only rule to compare with, and some of its options."""
+
+CACHED = 4  # sets of candidates
+
+
+def distance(one: Floats, other: Floats) -> Floats:
+    """Return |one − other|; it is 0 if neither is finite, and ∞ if only one is finite."""
+    finite, too = np.isfinite(one), np.isfinite(other)
+    return np.where(finite & too, np.abs(one - other), np.where(finite == too, 0.0, np.inf))
+
+
+class Candidates:
+    """All forms of the rules, and each form with each single departure, run on short probes.
+
+    Each element of a probe is a column of the arrays. If β1 changes in a probe, each element has two columns, which
+    differ in whether m is corrected by 1 − Π β1.
+    """
+
+    def __init__(self, probes: Sequence[Probe], known: Options, like: Like | None) -> None:
+        self.probes = probes
+        self.columns = [
+            (probe, element, by_product)
+            for probe in probes
+            for by_product in (False, True)[: 1 + probe.changes_beta1]
+            for element in range(probe.elements)
+        ]
+        starts = [(p.start[e], p.beta2, p.eps, p.weight_decay, by, p.lr[0]) for p, e, by in self.columns]
+        *self._starts, by_product, lr = np.array(starts, np.float64).T
+        self._starts += [by_product.astype(bool), lr]
+        self.start = self._starts[0]
+        # Gradients, step sizes and β1, of shape (steps, 3, columns).
+        self.sequences = np.array([(p.gradients[:, e], p.lr, p.beta1) for p, e, _ in self.columns]).transpose(2, 1, 0)
+        decays = any(probe.weight_decay for probe in probes)
+        self.codes = tuple(code for code in CODES if decays or not code.startswith("weight_decay"))
+        self.bases = forms(known, like)
+        self.forms = [*self.bases, *(single for base in self.bases for single in departed(base, self.codes))]
+        self.xs = np.stack([self.walked(form) for form in self.forms])
+
+    def walk(self, form: Form) -> Iterator[Floats]:
+        """Yield a form's x in every column after every step."""
+        walk = Walk(form, *self._starts)
+        return (walk.step(*at) for at in self.sequences)
+
+    def walked(self, form: Form) -> Floats:
+        """Compute what `walk` yields, of shape (steps, columns)."""
+        return np.stack(list(self.walk(form)))
+
+
+class Comparison:
+    """Compares one implementation's iterates with those of all candidates."""
+
+    def __init__(self, candidates: Candidates, observed: Mapping[str, Floats], precision: Precision) -> None:
+        self.candidates, self.precision, self.probes = candidates, precision, candidates.probes
+
+        def by_column(of: Callable[[Probe, Floats], Floats]) -> Floats:
+            """Compute an array (steps, elements) of each probe and its iterates, and join them as (steps, columns)."""
+            columns = [of(probe, observed[probe.name])[:, element] for probe, element, _ in candidates.columns]
+            return np.stack(columns, axis=1)
+
+        self.xs = by_column(lambda probe, xs: xs)
+        self.allowed = by_column(precision.allowed)
+        self.scale = by_column(RELATIVE.allowed)
+        self._ways = [column for column, (_, element, _) in enumerate(candidates.columns) if element == 0]
+        self._first_ways = [way for way, column in enumerate(self._ways) if not candidates.columns[column][2]]
+        self._core = np.array([probe.name not in OF_THE_WHOLE.values() for probe in self.probes])
+
+    def by_probe(self, values: Any) -> Any:
+        """Return each probe's largest value over its columns, (…, probes); the better way to correct m counts."""
+        of_ways = np.maximum.reduceat(values, self._ways, axis=-1)
+        return np.minimum.reduceat(of_ways, self._first_ways, axis=-1)
+
+    def updates(self, xs: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return the updates of x, those of a candidate's x, (…, steps, columns), and their relative difference."""
+        start = self.candidates.start
+        first = np.broadcast_to(start, (*xs.shape[:-2], 1, len(start)))
+        own, theirs = np.diff(self.xs, axis=0, prepend=start[None]), np.diff(xs, axis=-2, prepend=first)
+        return own, theirs, np.abs(own - theirs) / np.maximum(np.abs(own), np.abs(theirs))
+
+    def follows(self, form: Form) -> bool:
+        """Whether a form has the same x at all steps of all probes except those of `OF_THE_WHOLE`."""
+        for own, allowed, xs in zip(self.xs, self.allowed, self.candidates.walk(form), strict=True):
+            if self.by_probe(distance(xs, own) > allowed)[self._core].any():
+                return False
+        return True
+
+    def closest(self) -> tuple[Form, bool]:
+        """Return the simplest candidate with the same x on all probes, or else on all except those of `OF_THE_WHOLE`.
+
+        If there is none, return the candidate with the most similar updates, and False.
+        """
+        forms, xs = self.candidates.forms, self.candidates.xs
+        differs = self.by_probe((distance(xs, self.xs) > self.allowed).any(axis=1))
+        for chosen in (np.ones(len(self.probes), bool), self._core):
+            same = ~differs[:, chosen].any(axis=1)
+            if same.any():
+                return forms[int(np.argmax(same))], True
+        own, theirs, relative = self.updates(xs)
+        relative[theirs == own] = 0.0
+        alike = np.nan_to_num(1.0 / (1.0 + 10.0 * relative)).mean(axis=(1, 2))
+        departures = np.array([len(form.departures) for form in forms])
+        return forms[int(np.argmax(alike - 0.1 * departures))], False
+
+    def pair(self) -> Form | None:
+        """Return the best known form that has the same x with two departures; None if there is none."""
+        pairs = (form for base in self.candidates.bases for form in departed_twice(base, self.candidates.codes))
+        return next(filter(self.follows, pairs), None)
+
+    def differs(self, form: Form) -> set[str]:
+        """Return the probes on which a form's x differs."""
+        seen = self.by_probe((distance(self.candidates.walked(form), self.xs) > self.allowed).any(axis=0))
+        return {probe.name for probe, differs in zip(self.probes, seen, strict=True) if differs}
+
+    def agreement(self, form: Form) -> dict[str, float]:
+        """Return the largest difference of x on each probe, relative to the length of x's path."""
+        difference = distance(self.candidates.walked(form), self.xs)
+        relative = np.nan_to_num(difference / self.scale, nan=0.0, posinf=math.inf)
+        worst = self.by_probe(relative.max(axis=0)).tolist()
+        return {probe.name: value for probe, value in zip(self.probes, worst, strict=True)}
+
+    def first(self, form: Form) -> dict[str, Any] | None:
+        """Return the first difference of x from a form's: the probe, the step, and the actual and expected updates."""
+        xs = self.candidates.walked(form)
+        differs = distance(xs, self.xs) > self.allowed
+        probes = self.by_probe(differs)
+        if not probes.any():
+            return None
+        step = int(np.argmax(probes.any(axis=1)))
+        names = [probe.name for probe, *_ in self.candidates.columns]
+        seen = {probe.name for probe, differs_there in zip(self.probes, probes[step], strict=True) if differs_there}
+        moved, expected, relative = (each[step] for each in self.updates(xs))
+        there = [column for column, name in enumerate(names) if name in seen and differs[step, column]]
+        column = max(there, key=lambda i: (np.nan_to_num(relative[i], nan=math.inf), -i))
+        of_updates = {"moved": float(moved[column]), "expected": float(expected[column])}
+        return {"probe": names[column], "step": step + 1, **of_updates}
+
+
+def walked(form: Form, probe: Probe) -> Floats:
+    """Compute a form's x after every `Probe.every` steps of a probe, float64 of shape (rows, elements)."""
+    xs = np.empty((probe.steps // probe.every, probe.elements))
+    lrs, beta1s = probe.lr.tolist(), probe.beta1.tolist()
+    for element in range(probe.elements):
+        start = float(probe.start[element])
+        walk = Walk(form, start, probe.beta2, probe.eps, probe.weight_decay, False, lrs[0], NUMBERS)
+        try:
+            for t, g in enumerate(probe.gradients[:, element].tolist()):
+                x = walk.step(g, lrs[t], beta1s[t])
+                if (t + 1) % probe.every == 0:
+                    xs[t // probe.every, element] = x
+        except (ArithmeticError, ValueError):
+            xs[t // probe.every :, element] = math.nan
+    return xs
 
 
 @dataclass(frozen=True)
@@ -144,16 +300,14 @@ def of_optimizer(
     known, assumed = target.known, target.assumed
     chosen = [probe for probe in probes(target.settings) if long or probe.every == 1]
     observed = target.observe(chosen)
-    found = answer(name, chosen, observed, known=known, like=like, thorough=False)
-    if not found.explained:
-        for guess in _guesses(chosen, observed, assumed, known):
-            supposed = [dataclasses.replace(probe, **guess) for probe in chosen]
-            found = answer(name, supposed, observed, known={**known, **guess}, like=like, thorough=False)
-            if found.explained:
-                assumed = {**assumed, **guess}
-                break
-        else:
-            found = answer(name, chosen, observed, known=known, like=like)
+    for guess in ({}, *_guesses(chosen, observed, assumed, known)):
+        supposed = [dataclasses.replace(probe, **guess) for probe in chosen]
+        found = answer(name, supposed, observed, known={**known, **guess}, like=like, thorough=False)
+        if found.explained:
+            assumed = {**assumed, **guess}
+            break
+    else:
+        found = answer(name, chosen, observed, known=known, like=like)
     rule = OPTIMIZERS[found.form.name]
     used = rule.rule(rule.options.model_validate(dict(found.form.options))).settings
     said = {name: value for name, value in assumed.items() if name in used or name == "weight_decay"}
@@ -210,7 +364,7 @@ def answer(
     probes: Sequence[Probe],
     observed: Observed,
     *,
-    known: Mapping[str, Any] | None = None,
+    known: Options | None = None,
     like: Like | None = None,
     precision: Precision = DOUBLE,
     thorough: bool = True,
@@ -221,11 +375,13 @@ def answer(
     departures are tried if no single one explains the iterates. pydantic's error is raised if the rule to compare with
     does not have the given options.
     """
-    candidates = _candidates(probes, known or {}, like)
-    comparison = Comparison(candidates, observed, precision)
+    iterates = {name: xs for name, xs in observed.items() if xs is not None}
+    short = [probe for probe in probes if probe.every == 1 and probe.name in iterates]
+    candidates = _candidates(short, known or {}, like)
+    comparison = Comparison(candidates, iterates, precision)
     form, found = comparison.closest()
     if not found and precision == DOUBLE:
-        rough = Comparison(candidates, observed, SINGLE)
+        rough = Comparison(candidates, iterates, SINGLE)
         of_single, found = rough.closest()
         if found:
             comparison, form = rough, of_single
@@ -238,9 +394,8 @@ def answer(
     if found:
         seen = comparison.differs(form)
         codes += tuple(code for code, probe in OF_THE_WHOLE.items() if probe in seen)
-    for long in (probe for probe in probes if probe.every > 1):
-        if (xs := observed.get(long.name)) is None:
-            continue
+    for long in (probe for probe in probes if probe.every > 1 and probe.name in iterates):
+        xs = iterates[long.name]
         theirs = walked(base, long)
         departed, scale = walked(form, long) if form.departures else theirs, RELATIVE.allowed(long, xs)
         agreement[long.name], rest[long.name] = (
@@ -267,19 +422,15 @@ def answer(
     )
 
 
-_kept: list[tuple[Any, Candidates]] = []
+_kept: dict[str, Candidates] = {}
 
 
-def _candidates(probes: Sequence[Probe], known: Mapping[str, Any], like: Like | None) -> Candidates:
+def _candidates(probes: Sequence[Probe], known: Options, like: Like | None) -> Candidates:
     """Return the candidates for these probes; the last ones are cached, since computing them takes most of the time."""
-    decays = any(probe.weight_decay for probe in probes)
-    codes = tuple(code for code in CODES if decays or not code.startswith("weight_decay"))
-    short = [probe for probe in probes if probe.every == 1]
-    key = [[probe.name, probe.lr[0], probe.beta1[0], probe.beta2, probe.eps, probe.weight_decay] for probe in short]
-    wanted = (key, [each.options for each in forms(known, like)], like, codes)
-    for before, candidates in _kept:
-        if before == wanted:
-            return candidates
-    candidates = Candidates(probes, known, like, codes)
-    _kept[:] = [*_kept[-3:], (wanted, candidates)]
-    return candidates
+    settings = [(each.name, each.lr[0], each.beta1[0], each.beta2, each.eps, each.weight_decay) for each in probes]
+    key = repr((settings, [each.options for each in forms(known, like)], like))
+    if key not in _kept:
+        if len(_kept) == CACHED:
+            del _kept[next(iter(_kept))]
+        _kept[key] = Candidates(probes, known, like)
+    return _kept[key]

@@ -115,20 +115,19 @@ class Walk:
         """t as the form counts it, at least 1."""
         return max(self.t + self.form.count, 1)
 
-    def correction(self, beta: Any, times: int, late: bool = False) -> Any:
-        """Return (1 − β^t)^times, with t − 1 for t if ``late``."""
+    def correction(self, beta: Any, times: int, late: bool = False, of_m: bool = False) -> Any:
+        """Return (1 − β^t)^times, with t − 1 for t if ``late``; for m, (1 − Π β1)^times where `by_product` is set."""
         t = self.t + self.form.count - late - self.delay
         if times == 0 or (t < 1 and (late or self.form.count_at_0 == "uncorrected")):
             return 1.0
-        return (1.0 - beta ** max(t, 1)) ** times
+        power = beta ** max(t, 1)
+        if of_m:
+            power = self.fn.where(self.by_product, self.products[1 + self.form.count if t > 0 else 1], power)
+        return (1.0 - power) ** times
 
     def correction_of_m(self, beta1: Any) -> Any:
-        """Return 1 − β1^t or 1 − Π β1."""
-        form, t = self.form, self.t + self.form.count
-        if form.correct_m == 0 or (t < 1 and form.count_at_0 == "uncorrected"):
-            return 1.0
-        product = self.products[1 + form.count] if t > 0 else self.products[1]
-        return (1.0 - self.fn.where(self.by_product, product, beta1 ** max(t, 1))) ** form.correct_m
+        """Return the correction of the first moment."""
+        return self.correction(beta1, self.form.correct_m, of_m=True)
 
     def average(self, g: Any, beta1: Any) -> Any:
         """Update the first moment, and return the value that the update uses."""

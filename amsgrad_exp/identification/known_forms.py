@@ -184,78 +184,57 @@ CODES = tuple(code for code in SENTENCES if code not in OF_THE_WHOLE)
 
 def _changes(form: Form) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each departure that a form can have, with each set of changed parts that models it."""
-    kind, at, second = form.kind, form.eps_at, form.second
+    kind, at, second, correct_m, correct_v = form.kind, form.eps_at, form.second, form.correct_m, form.correct_v
     late = kind in ("async", "adopt")  # rules that divide by an older v
     averages, plain = form.first == "average", form.squares == "g"
     momentum = averages or (form.first == "sum" and form.options["momentum"] > 0)
-    counts = (
-        kind in ("bounded", "rectified", "nesterov")
-        or second in ("mean", "nostalgic")
-        or form.options.get("beta1_decay", "none") != "none"
-        or bool(form.options.get("clip") or form.correct_m or form.correct_v)
+    decays = form.options.get("beta1_decay", "none") != "none"
+    counts = kind in ("bounded", "rectified", "nesterov") or second in ("mean", "nostalgic") or decays
+    counts = form.count == 0 and (counts or form.options.get("clip") or correct_m or correct_v)
+    divides = kind in ("rectified", "nesterov", "adopt")  # rules that do not work with a t of 0
+    rooted = form.eps and form.root and at in ("after", "before") and second != "largest"
+    moves_v = second != "none" and form.old_v == "no" and not late and kind != "shifted"
+    moves_m = momentum and not form.old_m and kind not in ("shifted", "lion") and form.name != "acprop"
+    swaps = kind == "lion" or (averages and second in ("average", "yogi", "largest"))
+    other_root = {"eps_at": "in_after" if at == "before" else "in_before"}
+    of_corrected = {"maximum": "corrected", "eps_at": "in_after" if at.startswith("in") else "after"}
+    changes: tuple[tuple[str, object, dict[str, Any]], ...] = (
+        ("eps_in_root", rooted, {"eps_at": f"in_{at}"}),
+        ("eps_in_root", rooted and not late, {"eps_at": f"in_{at}", "eps_twice": True}),
+        ("eps_in_root", rooted and not late and correct_v, other_root),
+        ("eps_before_correction", form.eps and at == "after" and correct_v and form.name != "avagrad", FOLDED),
+        ("eps_after_correction", form.eps and (at == "before" or kind == "ratio"), {"eps_at": "after"}),
+        ("eps_missing", form.eps, {"eps": False, "inner_eps": False}),
+        ("eps_missing", form.eps and form.inner_eps, {"eps": False}),
+        ("eps_missing", form.eps and form.inner_eps, {"inner_eps": False}),
+        ("m_not_corrected", correct_m == 1, {"correct_m": 0}),
+        ("v_not_corrected", correct_v == 1, {"correct_v": 0}),
+        ("corrected_twice", correct_m == 1, {"correct_m": 2}),
+        ("corrected_twice", correct_v == 1, {"correct_v": 2}),
+        ("corrected_twice", correct_m == correct_v == 1, {"correct_m": 2, "correct_v": 2}),
+        ("count_late", counts, {"count": -1}),
+        ("count_late", counts and not divides, {"count": -1, "count_at_0": "uncorrected"}),
+        ("count_early", counts, {"count": 1}),
+        ("max_not_kept", form.maximum != "none" and form.kept, {"maximum": "none"}),
+        ("max_not_kept", form.maximum != "none" and form.kept, {"kept": False}),
+        ("max_of_corrected", form.maximum == "uncorrected" and correct_v, of_corrected),
+        ("max_of_uncorrected", form.maximum == "corrected" and correct_v, {"maximum": "uncorrected"}),
+        ("v_before_update", moves_v, {"old_v": "yes"}),
+        ("v_before_update", moves_v and correct_v, {"old_v": "counted"}),
+        ("m_before_update", moves_m, {"old_m": True}),
+        ("m_before_update", form.squares == "belief", {"squares": "belief_before"}),
+        ("v_of_m", second != "none" and plain and averages and kind not in ("shifted", "adopt"), {"squares": "m"}),
+        ("no_root", form.root and second not in ("none", "largest"), {"root": False}),
+        ("beta1_not_complemented", form.complemented and averages, {"complemented": False}),
+        ("weight_decay_coupled", form.decay != "coupled", {"decay": "coupled"}),
+        ("weight_decay_decoupled", form.decay != "decoupled", {"decay": "decoupled"}),
+        ("weight_decay_without_lr", form.decay != "without_lr", {"decay": "without_lr"}),
+        ("lr_in_momentum", momentum and plain and kind not in ("bounded", "lion", "async"), {"lr_in_momentum": True}),
+        ("sign_flipped", form.flipped == "no", {"flipped": "all"}),
+        ("sign_flipped", form.flipped == "no" and form.decay in ("decoupled", "without_lr"), {"flipped": "update"}),
+        ("betas_swapped", swaps and not form.swapped, {"swapped": True}),
     )
-    if form.eps and form.root and at in ("after", "before") and second != "largest":
-        yield "eps_in_root", {"eps_at": f"in_{at}"}
-        if not late:
-            yield "eps_in_root", {"eps_at": f"in_{at}", "eps_twice": True}
-            if form.correct_v:
-                yield "eps_in_root", {"eps_at": "in_after" if at == "before" else "in_before"}
-    if form.eps and at == "after" and form.correct_v and form.name != "avagrad":
-        yield "eps_before_correction", {"eps_at": "before"}
-    if form.eps and (at == "before" or kind == "ratio"):
-        yield "eps_after_correction", {"eps_at": "after"}
-    if form.eps:
-        yield "eps_missing", {"eps": False, "inner_eps": False}
-        if form.inner_eps:
-            yield "eps_missing", {"eps": False}
-            yield "eps_missing", {"inner_eps": False}
-    if form.correct_m == 1:
-        yield "m_not_corrected", {"correct_m": 0}
-    if form.correct_v == 1:
-        yield "v_not_corrected", {"correct_v": 0}
-    if form.correct_m == 1:
-        yield "corrected_twice", {"correct_m": 2}
-    if form.correct_v == 1:
-        yield "corrected_twice", {"correct_v": 2}
-    if form.correct_m == form.correct_v == 1:
-        yield "corrected_twice", {"correct_m": 2, "correct_v": 2}
-    if counts and form.count == 0:
-        yield "count_late", {"count": -1}
-        if kind not in ("rectified", "nesterov", "adopt"):
-            yield "count_late", {"count": -1, "count_at_0": "uncorrected"}
-        yield "count_early", {"count": 1}
-    if form.maximum != "none" and form.kept:
-        yield "max_not_kept", {"maximum": "none"}
-        yield "max_not_kept", {"kept": False}
-    if form.maximum == "uncorrected" and form.correct_v:
-        yield "max_of_corrected", {"maximum": "corrected", "eps_at": "in_after" if at.startswith("in") else "after"}
-    if form.maximum == "corrected" and form.correct_v:
-        yield "max_of_uncorrected", {"maximum": "uncorrected"}
-    if second != "none" and form.old_v == "no" and not late and kind != "shifted":
-        yield "v_before_update", {"old_v": "yes"}
-        if form.correct_v:
-            yield "v_before_update", {"old_v": "counted"}
-    if momentum and not form.old_m and kind not in ("shifted", "lion") and form.name != "acprop":
-        yield "m_before_update", {"old_m": True}
-    if form.squares == "belief":
-        yield "m_before_update", {"squares": "belief_before"}
-    if second != "none" and plain and averages and kind not in ("shifted", "adopt"):
-        yield "v_of_m", {"squares": "m"}
-    if form.root and second not in ("none", "largest"):
-        yield "no_root", {"root": False}
-    if form.complemented and averages:
-        yield "beta1_not_complemented", {"complemented": False}
-    for decay in ("coupled", "decoupled", "without_lr"):
-        if form.decay != decay:
-            yield f"weight_decay_{decay}", {"decay": decay}
-    if momentum and plain and kind not in ("bounded", "lion", "async"):
-        yield "lr_in_momentum", {"lr_in_momentum": True}
-    if form.flipped == "no":
-        yield "sign_flipped", {"flipped": "all"}
-        if form.decay in ("decoupled", "without_lr"):
-            yield "sign_flipped", {"flipped": "update"}
-    if not form.swapped and (kind == "lion" or (averages and second in ("average", "yogi", "largest"))):
-        yield "betas_swapped", {"swapped": True}
+    return ((code, changed) for code, possible, changed in changes if possible)
 
 
 def departed(form: Form, codes: tuple[str, ...] = CODES) -> list[Form]:
