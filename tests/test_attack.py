@@ -15,9 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amsgrad_exp.attacks import confirm as confirming
-from amsgrad_exp.attacks.attacking import attack, target
-from amsgrad_exp.attacks.confirm import all_cases, confirm, steps_of
+from amsgrad_exp.attacks import attacking
+from amsgrad_exp.attacks.attacking import all_cases, attack, confirm, steps_of, target
 from amsgrad_exp.attacks.search import Fall, Limits, Measured, Search, Target, measure
 from amsgrad_exp.attacks.slope_sequences import (
     canonical,
@@ -196,7 +195,7 @@ def test_an_optimizer_that_is_not_compiled_is_run_one_at_a_time(
     assert attacked.at_once < target("tests.optimizers.Renamed").at_once
     search = Search(replace(attacked, first=64), Limits(problems=60, max_period=5), executor)
     assert search.run().problems == 60
-    monkeypatch.setattr(confirming, "LITERAL_STEPS_ALONE", 1)  # less than one run, which is done nevertheless
+    monkeypatch.setattr(attacking, "LITERAL_STEPS_ALONE", 1)  # less than one run, which is done nevertheless
     ((trial, _),) = all_cases(attacked.settings, Fall((3, -1, -1), 0.5, 1.0, 1024))
     assert trial.engine == "torch"
 
@@ -206,7 +205,7 @@ def test_what_converges_survives(name: str, executor: Executor) -> None:
     attacked = replace(target(name), first=512)
     found = Search(attacked, Limits(problems=1200, max_period=10), executor).run()
     assert found.problems == 1200
-    assert found.falls == 0
+    assert not found.fallen
     assert found.survives > 1000
 
 
@@ -228,7 +227,7 @@ def test_a_fixed_set_of_problems_is_tried_by_default(executor: Executor) -> None
 def test_a_planted_sign_error_is_found_shrunk_and_confirmed(
     tmp_path: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(confirming, "LITERAL_STEPS_CHECKED", 8000)
+    monkeypatch.setattr(attacking, "LITERAL_STEPS_CHECKED", 8000)
     labels: list[str] = []
     attacked = replace(target("tests.optimizers.SignError"), first=256)
     watch = Watched(on_progress=lambda label, done: labels.append(label))
@@ -264,23 +263,23 @@ def fall_of(slopes: Slopes, attacked: Target) -> Fall:
 
 
 def test_only_runs_that_go_to_the_worst_end_confirm_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confirming, "LITERAL_STEPS", 0)
+    monkeypatch.setattr(attacking, "LITERAL_STEPS", 0)
     slopes = (11, *[-1] * 10)
     lion, sgd = target("lion"), target("sgd")
     fall = fall_of(slopes, lion)
-    assert confirm(lion.settings, fall, tmp_path).confirmed
-    assert not confirm(sgd.settings, fall_of(slopes, sgd), tmp_path).confirmed
+    assert confirm(lion.settings, fall, tmp_path)[1]
+    assert not confirm(sgd.settings, fall_of(slopes, sgd), tmp_path)[1]
     assert steps_of(fall) % len(slopes) == 0
 
 
 def test_adams_counterexample_is_proved_by_the_limit_of_its_regret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(confirming, "LITERAL_STEPS", 0)
+    monkeypatch.setattr(attacking, "LITERAL_STEPS", 0)
     adam = target("adam", {"beta2": 0.99})
-    found = confirm(adam.settings, fall_of((100, *[-1] * 99), adam), tmp_path)
-    assert found.confirmed
-    limit = found.runs[0].result.limit_regret
+    runs, confirmed = confirm(adam.settings, fall_of((100, *[-1] * 99), adam), tmp_path)
+    assert confirmed
+    limit = runs[0].result.limit_regret
     assert limit is not None
     assert limit > 1 / 100
 
@@ -288,7 +287,7 @@ def test_adams_counterexample_is_proved_by_the_limit_of_its_regret(
 def test_a_drift_that_theory_contradicts_is_no_fall(executor: Executor) -> None:
     contradicted: Any = replace(target("signsgd"), theory=lambda slopes: -1.0)
     found = Search(contradicted, Limits(problems=100, max_period=3), executor).run()
-    assert found.falls == 0
+    assert not found.fallen
     assert found.unsettled > 0
 
 

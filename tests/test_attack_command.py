@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from amsgrad_exp.attacks import confirm
+from amsgrad_exp.attacks import attacking
 from amsgrad_exp.attacks.attack_record import Attack
 from amsgrad_exp.output import console
 from amsgrad_exp.records.files import read_document
@@ -43,7 +43,7 @@ FEW = ("--problems", "200", "--max-period", "4")
 def test_an_optimizer_that_fails_gives_status_3_and_a_counterexample(
     in_process: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(confirm, "LITERAL_STEPS", 3000)
+    monkeypatch.setattr(attacking, "LITERAL_STEPS", 3000)
     done = in_process("attack", "--optimizer", "signsgd", *FEW, "--json", "--expect", "survives")
     assert done.returncode == 3
     assert done.stderr == ("amsgrad-exp: signsgd: expected to survive, but fails on 3 once, −1 twice, x* = −1\n")
@@ -167,7 +167,7 @@ def test_an_unfinished_attack_is_no_survival(in_process: CommandLine) -> None:
 
 
 def test_an_unconfirmed_counterexample_is_no_survival(in_process: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confirm, "LEAST_PAID", 10.0)  # more than any run reaches
+    monkeypatch.setattr(attacking, "LEAST_PAID", 10.0)  # more than any run reaches
     done = in_process("attack", "--optimizer", "signsgd", *FEW, "--no-figure", "--expect", "survives")
     assert done.returncode == 3
     assert "verdict goes to the worst point, x = +1, in the search; not confirmed" in " ".join(done.stdout.split())

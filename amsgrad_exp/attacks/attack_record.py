@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -21,7 +21,6 @@ from pydantic import (
     model_validator,
 )
 
-from amsgrad_exp.attacks.confirm import FOLDER
 from amsgrad_exp.attacks.search import Limits
 from amsgrad_exp.attacks.slope_sequences import in_words
 from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
@@ -34,6 +33,7 @@ from amsgrad_exp.spec.read import optimizer_words
 
 SCHEMA = 1
 KIND = "an attack's result"
+FOLDER = "counterexample"  # the name of the experiment, and therefore of the folder with its runs
 MOST_NAMED = 5  # at most this many missing or damaged runs are named
 
 RunId = Annotated[str, Field(pattern=r"^\w[\w-]*$")]
@@ -74,20 +74,18 @@ class Counterexample(BaseModel):
 
     @property
     def words(self) -> str:
-        """The problem in words, on one line."""
         return in_words(self.slopes)
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """The intact ones of the runs that should confirm a counterexample."""
 
-    runs: Sequence[Run]  # oldest first
-    lost: Sequence[str]  # sentences that say what is missing or damaged
+    runs: Sequence[Run] = ()  # oldest first
+    lost: Sequence[str] = ()  # sentences that say what is missing or damaged
 
     @property
     def of_each_schedule(self) -> dict[str, Run]:
-        """Return the first completed run with each schedule; it starts at x*."""
+        """The first completed run with each schedule; it starts at x*."""
         first: dict[str, Run] = {}
         for run in self.runs:
             if run.summary.status == "completed":
@@ -150,7 +148,6 @@ class Attack(BaseModel):
         return shlex.join([*words, *(f"--{name}={value}" for name, value in limits.items())])
 
     def write(self) -> None:
-        """Replace the directory's attack.json."""
         write_document(self.directory / "attack.json", self.document())
 
     @classmethod
@@ -167,7 +164,7 @@ class Attack(BaseModel):
         """Read the runs that should confirm the counterexample; there are none without a counterexample."""
         example, folder = self.counterexample, self.directory / FOLDER
         if example is None:
-            return Evidence((), ())
+            return Evidence()
         ids = example.runs
         if ids is None:
             ids = tuple(path.name for path in sorted(folder.glob("*")) if path.is_dir())

@@ -8,8 +8,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -70,7 +69,6 @@ class Measured:
     steps: int  # T, the number of steps simulated
 
     def falls(self) -> list[Fall]:
-        """The problems on which the optimizer goes to the worst end."""
         return [
             Fall(self.sequences[i], float(self.outward[i]), float(self.speed[i]), self.steps)
             for i in np.flatnonzero(self.settled & (self.outward > 0)).tolist()
@@ -93,22 +91,21 @@ def measure(
     lengths = np.array([len(sequence) for sequence in sequences])
     worst = np.sign([sum(sequence) for sequence in sequences]).astype(np.float64)
     batch, done = make_batch(sequences, worst), 0
-    steps = first
-    while steps < 2 * lengths.max():
-        steps *= 2
+    while first < 2 * lengths.max():
+        first *= 2
     before = np.full((2, len(lengths)), np.nan)
     seen: Measured | None = None
     for doubling in range(doublings + 1):
-        steps = steps * 2 if doubling else steps
+        steps = first * 2**doubling
         whole = lengths * np.maximum(1, steps // WINDOW // lengths)
         end = steps - steps % lengths  # the end of a period; elsewhere, a vanishing drift would seem to change its sign
-        moved, travelled = np.zeros((2, len(lengths)))
+        sums = np.zeros((2, len(lengths)))
         while done < steps:
             if should_stop():
                 return seen
             done = min(steps, done + batch.steps_at_once)
-            sums = batch.advance(done, end - whole, end)
-            moved, travelled = moved + sums[0], travelled + sums[1]
+            sums += batch.advance(done, end - whole, end)
+        moved, travelled = sums
         if not travelled.any():
             raise RunFailed(f"x did not move in {steps} steps on any problem")
         with np.errstate(invalid="ignore"):
@@ -127,19 +124,12 @@ def measure(
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of a search.
+    """The limits of a search."""
 
-    Attributes:
-        seconds: wall time after which the search stops, unfinished; None for no limit.
-        problems: how many problems to try; None for the target's fixed set, `Target.problems`.
-        max_period: the largest period of a problem.
-        seed: the seed of the random problems.
-    """
-
-    seconds: float | None = None
-    problems: int | None = None
-    max_period: int = 4096
-    seed: int = 0
+    seconds: float | None = None  # wall time after which the search stops, unfinished; None for no limit
+    problems: int | None = None  # how many problems to try; None for the target's fixed set, `Target.problems`
+    max_period: int = 4096  # the largest period of a problem
+    seed: int = 0  # the seed of the random problems
 
 
 @dataclass(frozen=True)
@@ -158,7 +148,6 @@ class Target:
     not_compiled: str | None = None  # why its steps cannot be compiled
 
     def agrees(self, fall: Fall) -> bool:
-        """Whether theory does not contradict a fall."""
         sign = self.theory(fall.slopes)
         return sign is None or sign > 0
 
@@ -177,11 +166,6 @@ class Found:
     doubtful: list[tuple[float, Slopes]] = field(default_factory=list)
 
     @property
-    def falls(self) -> int:
-        """The number of falls."""
-        return len(self.fallen)
-
-    @property
     def longest_crossing(self) -> float:
         """The largest `Fall.crossing` for which a fall is worth confirming."""
         return max(QUICK, SLOWER * min((fall.crossing for fall in self.fallen), default=0.0))
@@ -192,7 +176,6 @@ class Found:
         return sorted((fall for fall in self.fallen if fall.crossing <= longest), key=lambda fall: size(fall.slopes))
 
     def add(self, measured: Measured) -> None:
-        """Add measured problems."""
         settled, outward, sequences = measured.settled, measured.outward, measured.sequences
         falls = measured.falls()
         self.fallen += falls
@@ -215,22 +198,16 @@ def _largest(
 
 
 class Search:
-    """One search, which reports progress to ``watch``; the time limit or a request to stop ends it unfinished.
-
-    Attributes:
-        found: the results so far.
-        total: how many problems are tried if none fails.
-        finished: False if it ended early.
-    """
+    """One search, which reports progress to ``watch``; the time limit or a request to stop ends it unfinished."""
 
     def __init__(self, target: Target, limits: Limits, executor: Executor, watch: Watch = UNWATCHED) -> None:
         self.target, self.limits, self._executor, self._watch = target, limits, executor, watch
-        self.found = Found()
-        self.finished = True
+        self.found = Found()  # the results so far
+        self.finished = True  # False if it ended early
         self._deadline = time.monotonic() + (math.inf if limits.seconds is None else limits.seconds)
         self._longest = min(target.max_period or limits.max_period, limits.max_period)
         self._every = families(self._longest)
-        self.total = limits.problems or target.problems or len(self._every)
+        self.total = limits.problems or target.problems or len(self._every)  # problems that are tried if none fails
 
     def over(self) -> bool:
         """Whether to stop because of the time limit or a request; if so, the search counts as unfinished."""
@@ -284,15 +261,12 @@ class Search:
                 future.cancel()
 
     def _result(self, future: Future[Measured | None]) -> Measured | None:
-        while not self.over():
-            try:
-                return future.result(STOP_SECONDS)
-            except NotYet:
-                self._report()
+        while not self.over() and not wait([future], STOP_SECONDS).done:
+            self._report()
         return None if future.cancel() else future.result()  # this returns soon, since running batches check `over`
 
     def _report(self) -> None:
-        label = f"{self.target.settings.name}, searching: {self.found.falls:,} fall"
+        label = f"{self.target.settings.name}, searching: {len(self.found.fallen):,} fall"
         self._watch.progress(label, self.found.problems, self.total)
 
     def _try(self, sequences: Iterable[Slopes]) -> None:
@@ -311,7 +285,7 @@ class Search:
             again.add(measured)
         self.found.fallen += again.fallen
         self.found.survives += again.survives
-        self.found.unsettled -= again.falls + again.survives
+        self.found.unsettled -= len(again.fallen) + again.survives
         self._dismiss()
 
     def _dismiss(self) -> None:

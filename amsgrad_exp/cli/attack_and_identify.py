@@ -73,7 +73,7 @@ def attack(
     from rich.text import Text
 
     from amsgrad_exp import api
-    from amsgrad_exp.attacks.confirm import FOLDER
+    from amsgrad_exp.attacks.attack_record import FOLDER
     from amsgrad_exp.attacks.search import Limits
     from amsgrad_exp.charts.traces import counterexample
     from amsgrad_exp.output import console, words

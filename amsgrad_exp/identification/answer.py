@@ -216,12 +216,10 @@ class Answer:
 
     @property
     def run(self) -> list[str]:
-        """The probes that were run."""
         return [name for name, agreement in self.agreement.items() if agreement is not None]
 
     @property
     def largest(self) -> float:
-        """The largest difference from the rule on any probe."""
         return max(agreement for agreement in self.agreement.values() if agreement is not None)
 
     def document(self) -> dict[str, Any]:
@@ -253,7 +251,6 @@ class Answer:
 
     @property
     def departs(self) -> str:
-        """The departures in words."""
         return "; ".join(SENTENCES[code] for code in self.departures) or "in a way that is not known here"
 
     def facts(self) -> dict[str, str]:

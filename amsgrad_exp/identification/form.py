@@ -90,7 +90,6 @@ class Walk:
         self._update = getattr(self, f"_{form.kind}")
 
     def step(self, g: Any, lr: Any, beta1: Any) -> Any:
-        """Take one step and return x."""
         form, x = self.form, self.x
         self.t += 1
         beta1, beta2 = (self.beta2, beta1) if form.swapped else (beta1, self.beta2)
@@ -126,7 +125,6 @@ class Walk:
         return (1.0 - power) ** times
 
     def correction_of_m(self, beta1: Any) -> Any:
-        """Return the correction of the first moment."""
         return self.correction(beta1, self.form.correct_m, of_m=True)
 
     def average(self, g: Any, beta1: Any) -> Any:
@@ -283,7 +281,6 @@ class Walk:
         return lr * m / self.denominator(self.square(self.kept[n], beta2), beta2)
 
     def _ratio(self, g: Any, lr: Any, beta1: Any, beta2: Any) -> Any:
-        """Take a step of Adadelta."""
         v = self.square(g, beta2)
         delta = self.root(self.w) / self.root(v) * g
         self.w = beta2 * self.w + (1.0 - beta2) * delta * delta

@@ -55,7 +55,6 @@ class Target:
     assumed: Mapping[str, float] = field(default_factory=dict)  # given neither by its constructor nor by the user
 
     def observe(self, probes: Sequence[Probe]) -> Observed:
-        """Run the optimizer on the probes."""
         before = torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)  # some optimizers use the default dtype for their own numbers
         try:
@@ -117,7 +116,8 @@ def _imported(name: str, settings: Mapping[str, float], given: dict[str, Any]) -
         argument: setting
         for setting, names in ARGUMENTS.items()
         for argument in names
-        if argument not in given and not (several and setting in BETAS) and _takes(defaults, argument)
+        if argument not in given and not (several and setting in BETAS)
+        if defaults.get(argument) is inspect.Parameter.empty or _is_number(defaults.get(argument))
     }
     if defaults.get("eps_root") == defaults.get("eps") and "eps" in taken:
         taken["eps_root"] = "eps"  # for an optimizer that has the same ε twice
@@ -142,19 +142,13 @@ def _imported(name: str, settings: Mapping[str, float], given: dict[str, Any]) -
     return Target(name, run, {**assumed, **settings, **decay}, known, assumed)
 
 
-def _takes(defaults: Mapping[str, Any], argument: str) -> bool:
-    """Whether a constructor takes a number with this name, or any argument."""
-    return defaults.get(argument) is inspect.Parameter.empty or _is_number(defaults.get(argument))
-
-
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _run_torch(name: str, make: Callable[[list[Parameter], Probe], Optimizer], probe: Probe) -> Floats | None:
-    start, gradients = torch.from_numpy(probe.start.copy()), torch.from_numpy(probe.gradients.copy())
-    pieces = probe.elements if probe.apart else 1
-    params = [Parameter(part.clone()) for part in start.chunk(pieces)]
+    gradients, pieces = torch.from_numpy(probe.gradients), probe.elements if probe.apart else 1
+    params = [Parameter(part.clone()) for part in torch.from_numpy(probe.start).chunk(pieces)]
     optimizer = make(params, probe)
     changes_beta1 = probe.changes_beta1
     if changes_beta1 and not all(_set_beta1(group, probe.beta1[0]) for group in optimizer.param_groups):

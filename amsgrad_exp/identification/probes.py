@@ -64,7 +64,6 @@ class Probe:
 
     @property
     def steps(self) -> int:
-        """The number of steps."""
         return len(self.gradients)
 
     @property
@@ -74,7 +73,6 @@ class Probe:
 
     @property
     def changes_beta1(self) -> bool:
-        """Whether β1 differs between steps."""
         return bool(np.any(self.beta1 != self.beta1[0]))
 
 

@@ -114,11 +114,9 @@ class Imported:
 
     @property
     def takes_anything(self) -> bool:
-        """Whether it accepts arguments with any name."""
         return any(argument.kind is argument.VAR_KEYWORD for argument in self.parameters.values())
 
     def takes(self, argument: str) -> bool:
-        """Whether it accepts a keyword argument with this name."""
         return argument in self.parameters or self.takes_anything
 
     @functools.cached_property

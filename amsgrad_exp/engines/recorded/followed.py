@@ -33,8 +33,7 @@ class Notes:
         on_guard: called with each comparison's expression and result.
         poison: the value that C code sees if it reads a followed number directly. It differs between recordings, so
             that a step that uses it disagrees with the ordinary step and is rejected.
-        catching: whether the optimizer may catch arithmetic exceptions, so that arithmetic that does not depend on data
-            needs guards, too.
+        catching: whether the optimizer may catch arithmetic exceptions, so that all arithmetic needs guards.
     """
 
     def __init__(
@@ -44,7 +43,6 @@ class Notes:
         self.on_guard, self.poison, self._catching = on_guard, poison, catching
 
     def number(self, value: float, text: str) -> Followed:
-        """Make a followed number with this value and expression."""
         number = Followed(self.poison)
         number.value, number.text, number.notes = plain(value), text, self
         return number

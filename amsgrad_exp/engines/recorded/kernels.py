@@ -57,44 +57,23 @@ def _on_arrays(function: Callable[..., Any], arguments: int, kind: str) -> Calla
     return lambda *values: DTYPES[kind](each(*values))
 
 
-def _compiled(name: str, arguments: int, generate: Callable[[Any, Any], Any], number: Any) -> Any:
-    """Make a function for compiled code from a function that generates its LLVM code."""
+def _vml_compiled(name: str, number: Any) -> Any:
+    """Make a function for compiled code that calls the function of Intel's library with this name."""
 
-    def typed(*values: Any) -> Any:
-        return number(*[number] * len(values)), lambda _, builder, signature, given: generate(builder, given)
+    def vml(_: Any, x: Any) -> Any:
+        def generate(_: Any, builder: Any, signature: Any, given: Any) -> Any:
+            i32, i64, real = ir.IntType(32), ir.IntType(64), given[0].type
+            argument, result = cgutils.alloca_once_value(builder, given[0]), cgutils.alloca_once(builder, real)
+            one, mode = cgutils.alloca_once_value(builder, i32(1)), cgutils.alloca_once_value(builder, i64(VML_MODE))
+            kind = ir.FunctionType(ir.VoidType(), [each.as_pointer() for each in (i32, real, real, i64)])
+            called = cgutils.get_or_insert_function(builder.module, kind, f"amsgrad_exp_{name}")
+            builder.call(called, [one, argument, result, mode])
+            return builder.load(result)
 
-    shapes: dict[int, Any] = {
-        1: lambda context, a: typed(a),
-        2: lambda context, a, b: typed(a, b),
-        3: lambda context, a, b, c: typed(a, b, c),
-    }
-    shapes[arguments].__name__ = name
-    return intrinsic(shapes[arguments])
+        return number(number), generate
 
-
-def _from_libm(name: str, symbol: str) -> Callable[[Any, Any], Any]:
-    def generate(builder: Any, given: Any) -> Any:
-        if name == "fma":
-            return builder.fma(*given)
-        real = given[0].type
-        kind = ir.FunctionType(real, [real] * len(given))
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, symbol), given)
-
-    return generate
-
-
-def _from_vml(symbol: str) -> Callable[[Any, Any], Any]:
-    def generate(builder: Any, given: Any) -> Any:
-        i32, i64, real = ir.IntType(32), ir.IntType(64), given[0].type
-        argument, result = cgutils.alloca_once(builder, real), cgutils.alloca_once(builder, real)
-        one, mode = cgutils.alloca_once_value(builder, i32(1)), cgutils.alloca_once_value(builder, i64(VML_MODE))
-        builder.store(given[0], argument)
-        kind = ir.FunctionType(ir.VoidType(), [each.as_pointer() for each in (i32, real, real, i64)])
-        called = cgutils.get_or_insert_function(builder.module, kind, symbol)
-        builder.call(called, [one, argument, result, mode])
-        return builder.load(result)
-
-    return generate
+    vml.__name__ = name
+    return intrinsic(vml)
 
 
 def _vml_in_python(function: Any, real: Any) -> Callable[[float], float]:
@@ -120,14 +99,16 @@ def _fill_tables() -> None:
             function = getattr(libm, symbol)
             function.restype, function.argtypes = real, [real] * arguments
             ON_ARRAYS[ours] = _on_arrays(function, arguments, kind)
-            COMPILED[ours] = _compiled(ours, arguments, _from_libm(name, symbol), number)
+            symbol = f"llvm.fma.f{number.bitwidth}" if name == "fma" else symbol
+            COMPILED[ours] = types.ExternalFunction(symbol, number(*[number] * arguments))
+            COMPILED[ours].__name__ = ours
         for name, vml in VML.items():
             function = getattr(torch_cpu, f"VM{'S' if kind == 'f' else 'D'}{vml}_", None)
             if function is not None:
                 ours = f"vml_{name}_{kind}"
                 binding.add_symbol(f"amsgrad_exp_{ours}", ctypes.cast(function, ctypes.c_void_p).value)
                 ON_ARRAYS[ours] = _on_arrays(_vml_in_python(function, real), 1, kind)
-                COMPILED[ours] = _compiled(ours, 1, _from_vml(f"amsgrad_exp_{ours}"), number)
+                COMPILED[ours] = _vml_compiled(ours, number)
 
 
 _BOTH = {"np": np, "f32": np.float32, "f64": np.float64, "int64": np.int64, "inf": np.inf, "nan": np.nan}
@@ -288,7 +269,6 @@ SPECIAL = (0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 5e-324,
 
 
 def _random(numbers: np.random.Generator, dtype: torch.dtype) -> Tensor:
-    """Draw random operands of one dtype."""
     if dtype == torch.bool:
         return torch.from_numpy(numbers.random(OPERANDS) < 0.5)
     if KINDS[dtype] == "i":

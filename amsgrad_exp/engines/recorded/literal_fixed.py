@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.engines.fixed import CompiledFixedIterates, FixedIterates, Floats, Slopes
 from amsgrad_exp.engines.recorded.program import Program
 from amsgrad_exp.engines.torch_step import raised
 from amsgrad_exp.engines.torch_trial import way_of
 from amsgrad_exp.errors import ConfigError, RunFailed
+from amsgrad_exp.optimizers.importing import Drive
 from amsgrad_exp.rules.settings import OptimizerSettings
 
 TRIED = 24  # steps that are taken twice
 
 
-class _Run:
-    """One optimizer whose iterate is reset after every step."""
+def _updates(drive: Drive, optimizer: Optimizer, param: torch.nn.Parameter, slopes: Slopes) -> Iterator[float]:
+    """Take one step after the other and yield x_t − x_{t+1}; the iterate is reset after every step."""
+    held = param.detach().clone()
+    for step, slope in enumerate(itertools.cycle(map(float, slopes))):
 
-    def __init__(self, settings: OptimizerSettings, slopes: Slopes, held: float) -> None:
-        self._way, self._slopes = way_of(settings, "float64"), slopes
-        self.optimizer, self.param = self._way.new(held)
-        self._held = self.param.detach().clone()
+        def loss(slope: float = slope) -> torch.Tensor:
+            return (slope * param).sum()
 
-    def update(self, step: int) -> float:
-        """Take a step and return x_t − x_{t+1}."""
-        slope = float(self._slopes[step % len(self._slopes)])
         try:
-            self._way.drive.step(self.optimizer, [self.param], lambda: (slope * self.param).sum())
+            drive.step(optimizer, [param], loss)
         except (Exception, SystemExit) as error:  # an imported optimizer may raise anything
             raise RunFailed(raised(error, step)) from error
         with torch.no_grad():
-            update = float(self._held.sum() - self.param.sum())
-            self.param.copy_(self._held)
-        return update
+            update = float(held.sum() - param.sum())
+            param.copy_(held)
+        yield update
 
 
 class LiteralFixedIterates(FixedIterates):
@@ -46,12 +46,13 @@ class LiteralFixedIterates(FixedIterates):
     steps_at_once = 16
 
     def __init__(self, settings: OptimizerSettings, sequences: Sequence[Slopes], held: Floats) -> None:
-        self._runs = [_Run(settings, *each) for each in zip(sequences, held.tolist(), strict=True)]
+        way, each = way_of(settings, "float64"), zip(sequences, held.tolist(), strict=True)
+        self._runs = [_updates(way.drive, *way.new(x), slopes) for slopes, x in each]
 
     def advance(self, stop: int, begin: NDArray[np.int64], end: NDArray[np.int64]) -> Floats:
         sums = np.zeros((2, len(self._runs)))
         for number, run in enumerate(self._runs):
-            updates = np.array([run.update(t) for t in range(self.step, stop)])
+            updates = np.array(list(itertools.islice(run, stop - self.step)))
             counted = updates[max(0, begin[number] - self.step) : max(0, end[number] - self.step)]
             sums[:, number] = counted.sum(), np.abs(counted).sum()
         if not np.isfinite(sums).all(axis=0).any():
@@ -65,22 +66,21 @@ def recorded_fixed(
 ) -> FixedIterates:
     """Make runs of an imported optimizer that has a float64 program; the optimizer itself takes the first steps."""
     known, states, carry = dict[tuple[float, ...], list[float]](), [], [0.0] * len(program.carry)
+    way, begin = way_of(settings, "float64"), program.begin
     for slopes, x in zip(sequences, held.tolist(), strict=True):
-        first = x, *(float(slopes[t % len(slopes)]) for t in range(program.begin))
+        first = x, *itertools.islice(itertools.cycle(slopes), begin)
         if first not in known:
-            run = _Run(settings, slopes, x)
-            for t in range(program.begin):
-                run.update(t)
+            optimizer, param = way.new(x)
+            for _ in itertools.islice(_updates(way.drive, optimizer, param, slopes), begin):
+                pass
             try:
-                (_, *known[first]), carry = program.read(run.optimizer, run.param)
+                (_, *known[first]), carry = program.read(optimizer, param)
             except KeyError:  # something that the program treats as constant has changed
                 known[first] = [math.nan] * len(program.rule.state)
         states.append(known[first])
     hyper = [settings.lr, *program.constants]
-    begin, guarded = program.begin, program.guarded
-    return CompiledFixedIterates(
-        program.in_batches, hyper, carry, np.array(states).T, sequences, held, step=begin, guarded=guarded
-    )
+    state, guarded = np.array(states).T, program.guarded
+    return CompiledFixedIterates(program.in_batches, hyper, carry, state, sequences, held, step=begin, guarded=guarded)
 
 
 def require_deterministic(settings: OptimizerSettings) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dis
 import functools
 import itertools
@@ -53,14 +52,8 @@ FORBIDDEN = {"time", "datetime", "random", "secrets", "os", "uuid", "socket", "t
 
 NAME = re.compile(r"\b(?:[vscpi]\d+|[xg]|lr)\b")
 _OF_FOREACH = {"tensors": "self", "tensors1": "end", "weights": "weight", "scalars": "scalar"}
-_SCALAR = {
-    "clamp_min": "min",
-    "clamp_max": "max",
-    "addcmul": "value",
-    "addcdiv": "value",
-    "pow": "exponent",
-    "lerp": "weight",
-}
+_SCALAR = {"clamp_min": "min", "clamp_max": "max", "pow": "exponent", "lerp": "weight"}
+_SCALAR |= {"addcmul": "value", "addcdiv": "value"}
 
 _answers: dict[str, tuple[str | None, bytes]] = {}  # the results of trials, by a description of each trial
 
@@ -72,20 +65,13 @@ class Path:
 
     In expressions, x, g, lr, s0, … and p0, … are inputs, c0, … Python numbers, i0, … numbers read from tensors, and
     v0, … results of operations. Each expression must hold in all recordings of the group.
-
-    Attributes:
-        counters: the places of numbers that grow by 1 every step.
-        texts, kinds: the expressions and the kinds of the numbers, by name.
-        after: the expressions of x and of each kept number after the step.
-        guards: the expressions of comparisons, and their results on this path.
-        answers: digests of the results of torch's kernels in trials, by a description of each trial.
     """
 
     def __init__(self, group: Sequence[Recording], counters: frozenset[Place]) -> None:
         self.recording = recording = group[0]
-        self.counters = counters
+        self.counters = counters  # the places of numbers that grow by 1 every step
         self.guards = list(dict.fromkeys(recording.guards))
-        self.after = {**recording.outputs, **recording.moves}
+        self.after = {**recording.outputs, **recording.moves}  # the expressions of what is kept, after the step
         self.texts = {f"i{k}": f"f64({name})" for k, (name, _) in enumerate(recording.reads)}
         scope = {name: np.array([each.before[name] for each in group]) for name in recording.before}
         for i, same in enumerate(zip(*(each.scalars for each in group), strict=True)):
@@ -98,7 +84,7 @@ class Path:
             if name in recording.moves and not _holds(recording.moves[name], scope, [r.moved[name] for r in group]):
                 raise NotRecorded(f"its {place[-1]} changes in a way that is not known", for_good=False)
         self.kinds = dict.fromkeys(self.texts, "d") | {n: KINDS[dtype] for n, dtype in recording.dtypes.items()}
-        self.answers: dict[str, bytes] = {}
+        self.answers: dict[str, bytes] = {}  # digests of the results of torch's kernels, by what was tried
         for operation in recording.operations:
             self.texts[operation.out] = self._expression(operation)
 
@@ -194,35 +180,29 @@ def paths_of(
     Raises:
         NotRecorded: no program is known to do what the optimizer does.
     """
-    with _one_at_a_time, _undisturbed(optimizer, param, step) as functions:
-        return _paths(optimizer, param, gradients, lr, step, functions)
-
-
-@contextlib.contextmanager
-def _undisturbed(optimizer: Optimizer, param: torch.nn.Parameter, step: int) -> Iterator[list[types.FunctionType]]:
-    """Reject an optimizer that keeps opaque objects, or whose copies change something outside of themselves."""
-    survey = Survey(optimizer, param, step)
-    if not sees_gradients_alone(optimizer, param):
-        raise NotRecorded("it has hooks, or a zero_grad of its own")
-    if survey.opaque is not None:
-        raise NotRecorded(f"it keeps what cannot be seen through: {survey.opaque}")
-    functions = [each for each in survey.functions if isinstance(each, types.FunctionType)]
-    for function in functions:
-        scope = function.__globals__
-        if not in_library(scope.get("__name__")):
-            for module in FORBIDDEN.intersection(_modules(function.__code__, scope)):
-                raise NotRecorded(f"it uses the module {module}")
-    changed = False
-    with generators_restored() as untouched:
-        try:
-            yield functions
-            if not untouched():
-                raise NotRecorded("it draws random numbers")
-        finally:
-            if changed := Survey(optimizer, param, step).outside != survey.outside:
-                survey.restore_outside()
-    if changed:
-        raise NotRecorded("it keeps something outside of itself")
+    with _one_at_a_time:
+        survey = Survey(optimizer, param, step)
+        if not sees_gradients_alone(optimizer, param):
+            raise NotRecorded("it has hooks, or a zero_grad of its own")
+        if survey.opaque is not None:
+            raise NotRecorded(f"it keeps what cannot be seen through: {survey.opaque}")
+        functions = [each for each in survey.functions if isinstance(each, types.FunctionType)]
+        for function in functions:
+            scope = function.__globals__
+            if not in_library(scope.get("__name__")):
+                for module in FORBIDDEN.intersection(_modules(function.__code__, scope)):
+                    raise NotRecorded(f"it uses the module {module}")
+        with generators_restored() as untouched:
+            try:
+                paths = _paths(optimizer, param, gradients, lr, step, functions)
+                if not untouched():
+                    raise NotRecorded("it draws random numbers")
+            finally:
+                if changed := Survey(optimizer, param, step).outside != survey.outside:
+                    survey.restore_outside()
+        if changed:
+            raise NotRecorded("it keeps something outside of itself")
+        return paths
 
 
 def _modules(code: types.CodeType, scope: Mapping[str, object]) -> Iterator[str]:
@@ -276,8 +256,11 @@ def _paths(
     recordings += [(step, record(optimizer, param, gradients[0], lr * part)) for part in LRS]
     for count in COUNTS:
         if count > step:
-            counts = {place: count + more - step for place, more in counters.items()}
-            recordings.append((count, record(optimizer, param, gradients[0], lr, counts=counts)))
+            twin, p = copied(optimizer, param)
+            here = leaves(twin, p)
+            for place, more in counters.items():
+                here[place].put(count + more - step)
+            recordings.append((count, record(twin, p, gradients[0], lr)))
     groups: dict[str, list[tuple[int, Recording]]] = {}
     for at, each in recordings:
         groups.setdefault(each.structure, []).append((at, each))

@@ -71,19 +71,7 @@ class Program:
 
     The rule's update computes everything that depends on gradients, and its coefficients compute the rest. The guards
     of a path are divided between them in the same way. At a step whose path is not known, ``ok`` becomes 0.
-
-    Attributes:
-        paths: the paths that the step can take.
-        begin: the first step that the program can take.
-        rule: the rule with torch's bits. Its `state` and `carry` have no meaning; use `read` instead.
-        in_batches: the same rule with the IEEE square root, which takes a fiftieth of the time of torch's.
-        constants: the values of the hyper-parameters k0, k1, ….
-        state, carry: the names of the numbers that the update keeps, and of those that the coefficients carry.
-        guarded: whether the state ends in ``ok`` and ``count``, the number of steps for which ``ok`` was 1.
-        masks: how many of the coefficients, at the end, say which path is taken.
-        wide, wide_coefficients: whether a float32 run needs float64 for everything it keeps, or for its coefficients.
-        digest: a digest of the source and the constants.
-        kernels: a digest of the results of torch's kernels in trials.
+    ``begin`` is the first step that the program can take.
     """
 
     def __init__(self, paths: Sequence[Path], begin: int) -> None:
@@ -92,20 +80,23 @@ class Program:
         self._kinds = {name: kind for each in paths for name, kind in each.kinds.items() if name[0] in "sxg"}
         self._data = self._find_data()
         kept = sorted(self._kept(), key=lambda name: (name[0], int(name[1:])))
-        self.state = [name for name in kept if name in self._data]
-        self.carry = [name for name in kept if name not in self._data]
+        self.state = [name for name in kept if name in self._data]  # what the update keeps
+        self.carry = [name for name in kept if name not in self._data]  # what the coefficients carry
         x = self._kinds["x"]
-        self.wide = x == "f" and any(self._kind(name) not in "fbh" for name in self.state)
+        # Whether a float32 run needs float64 for everything it keeps, or for its coefficients.
+        self.wide = self.wide_coefficients = x == "f" and any(self._kind(name) not in "fbh" for name in self.state)
         self._real = "d" if self.wide else x
-        self.wide_coefficients = self.wide
         on_data = [[guard for guard in each.guards if self._depends(each, guard[0])] for each in paths]
         on_rest = [[guard for guard in each.guards if guard not in on] for each, on in zip(paths, on_data, strict=True)]
-        self.masks = len(paths) if any(on_rest) else 0
+        self.masks = len(paths) if any(on_rest) else 0  # so many coefficients, at the end, say which path is taken
+        # Whether the state ends in ``ok`` and ``count``, the number of steps for which ``ok`` was 1.
         self.guarded = any(on_rest) or any(on_data)
-        self.constants: list[float] = []
+        self.constants: list[float] = []  # the values of the hyper-parameters k0, k1, …
         self._width = 0  # the number of coefficients
         self.text = self._write(on_data, on_rest)
+        # This rule has torch's bits. Its `state` and `carry` have no meaning; use `read` instead.
         self.rule = _rule(self.text, len(self.constants), self._width)
+        # The IEEE square root takes a fiftieth of the time of torch's.
         self.in_batches = _rule(WITHOUT_VML.sub("np.sqrt", self.text), len(self.constants), self._width)
         self.counters = {name for place, name in self._like.names.items() if place in paths[0].counters}
         self.digest = hashlib.sha256(repr((self.text, self.constants)).encode()).hexdigest()

@@ -192,7 +192,6 @@ class RecordedRun(TorchRun):
         self.driven = replace(self.driven, engine="compiled", program=program.digest, kernels=program.kernels)
 
     def _give_up(self, why: str) -> None:
-        """Take all remaining steps literally."""
         self._resume_at = NEVER
         self.driven = replace(self.driven, engine="torch", not_compiled=f"{why} at step {self.step}")
 
@@ -246,7 +245,6 @@ class RecordedRun(TorchRun):
         return Trace.concatenate([trace, literal])
 
     def _agrees(self, expected: Any) -> bool:
-        """Whether the optimizer and the program hold the same numbers, bit for bit."""
         try:
             state, carry = self.read(self._program)
         except KeyError:

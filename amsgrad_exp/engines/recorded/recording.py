@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import types
 from collections import Counter, deque
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from amsgrad_exp.engines.recorded.followed import Followed, Notes, following, plain, text_of
 from amsgrad_exp.engines.recorded.kernels import CASTS, KINDS, ON_ARRAYS
@@ -83,17 +83,12 @@ def leaves(optimizer: Optimizer, param: Tensor, others: dict[Place, Any] | None 
                 found[place] = Leaf(holder, key, value)
         elif id(value) not in seen:
             seen.add(id(value))
-            if isinstance(value, list | tuple | deque):
-                items: Any = enumerate(value)
-            elif not isinstance(value, dict):
+            if not isinstance(value, list | tuple | deque | dict):
                 code = type | types.FunctionType | types.MethodType | types.ModuleType
                 plain_object = hasattr(value, "__dict__") and not isinstance(value, code)
                 foreign = in_library(type(value).__module__) and not isinstance(value, Optimizer)
                 value = vars(value) if plain_object and not foreign else {}
-                items = value.items()
-            else:
-                items = value.items()
-            for name, item in list(items):
+            for name, item in list(value.items() if isinstance(value, dict) else enumerate(value)):
                 if item is not param and not (isinstance(name, str) and name.startswith(_NOT_STATE)):
                     walk(item, (*place, None if name is param else name), value, name)
 
@@ -101,44 +96,32 @@ def leaves(optimizer: Optimizer, param: Tensor, others: dict[Place, Any] | None 
     return found
 
 
-_CREATES = frozenset(
-    (
-        *("zeros_like", "ones_like", "new_zeros", "new_ones", "zeros", "ones", "eye", "arange", "scalar_tensor"),
-        *("empty_like", "empty", "new_empty", "empty_strided", "new_empty_strided", "full_like", "full", "new_full"),
-        *("lift_fresh", "lift_fresh_copy"),
-    )
-)
-_OF_TYPES = frozenset(("promote_types", "result_type", "is_same_size", "can_cast"))
-_MEMORY = frozenset(
-    (
-        *("tolist", "numpy", "__array__", "data_ptr", "untyped_storage", "storage", "_typed_storage", "__dlpack__"),
-        *("map_", "apply_", "__reduce_ex__", "__repr__", "__format__", "share_memory_"),
-    )
-)
+_CREATES = {
+    *("zeros_like", "ones_like", "new_zeros", "new_ones", "zeros", "ones", "eye", "arange", "scalar_tensor"),
+    *("empty_like", "empty", "new_empty", "empty_strided", "new_empty_strided", "full_like", "full", "new_full"),
+    *("lift_fresh", "lift_fresh_copy"),
+}
+_OF_TYPES = {"promote_types", "result_type", "is_same_size", "can_cast"}
+_MEMORY = {
+    *("tolist", "numpy", "__array__", "data_ptr", "untyped_storage", "storage", "_typed_storage", "__dlpack__"),
+    *("map_", "apply_", "__reduce_ex__", "__repr__", "__format__", "share_memory_"),
+}
 
 
 @dataclass
 class Operation:
     """One ATen operation on numbers.
 
-    Attributes:
-        name: the operation's name without the prefix and suffix of foreach and in-place variants.
-        positional: how many arguments are passed by position.
-        lists: the names of the arguments that are lists.
-        parts: the arguments: each one's name in the schema with ("t", index of the tensor), ("s", index of the Python
-            number) or ("=", constant).
-        defaults: the default values of arguments that are not passed.
-        inputs, dtypes, shapes: the names, dtypes and shapes of its tensors.
-        numbers, values: the indices of its Python numbers among the recording's scalars, and their values.
-        out, out_dtype: the name and dtype of its result.
+    ``inputs``, ``dtypes`` and ``shapes`` are those of its tensors, ``numbers`` the indices of its Python numbers among
+    the recording's scalars, and ``values`` these numbers.
     """
 
     func: Any
-    name: str
-    positional: int
-    lists: set[str] = field(default_factory=set)
+    name: str  # without the prefix and suffix of foreach and in-place variants
+    arguments: TreeSpec  # the structure of the positional and the keyword arguments
+    # Each argument's name in the schema with ("t", index of a tensor), ("s", index of a number) or ("=", constant).
     parts: list[tuple[str, str, Any]] = field(default_factory=list)
-    defaults: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)  # of arguments that are not passed
     inputs: list[str] = field(default_factory=list)
     dtypes: list[torch.dtype] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
@@ -150,12 +133,9 @@ class Operation:
     def call(self, tensors: Sequence[Tensor], numbers: Sequence[float]) -> Tensor:
         """Apply the operation to other tensors and numbers; return the tensor that it returns or changes."""
         every: dict[str, Sequence[Any]] = {"t": tensors, "s": numbers}
-        given: dict[str, Any] = {}
-        for name, way, what in self.parts:
-            value = every[way][what] if way in every else what
-            given[name] = [*given.get(name, ()), value] if name in self.lists else value
-        args, named = [*given.values()][: self.positional], [*given.items()][self.positional :]
-        one: Tensor = results(self.func(*args, **dict(named)), args)[0]
+        values = [every[way][what] if way in every else what for _, way, what in self.parts]
+        args, named = tree_unflatten(values, self.arguments)
+        one: Tensor = results(self.func(*args, **named), args)[0]
         return one
 
 
@@ -191,7 +171,6 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._kept: list[Tensor] = []  # keeps tensors alive, so that no new tensor reuses their memory
 
     def guard(self, text: str, truth: bool) -> None:
-        """Record a comparison and its result."""
         self.guards.append((text, truth))
         self.structure.append(f"guard {text} {truth}")
 
@@ -279,8 +258,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _make(self, func: Any, args: Any, kwargs: Any, base: str) -> Any:
         """Run an operation that makes a view, or a tensor that depends on no other tensor."""
         result = func(*args, **kwargs)
-        every = result if isinstance(result, list | tuple) else [result]
-        tensors = [each for each in every if isinstance(each, Tensor)]
+        tensors = [each for each in results(result, args) if isinstance(each, Tensor)]
         self.structure.append(f"{func} {[tuple(each.shape) for each in tensors]}")
         for tensor in tensors:
             if tensor.numel() > 1:
@@ -296,18 +274,16 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _operation(self, func: Any, base: str, args: Any, kwargs: Any) -> Operation:
         """Describe an operation before it is run."""
-        schema = func._schema.arguments
-        operation, tensors = Operation(func, base, len(args)), list[Tensor]()
+        schema, tensors = func._schema.arguments, list[Tensor]()
+        operation = Operation(func, base, tree_flatten((args, kwargs), is_leaf=_is_empty)[1])
         given = {argument.name: value for argument, value in zip(schema, args, strict=False)} | kwargs
         for argument in schema:
             if argument.name not in given and argument.has_default_value():
                 operation.defaults[argument.name] = argument.default_value
         for name, argument in given.items():
-            values = argument if isinstance(argument, list | tuple) and argument else [argument]
-            if values is argument:
-                operation.lists.add(name)
-                if len(values) > 1 and "_foreach_" in func._schema.name:
-                    raise NotRecorded("it updates several parameters at once")
+            values = tree_flatten(argument, is_leaf=_is_empty)[0]
+            if len(values) > 1 and "_foreach_" in func._schema.name:
+                raise NotRecorded("it updates several parameters at once")
             for value in values:
                 way, what = "=", value
                 if isinstance(value, Tensor):
@@ -323,6 +299,10 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     operation.values.append(value)
                 operation.parts.append((name, way, what))
         return operation
+
+
+def _is_empty(argument: Any) -> bool:
+    return isinstance(argument, list | tuple) and not argument
 
 
 def _as_kind(value: float, kind: str) -> float:
@@ -350,15 +330,14 @@ class _Functions(TorchFunctionMode):
                 return type(value)(map(plainly, value))
             return value
 
-        reads, scalars, guards = (
-            len(each) for each in (self._operations.reads, self._operations.scalars, self._operations.guards)
-        )
+        noted = self._operations
+        reads, scalars, guards = len(noted.reads), len(noted.scalars), len(noted.guards)
         given = {key: plainly(value) for key, value in (kwargs or {}).items()}
         result = func(*map(plainly, args), **given)
-        self._operations.explain(handed, scalars)
-        read = [f"i{k}" for k in range(reads, len(self._operations.reads))]
-        if read and isinstance(result, bool) and len(self._operations.guards) == guards:
-            self._operations.guard(f"({read[-1]} != 0)", result)  # bool() of a number
+        noted.explain(handed, scalars)
+        read = [f"i{k}" for k in range(reads, len(noted.reads))]
+        if read and isinstance(result, bool) and len(noted.guards) == guards:
+            noted.guard(f"({read[-1]} != 0)", result)  # bool() of a number
         elif read and not isinstance(result, bool):
             if func is torch.Tensor.item and isinstance(result, int | float):
                 return self._notes.number(result, read[-1])
@@ -371,10 +350,8 @@ class Recording:
 
     Args:
         moving: the places of the Python numbers to follow, which are named p0, p1, ….
-        counts: numbers to put in some places before the step.
         functions: the Python functions that the optimizer uses.
-        catching: as in `Notes`.
-        poisons: yields the `Notes` poison of this recording.
+        catching, poisons: as in `Notes`; ``poisons`` yields the poison of this recording.
 
     Attributes:
         structure: the whole step except the numbers; two recordings with equal structure differ only in numbers.
@@ -394,16 +371,12 @@ class Recording:
         gradient: float,
         lr: float,
         *,
-        moving: Sequence[Place] = (),
-        counts: Mapping[Place, float] | None = None,
-        functions: Sequence[types.FunctionType] = (),
-        catching: bool = False,
-        poisons: Iterator[float] = itertools.repeat(math.nan),
+        moving: Sequence[Place],
+        functions: Sequence[types.FunctionType],
+        catching: bool,
+        poisons: Iterator[float],
     ) -> None:
         twin, p = copied(optimizer, param)
-        here = leaves(twin, p)
-        for place, count in (counts or {}).items():
-            here[place].put(count)
         self.fixed: dict[Place, Any] = {}
         here = leaves(twin, p, self.fixed)
         literal, its_p = copied(twin, p)
@@ -462,30 +435,19 @@ class Recording:
         self.moved = {name: plain(after[place].value) for place, name in names.items()}
         self.changed = {place for place in _fixed(here, names) if here[place].read() != after[place].read()}
         self.structure = "\n".join([*recorder.structure, repr(sorted(self.outputs.items()))])
-        if not self.changed:
-            known = {*names, *(counts or {})}
-            self._explained(optimizer, param, known, literal, its_p, wanted)
-
-    def _explained(
-        self,
-        optimizer: Optimizer,
-        param: torch.nn.Parameter,
-        known: set[Place],
-        literal: Optimizer,
-        p: torch.nn.Parameter,
-        wanted: Mapping[Place, Leaf],
-    ) -> None:
-        """Check that the step changed nothing in the optimizer except numbers that are followed."""
-        twin, its = copied(optimizer, param)
+        if self.changed:
+            return
+        # Only the followed numbers may have changed: setting them in another copy must give the same optimizer.
+        twin, p = copied(optimizer, param)
         with torch.no_grad():
-            its.copy_(p)
-            for place, leaf in leaves(twin, its).items():
+            p.copy_(its_p)
+            for place, leaf in leaves(twin, p).items():
                 if isinstance(leaf.value, Tensor):
                     leaf.value.copy_(wanted[place].value)
-                elif place in known or place[-1] == "lr":
+                elif place in names or place[-1] == "lr":
                     leaf.put(wanted[place].read())
-        its.grad = None if p.grad is None else p.grad.clone()
-        if Survey(twin, its, -5, {}).own != Survey(literal, p, -5, {}).own:
+        p.grad = None if its_p.grad is None else its_p.grad.clone()
+        if Survey(twin, p, -5, {}).own != Survey(literal, its_p, -5, {}).own:
             raise NotRecorded("it keeps something that is neither a number nor a tensor", for_good=False)
 
 
