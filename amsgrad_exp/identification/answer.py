@@ -31,12 +31,10 @@ from amsgrad_exp.numbers import option_value
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.labels import SYMBOLS
 
-USUAL_EPS = (1e-7, 1e-6, 1e-10, 1e-16)
-"""Values, besides 1e-8, that ε may have in optimizers whose constructors do not take it."""
-
 Like = tuple[str, Options]
 """The name of the only rule to compare with, and some of its options."""
 
+USUAL_EPS = (1e-7, 1e-6, 1e-10, 1e-16)  # values, besides 1e-8, that ε may have where constructors do not take it
 CACHED = 4  # sets of candidates
 
 

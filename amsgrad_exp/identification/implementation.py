@@ -19,26 +19,17 @@ from amsgrad_exp.identification.probes import Floats, Observed, Probe
 from amsgrad_exp.numbers import option_value
 from amsgrad_exp.optimizers.importing import PLAIN, said
 from amsgrad_exp.rules import OPTIMIZERS, arguments_of
-from amsgrad_exp.rules.settings import OptimizerSettings
-from amsgrad_exp.spec.defaults import check_name, complete, imported_optimizer
+from amsgrad_exp.spec.defaults import check_name, complete_settings, imported_optimizer
 
-PUBLISHED = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
-"""The settings that are assumed if a constructor does not take them."""
-
-ARGUMENTS = {
-    "beta1": ("beta1", "b1"),
-    "beta2": ("beta2", "b2", "alpha", "rho", "decay"),
-    "eps": ("eps", "epsilon"),
-}
-"""The names of the settings in constructors, besides ``betas``."""
-
+PUBLISHED = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}  # assumed if a constructor does not take them
 BETAS = ("beta1", "beta2")
+# The names of the settings in constructors, besides ``betas``.
+ARGUMENTS = {"beta1": ("beta1", "b1"), "beta2": ("beta2", "b2", "alpha", "rho", "decay"), "eps": ("eps", "epsilon")}
 
 OWN = {known.path: name for name, known in OPTIMIZERS.items() if known.path.startswith("amsgrad_exp.")}
 """The rules of this package's own classes, whose signatures do not show the defaults."""
 
-OPTIONS = {"partial": "p", "keep_num": "n", "b3": "beta3"}
-"""The names in constructors of options that have other names here."""
+OPTIONS = {"partial": "p", "keep_num": "n", "b3": "beta3"}  # names in constructors, and the names of these options here
 
 RunProbe = Callable[[Probe], Floats | None]
 """A function that returns x after every `Probe.every` steps of a probe, or None if the probe cannot be run."""
@@ -87,8 +78,7 @@ def _settings(probe: Probe) -> dict[str, float]:
 
 def _registered(name: str, settings: Mapping[str, float], given: dict[str, Any]) -> Target:
     form = given.pop("optimized_update", None)
-    entry = {"name": name, **settings, "options": given, "optimized_update": form}
-    known = OptimizerSettings.model_validate(complete({"optimizers": [entry]})["optimizers"][0])
+    known = complete_settings({"name": name, **settings, "options": given, "optimized_update": form})
     kind = imported_optimizer(OPTIMIZERS[name].path)
 
     def make(params: list[Parameter], probe: Probe) -> Optimizer:
@@ -103,7 +93,7 @@ def _registered(name: str, settings: Mapping[str, float], given: dict[str, Any])
 
 def _imported(name: str, settings: Mapping[str, float], given: dict[str, Any]) -> Target:
     kind = imported_optimizer(name)
-    own_signature = inspect.signature(kind.maker).parameters if callable(kind.maker) else {}
+    own_signature = inspect.signature(kind.maker).parameters
     of_optax = "learning_rate" in own_signature
     if not of_optax and not kind.takes("lr"):
         raise ConfigError(f"optimizers: {name} takes no lr, which the probes set")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,10 +187,7 @@ def _number(value: float) -> str:
 
 def read(path: Path, given: Mapping[str, float]) -> tuple[list[Probe], Observed, Precision]:
     """Read the probes, iterates and precision of a file; ``given`` settings must be those of the file."""
-    try:
-        rows = list(_rows(path))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{path} is not a CSV file: {error}") from error
+    rows = _rows(path)
     first = next((row for row in rows if row["probe"] == "gaussian"), None)
     if first is None:
         raise ConfigError(f'{path}: the probe "gaussian" is missing: amsgrad-exp probes writes all of them')
@@ -222,17 +219,18 @@ def read(path: Path, given: Mapping[str, float]) -> tuple[list[Probe], Observed,
     return chosen, observed, _precision(path, texts)
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
+def _rows(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a file; the key "row" has the number of each row's line."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file, restval="")
+            if missing := [column for column in COLUMNS if column not in (table.fieldnames or ())]:
+                raise ConfigError(f"{path}: the columns {', '.join(missing)} are missing")
+            return [{name: str(row[name]).strip() for name in COLUMNS} | {"row": str(table.line_num)} for row in table]
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    with io.StringIO(text, newline="") as file:
-        table = csv.DictReader(file, restval="")
-        if missing := [column for column in COLUMNS if column not in (table.fieldnames or ())]:
-            raise ConfigError(f"{path}: the columns {', '.join(missing)} are missing")
-        for row in table:
-            yield {column: str(row[column]).strip() for column in COLUMNS} | {"row": str(table.line_num)}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path} is not a CSV file: {error}") from error
 
 
 def _read(path: Path, row: Mapping[str, str], column: str) -> float:

@@ -84,8 +84,7 @@ class Drive:
         optimizer.zero_grad()
 
 
-PLAIN = Drive()
-"""How most optimizers are driven."""
+PLAIN = Drive()  # how most optimizers are driven
 
 
 def written(shape: Sequence[int]) -> str:

@@ -235,8 +235,7 @@ TABLE = _table()
 """For each operation, the names of its operands in torch's schema, and the expressions that may match its kernel.
 
 A number after the name is the operation's constant factor or exponent; ``{K}`` stands for the letter of the kind."""
-CONDITIONS = ("where", "masked_fill", "index_put")
-"""Operations whose first operand is a condition."""
+CONDITIONS = ("where", "masked_fill", "index_put")  # operations whose first operand is a condition
 OF_INTEGERS = (
     *("add", "sub", "maximum", "minimum", "clamp", "where", "clone", "_to_copy", "sum", "max", "min", "cat", "stack"),
 )

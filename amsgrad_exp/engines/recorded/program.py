@@ -8,7 +8,7 @@ import hashlib
 import re
 import sys
 import types
-from collections import Counter, namedtuple
+from collections import Counter, defaultdict, namedtuple
 from collections.abc import Mapping, Sequence
 from pathlib import Path as File
 from typing import Any
@@ -24,8 +24,8 @@ from amsgrad_exp.engines.recorded.paths import NAME, Path
 from amsgrad_exp.engines.recorded.recording import leaves, standing
 from amsgrad_exp.rules import Rule
 
+# How many steps ahead coefficients are computed, to find out whether they depend on the number of steps.
 FAR = (10**6, 10**9, 10**12)
-"""How many steps ahead coefficients are computed, to find out whether they depend on the number of steps."""
 WITHOUT_VML = re.compile(r"\bvml_sqrt_[fd]\b")
 LITERAL = re.compile(r"(?<![\w.])(?:\d+\.?\d*(?:e[+-]?\d+)?|inf|nan)(?![\w.(])")
 _TOKEN = re.compile(f"(f32|f64|bf|int64)\\((c\\d+)\\)|{NAME.pattern}")
@@ -77,14 +77,16 @@ class Program:
     def __init__(self, paths: Sequence[Path], begin: int) -> None:
         self.paths, self.begin = paths, begin
         self._like = paths[0].recording
-        self._kinds = {name: kind for each in paths for name, kind in each.kinds.items() if name[0] in "sxg"}
+        kinds = {name: kind for each in paths for name, kind in each.kinds.items() if name[0] in "sxg"}
+        self._kind = defaultdict[str, str](lambda: "d", kinds)  # of the numbers that are kept, and of lr
+        self._kept = {name for each in paths for name in each.after} - {"x"}
         self._data = self._find_data()
-        kept = sorted(self._kept(), key=lambda name: (name[0], int(name[1:])))
+        kept = sorted(self._kept, key=lambda name: (name[0], int(name[1:])))
         self.state = [name for name in kept if name in self._data]  # what the update keeps
         self.carry = [name for name in kept if name not in self._data]  # what the coefficients carry
-        x = self._kinds["x"]
+        x = self._kind["x"]
         # Whether a float32 run needs float64 for everything it keeps, or for its coefficients.
-        self.wide = self.wide_coefficients = x == "f" and any(self._kind(name) not in "fbh" for name in self.state)
+        self.wide = self.wide_coefficients = x == "f" and any(self._kind[name] not in "fbh" for name in self.state)
         self._real = "d" if self.wide else x
         on_data = [[guard for guard in each.guards if self._depends(each, guard[0])] for each in paths]
         on_rest = [[guard for guard in each.guards if guard not in on] for each, on in zip(paths, on_data, strict=True)]
@@ -102,13 +104,6 @@ class Program:
         self.digest = hashlib.sha256(repr((self.text, self.constants)).encode()).hexdigest()
         answers = {key: answer for each in paths for key, answer in each.answers.items()}
         self.kernels = hashlib.sha256(b"".join(answer for _, answer in sorted(answers.items()))).hexdigest()
-
-    def _kept(self) -> set[str]:
-        return {name for each in self.paths for name in each.after} - {"x"}
-
-    def _kind(self, name: str) -> str:
-        """Return the kind of a number that is kept, or of lr."""
-        return self._kinds.get(name, "d")
 
     def _depends(self, each: Path, text: str) -> bool:
         """Whether an expression depends on data, directly or through other expressions."""
@@ -128,7 +123,7 @@ class Program:
             for each in self.paths:
                 data |= {name for name, text in each.after.items() if self._depends(each, text)}
             if any(self._depends(each, text) for each in self.paths for text, _ in each.guards):
-                data |= {name for name in self._kept() - data if self._parted_by_data(name)}
+                data |= {name for name in self._kept - data if self._parted_by_data(name)}
             if len(data) == before:
                 return data
 
@@ -175,7 +170,7 @@ class Program:
             lines.append(f"    return x, ({''.join(f'{name}, ' for name in self.state)}ok * 0, count)")
         carried = "".join(f", {name}" for name in self.carry)
         lines += ["", "", *fills, f"def coefficients(t, scale, h{carried}):", "    lr = h.lr * scale"]
-        lines += [f"    {name} = {CASTS[self._kind(name)].format(name)}" for name in self.carry]
+        lines += [f"    {name} = {CASTS[self._kind[name]].format(name)}" for name in self.carry]
         lines += [f"    r{j} = coefficients{j}(lr, h{carried})" for j in parts]
         for j in parts:
             lines.append(f"    {'elif' if j else 'if'} r{j}[0]:")
@@ -208,10 +203,10 @@ class Program:
 
         def as_kept(name: str) -> str:
             text = _TOKEN.sub(refer, each.after[name])
-            return text if self._kind(name) == self._real else CASTS[self._real].format(text)
+            return text if self._kind[name] == self._real else CASTS[self._real].format(text)
 
-        narrow = [name for name in ("x", "g", *self.state) if self._kind(name) != self._real]
-        body += [f"    {name} = {CASTS[self._kind(name)].format(name)}" for name in narrow]
+        narrow = [name for name in ("x", "g", *self.state) if self._kind[name] != self._real]
+        body += [f"    {name} = {CASTS[self._kind[name]].format(name)}" for name in narrow]
         holds = " and ".join(f"({_TOKEN.sub(refer, text)}) == {truth}" for text, truth in guards) or "True"
         returned = ", ".join([holds, *map(as_kept, ("x", *self.state))])
         self._width += len(coefficients)
@@ -231,7 +226,7 @@ class Program:
 
         def carried(name: str) -> str:
             text = NAME.sub(refer, each.after.get(name, name))
-            return CASTS[self._kind(name)].format(text if text in each.texts else self._lifted(text))
+            return CASTS[self._kind[name]].format(text if text in each.texts else self._lifted(text))
 
         holds = " and ".join(f"({self._lifted(NAME.sub(refer, text))}) == {truth}" for text, truth in guards) or "True"
         values = [f"f64({NAME.sub(refer, name)})" for name in wanted]

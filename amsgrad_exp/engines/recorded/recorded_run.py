@@ -39,10 +39,10 @@ BETWEEN = 64  # literal steps before a failed recording is tried again; this dou
 class RecordedBatch(CompiledBatch):
     """Runs of one program, or of programs that differ only in their constants.
 
-    The runs in ``literal``, which start at step 0, take the first steps and check later ones; without them, the caller
-    must do both. Unless the batch is exact, it uses IEEE square roots instead of torch's, and results differ from
-    torch's by rounding. If the program has guards, ``taken`` is the number of steps that each run took in the last call
-    of `advance` before a step that the program does not know.
+    The runs in ``literal``, which start at step 0, take the first steps and check later ones. The batch then uses IEEE
+    square roots instead of torch's, and results differ from torch's by rounding. Without ``literal``, it has torch's
+    bits, and the caller must take the first steps and check later ones. If the program has guards, ``taken`` is the
+    number of steps that each run took in the last call of `advance` before a step that the program does not know.
     """
 
     def __init__(
@@ -51,16 +51,15 @@ class RecordedBatch(CompiledBatch):
         programs: Sequence[Program],
         literal: Sequence[TorchRun] | None = None,
         *,
-        exact: bool = False,
         stops: bool = False,
     ) -> None:
         self._programs = list(programs)
         self._lead = lead = programs[0]
         hypers = np.array([[t.optimizer.lr, *p.constants] for t, p in zip(trials, programs, strict=True)])
         kept = np.dtype(np.float64 if lead.wide else trials[0].dtype)
-        self._begin(trials, lead.rule if exact else lead.in_batches, hypers, kept, stops=stops)
+        self._begin(trials, lead.rule if literal is None else lead.in_batches, hypers, kept, stops=stops)
         self._flushed = False
-        if exact and not isinstance(trials[0].problem, LinearProblem):
+        if literal is None and not isinstance(trials[0].problem, LinearProblem):
             self._slope = not_below(SMALLEST_SLOPE, self._slope)  # autograd rounds smaller gradients differently
         if lead.wide_coefficients:
             self._coefficient_dtype = np.dtype(np.float64)
@@ -188,7 +187,7 @@ class RecordedRun(TorchRun):
 
     def _use(self, program: Program) -> None:
         self._program = self._repeating = program
-        self._batch = RecordedBatch([self._trial], [program], exact=True)
+        self._batch = RecordedBatch([self._trial], [program])
         self.driven = replace(self.driven, engine="compiled", program=program.digest, kernels=program.kernels)
 
     def _give_up(self, why: str) -> None:

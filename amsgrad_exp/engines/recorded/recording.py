@@ -379,14 +379,12 @@ class Recording:
         twin, p = copied(optimizer, param)
         self.fixed: dict[Place, Any] = {}
         here = leaves(twin, p, self.fixed)
+        for group in twin.param_groups:
+            group["lr"] = lr
         literal, its_p = copied(twin, p)
-        for each, its in ((twin, p), (literal, its_p)):
-            for group in each.param_groups:
-                group["lr"] = lr
-            its.grad = torch.full_like(its, gradient)
+        p.grad, its_p.grad = torch.full_like(p, gradient), torch.full_like(p, gradient)
         with torch.no_grad():
             update_of(literal)()
-        assert p.grad is not None
         cells, dtypes = {p.data_ptr(): "x", p.grad.data_ptr(): "g"}, {"x": p.dtype, "g": p.dtype}
         of_tensors: dict[Place, str] = {}
         for place, leaf in here.items():
