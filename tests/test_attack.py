@@ -44,7 +44,7 @@ SLOPES = st.lists(st.integers(-9, 9), min_size=2, max_size=12).map(tuple).filter
 @pytest.fixture(autouse=True)
 def _few_points(monkeypatch: pytest.MonkeyPatch) -> None:
     """Log few points, because labml takes as long for one as the compiled loop for hundreds of steps."""
-    monkeypatch.setattr(confirming, "POINTS", 500)
+    monkeypatch.setattr(attacking, "POINTS", 500)
 
 
 @pytest.fixture

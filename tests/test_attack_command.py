@@ -21,7 +21,7 @@ from tests.test_processes import start
 
 @pytest.fixture(autouse=True)
 def _few_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confirm, "POINTS", 500)
+    monkeypatch.setattr(attacking, "POINTS", 500)
 
 
 KEYS = (
