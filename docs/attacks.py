@@ -17,8 +17,8 @@ from amsgrad_exp.rules import OPTIMIZERS
 PAGE = Path(__file__).parent / "attack.md"
 BEGIN, END = "<!-- written by make attacks -->\n", "<!-- end -->\n"
 HEAD = (
-    "| optimizer | at | smallest counterexample confirmed | R(T)/T, α/√t | its limit, constant α "
-    "| tried | fall | unsettled |\n|---|---|---|---:|---:|---:|---:|---:|\n"
+    "| optimizer | settings | smallest counterexample confirmed | R(T)/T, α/√t | limit of R(T)/T, constant α "
+    "| tried | fails | unsettled |\n|---|---|---|---:|---:|---:|---:|---:|\n"
 )
 
 

@@ -54,7 +54,7 @@ def main() -> None:
 
 def table() -> Iterator[str]:
     """The table's lines."""
-    yield "| optimizer | is | agreement |"
+    yield "| optimizer | identified as | difference |"
     yield "|---|---|---:|"
     for listed in LISTED:
         name, *options = listed.split()

@@ -85,7 +85,7 @@ def test_survival_is_reported_as_no_proof(
     assert all(len(line) <= columns for line in done.stdout.splitlines()[:-1])
     assert (done.returncode, done.stderr) == (0, "")
     assert "survives: no counterexample found (this is not a proof)" in " ".join(done.stdout.split())
-    assert "200 problems: 0 fall, 200 survive, 0 unsettled" in " ".join(done.stdout.split())
+    assert "200 problems: fails on 0, survives 200, 0 unsettled" in " ".join(done.stdout.split())
     (kept,) = tmp_path.glob("attacks/sgd/*")
     assert read_attack(kept)["counterexample"] is None
 
@@ -162,7 +162,7 @@ def test_an_unfinished_attack_is_no_survival(in_process: CommandLine) -> None:
     assert done.returncode == 3
     assert "verdict    not finished, out of time: 0 of 60,000 problems tried" in done.stdout
     assert done.stderr == (
-        "amsgrad-exp: sgd: expected to survive, but not finished: 0 of 60,000 problems tried, increase --seconds\n"
+        "amsgrad-exp: sgd: expected to survive, but not finished: 0 of 60,000 problems tried; increase --seconds\n"
     )
 
 

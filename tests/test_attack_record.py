@@ -62,10 +62,10 @@ def test_a_page_of_an_attack_has_its_problem_its_runs_and_the_command_that_repea
     made, record = page(attack), Attack.read(attack)
     assert record.counterexample
     assert [float(row["slope"]) for row in made.tables["slopes"]] == list(record.counterexample.slopes)
-    assert made.facts["falls"] == ["7"]
-    assert made.facts["confirmed"] == ["by 2 runs: from the middle, α/√t and constant, compiled, float32"]
-    assert made.facts["counterexample"] == ["96 once, −1 ninety-five times, x* = −1"]
-    assert made.facts["verdict"] == ["fails: goes to the worst point, x = +1, and stays there"]
+    assert "1,000 problems: fails on 7," in made.text
+    assert "by 2 runs: from the middle, α/√t and constant, compiled, float32" in made.text
+    assert "96 once, −1 ninety-five times, x* = −1" in made.text
+    assert "fails: goes to the worst point, x = +1, and stays there" in made.text
     assert {point["curve"] for point in made.tables["points"]} == {"1", "2"}
     assert "−250 once, 1 for 200 steps" in made.text
     assert "The last problem was not confirmed" not in made.text

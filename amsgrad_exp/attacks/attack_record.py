@@ -230,7 +230,7 @@ class Attack(BaseModel):
         if example := self.counterexample:
             suspected = "a counterexample is suspected, not confirmed:"
             return f"{'fails on' if example.confirmed else suspected} {example.words}"
-        more = f": {self._tried} problems tried, increase --seconds" if self.outcome == "not finished" else ""
+        more = f": {self._tried} problems tried; increase --seconds" if self.outcome == "not finished" else ""
         return None if self.outcome == "survives" else self.outcome + more
 
     def facts(self) -> dict[str, str]:
@@ -245,9 +245,9 @@ class Attack(BaseModel):
             if example.regret is not None and lasted:
                 facts["R(T)/T"] = f"{example.regret:.4g} with step sizes α/√t, T = {lasted:,}"
             if example.limit_regret is not None:
-                facts["proof"] = f"R(T)/T tends to {example.limit_regret:.6g} with a constant step size"
-        counts = f"{self.falls:,} fall, {self.survives:,} survive, {self.unsettled:,} unsettled"
-        smallest = f"; the smallest period on which it falls is {self.smallest_period}" if self.falls else ""
+                facts["proof"] = f"with a constant step size, R(T)/T tends to {example.limit_regret:.6g} (exact)"
+        counts = f"fails on {self.falls:,}, survives {self.survives:,}, {self.unsettled:,} unsettled"
+        smallest = f"; the smallest period on which it fails is {self.smallest_period}" if self.falls else ""
         facts["searched"] = f"{self.problems:,} problems: {counts}{smallest}"
         of_search = self.search_seconds
         searched = "" if of_search is None else f", including {of_search:.1f} s of search and shrinking"

@@ -266,7 +266,7 @@ class Search:
         return None if future.cancel() else future.result()  # this returns soon, since running batches check `over`
 
     def _report(self) -> None:
-        label = f"{self.target.settings.name}, searching: {len(self.found.fallen):,} fall"
+        label = f"{self.target.settings.name}, searching: fails on {len(self.found.fallen):,}"
         self._watch.progress(label, self.found.problems, self.total)
 
     def _try(self, sequences: Iterable[Slopes]) -> None:

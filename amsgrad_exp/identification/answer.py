@@ -260,15 +260,16 @@ class Answer:
         facts = {"optimizer": self.optimizer}
         if self.matches:
             facts["matches"] = self.closest_in_words + rough
-            facts["agreement"] = f"largest relative difference {self.largest:.0e} over {over}"
+            facts["difference"] = f"at most {self.largest:.0e} over {over}"
         else:
             facts |= {"closest to": self.closest_in_words, "departs": self.departs + rough}
         if self.first:
             where = f'step {self.first["step"]:,} of probe "{self.first["probe"]}"'
             moved, expected = (_number(self.first[key]) for key in ("moved", "expected"))
-            facts["first seen"] = f"{where}: moved {moved}, {self.form.name} moves {expected}"
+            facts["first seen"] = f"{where}: moves x by {moved}, {self.form.name} by {expected}"
         if self.explained and not self.matches:
-            facts["agreement"] = f"with that, largest relative difference {self.rest:.0e} over {over}"
+            departure = "this departure" if len(self.departures) == 1 else "these departures"
+            facts["difference"] = f"with {departure}, at most {self.rest:.0e} over {over}"
         if missing := [name for name in self.steps if name not in self.run]:
             facts["not run"] = ", ".join(missing)
         if self.assumed:

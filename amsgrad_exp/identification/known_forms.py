@@ -166,8 +166,8 @@ SENTENCES = {
     "betas_swapped": "β1 and β2 have changed places",
     "not_elementwise": "an element's update depends on other elements of its parameter",
     "state_shared": "parameters depend on each other: they share state, a count of steps or a norm",
-    "beta1_change": "a β1 that changes has another effect",
-    "long_run": "it departs after many steps only",
+    "beta1_change": "a changing β1 has a different effect",
+    "long_run": "it departs only after many steps",
 }
 """The departures by their codes, in words to follow "departs:"."""
 

@@ -136,9 +136,13 @@ def probes(settings: Mapping[str, float] | None = None) -> tuple[Probe, ...]:
     return (
         probe("gaussian", "the moments, their bias corrections and the order of their updates", NOISE),
         probe("tiny gradients", "where ε stands: the gradients are of its size", small * NOISE),
-        probe("large first", "what a long memory keeps of one large gradient; which v a maximum is of", first),
+        probe(
+            "large first",
+            "what a long memory keeps of one large gradient; whether a maximum is of the corrected v",
+            first,
+        ),
         probe("spikes", "maxima, clipping, and memory of rare large gradients", spikes),
-        probe("zeros", "what a first gradient of 0, and later ones, do to counts and denominators", zeros),
+        probe("zeros", "how gradients of 0, at first and later, affect counts and denominators", zeros),
         probe("constant", "bias corrections alone: m and v of a constant gradient are known", np.ones(STEPS)),
         probe("alternating", "signs and differences of gradients", np.resize([1.0, -1.0], STEPS)),
         probe("huge gradients", "rules that clip or bound, and squares where there should be roots", 1e10 * NOISE),
