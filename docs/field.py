@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 CONFIGS = HERE.parent / "configs"
 
 INTRODUCTION = """\
-# The field
+# Optimizers and problems
 
 Every optimizer and problem of `amsgrad-exp`, and the result of each optimizer on each problem. `make field` writes this
 document: no number here is typed by hand, except those that others published.
@@ -33,15 +33,15 @@ document: no number here is typed by hand, except those that others published.
 Notation: g_t is the gradient at x_t, α_t the step size; m_0 = v_0 = 0 unless stated otherwise; after every step x is
 clamped to the problem's interval. In an optimizer's rule t counts steps from 1, as in its paper. In a problem's loss
 f_t it counts from 0: the first loss of `online` is f_0. Options are shown as `name=value`, which is how `--option`
-takes them, and with the other choices in parentheses. Each rule agrees with an independent implementation, step by
-step, to 10⁻¹² in double precision (`make agreement`)."""
+takes them, with their defaults; other choices are in parentheses. Each rule agrees with an independent implementation,
+step by step, to 10⁻¹² in double precision (`make agreement`)."""
 
 FOUND = """\
 *Claim* is what was published about convergence. The table of each optimizer is the result of `amsgrad-exp gauntlet`: on
-which problems the mean iterate over the last tenth of 10⁷ steps is at the optimum, between, at the worst point, or far
-*away* from all of them. The settings are those of each problem's source (*stated*) or the optimizer's own (*defaults*;
-[method.md](method.md#the-gauntlet)). An asterisk marks a proof: the run repeats itself bit for bit, so its limit is
-known exactly."""
+which problems the mean iterate over the last tenth of 10⁷ steps is at the optimum, between, at the worst point, or
+farther from x\\* than at the start (*away*). Runs in which x or the regret overflowed have *failed*. The settings are
+those of each problem's source (*stated*) or the optimizer's own (*defaults*; [method.md](method.md#the-gauntlet)). An
+asterisk marks a proof: the run repeats itself bit for bit, so its limit is known exactly."""
 
 STEP_SIZES = {"constant": "constant", "inv-sqrt": "α/√t"}
 PLACES = ("optimum", "between", "worst", "away", "failed")

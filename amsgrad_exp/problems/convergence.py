@@ -36,7 +36,7 @@ class BockWeiss(QuadraticProblem):
 
 
 class ShiBoundary(LinearProblem):
-    """The problem for which Shi et al. map over the (C, β2) plane where RMSprop converges.
+    """The problem for which Shi et al. map where RMSprop converges in the (C, β2) plane.
 
     f_t(x) = C·x if t mod C = 0 (t mod C = 1 in the paper, which counts t from 1), −x otherwise, on [−1, 1]; x* = −1.
     α_t = 1/√t and β1 = 0, from x = 1. The authors' program starts with v = 100·C, the optimizers here with v = 0. The
@@ -75,7 +75,7 @@ class ShiNonrealizable(QuadraticProblem):
 
     f_t(x) = n·(x − b)²/2 if t mod n = n − 1 (t mod n = 0 in the paper, which counts t from 1), −(x − b·n/(n − 1))²/2
     otherwise, on all of ℝ; their mean is x²/(2n) plus a constant. α_t = 0.1/√(10·⌈t/10⌉), β1 = 0 and β2 = 0.999, from
-    x = 0. A distance of b from x* counts as far. The authors' program starts with v = 100·b² + 10·(10b/9)², the
+    x = 0. Verdicts are relative to the distance b. The authors' program starts with v = 100·b² + 10·(10b/9)², the
     optimizers here with v = 0.
     """
 

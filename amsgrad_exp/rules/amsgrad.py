@@ -252,8 +252,7 @@ PADAM = Optimizer(
         "x_{t+1} = x_t − α_t·√(1 − β2^t)/(1 − β1^t)·m_t/(√v̂_t + ε)^{2p}",
     ),
     remarks=(
-        "The released code has p = 1/4 by default. The default here, 1/8, is the paper's as remembered; it was not "
-        "looked up.",
+        "The authors' class has p = 1/4 by default. The default here, 1/8, is that of the examples in their README.",
         "pytorch_optimizer's PAdam takes no maximum: it is Adam with a power.",
     ),
     source="Chen et al. 2020, Algorithm 1",  # arXiv 1806.06763, bias-corrected as released
