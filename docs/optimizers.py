@@ -22,8 +22,8 @@ INTRODUCTION = """\
 `amsgrad_exp.optimizers` has a `torch.optim.Optimizer` class for every optimizer of `amsgrad-exp list optimizers`. They
 work in any PyTorch program. This page is written by `make optimizers`, from the classes themselves.
 
-These arguments are the same for every class of this package, but not for the classes of torch.optim, such as `AdamW`,
-which appear here as they are. They may also be given for one parameter group.
+Every class of this package takes these arguments, for all parameters or for one parameter group. Some names, such as
+`AdamW`, are torch.optim's own classes, which have their own arguments.
 
 | argument | default | meaning |
 |---|---|---|
@@ -34,25 +34,32 @@ which appear here as they are. They may also be given for one parameter group.
 | `foreach` | `None` | update many parameters in one call of torch's foreach functions, to the same bits on a CPU |
 | `maximize` | `False` | maximize the objective |
 
-- **foreach.** `None` uses them where torch.optim would (parameters on an accelerator), and also for small parameters on
-  a CPU: 2,048 elements or fewer on average.
+- **foreach.** With `None`, foreach functions are used where torch.optim would use them (parameters on an accelerator),
+  and also for small parameters on a CPU: 2,048 elements or fewer on average.
 - **WeightDecay.** `weight_decay=WeightDecay(0.01)` is short for `weight_decay=0.01, decoupled_weight_decay=True`.
   `WeightDecay(0.01, absolute=True)` shrinks the parameter by λ·θ whatever α is; the group's `absolute_weight_decay`
   is then true.
 - **State.** A parameter's state and its group hold tensors, numbers, strings and flags, so plain `torch.load` reads a
   checkpoint where this package is not installed. `load_state_dict` also takes what versions 0.1.0 and 0.2.0 saved. It
   rejects a state that does not fit with a `ValueError`, and nothing has changed then.
-- **torch.optim.** `AMSGrad`, `Adam` and `NAdam` load the states of torch.optim's `Adam`, `AdamW` and `NAdam`, and the
-  other way round. A group from torch.optim has no `optimized_update`, so it becomes `False`: ε is then added where
+- **torch.optim.** `Adam` and `AMSGrad` exchange states with torch.optim's `Adam` and `AdamW`, `NAdam` with its `NAdam`.
+  A group from torch.optim has no `optimized_update`, so it becomes `False`: ε is then added where
   torch.optim adds it. For an exchange in the other direction, create the optimizer with `optimized_update=False`.
 - **eps** of `Adam` and `AMSGrad` is 1e-16, as in the reference experiment, where torch.optim has 1e-8.
 - **Half precision.** Parameters in float16 or bfloat16 are updated in float32, and their state is float32.
-- **torch.compile** leaves `step` uncompiled: it runs as it is.
+- **torch.compile** does not compile `step`, which runs eagerly.
 - Sparse gradients and complex parameters are rejected.
 
 In the lists of states, `step` is a tensor with one number, which counts steps. Any other tensor has the parameter's
-shape. A number is what the rule carries from one step to the next, such as a power of β. Before each example stands
-`from amsgrad_exp import optimizers`, and there is a `model` with its `loss`."""
+shape. The other numbers are what the rule keeps from one step to the next, such as powers of β.
+
+```python
+from amsgrad_exp import optimizers
+
+optimizer = optimizers.AMSGrad(model.parameters(), lr=1e-3, weight_decay=0.01)
+loss.backward()
+optimizer.step()
+```"""
 
 
 def document() -> str:
@@ -61,7 +68,7 @@ def document() -> str:
 
 
 def section(known: Optimizer) -> str:
-    """One class: arguments, state, example."""
+    """One class: arguments and state."""
     kind: Any = vars(optimizers)[known.title]
     param = torch.nn.Parameter(torch.zeros(2))
     optimizer = kind([param])
@@ -83,7 +90,7 @@ def section(known: Optimizer) -> str:
     paragraphs += [f"Arguments: {listed}.{f' {options}' if options else ''}"]
     paragraphs += [f"State: {', '.join(map(shown, optimizer.state[param].items())) or 'none'}."]
     wrapped = (textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False) for text in paragraphs)
-    return "\n\n".join([f"## {known.title}", *wrapped, "\n".join(["```python", *example(known), "```"])])
+    return "\n\n".join([f"## {known.title}", *wrapped])
 
 
 def argument(known: Optimizer, name: str, value: Any) -> str:
@@ -101,15 +108,6 @@ def shown(entry: tuple[str, Any]) -> str:
     """A name in the state, and whether it is a number."""
     name, value = entry
     return f"`{name}`" if isinstance(value, torch.Tensor) else f"`{name}` (a number)"
-
-
-def example(known: Optimizer) -> list[str]:
-    """Three lines that create the optimizer and take a step."""
-    return [
-        f"optimizer = optimizers.{known.title}(model.parameters(), lr={known.defaults['lr']!r}, weight_decay=0.01)",
-        "loss.backward()",
-        "optimizer.step()",
-    ]
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ Run them in this directory, where Python finds the module `my_optimizer`:
     amsgrad-exp attack --optimizer my_optimizer.MyAdam
     amsgrad-exp gauntlet --optimizer my_optimizer.MyAdam --steps 1e5
 
-`run` plays the paper's experiment. `identify` names the published rule that the class follows, and where it departs
-from it. `attack` searches for the smallest problem on which it fails. `gauntlet` runs it on every problem.
+`run` runs the paper's experiment. `identify` names the closest published rule, and where the class departs from it.
+`attack` searches for a small problem on which it fails. `gauntlet` runs it on all problems.
 """
 
 from collections.abc import Iterable
