@@ -100,7 +100,7 @@ def test_settings_of_the_optimizer_are_used(in_process: CommandLine) -> None:
     ("arguments", "status", "said"),
     [
         (["--optimizer", "amsgrd"], 2, "did you mean amsgrad?"),
-        (["--optimizer", "torch.nn.Linear"], 2, "is not a torch.optim.Optimizer class"),
+        (["--optimizer", "torch.nn.Linear"], 2, "is neither a torch.optim.Optimizer class"),
         (["--optimizer", "tests.optimizers.Global"], 2, "keeps something outside its own state"),
         (["--optimizer", "tests.optimizers.NeverFinite"], 1, "x became infinite or NaN by step"),
         (["--optimizer", "tests.optimizers.RaisesLater"], 1, "raised ZeroDivisionError at step 7: by zero"),

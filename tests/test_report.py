@@ -244,7 +244,7 @@ def test_averages_that_are_not_positive_are_left_out_or_shown_on_a_linear_axis(
     made = run_page.page([run])
     panel = made.plots[0].specification["concat"][0]["layer"][-1]
     assert panel["encoding"]["y"]["scale"].get("type") == ("log" if log else "linear")
-    assert (f"{omitted:,} averages" in made.content["note"]) == bool(omitted)
+    assert (f"{omitted:,} of the averages" in made.content["note"]) == bool(omitted)
     assert ("linear" in made.content["note"]) != log
 
 

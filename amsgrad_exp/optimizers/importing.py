@@ -1,7 +1,8 @@
-"""Imports optimizers by path, and takes their steps in the way that each of them needs."""
+"""Imports optimizers by path, and takes the steps of each as it needs: with a closure, or gradients of gradients."""
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import importlib
@@ -171,7 +172,10 @@ def import_optimizer(path: str) -> Imported:
     try:
         found = _found(path)
     except (Exception, SystemExit) as error:  # importing a module may raise anything
-        raise ValueError(f"optimizer {path} cannot be imported: {said(error)}") from error
+        known = dir(error.obj) if isinstance(error, AttributeError) else []
+        close = difflib.get_close_matches(path.rpartition(".")[2], known, 1)
+        hint = f", did you mean {close[0]}?" if close else ""
+        raise ValueError(f"optimizer {path} cannot be imported: {said(error)}{hint}") from error
     if path in _RESOLVED and _RESOLVED[path].maker is found:
         return _RESOLVED[path]
     if isinstance(found, type):
@@ -179,7 +183,7 @@ def import_optimizer(path: str) -> Imported:
     else:
         makes_one = callable(found) and not isinstance(found, Optimizer)
     if not makes_one:
-        raise ValueError(f"optimizer {path} is not a torch.optim.Optimizer class, nor a function that makes one")
+        raise ValueError(f"optimizer {path} is neither a torch.optim.Optimizer class nor a function that makes one")
     _RESOLVED[path] = Imported(path, found)
     return _RESOLVED[path]
 

@@ -14,6 +14,7 @@ from amsgrad_exp.bounds import Bounds
 from amsgrad_exp.charts.traces import TABLE, Curve, on_regret, plot, table
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.output import words
+from amsgrad_exp.problems import Problem
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.report.page import Page, short
 from amsgrad_exp.spec.labels import labels
@@ -67,7 +68,7 @@ def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None, missin
             "problems": [
                 {
                     "name": name,
-                    "about": (inspect.getdoc(type(it)) or "").replace("`", "").split("\n\n"),
+                    "about": _about(type(it)),
                     "constants": _constants(it),
                 }
                 for name, it in problems.items()
@@ -84,6 +85,12 @@ def _thinned(runs: Sequence[Run], traces: Sequence[Trace]) -> str:
     if logged == drawn:
         return f"All {logged:,} logged points are drawn."
     return f"Of {logged:,} logged points {drawn:,} are drawn, evenly spaced in log t; trace.csv has all of them."
+
+
+def _about(problem: type[Problem]) -> list[str]:
+    """The paragraphs of a problem's docstring."""
+    paragraphs = (inspect.getdoc(problem) or "").replace("`", "").split("\n\n")
+    return [paragraph for paragraph in paragraphs if not paragraph.startswith("Attributes:")]
 
 
 def _constants(problem: Any) -> dict[str, Any]:
@@ -141,7 +148,7 @@ def _key(curves: Sequence[Curve]) -> Iterator[str]:
     if not _log(traces):
         yield LINEAR
     elif omitted := sum(int((trace.regret <= 0).sum()) for trace in traces):
-        yield f"{omitted:,} averages are omitted from the logarithmic axis of the regret because they are not positive."
+        yield f"The logarithmic axis of the regret leaves out what is not positive: {omitted:,} of the averages."
 
 
 def _said(names: Sequence[str], traces: Sequence[Trace]) -> str:
