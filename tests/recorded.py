@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from amsgrad_exp.records.files import records
+from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import load_experiment
 
@@ -24,6 +26,10 @@ RUN_KEYS = (
 def trial(optimizer: str = "amsgrad", **overrides: Any) -> Trial:
     (only,) = load_experiment(optimizers=[optimizer], **overrides).trials()
     return only
+
+
+def list_runs(out: Path) -> list[Run]:
+    return [read_run(directory) for directory in records("run", out)]
 
 
 def files(directory: Path) -> dict[str, bytes]:

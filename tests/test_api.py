@@ -48,7 +48,7 @@ def test_a_failure_is_raised_and_a_run_that_failed_has_no_result(tmp_path: Path)
     experiment = resolve({"optimizers": [{"name": "tests.optimizers.Faulty", "lr": 0.1}], "steps": 100})
     with pytest.raises(RunFailed):
         amsgrad_exp.run(experiment, tmp_path)
-    from amsgrad_exp.records.run import list_runs
+    from tests.recorded import list_runs
 
     (failed,) = list_runs(tmp_path)
     with pytest.raises(RunError, match="is failed: it has no result"):

@@ -20,13 +20,13 @@ from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import PLAIN, Drive, import_optimizer
 from amsgrad_exp.problems import Online
 from amsgrad_exp.problems.convergence import Components
-from amsgrad_exp.records import run as runs
 from amsgrad_exp.records.recorder import record
 from amsgrad_exp.records.verify_run import verify
 from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.schedules import InverseSquareRoot
 from amsgrad_exp.spec.read import load_experiment
 from tests.conftest import CommandLine
+from tests.recorded import list_runs
 from tests.trials import literal
 
 
@@ -215,7 +215,7 @@ def test_verify_says_that_an_optimizers_code_has_changed(tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     trial = load_experiment(optimizers=["whole.make"], steps=20).trials()[0]
     record(trial, tmp_path / "logs")
-    (run,) = runs.list_runs(tmp_path / "logs")
+    (run,) = list_runs(tmp_path / "logs")
     assert not verify(run).changed
     (tmp_path / "part.py").write_text("SCALE = 1.0  # as before\n")
     for name in ("part", "whole"):

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from amsgrad_exp.records import recorder
-from amsgrad_exp.records import run as runs
-from tests.recorded import logged, trial
+from tests.recorded import list_runs, logged, trial
 from tests.trials import SEVERAL
 
 # Checkpoints are written after nearly every chunk, so that some kills hit the writing of one.
@@ -55,7 +54,7 @@ def kill(process: subprocess.Popen[bytes], out: Path, seconds: float) -> bool:
     process.kill()
     _, stderr = process.communicate()
     assert process.returncode in (0, -signal.SIGKILL), stderr
-    (run,) = runs.list_runs(out)
+    (run,) = list_runs(out)
     assert run.status() in ("killed", "completed")
     return run.summary.status != "completed"
 
@@ -78,7 +77,7 @@ def test_killed_and_resumed_runs_have_the_same_bytes(name: str, tmp_path: Path) 
             process = start("resume", "last", "--out", str(out))
         _, stderr = process.communicate()
         assert process.returncode in (0, -signal.SIGKILL), stderr
-        (run,) = runs.list_runs(out)
+        (run,) = list_runs(out)
         assert run.summary.status == "completed"
         assert run.trace_bytes() == expected.trace_bytes()
         assert logged(run.directory) == logged(expected.directory)

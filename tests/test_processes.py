@@ -16,9 +16,9 @@ import pytest
 
 from amsgrad_exp import Experiment, Sweep, run, sweep
 from amsgrad_exp.errors import RunError
-from amsgrad_exp.records.run import list_runs
 from amsgrad_exp.records.verify_run import verify
 from tests.conftest import CommandLine
+from tests.recorded import list_runs
 from tests.watching import Watched
 
 # Before the first of them Python itself starts, and no signal can be handled.

@@ -17,7 +17,7 @@ from amsgrad_exp.records import run as runs
 from amsgrad_exp.records import verify_run as verifying
 from amsgrad_exp.records.recorder import Checkpoint
 from amsgrad_exp.spec.read import load_experiment
-from tests.recorded import LONG, files, trial
+from tests.recorded import LONG, files, list_runs, trial
 from tests.watching import Watched
 
 
@@ -62,7 +62,7 @@ def test_a_state_that_cannot_be_saved_stops_no_run(
     monkeypatch.setattr(recorder, "CHECKPOINT_SECONDS", 0.0)
     watch = Watched()
     recorder.record(trial(optimizer, steps=4000), tmp_path, watch)
-    assert runs.list_runs(tmp_path)[0].summary.status == "completed"
+    assert list_runs(tmp_path)[0].summary.status == "completed"
     (note,) = watch.notes
     assert note.startswith(f"{optimizer} cannot be saved: {reason}")
     assert note.endswith("; the run continues without checkpoints and cannot be resumed")
@@ -90,7 +90,7 @@ def test_a_failing_optimizer_keeps_the_trace_so_far(tmp_path: Path) -> None:
     faulty = trial("tests.optimizers.Faulty", engine="torch", steps=100)
     with pytest.raises(RunFailed, match="the optimizer raised ZeroDivisionError at step 9"):
         recorder.record(faulty, tmp_path)
-    (run,) = runs.list_runs(tmp_path)
+    (run,) = list_runs(tmp_path)
     assert run.summary.status == "failed"
     assert run.summary.reason == "the optimizer raised ZeroDivisionError at step 9: by zero"
     assert run.trace.step.tolist() == list(range(10))
@@ -129,7 +129,7 @@ def test_a_failing_disk_leaves_a_run_that_resumes(
         fail_from(patch, what, call)
         with pytest.raises(OSError, match="No space left on device"):
             recorder.record(trial(**LONG), tmp_path)
-    left = runs.list_runs(tmp_path)
+    left = list_runs(tmp_path)
     assert len(left) == (1 if call >= first_summary else 0)
     for run in left:
         assert recorder.resume(run).trace_bytes() == whole_trace
@@ -160,7 +160,7 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left on device"):
         recorder.record(fitting, small_disk)
     (small_disk / "filler").unlink()
-    (run,) = runs.list_runs(small_disk)
+    (run,) = list_runs(small_disk)
     assert 0 < len(run.trace) < len(whole.trace)
     assert files(recorder.resume(run).directory)["trace.csv"] == files(whole.directory)["trace.csv"]
 

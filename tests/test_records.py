@@ -15,13 +15,14 @@ import pytest
 from pydantic import ValidationError
 
 from amsgrad_exp.errors import Damaged, NoSuchRun
+from amsgrad_exp.output.catalogue import recorded
 from amsgrad_exp.records import files as locking
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records import verify_run as verifying
 from amsgrad_exp.records.files import find, locked
 from amsgrad_exp.trace import Trace
-from tests.recorded import LONG, change_line, files, trial
+from tests.recorded import LONG, change_line, files, list_runs, trial
 from tests.watching import Watched
 
 
@@ -40,16 +41,17 @@ def test_reading_a_run_imports_nothing_it_names(tmp_path: Path, monkeypatch: pyt
     run = recorder.record(trial("theirs.Theirs", steps=100), tmp_path / "logs")
     (tmp_path / "imported").unlink()
     del sys.modules["theirs"]
-    assert [listed.run_id for listed in runs.list_runs(tmp_path / "logs")] == [run.run_id]
+    assert [listed.run_id for listed in list_runs(tmp_path / "logs")] == [run.run_id]
     assert len(found("last", tmp_path / "logs").trace) == 100
     assert not (tmp_path / "imported").exists()
 
 
 def test_damaged_runs_are_named(run: runs.Run, tmp_path: Path) -> None:
     change_line(run.directory / "summary.json", 5, "amsgrad", "adam")
-    reasons: list[str] = []
-    assert runs.list_runs(tmp_path, reasons.append) == []
-    assert reasons == [f"{run.directory / 'summary.json'} is damaged: its checksum is wrong"]
+    assert recorded("run", tmp_path)[1:] == (
+        [],
+        [f"{run.directory / 'summary.json'} is damaged: its checksum is wrong"],
+    )
     for content in ("[]", "{}", "nonsense"):
         (run.directory / "summary.json").write_text(content)
         with pytest.raises(Damaged, match=r"summary\.json is damaged"):
@@ -128,7 +130,7 @@ def test_finding_a_run(run: runs.Run, tmp_path: Path) -> None:
     for reference in (str(run.directory), run.run_id, run.run_id[: len(shared) + 1]):
         assert found(reference, tmp_path).run_id == run.run_id
     assert found("last", tmp_path).run_id == second.run_id
-    assert [listed.run_id for listed in runs.list_runs(tmp_path)] == [run.run_id, second.run_id]
+    assert [listed.run_id for listed in list_runs(tmp_path)] == [run.run_id, second.run_id]
     with pytest.raises(NoSuchRun, match=r"no run under .* has an id"):
         found("feedbeef", tmp_path)
     with pytest.raises(NoSuchRun, match="2 runs under"):

@@ -20,7 +20,7 @@ from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records.recorder import Checkpoint
-from tests.recorded import LONG, change_line, files, logged, trial
+from tests.recorded import LONG, change_line, files, list_runs, logged, trial
 from tests.watching import Watched
 
 EXPERIMENTS: dict[str, dict[str, Any]] = {
@@ -86,7 +86,7 @@ def test_a_run_that_stopped_between_its_last_step_and_its_result(
         patch.setattr(recorder, "summarize", lambda *_: (tmp_path / "nowhere").read_bytes())
         with pytest.raises(FileNotFoundError):
             recorder.record(wanted, tmp_path / "stopped")
-    (stopped,) = runs.list_runs(tmp_path / "stopped")
+    (stopped,) = list_runs(tmp_path / "stopped")
     resumed = recorder.resume(stopped)
     assert resumed.summary.status == "completed"
     assert resumed.trace_bytes() == expected.trace_bytes()

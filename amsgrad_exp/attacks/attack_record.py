@@ -23,16 +23,14 @@ from pydantic import (
 
 from amsgrad_exp.attacks.search import Limits
 from amsgrad_exp.attacks.slope_sequences import in_words
-from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
+from amsgrad_exp.errors import NoSuchRun, RunError
 from amsgrad_exp.problems import Cycle
-from amsgrad_exp.records.files import read_document, sha256, validated, write_document
+from amsgrad_exp.records.files import read_document, sha256, write_document
 from amsgrad_exp.records.run import Run, read_run
 from amsgrad_exp.records.summary import Origin
 from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.spec.read import optimizer_words
 
-SCHEMA = 1
-KIND = "an attack's result"
 FOLDER = "counterexample"  # the name of the experiment, and therefore of the folder with its runs
 MOST_NAMED = 5  # at most this many missing or damaged runs are named
 
@@ -153,11 +151,7 @@ class Attack(BaseModel):
     @classmethod
     def read(cls, directory: Path) -> Attack:
         """Read a directory's attack.json; only consistency is checked in an old record without a checksum."""
-        path = directory / "attack.json"
-        content, has_checksum = read_document(path, KIND)
-        if not has_checksum and "origin" in content:
-            raise Damaged(f"{path} is damaged: its checksum is wrong")
-        return validated(cls, content | {"directory": directory}, path, KIND, SCHEMA)
+        return read_document(cls, directory / "attack.json", "an attack's result", since="origin", directory=directory)
 
     @functools.cached_property
     def evidence(self) -> Evidence:

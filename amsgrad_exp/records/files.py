@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
 
 Model = TypeVar("Model", bound=BaseModel)
+SCHEMA = 1  # the version of the format of summary.json, attack.json and checkpoints
 LOCK_SECONDS = 0.5  # how long `locked` waits for the lock, which `in_use` holds for an instant
 
 # The files of each kind of record; all records but damaged runs have the first.
@@ -78,11 +80,7 @@ def in_use(directory: Path) -> bool:
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Keep other processes from writing to a run or a sweep.
-
-    Raises:
-        RunError: another process is writing; the message has its id.
-    """
+    """Keep other processes from writing to a run or a sweep; a RunError names the process that already does."""
     pid = directory / "lock.pid"
     try:
         with FileLock(directory / "lock", timeout=LOCK_SECONDS):
@@ -99,35 +97,21 @@ def write_document(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, document.encode() + b"\n")
 
 
-def read_document(path: Path, kind: str) -> tuple[dict[str, Any], bool]:
-    """Read such a file: its content, and whether it had a checksum; ``kind`` says what it should be.
+def read_document(model: type[Model], path: Path, kind: str, since: str = "", **more: Any) -> Model:
+    """Read such a file as a model, with some more fields; ``kind`` says for messages what it should be.
 
-    Raises:
-        Damaged: it is not a JSON object, or its checksum is wrong.
+    Documents without the key ``since`` are older than checksums. NoSuchRun is raised if a newer version wrote the file,
+    Damaged if it is damaged.
     """
     try:
         content = dict(json.loads(path.read_bytes()))
+        digest = content.pop("sha256", None)
+        if digest != _checksum(content) and (digest or not since or since in content):
+            raise Damaged(f"{path} is damaged: its checksum is wrong")
+        if isinstance(content.get("schema"), int) and content["schema"] > SCHEMA:
+            raise NoSuchRun(f"{path.parent} was written by a newer version of amsgrad-exp")
+        return model.model_validate(content | more)
     except (ValueError, TypeError, RecursionError) as error:
-        raise Damaged(f"{path} is damaged: it is not {kind}") from error
-    if "sha256" not in content:
-        return content, False
-    if content.pop("sha256") != _checksum(content):
-        raise Damaged(f"{path} is damaged: its checksum is wrong")
-    return content, True
-
-
-def validated(model: type[Model], content: Mapping[str, Any], path: Path, kind: str, schema: int) -> Model:
-    """Parse the content of a document whose schema is at most ``schema``.
-
-    Raises:
-        NoSuchRun: it was written by a newer version.
-        Damaged: it does not fit the model.
-    """
-    if isinstance(content.get("schema"), int) and content["schema"] > schema:
-        raise NoSuchRun(f"{path.parent} was written by a newer version of amsgrad-exp")
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
         raise Damaged(f"{path} is damaged: it is not {kind}") from error
 
 
@@ -164,10 +148,8 @@ def kind_of(directory: Path) -> str | None:
 def find(reference: str, places: Mapping[str, Path], kinds: Sequence[str] = tuple(FILES)) -> Record:
     """Find a record by its directory, its id or the beginning of the id, or "last" for the newest of some kinds.
 
-    ``places`` are the directories under which the records of each kind are.
-
-    Raises:
-        NoSuchRun: there is no such record of these kinds, or more than one.
+    ``places`` are the directories under which the records of each kind are. NoSuchRun is raised if there is no such
+    record of these kinds, or more than one.
     """
     with contextlib.suppress(OSError):  # the reference may be too long for a path
         if (directory := Path(reference)).is_dir():
@@ -189,15 +171,14 @@ def find(reference: str, places: Mapping[str, Path], kinds: Sequence[str] = tupl
     ]
     if len(begun) == 1:
         return _checked(reference, begun[0], kinds)
-    counts = {kind: sum(record.kind == kind for record in begun) for kind in places}
-    several = [f"{number} {kind}{'s' * (number > 1)} under {places[kind]}" for kind, number in counts.items() if number]
-    said = f"{' and '.join(several)} have" if several else f"no {' and no '.join(_under(places, kinds))} has"
-    lists = " and ".join(f"list {kind}s" for kind in (counts if several else kinds) if not several or counts[kind])
+    counts = Counter(record.kind for record in begun)
+    if counts:
+        several = (f"{number} {kind}{'s' * (number > 1)} under {places[kind]}" for kind, number in counts.items())
+        said = f"{' and '.join(several)} have"
+    else:
+        said = f"no {' and no '.join(f'{kind} under {places[kind]}' for kind in kinds)} has"
+    lists = " and ".join(f"list {kind}s" for kind in counts or kinds)
     raise NoSuchRun(f"{said} an id that begins with {reference!r}: see amsgrad-exp {lists}")
-
-
-def _under(places: Mapping[str, Path], kinds: Sequence[str]) -> list[str]:
-    return [f"{kind} under {places[kind]}" for kind in kinds]
 
 
 def _checked(reference: str, record: Record, kinds: Sequence[str]) -> Record:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from amsgrad_exp import engines
 from amsgrad_exp.engines.batch import Batch
@@ -19,9 +19,9 @@ from amsgrad_exp.engines.driver import Chunk, drive
 from amsgrad_exp.engines.summarize import summarize
 from amsgrad_exp.errors import ConfigError, Damaged, NoSteadyState, NoSuchRun, RunError, RunFailed, bytes_in_words
 from amsgrad_exp.process import recording
-from amsgrad_exp.records.files import locked, sha256, write_atomically
+from amsgrad_exp.records.files import SCHEMA, locked, sha256, write_atomically
 from amsgrad_exp.records.run import Run, format_rows, parse_trace, read_run
-from amsgrad_exp.records.summary import SCHEMA, Origin, Summary
+from amsgrad_exp.records.summary import Origin, Summary
 from amsgrad_exp.spec.experiment import BYTES_PER_POINT, Trial
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.schedule import schedule_of
@@ -58,12 +58,7 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
-        """Read a checkpoint.
-
-        Raises:
-            Damaged: the checksum is wrong.
-            NoSuchRun: it was written by a newer version.
-        """
+        """Read a checkpoint; Damaged if its checksum is wrong, NoSuchRun if a newer version wrote it."""
         digest, _, body = path.read_bytes().partition(b"\n")
         if sha256(body).encode() != digest:
             raise Damaged(f"{path} is damaged: its checksum is wrong")
@@ -99,7 +94,7 @@ def record(trial: Trial, out: Path, watch: Watch = UNWATCHED, label: str | None 
     """Run a trial, tracked by labml and recorded under ``out``, a directory that is created if missing.
 
     The watch is called after every recorded chunk; the label, by default the optimizer's, says what makes progress. The
-    run that is returned is completed or interrupted.
+    returned run is completed or interrupted.
 
     Raises:
         ConfigError: the optimizer cannot be built, labml's configuration is wrong, or the disk is too small for the
@@ -168,8 +163,8 @@ def _from_last_checkpoint(run: Run, watch: Watch) -> Recorder:
 class Recorder:
     """One session of a run: writes the engine's chunks to trace.csv, to labml and into checkpoints.
 
-    It starts at a checkpoint, with the engine in the state saved there, and with a run and a tracker that have the
-    points logged before; ``kept`` is the content of trace.csv there.
+    It starts at a checkpoint, whose state the engine has, and whose points the run, the tracker and ``kept``, the
+    beginning of trace.csv, have.
     """
 
     def __init__(self, run: Run, engine: Batch, tracker: Tracker, start: Checkpoint, kept: bytes, watch: Watch) -> None:
@@ -192,7 +187,7 @@ class Recorder:
         """Drive the engine to the end of the run or until the watch asks to stop; errors as in `record`."""
         steps = self.run.trial.steps
         try:
-            self.run.summary.write(self.run.directory)
+            self._change_summary()
             if not self._saved:
                 self._save()
             for chunk in self._unrecorded():
@@ -210,7 +205,10 @@ class Recorder:
             self._conclude("failed", reason=str(failure))
             raise
         except OSError as error:
-            self._abandon(str(error))
+            with contextlib.suppress(OSError):
+                self._tracker.close("failed", str(error))
+            with contextlib.suppress(OSError):
+                self._change_summary(status="failed", reason=str(error))
             raise
         finally:
             self._file.close()
@@ -234,8 +232,7 @@ class Recorder:
             self._saved = self._engine.save()
         except ValueError as error:
             self._saved, reason = b"", f"{self.run.trial.optimizer.name} cannot be saved: {error}"
-            self.run = replace(self.run, summary=self.run.summary.changed(unsaved=reason))
-            self.run.summary.write(self.run.directory)
+            self._change_summary(unsaved=reason)
             self._watch.note(f"{reason}; the run continues without checkpoints and cannot be resumed")
 
     def _take(self, chunk: Chunk) -> None:
@@ -245,6 +242,11 @@ class Recorder:
             self._append(format_rows(trace, header=not self._file.tell()))
         self._tracker.save(trace)
         self._traces.append(trace)
+
+    def _change_summary(self, **changes: Any) -> None:
+        """Change some fields of the run's summary, and write it."""
+        self.run = replace(self.run, summary=self.run.summary.changed(**changes))
+        self.run.summary.write(self.run.directory)
 
     def _append(self, rows: bytes) -> None:
         """Write to trace.csv without waiting for the disk."""
@@ -264,12 +266,7 @@ class Recorder:
             Checkpoint(step, seconds, *self._sync(), self._reference, self._saved).write(self.run.directory)
             self._checkpointed = time.monotonic()
 
-    def _conclude(
-        self,
-        status: Literal["completed", "interrupted", "failed"],
-        reason: str | None = None,
-        last: Chunk | None = None,
-    ) -> Run:
+    def _conclude(self, status: str, reason: str | None = None, last: Chunk | None = None) -> Run:
         """End the session: write everything to disk, the summary last; a completed run has a last chunk."""
         trace = Trace.concatenate(self._traces)
         trial = self.run.trial
@@ -282,27 +279,13 @@ class Recorder:
         # between, the run is still "running" and can be resumed from its checkpoint.
         if trouble := self._tracker.close(status, reason):
             self._watch.note(trouble)
-        _, digest = self._sync()
-        driven = self._engine.driven
+        driven, (_, digest) = self._engine.driven, self._sync()
         if driven.engine != self.run.summary.engine and driven.not_compiled:
             self._watch.note(f"{trial.optimizer.name} went on uncompiled: {driven.not_compiled}")
-        summary = self.run.summary.changed(
-            status=status,
-            reason=reason,
-            result=result,
-            seconds=time.monotonic() - self._begun,
-            trace_sha256=digest,
-            **asdict(driven),
-        )
-        summary.write(self.run.directory)
-        return replace(self.run, summary=summary, logged=trace)
-
-    def _abandon(self, reason: str) -> None:
-        """End the session after a disk error: record the failure if possible."""
-        with contextlib.suppress(OSError):
-            self._tracker.close("failed", reason)
-        with contextlib.suppress(OSError):
-            self.run.summary.changed(status="failed", reason=reason).write(self.run.directory)
+        seconds = time.monotonic() - self._begun
+        changes = {"status": status, "reason": reason, "result": result, "seconds": seconds, "trace_sha256": digest}
+        self._change_summary(**changes, **asdict(driven))
+        return replace(self.run, logged=trace)
 
 
 def report(watch: Watch, label: str, chunk: Chunk, steps: int) -> None:

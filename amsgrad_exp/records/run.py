@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ import numpy as np
 
 from amsgrad_exp.engines.summarize import Result
 from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
-from amsgrad_exp.records.files import FILES, in_use, records, sha256
+from amsgrad_exp.records.files import FILES, in_use, sha256
 from amsgrad_exp.records.summary import Summary
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import read_complete
@@ -48,19 +47,23 @@ class Run:
 
     @property
     def result(self) -> Result:
-        """The result of the run.
-
-        Raises:
-            RunError: the run is not complete.
-        """
+        """The result of the run; a RunError if it is not complete."""
         if self.summary.result is None:
             raise RunError(f"{self.directory} is {self.status()}: it has no result")
         return self.summary.result
 
     def document(self) -> dict[str, Any]:
         """The fields that ``--json`` prints: the summary without the fields about the record itself."""
-        left_out = {"schema_", "status", "reason", "unsaved", "started", "experiment_sha256"}
-        left_out |= {"trace_sha256", "sessions"}
+        left_out = {
+            "schema_",
+            "status",
+            "reason",
+            "unsaved",
+            "started",
+            "experiment_sha256",
+            "trace_sha256",
+            "sessions",
+        }
         if self.summary.seeds == 1:
             left_out |= {"seeds", "mean_x_halfwidth", "regret_halfwidth"}
         said = {name: value for name, value in self.summary.model_dump().items() if name not in left_out}
@@ -74,11 +77,7 @@ class Run:
 
     @functools.cached_property
     def trace(self) -> Trace:
-        """All logged points; for a run that was killed, the complete lines of trace.csv.
-
-        Raises:
-            Damaged: trace.csv is damaged.
-        """
+        """All logged points; for a run that was killed, the complete lines of trace.csv; Damaged if that is damaged."""
         if self.logged is not None:
             return self.logged
         content = self.trace_bytes()
@@ -92,11 +91,7 @@ class Run:
         return self.summary.status == "running" or digest is None or sha256(content) == digest
 
     def trace_bytes(self) -> bytes:
-        """The content of trace.csv, up to the last complete line if the run was killed or the disk was full.
-
-        Raises:
-            Damaged: there is no trace.csv.
-        """
+        """The content of trace.csv, up to the last complete line if the run was killed or the disk was full."""
         try:
             content = (self.directory / "trace.csv").read_bytes()
         except FileNotFoundError as error:
@@ -107,12 +102,7 @@ class Run:
 
 
 def read_run(directory: Path) -> Run:
-    """Read a run's experiment and summary.
-
-    Raises:
-        NoSuchRun: the directory is not a run, or was written by a newer version.
-        Damaged: a file is damaged.
-    """
+    """Read a run's experiment and summary; NoSuchRun if there is none or a newer version wrote it, else Damaged."""
     there = [name for name in FILES["run"] if (directory / name).is_file()]
     for name in ("experiment.yaml", "summary.json"):
         if not there:
@@ -129,17 +119,6 @@ def read_run(directory: Path) -> Run:
     return Run(directory, trial, summary)
 
 
-def list_runs(out: Path, on_unreadable: Callable[[str], object] = lambda reason: None) -> list[Run]:
-    """All runs under ``out``, oldest first; ``on_unreadable`` is called with the reason if one cannot be read."""
-    runs = []
-    for directory in records("run", out):
-        try:
-            runs.append(read_run(directory))
-        except (RunError, OSError) as error:
-            on_unreadable(str(error))
-    return runs
-
-
 def format_rows(trace: Trace, *, header: bool) -> bytes:
     """A trace as lines of trace.csv, with the shortest digits that restore every bit."""
     columns = trace.columns
@@ -149,11 +128,7 @@ def format_rows(trace: Trace, *, header: bool) -> bytes:
 
 
 def parse_trace(content: bytes) -> Trace:
-    """Parse the content of trace.csv.
-
-    Raises:
-        Damaged: a row is not an integer followed by finite numbers, or the last row is cut off.
-    """
+    """Parse the content of trace.csv; Damaged if a row is not an integer and finite numbers, or is cut off."""
     if not content:
         return Trace.empty()
     names = content[: content.find(b"\n")].decode(errors="replace").split(",")

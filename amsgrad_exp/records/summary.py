@@ -13,48 +13,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from amsgrad_exp.engines.batch import Driven
 from amsgrad_exp.engines.summarize import Result
-from amsgrad_exp.errors import Damaged
-from amsgrad_exp.records.files import read_document, sha256, validated, write_document
+from amsgrad_exp.records.files import read_document, sha256, write_document
 from amsgrad_exp.rules import OPTIMIZERS
 
 if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
 
-SCHEMA = 1
-KIND = "a run's summary"
 PACKAGE = Path(__file__).parent.parent
 RESULT_FIELDS = tuple(field.name for field in fields(Result))
 PACKAGES = ("amsgrad-exp", "labml", "llvmlite", "numba", "numpy", "torch")
 
 
 class Origin(BaseModel):
-    """The versions, platform and code on which the bits of a run may depend.
+    """The versions, platform and code on which the bits of a run may depend."""
 
-    Attributes:
-        versions: the versions of Python and of packages, by name.
-        platform: operating system, processor and C library.
-        git_commit: the checkout's commit, followed by "-dirty" if tracked files have changes; None without a checkout.
-        code: SHA-256 of the package's own source files; None in records of 0.1.0.
-        optimizer: SHA-256 of the source files of an imported optimizer; None if there are none, and in records of
-            0.2.0.
-    """
-
-    versions: dict[str, str]
-    platform: str
-    git_commit: str | None
-    code: str | None = None
-    optimizer: str | None = None
+    versions: dict[str, str]  # of Python and of packages, by name
+    platform: str  # operating system, processor and C library
+    git_commit: str | None  # the checkout's, with "-dirty" if tracked files have changes; None without a checkout
+    code: str | None = None  # SHA-256 of the package's own source files; None in records of 0.1.0
+    optimizer: str | None = None  # SHA-256 of an imported optimizer's files; None if there are none, or before 0.3.0
 
     def facts(self) -> dict[str, str]:
         """The facts by name, each as a short string."""
@@ -184,10 +165,7 @@ class Summary(BaseModel):
             status="running",
             optimizer=trial.optimizer.name,
             problem=trial.problem.name,
-            schedule=trial.schedule,
-            dtype=trial.dtype,
-            steps=trial.steps,
-            seeds=trial.seeds,
+            **{name: getattr(trial, name) for name in ("schedule", "dtype", "steps", "seeds")},
             **asdict(driven),
             shared_between=shared_between,
             started=datetime.now(UTC),
@@ -196,11 +174,7 @@ class Summary(BaseModel):
         )
 
     def changed(self, **changes: Any) -> Summary:
-        """A copy with some fields changed.
-
-        Raises:
-            ValidationError: a value is invalid.
-        """
+        """A copy with some fields changed, validated again."""
         return Summary.model_validate(dict(self) | changes)
 
     def write(self, directory: Path) -> None:
@@ -209,14 +183,5 @@ class Summary(BaseModel):
 
     @classmethod
     def read(cls, directory: Path) -> Summary:
-        """Read the directory's summary.json.
-
-        Raises:
-            NoSuchRun: it was written by a newer version.
-            Damaged: it is damaged.
-        """
-        path = directory / "summary.json"
-        content, has_checksum = read_document(path, KIND)
-        if not has_checksum:
-            raise Damaged(f"{path} is damaged: its checksum is wrong")
-        return validated(cls, content, path, KIND, SCHEMA)
+        """Read the directory's summary.json; errors as of `read_document`."""
+        return read_document(cls, directory / "summary.json", "a run's summary")

@@ -47,8 +47,7 @@ class _Silent(Logger):  # type: ignore[misc]
 def check_configuration(out: Path) -> None:
     """Read labml's configuration for runs under ``out`` without creating anything.
 
-    Raises:
-        ConfigError: labml's configuration (.labml.yaml, ~/.labml/configs.yaml, labml_app_url) is wrong.
+    It is in .labml.yaml, ~/.labml/configs.yaml and labml_app_url; a ConfigError says what is wrong with it.
     """
     ensure_home()
     labml.internal.logger._internal = _Silent()
@@ -133,12 +132,7 @@ class _WritingThread(file.FileWriterThread):  # type: ignore[misc]
 
 
 class Tracker:
-    """One run as a labml experiment.
-
-    Attributes:
-        run_id: labml's id of the run.
-        directory: ``out/name/run_id``, where labml keeps its files.
-    """
+    """One run as a labml experiment, whose files labml keeps in ``directory``, which is ``out/name/run_id``."""
 
     def __init__(
         self,
@@ -150,19 +144,11 @@ class Tracker:
         run_id: str | None = None,
         logged: Trace | None = None,
     ) -> None:
-        """Start or resume a run.
+        """Start a run under ``out``, a directory that is created if missing, or resume the run of this id.
 
-        Args:
-            out: a directory, created if missing.
-            name: the experiment's name.
-            comment: a short description, such as the optimizer.
-            settings: everything to be recorded as the experiment's configuration.
-            run_id: the run to resume; its log is rewritten from ``logged``.
-            logged: the points of that run so far; they are not sent to a server again.
-
-        Raises:
-            ConfigError: as in `check_configuration`.
-            OSError: the run's directory cannot be written.
+        ``comment`` is a short description, such as the optimizer; ``settings`` are recorded as labml's configuration.
+        The log of a resumed run is rewritten from ``logged``, its points so far, which are not sent to a server again.
+        Errors are those of `check_configuration`, and OSError.
         """
         self.run_id = run_id or experiment.generate_uuid()
         self._server: _Server | None = None
@@ -204,17 +190,11 @@ class Tracker:
         tracker_singleton().is_indicators_updated = True
 
     def save(self, trace: Trace) -> None:
-        """Log the points of a trace, each under its step's number.
-
-        Raises:
-            OSError: labml's log could not be written.
-        """
-        for step, loss, x, regret in zip(
-            trace.step.tolist(), trace.loss.tolist(), trace.x.tolist(), trace.regret.tolist(), strict=True
-        ):
+        """Log the points of a trace, each under its step's number; an OSError if labml's log could not be written."""
+        columns = (trace.columns[name].tolist() for name in ("step", "loss", "x", "regret"))
+        for step, loss, x, regret in zip(*columns, strict=True):
             tracker.save(step, {"loss": loss, "x": x, "regret": regret})
-        if self._file.thread.error is not None:
-            raise self._file.thread.error
+        self._raise_error()
 
     def save_values(self, values: Mapping[str, float]) -> None:
         """Log numbers that do not belong to a step."""
@@ -223,19 +203,18 @@ class Tracker:
     def close(self, status: str, details: str | None = None) -> str | None:
         """End the run with a status ("completed", "interrupted", "failed") and wait until everything is written.
 
-        Returns:
-            One line if a server did not accept everything, else None.
-
-        Raises:
-            OSError: labml's log could not be written.
+        Returns one line if a server did not accept everything; raises OSError if labml's log could not be written.
         """
         experiment_singleton().finish(status, details)
         if self._file.thread.is_alive():
             self._file.thread.join()
         trouble = self._server.close() if self._server is not None else None
+        self._raise_error()
+        return trouble
+
+    def _raise_error(self) -> None:
         if self._file.thread.error is not None:
             raise self._file.thread.error
-        return trouble
 
 
 def _log_writer(path: Path) -> file.Writer:
@@ -253,18 +232,7 @@ def _prepare_home() -> None:
     try:
         labml_computer.computer_singleton().add_project(lab_singleton().path)
     except OSError:
-        with _environment("HOME", temporary_home()):
+        from unittest import mock  # imported late, because it imports asyncio
+
+        with mock.patch.dict(os.environ, HOME=temporary_home()):
             labml_computer._internal = labml_computer.Computer()
-
-
-@contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

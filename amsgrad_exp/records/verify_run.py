@@ -37,10 +37,8 @@ CROSS_ENGINE_TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 def verify(run: Run, engine_name: str | None = None, watch: Watch = UNWATCHED) -> Verification:
     """Run a complete or unfinished run again and compare every logged point.
 
-    Args:
-        engine_name: "compiled" or "torch" to use another engine than the one that recorded it. Engines round
-            differently, so between engines a column may differ by `CROSS_ENGINE_TOLERANCE` of its largest number.
-        watch: progress callbacks of the new run.
+    ``engine_name`` is "compiled" or "torch" for another engine than the one that recorded it. Engines round
+    differently, so between engines a column may differ by `CROSS_ENGINE_TOLERANCE` of its largest number.
 
     Raises:
         Damaged: trace.csv is damaged.

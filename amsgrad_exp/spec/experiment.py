@@ -5,15 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    InstanceOf,
-    SerializeAsAny,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, SerializeAsAny, model_validator
 
 from amsgrad_exp.errors import bytes_in_words, validated
 from amsgrad_exp.numbers import Integer, dump
