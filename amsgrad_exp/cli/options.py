@@ -25,7 +25,7 @@ def places(out: Path | None = None) -> dict[str, Path]:
 
 
 def require_writable(option: str, path: Path) -> None:
-    """Reject a file's path, given by an option, at which no file can be written; raises ConfigError."""
+    """Reject a file's path, given by an option, at which no file can be written."""
     if not path.name:
         raise ConfigError(f"{option} takes a file, not {str(path)!r}")
     if not path.parent.is_dir():

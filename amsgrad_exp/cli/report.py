@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from amsgrad_exp.cli.options import Bound, places, require_writable
 from amsgrad_exp.cli.runs import bounds_of
-from amsgrad_exp.cli.signals import watching
+from amsgrad_exp.cli.signals import Onlooker, watching
+from amsgrad_exp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from amsgrad_exp.records.files import Record
+    from amsgrad_exp.report.page import Page
 
 
 def report(
@@ -33,13 +38,11 @@ def report(
     from amsgrad_exp.output import console
     from amsgrad_exp.records.files import find
     from amsgrad_exp.report.page import write
-    from amsgrad_exp.report.page_of import page_of
 
     path = _place(out)
     with watching(quiet=False) as watch:
-        known = functools.partial(bounds_of, watch=watch, quiet=False) if bound else None
         records = dict.fromkeys(find(reference, places()) for reference in references or ["last"])
-        page = page_of(list(records), known)
+        page = _page_of(list(records), watch if bound else None)
     path.parent.mkdir(exist_ok=True)
     write(page, path.resolve())
     console.out.print("report", path, soft_wrap=True)
@@ -51,23 +54,36 @@ def report(
 
 
 def _place(out: str) -> Path:
-    """The file to which a page is written.
-
-    Raises:
-        ConfigError: no file can be written there.
-    """
+    """The file to which a page is written; a ConfigError if none can be written there."""
     named, is_directory = Path(out), out.endswith(os.sep)
     path = named / "report.html" if is_directory or named.is_dir() else named
     require_writable("--out", named if is_directory and not named.exists() else path)
     return path
 
 
+def _page_of(records: Sequence[Record], bounded: Onlooker | None = None) -> Page:
+    """The page of several runs, with their bounds if a watch is given, or of one sweep, gauntlet or attack."""
+    from amsgrad_exp.records.run import read_run
+    from amsgrad_exp.report import attack_page, cell_pages, run_page
+
+    kind, directories = records[0].kind, [record.directory for record in records]
+    if len(records) > 1 and {record.kind for record in records} != {"run"}:
+        named = " and ".join(directory.name[:8] for directory in directories)
+        raise ConfigError(f"a page shows runs, or one sweep, gauntlet or attack, not {named}")
+    if kind == "run":
+        runs = [read_run(directory) for directory in directories]
+        by_id = {run.run_id: run for run in runs}
+        return run_page.page(runs, bounds_of(by_id, bounded, quiet=False) if bounded else None)
+    if bounded:
+        raise ConfigError(f"--bound is for runs, and this is a{'n' * (kind == 'attack')} {kind}")
+    return cell_pages.page(directories[0]) if kind == "sweep" else attack_page.page(directories[0])
+
+
 def page_beside(kind: str, directory: Path) -> Path:
     """Write the page of a record of this kind into its directory and return its path."""
     from amsgrad_exp.records.files import Record
     from amsgrad_exp.report.page import write
-    from amsgrad_exp.report.page_of import page_of
 
     path = directory / "report.html"
-    write(page_of([Record(kind, directory)]), path)
+    write(_page_of([Record(kind, directory)]), path)
     return path

@@ -8,20 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amsgrad_exp.cli import sweeps
-from amsgrad_exp.cli.options import (
-    RUNS,
-    Bound,
-    Dask,
-    Export,
-    Jobs,
-    Json,
-    Quiet,
-    Reference,
-    Searched,
-    places,
-    require_writable,
-)
+from amsgrad_exp.cli import options, sweeps
 from amsgrad_exp.cli.runs import bounds_of, report
 from amsgrad_exp.cli.signals import optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import NotVerified
@@ -31,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def resume(
-    reference: Reference,
-    jobs: Jobs = None,
-    dask: Dask = None,
-    export: Export = None,
-    out: Searched = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    reference: options.Reference,
+    jobs: options.Jobs = None,
+    dask: options.Dask = None,
+    export: options.Export = None,
+    out: options.Searched = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Continue an interrupted run, sweep or gauntlet; the result is the same as without the interruption.
 
@@ -48,7 +35,7 @@ def resume(
     from amsgrad_exp.records.run import read_run
     from amsgrad_exp.spec.labels import labels
 
-    record = find(reference, places(out), ("run", "sweep"))
+    record = find(reference, options.places(out), ("run", "sweep"))
     if record.kind == "sweep":
         if as_json:
             raise typer.BadParameter("--json is for runs, and this is a sweep: use --export csv")
@@ -64,13 +51,13 @@ def resume(
 
 
 def verify(
-    reference: Reference,
+    reference: options.Reference,
     engine: Annotated[str | None, typer.Option(help="Engine for a run: compiled or torch. Default: the same.")] = None,
     every_cell: Annotated[
         bool, typer.Option("--all", help="Compute all cells of a sweep or gauntlet again, not a sample.")
     ] = False,
-    out: Searched = None,
-    quiet: Quiet = False,
+    out: options.Searched = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run a recorded run again and compare every logged point; exit with status 4 if one differs.
 
@@ -83,7 +70,7 @@ def verify(
     from amsgrad_exp.records.files import find
     from amsgrad_exp.records.run import read_run
 
-    record = find(reference, places(out), ("run", "sweep"))
+    record = find(reference, options.places(out), ("run", "sweep"))
     if record.kind == "sweep":
         if engine:
             raise typer.BadParameter("--engine is for runs, and this is a sweep")
@@ -113,11 +100,13 @@ def _runs(references: Sequence[str], out: Path | None) -> list[Run]:
     from amsgrad_exp.records.files import find
     from amsgrad_exp.records.run import read_run
 
-    found = dict.fromkeys(find(reference, places() | {"run": out or RUNS}, ["run"]) for reference in references)
+    found = dict.fromkeys(
+        find(reference, options.places() | {"run": out or options.RUNS}, ["run"]) for reference in references
+    )
     return [read_run(record.directory) for record in found]
 
 
-def show(reference: RunReference, out: Searched = None) -> None:
+def show(reference: RunReference, out: options.Searched = None) -> None:
     """Show the result and the settings of a run, and plot its average regret in the terminal."""
     from amsgrad_exp.output import console
 
@@ -133,8 +122,8 @@ def show(reference: RunReference, out: Searched = None) -> None:
 def plot(
     references: Annotated[list[str], typer.Argument(metavar="RUN...", help=NAMES)],
     figure: Annotated[Path, typer.Option(help="Files to write, without .png or .svg.")] = Path("figure"),
-    bound: Bound = False,
-    out: Searched = None,
+    bound: options.Bound = False,
+    out: options.Searched = None,
 ) -> None:
     """Draw recorded runs in one figure, as PNG and SVG."""
     from amsgrad_exp.charts.traces import regret_and_iterate
@@ -143,7 +132,7 @@ def plot(
     from amsgrad_exp.spec.labels import labels
 
     figure = figure.with_suffix("") if figure.suffix.lower() in (".png", ".svg") else figure
-    require_writable("--figure", figure if not figure.name else figure.with_name(f"{figure.name}.png"))
+    options.require_writable("--figure", figure if not figure.name else figure.with_name(f"{figure.name}.png"))
     runs = _runs(references, out)
     problems = [run.trial.problem for run in runs]
     if len({(problem.optimum, problem.interval) for problem in problems}) > 1:
@@ -170,7 +159,7 @@ KINDS = ("problems", "optimizers", "schedules", "runs", "sweeps", "attacks")
 
 def list_(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=", ".join(KINDS), autocompletion=lambda: KINDS)],
-    out: Searched = None,
+    out: options.Searched = None,
 ) -> None:
     """List what is available (problems, optimizers, schedules) or recorded (runs, sweeps with gauntlets, attacks)."""
     from amsgrad_exp.errors import nearest
@@ -178,11 +167,11 @@ def list_(
 
     if kind not in KINDS:
         raise typer.BadParameter(f"there is no list of {kind!r}, {nearest(kind, KINDS)}")
-    if (record := kind.removesuffix("s")) not in places():
+    if (record := kind.removesuffix("s")) not in options.places():
         console.listing(*catalogue.choices(kind))
         return
-    titles, rows, unreadable = catalogue.recorded(record, places(out)[record])
+    titles, rows, unreadable = catalogue.recorded(record, options.places(out)[record])
     if rows:
         console.record_listing(titles, rows)
-    for reason in unreadable or ([] if rows else [f"no {kind} under {places(out)[record]}"]):
+    for reason in unreadable or ([] if rows else [f"no {kind} under {options.places(out)[record]}"]):
         console.note(reason)

@@ -10,19 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amsgrad_exp.cli.options import (
-    RUNS,
-    WHERE,
-    Bound,
-    Json,
-    NoFigure,
-    Optimizer,
-    Optimizers,
-    Out,
-    Quiet,
-    Report,
-    with_experiment_options,
-)
+from amsgrad_exp.cli import options
 from amsgrad_exp.cli.signals import Onlooker, optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import ConfigError, NoBound, NotAsExpected
 from amsgrad_exp.verdict import Verdict
@@ -37,14 +25,14 @@ if TYPE_CHECKING:
     from amsgrad_exp.spec.experiment import Trial
 
 
-@with_experiment_options()
+@options.with_experiment_options()
 def run(
     experiment: dict[str, Any],
-    optimizer: Optimizer = None,
-    bound: Bound = False,
-    out: Out = RUNS,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    optimizer: options.Optimizer = None,
+    bound: options.Bound = False,
+    out: options.Out = options.RUNS,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run one optimizer on one problem and report whether it converges. Default: Adam.
 
@@ -72,24 +60,24 @@ def run(
         _draw("run", runs, loaded.problem, bounds, quiet=quiet or as_json)
 
 
-@with_experiment_options()
+@options.with_experiment_options()
 def compare(
     experiment: dict[str, Any],
-    optimizer: Optimizers = None,
+    optimizer: options.Optimizers = None,
     expect: Annotated[
         list[str] | None,
         typer.Option(
             metavar="LABEL=WHERE",
             help="Exit with status 3 unless the iterates of the optimizer with this label or name settle there. "
-            f"{WHERE}. Repeatable.",
+            f"{options.WHERE}. Repeatable.",
         ),
     ] = None,
-    bound: Bound = False,
-    no_figure: NoFigure = False,
-    page: Report = False,
-    out: Out = RUNS,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    bound: options.Bound = False,
+    no_figure: options.NoFigure = False,
+    page: options.Report = False,
+    out: options.Out = options.RUNS,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run several optimizers on one problem and compare them. Default: Adam and AMSGrad.
 
@@ -201,10 +189,7 @@ def _page(runs: Mapping[str, Run], bounds: Mapping[str, Bounds], failures: Mappi
 def bounds_of(runs: Mapping[str, Run], watch: Onlooker, *, quiet: bool) -> dict[str, Bounds]:
     """The bounds of the runs by label; prints why a run has no bound or a theorem does not apply to it.
 
-    Raises:
-        NoBound: no run has a bound.
-        RunFailed: a bound is not finite.
-        typer.Exit: the user asked to stop.
+    Raises NoBound if no run has a bound, RunFailed if a bound is not finite, and typer.Exit if the user asks to stop.
     """
     from amsgrad_exp import api
     from amsgrad_exp.output import console
@@ -224,11 +209,7 @@ def bounds_of(runs: Mapping[str, Run], watch: Onlooker, *, quiet: bool) -> dict[
 
 
 def refuse_unbounded(trials: Mapping[str, Trial]) -> dict[str, NoBound]:
-    """The reasons why trials have no bound, by label.
-
-    Raises:
-        NoBound: no trial has a bound.
-    """
+    """The reasons why trials have no bound, by label; the first is raised if no trial has one."""
     from amsgrad_exp.bounds import refuse
 
     reasons: dict[str, NoBound] = {}

@@ -12,34 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amsgrad_exp.cli.options import (
-    SWEEPS,
-    WHERE,
-    Dask,
-    Dtype,
-    Engine,
-    Export,
-    Jobs,
-    Json,
-    NoFigure,
-    Optimizers,
-    Out,
-    Quiet,
-    Report,
-    with_experiment_options,
-)
+from amsgrad_exp.cli import options
 from amsgrad_exp.cli.report import page_beside
 from amsgrad_exp.cli.signals import Onlooker, optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import Damaged, NotAsExpected, NotVerified, RunFailed, nearest
 from amsgrad_exp.verdict import Verdict
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from amsgrad_exp.spec.gauntlet import Gauntlet
     from amsgrad_exp.sweeps.against_theory import Matrix
     from amsgrad_exp.sweeps.sweeping import Swept
+    from amsgrad_exp.watch import Watch
 
 
-@with_experiment_options()
+@options.with_experiment_options()
 def sweep(
     experiment: dict[str, Any],
     grid: Annotated[
@@ -51,14 +39,14 @@ def sweep(
             "of 1 − value. Repeatable.",
         ),
     ] = None,
-    optimizer: Optimizers = None,
-    jobs: Jobs = None,
-    dask: Dask = None,
-    export: Export = None,
-    no_figure: NoFigure = False,
-    page: Report = False,
-    out: Out = SWEEPS,
-    quiet: Quiet = False,
+    optimizer: options.Optimizers = None,
+    jobs: options.Jobs = None,
+    dask: options.Dask = None,
+    export: options.Export = None,
+    no_figure: options.NoFigure = False,
+    page: options.Report = False,
+    out: options.Out = options.SWEEPS,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run an experiment with every combination of some settings and draw where the iterates settle.
 
@@ -66,12 +54,10 @@ def sweep(
     """
     from amsgrad_exp import api
     from amsgrad_exp.spec.sweep import load_sweep
-    from amsgrad_exp.sweeps.workers import workers
 
     loaded = load_sweep(**experiment, grid=grid or [], optimizers=optimizer or [])
-    with workers(jobs, dask) as executor:  # not in `complete`, so that Ctrl-C ends a wait for workers at once
-        compute = functools.partial(api.sweep, loaded, out, executor)
-        refuse_failures(complete(compute, export, figure=not no_figure, page=page, quiet=quiet))
+    compute = functools.partial(api.sweep, loaded, out)
+    refuse_failures(complete(compute, jobs, dask, export, figure=not no_figure, page=page, quiet=quiet))
 
 
 def gauntlet(
@@ -103,24 +89,24 @@ def gauntlet(
     seeds: Annotated[
         str | None, typer.Option(metavar="N", help="Average over N seeds of a random problem. Default: 32.")
     ] = None,
-    dtype: Dtype = None,
-    engine: Engine = None,
+    dtype: options.Dtype = None,
+    engine: options.Engine = None,
     expect: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=PROBLEM:WHERE",
             help="Exit with status 3 unless the iterates of this optimizer on this problem settle there in every cell. "
-            f"{WHERE}. Repeatable.",
+            f"{options.WHERE}. Repeatable.",
         ),
     ] = None,
-    jobs: Jobs = None,
-    dask: Dask = None,
-    export: Export = None,
-    no_figure: NoFigure = False,
-    page: Report = False,
-    out: Out = SWEEPS,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    jobs: options.Jobs = None,
+    dask: options.Dask = None,
+    export: options.Export = None,
+    no_figure: options.NoFigure = False,
+    page: options.Report = False,
+    out: options.Out = options.SWEEPS,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run many optimizers on all problems and compare where each settles with what its paper claims.
 
@@ -132,7 +118,6 @@ def gauntlet(
     from amsgrad_exp.spec.gauntlet import Gauntlet
     from amsgrad_exp.spec.read import read_yaml
     from amsgrad_exp.sweeps.against_theory import shared_between, verdicts
-    from amsgrad_exp.sweeps.workers import workers
 
     lists = {"optimizers": optimizer, "problems": problem, "schedules": schedule, "settings": settings}
     given = lists | {"steps": steps, "seeds": seeds, "dtype": dtype, "engine": engine}
@@ -141,9 +126,8 @@ def gauntlet(
         loaded = Gauntlet.of(**in_file | {key: value for key, value in given.items() if value})
         between_all = shared_between(loaded)
     expected = _expectations(expect or [], loaded)
-    with workers(jobs, dask) as executor:
-        compute = functools.partial(api.sweep, loaded, out, executor)
-        swept = complete(compute, export, figure=not no_figure, page=page, quiet=quiet or as_json)
+    compute = functools.partial(api.sweep, loaded, out)
+    swept = complete(compute, jobs, dask, export, figure=not no_figure, page=page, quiet=quiet or as_json)
     with swept.results() as results:
         matrix = verdicts(loaded, results)
     if as_json:
@@ -192,22 +176,29 @@ def _unmet(expected: dict[tuple[str, str], str], matrix: Matrix) -> list[str]:
 def resume(directory: Path, jobs: int | None, dask: str | None, export: str | None, *, quiet: bool) -> None:
     """Resume an interrupted sweep."""
     from amsgrad_exp.sweeps import sweeping
-    from amsgrad_exp.sweeps.workers import workers
 
-    with workers(jobs, dask) as executor:
-        compute = functools.partial(sweeping.resume, directory, executor)
-        refuse_failures(complete(compute, export, figure=True, quiet=quiet))
+    compute = functools.partial(sweeping.resume, directory)
+    refuse_failures(complete(compute, jobs, dask, export, figure=True, quiet=quiet))
 
 
 def complete(
-    compute: Callable[..., Swept], export: str | None, *, figure: bool, quiet: bool, page: bool = False
+    compute: Callable[[Executor, Watch], Swept],
+    jobs: int | None,
+    dask: str | None,
+    export: str | None,
+    *,
+    figure: bool,
+    quiet: bool,
+    page: bool = False,
 ) -> Swept:
     """Compute a sweep or a gauntlet, or its missing cells; print, export and draw the results, and write the page."""
     from amsgrad_exp.output import console
     from amsgrad_exp.output.sweep_tables import draw, show
+    from amsgrad_exp.sweeps.workers import workers
 
-    with watching(quiet=quiet) as watch, optimizers_print_to_stderr():
-        swept = compute(watch)
+    # Workers are waited for before Ctrl-C is watched for, so that it ends the wait at once.
+    with workers(jobs, dask) as executor, watching(quiet=quiet) as watch, optimizers_print_to_stderr():
+        swept = compute(executor, watch)
     if not swept.complete:
         console.note(f"interrupted: continue with amsgrad-exp resume {shlex.quote(str(swept.directory))}")
         raise typer.Exit(128 + watch.signal)
@@ -255,7 +246,7 @@ def verify(directory: Path, *, every_cell: bool, quiet: bool) -> None:
         console.out.print(verified(verification), soft_wrap=True)
 
 
-@with_experiment_options("config", "problem", "set_", "beta1", "eps", "option")
+@options.with_experiment_options("config", "problem", "set_", "beta1", "eps", "option")
 def boundary(
     experiment: dict[str, Any],
     optimizer: Annotated[str, typer.Option(help="Optimizer: a name from 'list optimizers'.")] = "adam",

@@ -54,18 +54,9 @@ class Run:
 
     def document(self) -> dict[str, Any]:
         """The fields that ``--json`` prints: the summary without the fields about the record itself."""
-        left_out = {
-            "schema_",
-            "status",
-            "reason",
-            "unsaved",
-            "started",
-            "experiment_sha256",
-            "trace_sha256",
-            "sessions",
-        }
-        if self.summary.seeds == 1:
-            left_out |= {"seeds", "mean_x_halfwidth", "regret_halfwidth"}
+        of_the_record = "schema_ status reason unsaved started experiment_sha256 trace_sha256 sessions"
+        of_seeds = "seeds mean_x_halfwidth regret_halfwidth" if self.summary.seeds == 1 else ""
+        left_out = f"{of_the_record} {of_seeds}".split()
         said = {name: value for name, value in self.summary.model_dump().items() if name not in left_out}
         return said | {"directory": str(self.directory)}
 
