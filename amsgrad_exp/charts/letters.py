@@ -10,8 +10,8 @@ from typing import Any
 from amsgrad_exp.charts.draw import legend, write
 from amsgrad_exp.charts.panels import Line, Specification
 from amsgrad_exp.charts.style import FONT_OF_FILES, configuration
-from amsgrad_exp.sweeps.against_theory import Cell, Matrix
-from amsgrad_exp.verdict import Evidence, Trend, Verdict
+from amsgrad_exp.sweeps.against_theory import Matrix
+from amsgrad_exp.verdict import Trend, Verdict
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,6 @@ def mark(row: Mapping[str, Any]) -> Mark:
     if row["iterate"] == Verdict.OPTIMUM:
         return CONVERGES if row["regret_trend"] == Trend.VANISHING else CIRCLES
     return FAILS if row["iterate"] in (Verdict.WORST, Verdict.AWAY) else BETWEEN
-
-
-def proved(cell: Cell) -> bool:
-    """Whether a cell's result is a proof."""
-    return bool(cell.row["evidence"] == Evidence.PROOF)
 
 
 CELL = 20  # pixels
@@ -152,5 +147,5 @@ def _cells(matrix: Matrix, settings: str, schedule: str) -> Iterator[Mapping[str
                 "colour": known.colour,
                 "frame": contradicted if cell.contradicted else covered if cell.covered else 0,
                 "contradicted": cell.contradicted,
-                "proved": proved(cell),
+                "proved": cell.proved,
             }

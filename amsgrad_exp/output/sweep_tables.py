@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from amsgrad_exp.charts.draw import draw as draw_files
-from amsgrad_exp.charts.letters import MARKS, PROVED, draw_matrix, mark, plane_title, proved
+from amsgrad_exp.charts.letters import MARKS, PROVED, draw_matrix, mark, plane_title
 from amsgrad_exp.charts.panels import as_csv
 from amsgrad_exp.charts.planes import TABLE, plots, shown_of
 from amsgrad_exp.output import words
@@ -23,7 +23,6 @@ from amsgrad_exp.sweeps.sweeping import Swept, Verification
 NAMES = {1: "profile", 2: "phase"}  # of the figures, by the number of axes
 ROWS_SHOWN = 100
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-COVERED, CONTRADICTED = "*", "!"
 UNDERLINE = "\N{COMBINING LOW LINE}"
 
 
@@ -99,14 +98,14 @@ def _show_matrix(matrix: Matrix) -> None:
     for known in MARKS:
         out.print(Text.assemble((f"{known.letter}  ", known.style), known.words))
     out.print(f"X{UNDERLINE}  {PROVED}")
-    out.print(f"{COVERED}  a published claim of convergence covers the cell")
-    out.print(f"{CONTRADICTED}  the cell contradicts the claim: x is at the worst point and the regret does not vanish")
+    out.print("*  a published claim of convergence covers the cell")
+    out.print("!  the cell contradicts the claim: x is at the worst point and the regret does not vanish")
     contradicting = [cell for cell in matrix.cells.values() if cell.contradicted]
     for cell in contradicting:
         row, claim = cell.row, cell.claim
         refuted = f"; refuted: {claim.refuted}" if claim.refuted else ""
         out.print(
-            f"{CONTRADICTED} {row['optimizer']} on {row['problem']}, {row['schedule']}, {row['settings']}: "
+            f"! {row['optimizer']} on {row['problem']}, {row['schedule']}, {row['settings']}: "
             f"R(T)/T {row['regret']:.3g}, against {claim.theorem}{refuted}",
             soft_wrap=True,
         )
@@ -118,8 +117,7 @@ def _written(cell: Cell | None) -> Text:
     if cell is None:
         return Text("")
     known = mark(cell.row)
-    sign = CONTRADICTED if cell.contradicted else COVERED if cell.covered else ""
-    letter = known.letter + (UNDERLINE if proved(cell) else "") + sign
+    letter = known.letter + (UNDERLINE if cell.proved else "") + cell.sign
     return Text(letter, f"bold reverse {known.style}" if cell.contradicted else known.style)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.charts.letters import MARKS, PROVED, mark, plane_title, proved
+from amsgrad_exp.charts.letters import MARKS, PROVED, mark, plane_title
 from amsgrad_exp.charts.panels import THIN, Axis, Panel, Plot, as_csv, curves
 from amsgrad_exp.charts.planes import along, columns_of, plots, shown_of
 from amsgrad_exp.errors import Damaged, RunError
@@ -227,14 +227,14 @@ def _shown(cell: Cell | None, problem: str) -> dict[str, Any] | None:
     if cell is None:
         return None
     known = mark(cell.row)
-    claim = "contradicts a claim" if cell.contradicted else "covered by a claim" if cell.covered else None
-    said = "; ".join(filter(None, (known.words, "proved" if proved(cell) else None, claim)))
+    claim = {"!": "contradicts a claim", "*": "covered by a claim", "": ""}[cell.sign]
+    said = "; ".join(filter(None, (known.words, "proved" if cell.proved else "", claim)))
     return {
         "cell": cell.row["cell"],
         "rank": MARKS.index(known),
         "letter": known.letter,
         "colour": known.colour,
-        "sign": "!" if cell.contradicted else "*" if cell.covered else "",
-        "proved": proved(cell),
+        "sign": cell.sign,
+        "proved": cell.proved,
         "said": f"{problem}: {said}",
     }

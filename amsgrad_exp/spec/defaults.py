@@ -163,9 +163,7 @@ def number_options(name: str) -> dict[str, type]:
 def published(name: str, without: Collection[str] = ()) -> dict[str, Any]:
     """Return the defaults that an optimizer's authors or its library publish: lr and those of its other settings.
 
-    Args:
-        name: a registered name, or an import path, which is imported.
-        without: arguments of an imported class to leave out.
+    An import path is imported; ``without`` are arguments of its class to leave out.
     """
     if name in OPTIMIZERS:
         return dict(OPTIMIZERS[name].defaults)

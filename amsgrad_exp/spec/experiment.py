@@ -28,32 +28,22 @@ BYTES_PER_POINT = 200  # most bytes per point of trace.csv and labml's log toget
 class Setup(BaseModel):
     """The complete settings that all trials of an experiment share.
 
-    Attributes:
-        name: the name of the labml experiment and of the folder for its runs.
-        problem: one of `PROBLEMS` with its constants.
-        schedule: the step-size schedule, as `spec.schedule.written` returns it; α is each optimizer's ``lr``.
-        steps: T ≥ 1.
-        log_every: a point is logged if (t + 1) mod log_every = 0.
-        engine: "compiled" for a compiled loop, "torch" for the loop in PyTorch, or "auto" for the first if possible.
-        dtype: the dtype of the iterate and the moments; in half precision, losses and gradients are computed in
-            float32, and gradients are then rounded.
-        seed: the seed of a random problem and of torch's generator.
-        seeds: the result is the mean over this many seeds of a random problem, from ``seed`` on.
-        fast_forward: whether to derive the rest of a run that repeats itself instead of simulating it.
+    In half precision, losses and gradients are computed in float32, and gradients are then rounded.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # The name of the labml experiment and of the folder for its runs.
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=100)] = "synthetic"
     problem: SerializeAsAny[InstanceOf[Problem]]
-    schedule: Annotated[str, BeforeValidator(written)]
-    steps: Annotated[Integer, Field(ge=1, le=MAX_STEPS)]
-    log_every: Annotated[Integer, Field(ge=1, le=MAX_STEPS)]
-    engine: Literal["auto", "compiled", "torch"] = "auto"
-    dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
-    seed: Annotated[Integer, Field(ge=0, le=2**63)] = 0
-    seeds: Annotated[Integer, Field(ge=1, le=10_000)] = 1
-    fast_forward: bool = True
+    schedule: Annotated[str, BeforeValidator(written)]  # the step-size schedule; α is each optimizer's ``lr``
+    steps: Annotated[Integer, Field(ge=1, le=MAX_STEPS)]  # T
+    log_every: Annotated[Integer, Field(ge=1, le=MAX_STEPS)]  # a point is logged if (t + 1) mod log_every = 0
+    engine: Literal["auto", "compiled", "torch"] = "auto"  # auto: compiled if possible, else torch
+    dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"  # of the iterate and the moments
+    seed: Annotated[Integer, Field(ge=0, le=2**63)] = 0  # of a random problem and of torch's generator
+    seeds: Annotated[Integer, Field(ge=1, le=10_000)] = 1  # the result is the mean over this many seeds from `seed` on
+    fast_forward: bool = True  # whether to derive the rest of a run that repeats itself instead of simulating it
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -77,11 +67,7 @@ class Setup(BaseModel):
 
 
 class Trial(Setup):
-    """One optimizer on one problem, which an engine runs.
-
-    Attributes:
-        optimizer: the optimizer and its hyper-parameters.
-    """
+    """One optimizer on one problem, which an engine runs."""
 
     optimizer: OptimizerSettings
 
@@ -110,11 +96,7 @@ class Trial(Setup):
 
 
 class Experiment(Setup):
-    """Several optimizers on one problem; `complete` fills in omitted settings.
-
-    Attributes:
-        optimizers: one or more, distinguished by their labels or their settings.
-    """
+    """Several optimizers on one problem, distinguished by their labels or settings; `complete` fills in what is omitted."""
 
     optimizers: Annotated[tuple[OptimizerSettings, ...], Field(min_length=1)]
 

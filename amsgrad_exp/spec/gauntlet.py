@@ -100,10 +100,14 @@ class Gauntlet(Plan):
         return self
 
     def complete(self) -> Gauntlet:
-        """Fill in omitted data; the defaults are all optimizers, problems and settings."""
+        """Fill in omitted data; the defaults are all optimizers with their variants, all problems and settings."""
         data: dict[str, Any] = {
             "name": "gauntlet",
-            "optimizers": rows(),
+            "optimizers": [
+                entry
+                for name, known in OPTIMIZERS.items()
+                for entry in (name, *({"name": name, "options": dict(options)} for options in known.variants))
+            ],
             "problems": [name for name in PROBLEMS if name != "cycle"],  # has no default slopes
             "schedules": ["constant", "inv-sqrt"],
             "settings": list(SETTINGS),
@@ -189,15 +193,6 @@ def _step_size(problem: Problem, schedule: str) -> float:
 def _slows(schedule: str) -> bool:
     """Whether step sizes fall as α/√t or α/t, for which α may be much larger than a constant step size."""
     return kind_of(schedule) in ("inv-sqrt", "inv")
-
-
-def rows() -> list[dict[str, Any]]:
-    """Return an entry for every registered optimizer and each of its published variants."""
-    entries = []
-    for name, optimizer in OPTIMIZERS.items():
-        entries.append(row(name))
-        entries += [_labelled({"name": name, "options": dict(options)}) for options in optimizer.variants]
-    return entries
 
 
 def _labelled(entry: dict[str, Any]) -> dict[str, Any]:

@@ -24,16 +24,10 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Plan(ABC):
-    """Optimizers × axes, computed in blocks of cells and stored as one row per cell.
+    """Optimizers × axes, computed in blocks of cells and stored as one row per cell."""
 
-    Attributes:
-        data: the complete description of the plan, as in YAML.
-        curves: whether a cell's curve is stored, and a cell may be a mean over seeds, with confidence intervals.
-    """
-
-    data: Mapping[str, Any]
-
-    curves: ClassVar[bool]
+    curves: ClassVar[bool]  # whether a cell's curve is stored, and a cell may be a mean over seeds, with intervals
+    data: Mapping[str, Any]  # the complete description of the plan, as in YAML
 
     @property
     @abstractmethod
@@ -98,13 +92,10 @@ class Plan(ABC):
 
 
 def axis_values(name: str, written: Any) -> tuple[float, ...]:
-    """Return the values of an axis, ascending and without duplicates.
+    """Return the values of an axis, ascending and without duplicates, from one of the `FORMS`.
 
-    Args:
-        name: the axis's name, for messages.
-        written: ``start:stop:count``, ``log:start:stop:count`` (evenly spaced in the logarithm),
-            ``log1m:start:stop:count`` (evenly spaced in the logarithm of one minus the value, for β near 1), or a list,
-            of numbers or as text.
+    The values of ``log:`` are evenly spaced in the logarithm; those of ``log1m:`` in the logarithm of one minus the
+    value, for β near 1. A list consists of numbers or is a text.
     """
     try:
         if isinstance(written, str) and ":" in written:

@@ -62,10 +62,9 @@ def read_experiment(
     constants: Mapping[str, Any] | None = None,
     **overrides: Any,
 ) -> dict[str, Any]:
-    """Read an experiment and apply the command line's options; `resolve` completes it.
+    """Read a YAML file, or take the reference experiment, and apply the command line's options; `resolve` completes it.
 
     Args:
-        path: a YAML file, or None for the reference experiment.
         optimizers: names or labels of the optimizers to run; those of the file keep the settings that it gives them.
         settings: settings of every optimizer, such as lr.
         options: own settings of every optimizer, each written as in YAML.
@@ -140,7 +139,8 @@ def command(experiment: Mapping[str, Any]) -> str | None:
         return None
     words = ["amsgrad-exp", "run", "--problem", problem["name"]]
     for name, value in problem.items():
-        words += ["--set", f"{name}={_constant(value)}"] if name != "name" else []
+        if name != "name":
+            words += ["--set", f"{name}={','.join(map(str, value)) if isinstance(value, list | tuple) else value}"]
     words += optimizer_words(optimizer)
     for name in FLAGS:
         words += [f"--{name.replace('_', '-')}={experiment[name]}"] if name in experiment else []
@@ -156,7 +156,3 @@ def optimizer_words(optimizer: Mapping[str, Any]) -> list[str]:
     for name, value in (optimizer.get("options") or {}).items():
         words += ["--option", f"{name}={json.dumps(value)}"]
     return words
-
-
-def _constant(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -35,11 +35,7 @@ class Target(NamedTuple):
 
 
 class Sweep(Plan):
-    """An experiment over a grid.
-
-    The data are the experiment as in YAML, and ``grid``, the values of each axis in a form that `axis_values` reads. An
-    axis is a setting or an option of the optimizers, or a constant of the problem.
-    """
+    """An experiment over a grid: its YAML and ``grid``, the values of each axis in a form that `axis_values` reads."""
 
     curves: ClassVar[bool] = False
 
@@ -202,18 +198,12 @@ def _options(optimizer: str) -> dict[str, Any]:
 
 
 def load_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: Any) -> Sweep:
-    """Read, complete and check a sweep, an experiment with a ``grid``.
-
-    Args:
-        path: a YAML file, or None for the reference experiment.
-        grid: axes as ``NAME=VALUES``; they replace those of the file.
-        given: as in `read_experiment`.
-    """
+    """Read, complete and check a sweep; the arguments are as in `read_sweep`."""
     return read_sweep(path, grid=grid, **given).checked()
 
 
 def read_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: Any) -> Sweep:
-    """Read a sweep without checking it; the arguments are as in `load_sweep`."""
+    """Read a sweep from what `read_experiment` reads, and from axes as ``NAME=VALUES``, which replace the file's."""
     data = read_experiment(path, **given)
     axes = data.pop("grid", None) or {}
     if not isinstance(axes, dict) or not all(isinstance(name, str) for name in axes):

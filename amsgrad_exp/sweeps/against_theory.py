@@ -19,7 +19,7 @@ from amsgrad_exp.spec.read import SETTINGS
 from amsgrad_exp.spec.sweep import Sweep
 from amsgrad_exp.sweeps.store import Results, Row
 from amsgrad_exp.theory import drift
-from amsgrad_exp.verdict import Trend, Verdict
+from amsgrad_exp.verdict import Evidence, Trend, Verdict
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,16 @@ class Cell:
     covered: bool
     lr: float
     schedule: str
+
+    @property
+    def proved(self) -> bool:
+        """Whether the cell's result is a proof."""
+        return bool(self.row["evidence"] == Evidence.PROOF)
+
+    @property
+    def sign(self) -> str:
+        """A star if the claim covers the cell, an exclamation mark if the cell contradicts it."""
+        return "!" if self.contradicted else "*" if self.covered else ""
 
     @property
     def contradicted(self) -> bool:
@@ -104,12 +114,10 @@ def boundary(sweep: Sweep, optimizer: str) -> tuple[NDArray[np.float64], ...] | 
         invalid or no steady state is known. None if it is NaN everywhere.
     """
     points = 200 if set(sweep.axes) & set(SETTINGS) else 50
-    (name_x, values_x), (name_y, values_y) = sweep.axes.items()
     mesh_x, mesh_y = (
-        _refined(values, points, whole=sweep.targets[name].kind is int)
-        for name, values in ((name_x, values_x), (name_y, values_y))
+        _refined(values, points, whole=sweep.targets[name].kind is int) for name, values in sweep.axes.items()
     )
-    mesh: dict[str, NDArray[np.float64]] = dict(zip((name_x, name_y), np.meshgrid(mesh_x, mesh_y), strict=True))
+    mesh: dict[str, NDArray[np.float64]] = dict(zip(sweep.axes, np.meshgrid(mesh_x, mesh_y), strict=True))
     drifts = np.full((points, points), np.nan)
     constants = np.stack([mesh[name] for name in mesh if name not in SETTINGS] or [np.zeros((points, points))])
     for combination in np.unique(constants.reshape(len(constants), -1), axis=1).T:
@@ -136,8 +144,5 @@ def _refined(values: Sequence[float], points: int, *, whole: bool) -> NDArray[np
 def interval(sweep: Sweep, mean_x: NDArray[np.float64]) -> tuple[float, float]:
     """Return the lowest and highest ends of the cells' intervals, or of their mean iterates if x is unbounded."""
     lows, highs = zip(*{trial.problem.interval for trial in sweep.representatives()}, strict=True)
-    low, high = min(lows), max(highs)
-    return (
-        low if np.isfinite(low) else float(np.nanmin(mean_x)),
-        high if np.isfinite(high) else float(np.nanmax(mean_x)),
-    )
+    low = min(lows) if np.isfinite(min(lows)) else float(np.nanmin(mean_x))
+    return low, max(highs) if np.isfinite(max(highs)) else float(np.nanmax(mean_x))

@@ -70,14 +70,12 @@ def points_checksum(cell: int, blobs: Points) -> str:
 
 
 class Results:
-    """A sweep's results.sqlite; see `open_results`.
+    """A sweep's results.sqlite; see `open_results`."""
 
-    Attributes:
-        columns: the columns of a row, without its checksum.
-        checksums: whether its rows have a checksum.
-        older: whether a version before 0.2 wrote it, so that its trends depend only on slopes.
-        has_points: whether it has the points of its cells' curves.
-    """
+    columns: tuple[str, ...]  # of a row, without its checksum
+    checksums: bool  # whether its rows have a checksum
+    older: bool  # whether a version before 0.2 wrote it, so that its trends depend only on slopes
+    has_points: bool  # whether it has the points of its cells' curves
 
     def __init__(self, path: Path, sweep: Plan) -> None:
         self._database = database = sqlite3.connect(path, timeout=BUSY_SECONDS)

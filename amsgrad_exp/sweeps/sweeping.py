@@ -41,17 +41,11 @@ SLOPE_ERROR = 1e-9  # the last digits of a fit depend on the processor's logarit
 
 @dataclass(frozen=True)
 class Swept:
-    """A sweep after a run that completed it or was interrupted.
-
-    Attributes:
-        directory: the sweep's directory.
-        sweep: the plan that was run.
-        complete: whether all cells are done.
-    """
+    """A sweep after a run that completed it or was interrupted."""
 
     directory: Path
-    sweep: Plan
-    complete: bool
+    sweep: Plan  # the plan that was run
+    complete: bool  # whether all cells are done
 
     @property
     def axes(self) -> dict[str, NDArray[Any]]:
@@ -159,19 +153,12 @@ def _report(watch: Watch, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Verification:
-    """The outcome of a successful verification.
+    """The outcome of a successful verification."""
 
-    Attributes:
-        cells: the number of cells of the sweep.
-        rows: how many cells are done, so that their rows were checked.
-        recomputed: how many cells were computed again, with the same bits.
-        checksums: whether the rows have checksums; those of 0.1.0 have none.
-    """
-
-    cells: int
-    rows: int
-    recomputed: int
-    checksums: bool
+    cells: int  # the number of cells of the sweep
+    rows: int  # how many cells are done, so that their rows were checked
+    recomputed: int  # how many cells were computed again, with the same bits
+    checksums: bool  # whether the rows have checksums; those of 0.1.0 have none
 
 
 def verify(directory: Path, executor: Executor, watch: Watch = UNWATCHED, *, every_cell: bool = False) -> Verification:

@@ -31,20 +31,17 @@ def told_to_stop() -> bool:
 
 @contextlib.contextmanager
 def workers(jobs: int | None = None, dask: str | None = None) -> Iterator[Executor]:
-    """Provide an executor for `sweep`: local threads, whose loops run without the GIL, or an existing Dask cluster.
+    """Provide an executor for `sweep`: ``jobs`` threads (by default one per core), or the workers of a Dask scheduler.
 
-    At the end, unfinished tasks are told to stop. The threads are awaited, because torch crashes if the process ends
-    while it computes.
-
-    Args:
-        jobs: the number of threads; None for one per core.
-        dask: the address of a Dask scheduler to use instead of threads.
+    The loops of threads run without the GIL. At the end, unfinished tasks are told to stop; the threads are awaited,
+    because torch crashes if the process ends while it computes.
     """
     if dask is not None:
         with _connected(dask) as executor:
             yield executor
         return
-    number, stopping = jobs or _cores(), threading.Event()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    number, stopping = jobs or cores, threading.Event()
     with (
         compilers(number),
         ThreadPoolExecutor(number, initializer=lambda: setattr(_thread, "stopping", stopping)) as threads,
@@ -54,11 +51,6 @@ def workers(jobs: int | None = None, dask: str | None = None) -> Iterator[Execut
         finally:
             stopping.set()
             threads.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use, or of all cores if the platform does not say."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
