@@ -22,7 +22,16 @@ from amsgrad_exp.report.page import render
 from tests.conftest import CommandLine
 from tests.pages import FOLDER, Written, a_survivor, an_attack, recorded
 
-SINCE = {"settings", "limits", "search_seconds", "interrupted", "finished", "started", "origin"}  # there are checksums
+SINCE = {
+    "sha256",
+    "settings",
+    "limits",
+    "search_seconds",
+    "interrupted",
+    "finished",
+    "started",
+    "origin",
+}  # there are checksums
 
 
 @pytest.fixture(scope="module")

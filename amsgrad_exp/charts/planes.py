@@ -9,19 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from amsgrad_exp.charts import style
 from amsgrad_exp.charts.panels import Axis, Panel, Plot, Specification, curves, named_data
-from amsgrad_exp.charts.style import (
-    LOG1M_AXIS,
-    OF_PAGES,
-    SPACINGS,
-    SYMBOLS,
-    Floats,
-    edges,
-    extent,
-    far_apart,
-    regret_extent,
-    spacing,
-)
+from amsgrad_exp.charts.style import Floats, spacing
 from amsgrad_exp.spec.sweep import Sweep
 from amsgrad_exp.sweeps.against_theory import boundary, interval
 from amsgrad_exp.sweeps.store import Row
@@ -87,12 +77,12 @@ def _profile(
     spaced = spacing(values)
     value, ends = f"toNumber(datum[{name!r}])", np.array([values[0], values[-1]], float)
     if spaced == "log1m":
-        value, ends = f"-log(1 - {value}) / LN10", SPACINGS[spaced][0](ends)
-    low, high = extent(ends, log=spaced == "log") or ends.tolist()
-    shown_as = LOG1M_AXIS if spaced == "log1m" else {}
+        value, ends = f"-log(1 - {value}) / LN10", style.SPACINGS[spaced][0](ends)
+    low, high = style.extent(ends, log=spaced == "log") or ends.tolist()
+    shown_as = style.LOG1M_AXIS if spaced == "log1m" else {}
     kept = [rows[cell] for cell in shown.ravel().tolist() if cell in rows]
     regrets, means = (np.array([row[column] for row in kept], np.float64) for column in ("regret", "mean_x"))
-    log = far_apart(regrets)
+    log = style.far_apart(regrets)
     said = [
         f"{optimizer}: {_ends(name, cells.tolist(), rows)}"
         for optimizer, cells in zip(sweep.optimizers, shown, strict=True)
@@ -100,10 +90,10 @@ def _profile(
     return curves(
         TABLE,
         sweep.optimizers,
-        Axis(value, SYMBOLS.get(name, name), low, high, log=spaced == "log", shown=shown_as),
+        Axis(value, style.SYMBOLS.get(name, name), low, high, log=spaced == "log", shown=shown_as),
         [
-            Panel("regret", "average regret R(T)/T", ends=regret_extent(regrets, log=log), log=log),
-            Panel("mean_x", MEAN_X, ends=extent(means)),
+            Panel("regret", "average regret R(T)/T", ends=style.regret_extent(regrets, log=log), log=log),
+            Panel("mean_x", MEAN_X, ends=style.extent(means)),
         ],
         title=f"Along {name}",
         alternative=f"Two panels against {name}: average regret, and mean x over the last tenth. {'; '.join(said)}.",
@@ -140,20 +130,20 @@ class Side:
     def height(self, values: Any) -> Floats:
         """Return the coordinates of values; Vega itself takes the logarithm on a logarithmic axis."""
         numbers = np.asarray(values, float)
-        return numbers if self.spacing == "log" else SPACINGS[self.spacing][0](numbers)
+        return numbers if self.spacing == "log" else style.SPACINGS[self.spacing][0](numbers)
 
     def encoding(self, letter: str) -> Specification:
         """Encode the channel of a cell's lower end."""
-        ends = self.height(edges(self.values))[[0, -1]].tolist()
-        axis: dict[str, Any] = {"title": SYMBOLS.get(self.name, self.name), "tickCount": 6, "grid": False}
+        ends = self.height(style.edges(self.values))[[0, -1]].tolist()
+        axis: dict[str, Any] = {"title": style.SYMBOLS.get(self.name, self.name), "tickCount": 6, "grid": False}
         if self.spacing == "log1m":
-            axis |= LOG1M_AXIS
+            axis |= style.LOG1M_AXIS
         scale = {"type": "log" if self.spacing == "log" else "linear", "domain": sorted(ends), "nice": False}
         return {"field": f"{letter}_low", "type": "quantitative", "scale": scale, "axis": axis}
 
     def borders(self, letter: str) -> Specification:
         """Make a transform that finds the ends of each value's cell; it overlaps the next cell, to leave no gap."""
-        at = self.height(edges(self.values))
+        at = self.height(style.edges(self.values))
         under = at[1:] + OVERLAP * np.append(np.diff(at[1:]), 0.0)
         ends = [f"{letter}_low", f"{letter}_high"]
         rows = [
@@ -204,7 +194,7 @@ def heat_maps(
     return Plot(
         TABLE,
         "The plane",
-        {"concat": panels, "columns": len(planes), "config": OF_PAGES},
+        {"concat": panels, "columns": len(planes), "config": style.OF_PAGES},
         f"The mean iterate over the last tenth of the steps, {over}. {'; '.join(said)}.{theory}",
         len(planes),
         key=(("boundary by theory", {"color": "black", "strokeWidth": 1.5}),) if any(lines) else (),

@@ -14,21 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amsgrad_exp.bounds import Bounds
+from amsgrad_exp.charts import panels
 from amsgrad_exp.charts.draw import draw
-from amsgrad_exp.charts.panels import (
-    BROAD,
-    DOTTED,
-    THIN,
-    Axis,
-    Level,
-    Line,
-    Panel,
-    Plot,
-    Specification,
-    as_csv,
-    curves,
-    named_data,
-)
+from amsgrad_exp.charts.panels import BROAD, DOTTED, THIN, Axis, Level, Line, Panel, Plot, Specification
 from amsgrad_exp.charts.style import COLOURS, OF_PAGES, extent, far_apart, regret_extent
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.trace import Trace
@@ -112,7 +100,7 @@ def table(shown: Sequence[Curve]) -> str:
             for row in range(len(curve.trace)):
                 yield [number, curve.name, *("" if column is None else column[row] for column in values)]
 
-    return as_csv(["curve", "optimizer", *widest], rows())
+    return panels.as_csv(["curve", "optimizer", *widest], rows())
 
 
 def plot(
@@ -151,7 +139,7 @@ def plot(
         halfwidths="x_halfwidth" if spread else None,
     )
     tooltip = [("step", "step"), ("x", "x"), ("regret", "R(t)/t"), ("loss", "f(x) − f(x*)")]
-    return curves(
+    return panels.curves(
         TABLE,
         [curve.name for curve in shown],
         axis,
@@ -219,16 +207,16 @@ def counterexample(path: Path, attack: Attack) -> list[Path]:
     at_worst = Level(worst, "R(t)/t at the worst point", label="at the worst point", below=True, right=True)
     lines = plot(shown, log=False, levels=[at_worst], right=True)
     bars = slopes_plot(found.slopes, found.words).specification["concat"]
-    panels = [{**panel, "height": 280} for panel in (*bars, *lines.specification["concat"])]
+    beside = [{**panel, "height": 280} for panel in (*bars, *lines.specification["concat"])]
     title = {"text": f"Slopes over one period: {found.words}", "offset": 12, "limit": 0}
-    both = {**lines.specification, "title": title, "concat": panels, "columns": len(panels)}
+    both = {**lines.specification, "title": title, "concat": beside, "columns": len(beside)}
     tables = {TABLE: table(shown), SLOPES: slopes_table(found.slopes)}
-    return draw(path, Plot(SLOPES, "", both, "", len(panels), lines.legend), tables)
+    return draw(path, Plot(SLOPES, "", both, "", len(beside), lines.legend), tables)
 
 
 def slopes_table(slopes: Sequence[int]) -> str:
     """Write the slopes as CSV."""
-    return as_csv(["t", "slope"], enumerate(slopes))
+    return panels.as_csv(["t", "slope"], enumerate(slopes))
 
 
 def slopes_plot(slopes: Sequence[int], words: str) -> Plot:
@@ -252,7 +240,7 @@ def slopes_plot(slopes: Sequence[int], words: str) -> Plot:
     panel = {
         "title": "slope s of the loss f(x) = s·x",
         "height": 200,
-        "data": named_data(SLOPES, {"t", "slope"}),
+        "data": panels.named_data(SLOPES, {"t", "slope"}),
         "transform": [{"calculate": "datum.t + 1", "as": "end"}],
         "layer": [bars],
     }

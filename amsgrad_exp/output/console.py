@@ -19,17 +19,8 @@ from amsgrad_exp.verdict import WORDS, Evidence, Trend, Verdict
 
 PIPED_WIDTH = 100_000  # columns: only a terminal folds and cuts what is printed
 STACKED_BELOW = 120  # columns of a terminal in which the rows of a list are one line each
-UNWRAPPED = (
-    "run",
-    "sweep",
-    "attack",
-    "started",
-    "cells",
-    "status",
-    "iterate",
-    "regret",
-    "problems",
-)  # columns of lists
+# Columns of lists that are not wrapped.
+UNWRAPPED = ("run", "sweep", "attack", "started", "cells", "status", "iterate", "regret", "problems")
 FASTEST = 0.75  # a larger power of T is shown in red: 0.5, √T, plus the verdict's margin of 0.25
 
 
@@ -122,12 +113,9 @@ def comparison(runs: Mapping[str, Run]) -> None:
 def _side_by_side(runs: Mapping[str, Run], separator: str) -> Table:
     """A table with a row for each run; ``separator`` replaces the commas of the labels."""
     table = columns("optimizer")
-    table.add_column("mean x", justify="right", no_wrap=True)
-    table.add_column("iterate")
-    table.add_column("R(T)/T", justify="right", no_wrap=True)
-    table.add_column("slope", justify="right", no_wrap=True)
-    table.add_column("regret")
-    table.add_column("time", justify="right", no_wrap=True)
+    for title in ("mean x", "iterate", "R(T)/T", "slope", "regret", "time"):
+        is_number = title not in ("iterate", "regret")
+        table.add_column(title, justify="right" if is_number else "left", no_wrap=is_number)
     for label, run in runs.items():
         if (result := run.summary.result) is not None:
             table.add_row(

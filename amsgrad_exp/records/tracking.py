@@ -170,7 +170,12 @@ class Tracker:
             stale.unlink(missing_ok=True)
         experiment.configs(dict(settings))
         experiment.start()
-        self._file = _log_writer(run.log_file)
+        self._file = file.Writer(run.log_file)
+        self._file.thread = _WritingThread(run.log_file)
+        indicators = tracker_singleton()
+        indicators.add_writer(self._file)
+        indicators.indicators = {}  # forget those of an earlier run or sweep in this process
+        indicators.is_indicators_updated = True
         if logged is not None:
             self.save(logged)
         self._connect()
@@ -215,16 +220,6 @@ class Tracker:
     def _raise_error(self) -> None:
         if self._file.thread.error is not None:
             raise self._file.thread.error
-
-
-def _log_writer(path: Path) -> file.Writer:
-    writer = file.Writer(path)
-    writer.thread = _WritingThread(path)
-    singleton = tracker_singleton()
-    singleton.add_writer(writer)
-    singleton.indicators = {}  # forget those of an earlier run or sweep in this process
-    singleton.is_indicators_updated = True
-    return writer
 
 
 def _prepare_home() -> None:

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,7 @@ OPTIONS = {"settings": "--{}=", "options": "--option {}=", "problem": "--set {}=
 
 
 def page(directory: Path) -> Page:
-    """The page of a sweep or a gauntlet, complete or unfinished.
-
-    Raises:
-        NoSuchRun: the directory is neither.
-        Damaged, RunError: it cannot be read, or has no finished cell.
-    """
+    """The page of a sweep or a gauntlet, complete or unfinished; a RunError if it cannot be read or has no cell."""
     cells = read_sweep(directory)
     if isinstance(cells, Gauntlet):
         return _gauntlet_page(directory, cells)
@@ -55,13 +51,11 @@ def _checked(directory: Path, cells: Plan) -> Iterator[Results]:
     with open_results(directory, cells) as results:
         if not len(results):
             raise RunError(f"none of the {len(cells):,} cells of {directory} has been computed")
-        rows = list(results.checked_rows())
-        for what, wrong in (
-            ("rows", sum(not right for _, right in rows)),
-            ("curves", sum(not results.right_points(row) for row, _ in rows)),
-        ):
-            if wrong:
-                raise Damaged(f"{directory / 'results.sqlite'} is damaged: {wrong:,} {what} have a wrong checksum")
+        wrong = Counter(damaged for _, damaged in results.checked_rows())
+        for what in ("row", "curve"):
+            if wrong[what]:
+                path = directory / "results.sqlite"
+                raise Damaged(f"{path} is damaged: {wrong[what]:,} {what}s have a wrong checksum")
         yield results
 
 

@@ -36,9 +36,7 @@ NOTHING: dict[str, Any] = {"missing": [], "entries": [], "problems": [], "decade
 def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None, missing: Sequence[str] = ()) -> Page:
     """The page of one run, or of several side by side, with bounds by run id and sentences on what the page lacks.
 
-    Raises:
-        ConfigError: two runs cannot be distinguished.
-        Damaged: a run's points are damaged.
+    Raises a ConfigError if two runs cannot be distinguished, and Damaged if a run's points are damaged.
     """
     try:
         names = [short(name) for name in labels([run.trial for run in runs], [run.run_id[:8] for run in runs])]

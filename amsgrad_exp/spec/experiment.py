@@ -96,7 +96,7 @@ class Trial(Setup):
 
 
 class Experiment(Setup):
-    """Several optimizers on one problem, distinguished by their labels or settings; `complete` fills in what is omitted."""
+    """Several optimizers on one problem, with different labels or settings; `complete` fills in what is omitted."""
 
     optimizers: Annotated[tuple[OptimizerSettings, ...], Field(min_length=1)]
 

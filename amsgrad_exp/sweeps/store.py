@@ -171,10 +171,13 @@ class Results:
         """Return the row of a finished cell."""
         return next(self._select("WHERE cell = ?", cell))[0]
 
-    def checked_rows(self) -> Iterator[tuple[Row, bool]]:
-        """Yield all rows, ordered by cell, each with whether its checksum, if any, is right."""
+    def checked_rows(self) -> Iterator[tuple[Row, str | None]]:
+        """Yield all rows, ordered by cell, each with what has a wrong checksum, the "row", its "curve" or None."""
         for row, written in self._select("ORDER BY cell"):
-            yield row, not self.checksums or written == checksum(row)
+            if self.checksums and written != checksum(row):
+                yield row, "row"
+            else:
+                yield row, None if self._right_points(row) else "curve"
 
     def _select(self, which: str, *values: int) -> Iterator[tuple[Row, str | None]]:
         """Yield rows with their checksums, if any."""
@@ -186,7 +189,7 @@ class Results:
         """Return the points of a cell's curve; None if the cell failed or is not done, or the plan keeps no curves."""
         return self._curve(cell)[0]
 
-    def right_points(self, row: Row) -> bool:
+    def _right_points(self, row: Row) -> bool:
         """Whether the points of a row are undamaged, and missing only if the cell failed."""
         if not self.has_points:
             return True

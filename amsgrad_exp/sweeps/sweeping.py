@@ -169,11 +169,9 @@ def verify(directory: Path, executor: Executor, watch: Watch = UNWATCHED, *, eve
     were checked plus how many cells were computed again. NotVerified names the cell and the column that is damaged,
     missing or different.
     """
-    plan = read_sweep(directory)
-    with contextlib.ExitStack() as stack:
-        if (directory / "results.sqlite").is_file():
-            results = stack.enter_context(open_results(directory, plan))
-        if not (directory / "results.sqlite").is_file() or not len(results):
+    plan, started = read_sweep(directory), (directory / "results.sqlite").is_file()
+    with open_results(directory, plan) if started else contextlib.nullcontext() as results:
+        if not results:
             raise RunError(f"{directory} has no results yet: there is nothing to verify")
         done = results.done()
         rows = int(done.sum())
@@ -185,12 +183,12 @@ def verify(directory: Path, executor: Executor, watch: Watch = UNWATCHED, *, eve
             again = np.zeros_like(done)
             again[random.Random(0).sample(np.flatnonzero(done).tolist(), min(SAMPLE, rows))] = True
         total = rows + int(again.sum())
-        for number, (row, trusted) in enumerate(results.checked_rows()):
-            if not trusted:
+        for number, (row, damaged) in enumerate(results.checked_rows()):
+            if damaged == "row":  # first look for the column that is wrong
                 _compare(plan, row, results.kept(*run_block(plan, [row["cell"]])))
-                raise NotVerified(f"{_named(row, plan)}: the checksum of the row is wrong")
-            if not results.right_points(row):
-                raise NotVerified(f"{_named(row, plan)}: the checksum of its curve's points is wrong")
+            if damaged:
+                what = "the row" if damaged == "row" else "its curve's points"
+                raise NotVerified(f"{_named(row, plan)}: the checksum of {what} is wrong")
             if number % ROWS_SAID == 0:
                 _report(watch, number, total)
         finished = rows
