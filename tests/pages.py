@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import inspect
 import io
 import json
 import math
@@ -204,7 +203,5 @@ def trial_of(written: str) -> Trial:
     command: Any = typer.main.get_command(app)
     given = command.commands["run"].make_context("run", words[2:]).params
     optimizer = given["optimizer"]
-    known = inspect.signature(options.experiment_options).parameters
-    chosen = options.experiment_options(**{name: given[name] for name in known})
-    (parsed,) = load_experiment(**chosen, optimizers=[optimizer]).trials()
+    (parsed,) = load_experiment(**options.experiment_options(given), optimizers=[optimizer]).trials()
     return parsed

@@ -22,16 +22,8 @@ from amsgrad_exp.report.page import render
 from tests.conftest import CommandLine
 from tests.pages import FOLDER, Written, a_survivor, an_attack, recorded
 
-SINCE = {
-    "sha256",
-    "settings",
-    "limits",
-    "search_seconds",
-    "interrupted",
-    "finished",
-    "started",
-    "origin",
-}  # there are checksums
+# What records have since there are checksums.
+SINCE = {"sha256", "settings", "limits", "search_seconds", "interrupted", "finished", "started", "origin"}
 
 
 @pytest.fixture(scope="module")

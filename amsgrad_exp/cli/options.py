@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -113,70 +113,60 @@ Dtype = Annotated[
 ]
 
 
-def experiment_options(
-    config: Annotated[Path | None, typer.Option(help="Experiment in YAML; other options override it.")] = None,
-    problem: Annotated[str | None, typer.Option(help="Problem, see 'list problems'. Default: online.")] = None,
-    set_: Annotated[
+def _text(help_text: str, metavar: str | None = None) -> Any:
+    return Annotated[str | None, typer.Option(help=help_text, metavar=metavar)]
+
+
+# The options that `run`, `compare` and `sweep` share; the default of each is None.
+EXPERIMENT: dict[str, Any] = {
+    "config": Annotated[Path | None, typer.Option(help="Experiment in YAML; other options override it.")],
+    "problem": _text("Problem, see 'list problems'. Default: online."),
+    "set_": Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Constant of the problem, see 'list problems'; repeatable."),
-    ] = None,
-    steps: Annotated[
-        str | None, typer.Option(metavar="N", help="Number of steps T, such as 50_000 or 1e6. Default: 10_000_000.")
-    ] = None,
-    lr: Annotated[float | None, number_option("Step size α.")] = None,
-    beta1: Annotated[float | None, number_option("β1, the decay rate of the first moment.")] = None,
-    beta2: Annotated[float | None, number_option("β2, the decay rate of the second moment.")] = None,
-    eps: Annotated[float | None, number_option("ε, which is added to the root of the second moment.")] = None,
-    option: Annotated[
+    ],
+    "steps": _text("Number of steps T, such as 50_000 or 1e6. Default: 10_000_000.", "N"),
+    "lr": Annotated[float | None, number_option("Step size α.")],
+    "beta1": Annotated[float | None, number_option("β1, the decay rate of the first moment.")],
+    "beta2": Annotated[float | None, number_option("β2, the decay rate of the second moment.")],
+    "eps": Annotated[float | None, number_option("ε, which is added to the root of the second moment.")],
+    "option": Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Another setting of the optimizer, see 'list optimizers'; repeatable."),
-    ] = None,
-    shape: Annotated[
-        str | None,
-        typer.Option(
-            metavar="1|1x1",
-            help="Shape of the parameter x that an imported optimizer updates: 1 is a vector and 1x1 a matrix, both "
-            "with one number. Default: the first that works.",
-        ),
-    ] = None,
-    schedule: Annotated[
-        str | None,
-        typer.Option(
-            help="How the step size changes over time, see 'list schedules'. Default: as stated with the problem, else "
-            "constant."
-        ),
-    ] = None,
-    engine: Engine = None,
-    dtype: Dtype = None,
-    log_every: Annotated[
-        str | None, typer.Option(metavar="N", help="Record x and the regret every N steps. Default: T / 10,000.")
-    ] = None,
-    seed: Annotated[str | None, typer.Option(metavar="N", help="Seed of a random problem. Default: 0.")] = None,
-    seeds: Annotated[
-        str | None, typer.Option(metavar="N", help="Average over N seeds of a random problem. Default: 1.")
-    ] = None,
-    no_fast_forward: Annotated[
-        bool, typer.Option("--no-fast-forward", help="Simulate every step, even if the run repeats itself exactly.")
-    ] = False,
-) -> dict[str, Any]:
-    """Turn the options that `run`, `compare` and `sweep` share into arguments of `load_experiment`."""
+    ],
+    "shape": _text(
+        "Shape of the parameter x that an imported optimizer updates: 1 is a vector and 1x1 a matrix, both with one "
+        "number. Default: the first that works.",
+        "1|1x1",
+    ),
+    "schedule": _text(
+        "How the step size changes over time, see 'list schedules'. Default: as stated with the problem, else constant."
+    ),
+    "engine": Engine,
+    "dtype": Dtype,
+    "log_every": _text("Record x and the regret every N steps. Default: T / 10,000.", "N"),
+    "seed": _text("Seed of a random problem. Default: 0.", "N"),
+    "seeds": _text("Average over N seeds of a random problem. Default: 1.", "N"),
+    "no_fast_forward": Annotated[
+        bool | None,
+        typer.Option("--no-fast-forward", help="Simulate every step, even if the run repeats itself exactly."),
+    ],
+}
+
+
+def experiment_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the values of some options of `EXPERIMENT` into arguments of `load_experiment`."""
     from amsgrad_exp.numbers import assigned
 
-    settings = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps, "shape": shape}
+    settings = {name: given.get(name) for name in ("lr", "beta1", "beta2", "eps", "shape")}
+    overrides = ("problem", "steps", "schedule", "engine", "dtype", "log_every", "seed", "seeds")
     return {
-        "path": config,
+        "path": given.get("config"),
         "settings": {name: value for name, value in settings.items() if value is not None},
-        "options": assigned(option or [], "--option"),
-        "constants": assigned(set_ or [], "--set"),
-        "problem": problem,
-        "steps": steps,
-        "schedule": schedule,
-        "engine": engine,
-        "dtype": dtype,
-        "log_every": log_every,
-        "seed": seed,
-        "seeds": seeds,
-        "fast_forward": False if no_fast_forward else None,
+        "options": assigned(given.get("option") or [], "--option"),
+        "constants": assigned(given.get("set_") or [], "--set"),
+        **{name: given.get(name) for name in overrides},
+        "fast_forward": False if given.get("no_fast_forward") else None,
     }
 
 
@@ -186,18 +176,18 @@ def with_experiment_options(*only: str) -> Callable[[Callable[..., None]], Calla
     The command receives the result of `experiment_options` as its first argument. Typer sees the command's other
     parameters, followed by the shared ones.
     """
-    known = inspect.signature(experiment_options, eval_str=True).parameters
-    shared = [known[name] for name in only or known]
+
+    names = only or tuple(EXPERIMENT)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        _, *own = inspect.signature(command, eval_str=True).parameters.values()
-
         @functools.wraps(command)
         def run(**values: Any) -> None:
-            chosen = {option.name: values.pop(option.name) for option in shared}
-            command(experiment_options(**chosen), **values)
+            command(experiment_options({name: values.pop(name) for name in names}), **values)
 
-        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *shared)]
+        _, *own = inspect.signature(command, eval_str=True).parameters.values()
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters = [parameter.replace(kind=kind) for parameter in own]
+        parameters += [inspect.Parameter(name, kind, default=None, annotation=EXPERIMENT[name]) for name in names]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return run

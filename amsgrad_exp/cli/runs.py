@@ -12,7 +12,7 @@ import typer
 
 from amsgrad_exp.cli import options
 from amsgrad_exp.cli.signals import Onlooker, optimizers_print_to_stderr, watching
-from amsgrad_exp.errors import ConfigError, NoBound, NotAsExpected
+from amsgrad_exp.errors import ConfigError, NoBound, NotAsExpected, nearest
 from amsgrad_exp.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -115,42 +115,33 @@ def compare(
 
 
 def _expectations(assignments: Sequence[str], trials: Mapping[str, Trial]) -> dict[str, str]:
-    """Where each label of a comparison is expected to settle."""
+    """Where each run of a comparison, named by its label or, if there is only one, its optimizer, should settle."""
     *others, last = Verdict
     expected: dict[str, str] = {}
     for assignment in assignments:
         name, _, where = assignment.rpartition("=")
         if where not in list(Verdict):
             raise typer.BadParameter(f"--expect takes LABEL={', '.join(others)} or {last}, not {assignment!r}")
-        label = _labelled(name, trials)
-        if label in expected:
+        matching = [label for label, trial in trials.items() if trial.optimizer.name == name]
+        if name in trials:
+            matching = [name]
+        if not matching:
+            raise typer.BadParameter(f"--expect {name}: {name!r} is not in this comparison, {nearest(name, trials)}")
+        if len(matching) > 1:
+            choices = " or ".join(map(repr, matching))
+            raise typer.BadParameter(f"--expect {name}: {name!r} is compared {len(matching)} times: use {choices}")
+        if matching[0] in expected:
             raise typer.BadParameter(f"--expect {name} is given twice")
-        expected[label] = where
+        expected[matching[0]] = where
     return expected
-
-
-def _labelled(name: str, trials: Mapping[str, Trial]) -> str:
-    """The label that equals ``name``, or that of the only optimizer with this name."""
-    from amsgrad_exp.errors import nearest
-
-    if name in trials:
-        return name
-    matching = [label for label, trial in trials.items() if trial.optimizer.name == name]
-    if not matching:
-        raise typer.BadParameter(f"--expect {name}: {name!r} is not in this comparison, {nearest(name, trials)}")
-    if len(matching) > 1:
-        choices = " or ".join(map(repr, matching))
-        raise typer.BadParameter(f"--expect {name}: {name!r} is compared {len(matching)} times: use {choices}")
-    return matching[0]
 
 
 def _unmet(expected: Mapping[str, str], runs: Mapping[str, Run]) -> list[str]:
     """A line for each label that did not settle where expected."""
-    results = {label: run.summary.result for label, run in runs.items() if label in expected}
     return [
         f"{label}: expected {expected[label]}, got {result.iterate}"
-        for label, result in results.items()
-        if result is not None and result.iterate != expected[label]
+        for label, run in runs.items()
+        if label in expected and (result := run.summary.result) and result.iterate != expected[label]
     ]
 
 
@@ -165,10 +156,8 @@ def _draw(
     from amsgrad_exp.charts.traces import regret_and_iterate
     from amsgrad_exp.output import console
 
-    first = next(iter(runs.values()))
-    path = first.directory.with_name(f"{command}-{first.run_id}")
-    traces = {label: run.trace for label, run in runs.items()}
-    files = regret_and_iterate(path, traces, problem, bounds)
+    first, traces = next(iter(runs.values())), {label: run.trace for label, run in runs.items()}
+    files = regret_and_iterate(first.directory.with_name(f"{command}-{first.run_id}"), traces, problem, bounds)
     if not quiet:
         console.out.print("figure", *files, soft_wrap=True)
 
@@ -237,7 +226,12 @@ def report(
     interrupted = [run for run in runs.values() if run.summary.status == "interrupted"]
     completed = _completed(runs)
     if as_json and not interrupted:
-        described = [_described(label, run, (bounds or {}).get(label)) for label, run in completed.items()]
+        described = [
+            ({} if label == run.summary.optimizer else {"label": label})
+            | run.document()
+            | ({"bound": bounds[label].document()} if bounds and label in bounds else {})
+            for label, run in completed.items()
+        ]
         sys.stdout.write(json.dumps({"schema": 1, "runs": described}, indent=2, allow_nan=False) + "\n")
     elif completed and not (quiet or as_json):
         if len(runs) > 1:
@@ -254,9 +248,3 @@ def report(
             console.note(f"interrupted: {run.directory} cannot be resumed")
     if watch.signal:
         raise typer.Exit(128 + watch.signal)
-
-
-def _described(label: str, run: Run, bounds: Bounds | None) -> dict[str, Any]:
-    """A run's JSON document with its bounds, and with its label if that differs from the optimizer's name."""
-    labelled = {} if label == run.summary.optimizer else {"label": label}
-    return labelled | run.document() | ({"bound": bounds.document()} if bounds else {})

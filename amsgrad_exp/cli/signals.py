@@ -24,18 +24,12 @@ def optimizers_print_to_stderr() -> contextlib.AbstractContextManager[object]:
 
 
 class Onlooker(Watch):
-    """Shows a progress bar, stops when the user asks, and prints each problem once.
-
-    Attributes:
-        signal: the signal by which the user asked to stop, or 0.
-        exits: whether such a request ends the command, because what is going on cannot be resumed.
-        failures: the optimizers that failed, by label.
-    """
+    """Shows a progress bar, stops when the user asks, and prints each problem once."""
 
     def __init__(self, bar: Bar | None = None) -> None:
-        self.signal = 0
-        self.exits = False
-        self.failures: dict[str, RunFailed] = {}
+        self.signal = 0  # the signal by which the user asked to stop, or 0
+        self.exits = False  # whether such a request ends the command, because what is going on cannot be resumed
+        self.failures: dict[str, RunFailed] = {}  # by label
         self._bar = bar
         self._noted: set[str] = set()
 
@@ -64,10 +58,7 @@ class Onlooker(Watch):
 
 @contextlib.contextmanager
 def watching(*, quiet: bool) -> Iterator[Onlooker]:
-    """Show progress, unless quiet, and turn the first SIGINT or SIGTERM into a request to stop.
-
-    The second one ends the process at once.
-    """
+    """Show progress, unless quiet; the first SIGINT or SIGTERM is a request to stop, the second ends the process."""
     from amsgrad_exp.output.progress import Bar
 
     with contextlib.ExitStack() as stack:

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +69,7 @@ class Checkpoint:
         return cls(engine=engine, reference=None if reference is None else bytes.fromhex(reference), **fields)
 
 
-def last_checkpoint(directory: Path) -> tuple[Checkpoint | None, bytes, str | None]:
+def last_checkpoint(directory: Path) -> tuple[Checkpoint, bytes, str | None]:
     """The newest undamaged checkpoint, the part of trace.csv before it, and what is wrong with newer checkpoints."""
     trouble = None
     trace = (directory / "trace.csv").read_bytes() if (directory / "trace.csv").exists() else b""
@@ -86,7 +85,7 @@ def last_checkpoint(directory: Path) -> tuple[Checkpoint | None, bytes, str | No
         if sha256(kept) == checkpoint.trace_sha256:
             return checkpoint, kept, trouble
         trouble = f"{directory / 'trace.csv'} has changed since the last checkpoint; resuming from an earlier one"
-    return None, b"", trouble
+    return Checkpoint(), b"", trouble
 
 
 @recording()
@@ -137,15 +136,13 @@ def _from_last_checkpoint(run: Run, watch: Watch) -> Recorder:
     checkpoint, kept, trouble = last_checkpoint(run.directory)
     if trouble:
         watch.note(trouble)
-    if checkpoint is None:
-        if run.summary.unsaved is not None:
-            raise RunError(f"{run.directory} cannot be resumed, since {run.summary.unsaved}: run it again")
-        checkpoint = Checkpoint()
-    else:
+    if checkpoint.engine:
         try:
             engine.load(checkpoint.engine)
         except ValueError as error:
             raise Damaged(f"{run.directory}: the checkpoint cannot be used: {error}") from error
+    elif run.summary.unsaved is not None:
+        raise RunError(f"{run.directory} cannot be resumed, since {run.summary.unsaved}: run it again")
     if checkpoint.reference is not None:
         # In 0.1.0 the state of an optimizer without v_max ended with an extra number that was always 0.
         checkpoint = replace(checkpoint, reference=checkpoint.reference[: len(engine.states[0])])
@@ -185,15 +182,25 @@ class Recorder:
 
     def drive(self, label: str) -> Run:
         """Drive the engine to the end of the run or until the watch asks to stop; errors as in `record`."""
-        steps = self.run.trial.steps
+        trial, reference = self.run.trial, [self._reference] + [None] * (self.run.trial.seeds - 1)
+        chunks = drive(self._engine, trial.steps, trial.log_every, fast_forward=trial.fast_forward, reference=reference)
         try:
             self._change_summary()
             if not self._saved:
                 self._save()
-            for chunk in self._unrecorded():
-                self._take(chunk)
-                report(self._watch, label, chunk, steps)
-                if chunk.step == steps or self._engine.failure is not None:
+            for chunk in chunks:
+                if chunk.reference is not None:
+                    self._reference = chunk.reference[0]
+                    self._save()
+                if chunk.step <= self._start.step:
+                    continue  # it is in trace.csv: the engine was saved before steps that were derived
+                trace = chunk.trace.since(self._start.step)
+                if len(trace):
+                    self._append(format_rows(trace, header=not self._file.tell()))
+                self._tracker.save(trace)
+                self._traces.append(trace)
+                report(self._watch, label, chunk, trial.steps)
+                if chunk.step == trial.steps or self._engine.failure is not None:
                     continue  # no checkpoint at the end: a resumed run needs a last chunk for its result
                 stopping = self._watch.should_stop()
                 if stopping or time.monotonic() - self._checkpointed >= CHECKPOINT_SECONDS:
@@ -213,17 +220,6 @@ class Recorder:
         finally:
             self._file.close()
 
-    def _unrecorded(self) -> Iterator[Chunk]:
-        """The engine's chunks after ``start``; the engine may have been saved earlier, before derived steps."""
-        trial, reference = self.run.trial, [self._reference] + [None] * (self.run.trial.seeds - 1)
-        chunks = drive(self._engine, trial.steps, trial.log_every, fast_forward=trial.fast_forward, reference=reference)
-        for chunk in chunks:
-            if chunk.reference is not None:
-                self._reference = chunk.reference[0]
-                self._save()
-            if chunk.step > self._start.step:
-                yield chunk
-
     def _save(self) -> None:
         """Save the engine for the next checkpoint; if that fails, note it once and continue without checkpoints."""
         if self.run.summary.unsaved is not None:
@@ -234,14 +230,6 @@ class Recorder:
             self._saved, reason = b"", f"{self.run.trial.optimizer.name} cannot be saved: {error}"
             self._change_summary(unsaved=reason)
             self._watch.note(f"{reason}; the run continues without checkpoints and cannot be resumed")
-
-    def _take(self, chunk: Chunk) -> None:
-        """Write a chunk's points to trace.csv and to labml."""
-        trace = chunk.trace.since(self._start.step)
-        if len(trace):
-            self._append(format_rows(trace, header=not self._file.tell()))
-        self._tracker.save(trace)
-        self._traces.append(trace)
 
     def _change_summary(self, **changes: Any) -> None:
         """Change some fields of the run's summary, and write it."""
