@@ -25,8 +25,7 @@ from amsgrad_exp.cli import options
 from amsgrad_exp.cli.app import app
 from amsgrad_exp.records import recorder
 from amsgrad_exp.records.files import sha256
-from amsgrad_exp.records.run import Run
-from amsgrad_exp.records.summary import Origin
+from amsgrad_exp.records.run import Origin, Run
 from amsgrad_exp.report import cell_pages, run_page
 from amsgrad_exp.report.page import render
 from amsgrad_exp.spec.experiment import Trial

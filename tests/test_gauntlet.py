@@ -217,7 +217,7 @@ def test_a_claim_is_contradicted_at_the_worst_point_alone() -> None:
     assert not claim.covers(trial.optimizer.model_copy(update={"beta1": 0.9}), trial.problem, trial.schedule)
 
     def contradicted(iterate: Verdict, trend: Trend, *, covered: bool = True) -> bool:
-        return Cell({"iterate": iterate, "regret_trend": trend}, claim, covered, 0.5, "inv-sqrt").contradicted
+        return Cell({"iterate": iterate, "regret_trend": trend}, trial, claim, covered).contradicted
 
     assert contradicted(Verdict.WORST, Trend.NOT_VANISHING)
     assert not contradicted(Verdict.BETWEEN, Trend.NOT_VANISHING)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from amsgrad_exp.errors import Damaged
 from amsgrad_exp.output import words
-from amsgrad_exp.records import recorder, summary
+from amsgrad_exp.records import recorder
 from amsgrad_exp.records import run as runs
 from amsgrad_exp.records import verify_run as verifying
 from tests.recorded import LONG, trial
@@ -108,9 +108,9 @@ def checkout(where: Path) -> Path:
 
 def test_a_record_says_whether_the_checkout_was_as_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = checkout(tmp_path)
-    monkeypatch.setattr(summary, "PACKAGE", package)
-    monkeypatch.setattr(summary, "_code", summary._code.__wrapped__)  # which is asked once in a process
-    origin = summary.Origin.here
+    monkeypatch.setattr(runs, "PACKAGE", package)
+    monkeypatch.setattr(runs, "_code", runs._code.__wrapped__)  # which is asked once in a process
+    origin = runs.Origin.here
     clean = origin()
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert clean.git_commit == head.stdout.strip()
@@ -131,7 +131,7 @@ def test_a_record_says_whether_the_checkout_was_as_committed(tmp_path: Path, mon
 def test_verify_says_what_has_changed_since(run: runs.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     then = run.summary.sessions[0]
     now = then.model_copy(update={"git_commit": "4f2a-dirty", "code": "9" * 64})
-    monkeypatch.setattr(summary.Origin, "here", classmethod(lambda cls, optimizer: now))
+    monkeypatch.setattr(runs.Origin, "here", classmethod(lambda cls, optimizer: now))
     verification = verifying.verify(run)
     assert verification.changed == [
         ("code", then.facts()["code"], "9" * 12),

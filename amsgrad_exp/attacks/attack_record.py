@@ -26,8 +26,7 @@ from amsgrad_exp.attacks.slope_sequences import in_words
 from amsgrad_exp.errors import NoSuchRun, RunError
 from amsgrad_exp.problems import Cycle
 from amsgrad_exp.records.files import read_document, sha256, write_document
-from amsgrad_exp.records.run import Run, read_run
-from amsgrad_exp.records.summary import Origin
+from amsgrad_exp.records.run import Origin, Run, read_run
 from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.spec.read import optimizer_words
 

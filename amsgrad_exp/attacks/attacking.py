@@ -30,8 +30,7 @@ from amsgrad_exp.errors import ConfigError, NoSteadyState, RunFailed
 from amsgrad_exp.problems import Cycle, LinearProblem
 from amsgrad_exp.records.files import sha256, write_atomically
 from amsgrad_exp.records.recorder import record
-from amsgrad_exp.records.run import Run
-from amsgrad_exp.records.summary import Origin
+from amsgrad_exp.records.run import Origin, Run
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.spec.defaults import published

@@ -58,9 +58,9 @@ def plots(sweep: Sweep, shown: NDArray[np.int64], rows: Mapping[int, Row]) -> li
     if len(axes) > 2:
         return []
     (name_x, values_x), (name_y, values_y) = axes.items()
-    found = np.array([rows.get(cell, {}) for cell in shown.ravel().tolist()], np.object_).reshape(shown.shape)
-    mean_x = np.vectorize(lambda row: np.nan if row.get("mean_x") is None else row["mean_x"], otypes=[float])(found)
-    iterate = np.vectorize(lambda row: row.get("iterate"), otypes=[object])(found)
+    found = [rows.get(cell, {}) for cell in shown.ravel().tolist()]
+    mean_x = np.array([row.get("mean_x") for row in found], np.float64).reshape(shown.shape)
+    iterate = np.array([row.get("iterate") for row in found], np.object_).reshape(shown.shape)
     planes = [
         Plane(optimizer, mean_x[number], iterate[number], boundary(sweep, optimizer))
         for number, optimizer in enumerate(sweep.optimizers)

@@ -10,8 +10,7 @@ from amsgrad_exp.engines.batch import Driven
 from amsgrad_exp.engines.summarize import FLAT
 from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.problems import Problem
-from amsgrad_exp.records.run import Run
-from amsgrad_exp.records.summary import Summary
+from amsgrad_exp.records.run import Run, Summary
 from amsgrad_exp.records.verify_run import Verification
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.schedule import schedule_of

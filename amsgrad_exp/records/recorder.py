@@ -19,8 +19,7 @@ from amsgrad_exp.engines.summarize import summarize
 from amsgrad_exp.errors import ConfigError, Damaged, NoSteadyState, NoSuchRun, RunError, RunFailed, bytes_in_words
 from amsgrad_exp.process import recording
 from amsgrad_exp.records.files import SCHEMA, locked, sha256, write_atomically
-from amsgrad_exp.records.run import Run, format_rows, parse_trace, read_run
-from amsgrad_exp.records.summary import Origin, Summary
+from amsgrad_exp.records.run import Origin, Run, Summary, format_rows, parse_trace, read_run
 from amsgrad_exp.spec.experiment import BYTES_PER_POINT, Trial
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.schedule import schedule_of

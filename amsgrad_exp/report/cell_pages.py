@@ -120,7 +120,11 @@ def _gauntlet_page(directory: Path, gauntlet: Gauntlet) -> Page:
             )
     problems = gauntlet.problems
     drawn = {cell: known for cell, known in points.items() if known}
-    rows = [_row(gauntlet, cell) for cell in cells]
+    rows = [
+        {"cell": cell.row["cell"], **cell.document(), "optimum": cell.trial.problem.optimum}
+        | {"command": run_command(cell.trial)}  # None if options cannot express it
+        for cell in cells
+    ]
     return Page(
         template="gauntlet.html",
         title=" on ".join(
@@ -152,7 +156,7 @@ def _curves(points: Mapping[int, Points]) -> dict[str, Any]:
     """
     steps = list(dict.fromkeys(known["step"] for known in points.values()))
     return {
-        "steps": [_steps(known).tolist() for known in steps],
+        "steps": [np.frombuffer(packed, BLOBS["step"]).tolist() for packed in steps],
         "cells": {
             cell: [steps.index(known["step"]), *(base64.b64encode(known[name]).decode() for name in ("x", "regret"))]
             for cell, known in points.items()
@@ -160,16 +164,12 @@ def _curves(points: Mapping[int, Points]) -> dict[str, Any]:
     }
 
 
-def _steps(packed: bytes) -> NDArray[np.int64]:
-    return np.frombuffer(packed, BLOBS["step"])
-
-
 def _plots(points: Mapping[int, Points]) -> list[Plot]:
     """The figures from which the page picks one for the unfolded cell.
 
     The regret has a logarithmic axis or not, depending on its range, and a line for its exact limit or not.
     """
-    steps = np.concatenate([_steps(packed) for packed in {known["step"] for known in points.values()}]) + 1
+    steps = np.frombuffer(b"".join({known["step"] for known in points.values()}), BLOBS["step"]) + 1
     low, high = float(steps.min()), float(steps.max())
     axis = Axis("toNumber(datum.step) + 1", "step t", low if low < high else low / 10, high, log=True)
     drawn = []
@@ -193,13 +193,6 @@ def _plots(points: Mapping[int, Points]) -> list[Plot]:
         )
         drawn.append(dataclasses.replace(plot, name=f"points{'-log' if log else ''}{'-limit' if limit else ''}"))
     return drawn
-
-
-def _row(gauntlet: Gauntlet, cell: Cell) -> dict[str, Any]:
-    """Everything known about a cell, and the command that runs it if options can express it."""
-    trial = gauntlet.trial(cell.row["cell"])
-    optimum, command = trial.problem.optimum, run_command(trial)
-    return {"cell": cell.row["cell"], **cell.document(), "optimum": optimum, "command": command}
 
 
 def _plane(matrix: Matrix, settings: str, schedule: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -43,16 +44,10 @@ def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None, missin
     except ValueError as error:
         raise ConfigError(f"these runs cannot be distinguished: {error}") from error
     most = min(MOST_POINTS, max(FEWEST_POINTS, ALL_POINTS // len(runs)))
-    traces = [run.trace.spread(most) for run in runs]
+    traces, known = [run.trace.spread(most) for run in runs], [(bounds or {}).get(run.run_id) for run in runs]
     drawn = any(map(len, traces))
-    curves = [
-        _curve(name, run, trace, (bounds or {}).get(run.run_id))
-        for name, run, trace in zip(names, runs, traces, strict=True)
-    ]
-    entries = [
-        _entry(number, name, run, (bounds or {}).get(run.run_id))
-        for number, (name, run) in enumerate(zip(names, runs, strict=True), start=1)
-    ]
+    curves = list(map(_curve, names, runs, traces, known))
+    entries = list(map(_entry, itertools.count(1), names, runs, known))
     problems = {run.trial.problem.name: run.trial.problem for run in runs}
     return Page(
         template="runs.html",
@@ -67,7 +62,7 @@ def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None, missin
                 {
                     "name": name,
                     "about": _about(type(it)),
-                    "constants": _constants(it),
+                    "constants": it.model_dump(mode="json", exclude={"name"}) | {"x*": it.optimum},
                 }
                 for name, it in problems.items()
             ],
@@ -89,11 +84,6 @@ def _about(problem: type[Problem]) -> list[str]:
     """The paragraphs of a problem's docstring."""
     paragraphs = (inspect.getdoc(problem) or "").replace("`", "").split("\n\n")
     return [paragraph for paragraph in paragraphs if not paragraph.startswith("Attributes:")]
-
-
-def _constants(problem: Any) -> dict[str, Any]:
-    constants: dict[str, Any] = problem.model_dump(mode="json", exclude={"name"})
-    return constants | {"x*": problem.optimum}
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -169,13 +159,8 @@ def _decades(names: Sequence[str], runs: Sequence[Run]) -> dict[str, Any]:
         powers = 10.0 ** np.arange(len(str(shared[-1] + 1)))
         distances = np.abs(np.log(shared + 1)[:, None] - np.log(powers))
         steps_shown.update(shared[distances.argmin(axis=0)].tolist())
-    rows = [(step + 1, [_at(trace, step) for trace in traces]) for step in sorted(steps_shown)]
+    rows = []
+    for step in sorted(steps_shown):
+        logged = [trace.rows(np.flatnonzero(trace.step == step)) for trace in traces]
+        rows.append((step + 1, [(at.regret.item(), at.x.item()) if len(at) else None for at in logged]))
     return {"names": names, "rows": rows}
-
-
-def _at(trace: Trace, step: int) -> tuple[float, float] | None:
-    """The average regret and iterate logged at a step, or None."""
-    row = int(np.searchsorted(trace.step, step))
-    if row == len(trace) or trace.step[row] != step:
-        return None
-    return float(trace.regret[row]), float(trace.x[row])

@@ -14,6 +14,7 @@ from amsgrad_exp.engines import shared_between as tied_by
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.rules.claims import NOTHING, Claim
+from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.spec.read import SETTINGS
 from amsgrad_exp.spec.sweep import Sweep
@@ -24,13 +25,12 @@ from amsgrad_exp.verdict import Evidence, Trend, Verdict
 
 @dataclass(frozen=True)
 class Cell:
-    """A finished cell: its row, the claim about its optimizer, whether the claim covers it, α, and its schedule."""
+    """A finished cell: its row, its trial, the claim about its optimizer, and whether the claim covers it."""
 
     row: Row
+    trial: Trial
     claim: Claim
     covered: bool
-    lr: float
-    schedule: str
 
     @property
     def proved(self) -> bool:
@@ -57,8 +57,8 @@ class Cell:
         claim = self.claim
         return {
             **{name: value for name, value in self.row.items() if name != "cell"},
-            "lr": self.lr,
-            "step_sizes": self.schedule,
+            "lr": self.trial.optimizer.lr,
+            "step_sizes": self.trial.schedule,
             "claim": "converges" if self.covered else "none made",
             "theorem": claim.theorem if self.covered else None,
             "refuted": (claim.refuted or None) if self.covered else None,
@@ -95,13 +95,9 @@ def verdicts(gauntlet: Gauntlet, results: Results) -> Matrix:
         trial = gauntlet.trial(row["cell"])
         known = OPTIMIZERS.get(trial.optimizer.name)
         claim = known.claim if known else NOTHING
-        cells[row["optimizer"], row["problem"], row["schedule"], row["settings"]] = Cell(
-            row=row,
-            claim=claim,
-            covered=claim.covers(trial.optimizer, trial.problem, trial.schedule),
-            lr=trial.optimizer.lr,
-            schedule=trial.schedule,
-        )
+        covered = claim.covers(trial.optimizer, trial.problem, trial.schedule)
+        where = row["optimizer"], row["problem"], row["schedule"], row["settings"]
+        cells[where] = Cell(row, trial, claim, covered)
     return Matrix(gauntlet, cells)
 
 

@@ -219,9 +219,7 @@ def _compare(plan: Plan, kept: Row, again: Row) -> None:
 
 
 def _named(row: Row, plan: Plan) -> str:
-    values = [row[name] for name in plan.columns]
     at = ", ".join(
-        f"{name} = {value:g}" if isinstance(value, float) else str(value)
-        for name, value in zip(plan.columns, values, strict=True)
+        f"{name} = {row[name]:g}" if isinstance(row[name], float) else str(row[name]) for name in plan.columns
     )
     return f"cell {row['cell']} ({row['optimizer']}, {at})"
