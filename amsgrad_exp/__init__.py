@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,20 +20,7 @@ __all__ = ["Experiment", "Gauntlet", "Sweep", "attack", "bound", "compare", "ide
 
 def __getattr__(name: str) -> Any:
     """Import a name on first use, so that starting the command line stays fast."""
-    if name in ("attack", "bound", "compare", "identify", "run", "sweep"):
-        from amsgrad_exp import api
-
-        return getattr(api, name)
-    if name == "Experiment":
-        from amsgrad_exp.spec.experiment import Experiment
-
-        return Experiment
-    if name == "Gauntlet":
-        from amsgrad_exp.spec.gauntlet import Gauntlet
-
-        return Gauntlet
-    if name == "Sweep":
-        from amsgrad_exp.spec.sweep import Sweep
-
-        return Sweep
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    homes = {"Experiment": "spec.experiment", "Gauntlet": "spec.gauntlet", "Sweep": "spec.sweep"}
+    return getattr(importlib.import_module(f"{__name__}.{homes.get(name, 'api')}"), name)

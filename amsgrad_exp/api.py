@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +17,7 @@ from amsgrad_exp.records.recorder import record
 from amsgrad_exp.records.run import Run
 from amsgrad_exp.spec.experiment import Experiment
 from amsgrad_exp.spec.labels import labels
-from amsgrad_exp.spec.plan import Plan
-from amsgrad_exp.sweeps import sweeping
-from amsgrad_exp.sweeps.sweeping import Swept
+from amsgrad_exp.sweeps.sweeping import sweep as sweep
 from amsgrad_exp.sweeps.workers import workers
 from amsgrad_exp.watch import UNWATCHED, Watch
 
@@ -84,34 +80,6 @@ def bound(run: Run, watch: Watch = UNWATCHED) -> Bounds:
     """
     ended = run.summary.result is not None or not len(run.trace)
     return bounds_of(run.trial, run.trial.steps if ended else int(run.trace.step[-1]) + 1, watch)
-
-
-@alone()
-def sweep(
-    plane: Plan,
-    out: Path | str = "sweeps",
-    executor: Executor | None = None,
-    watch: Watch = UNWATCHED,
-) -> Swept:
-    """Run an experiment over a grid, or a gauntlet, as ``amsgrad-exp sweep`` and ``amsgrad-exp gauntlet`` do.
-
-    Args:
-        plane: what to run, such as ``Sweep.of({"beta2": "0.9:0.999:50"}, optimizers=["adam"])`` or
-            ``Gauntlet.of(optimizers=["adam"], steps=1e6)``.
-        out: a directory, created if missing.
-        executor: computes blocks of cells; `sweeps.workers.workers` makes one from threads or a Dask cluster. The
-            default is one thread per core.
-        watch: progress callbacks; a request to stop discards the unfinished blocks, and ``resume`` computes the rest.
-
-    Returns:
-        The sweep: ``swept.axes`` and ``swept.column("mean_x")`` are arrays.
-
-    Raises:
-        ConfigError: labml's configuration is wrong.
-        RunError, OSError: the sweep could not be stored.
-    """
-    with workers() if executor is None else contextlib.nullcontext(executor) as where:
-        return sweeping.sweep(plane, Path(out), where, watch)
 
 
 @alone()

@@ -99,20 +99,14 @@ def _digits_shifted(svg: str) -> str:
         by = -0.5 if up else 0.25
         return f'<tspan font-size="0.75em" dy="{by}em">{digits}</tspan><tspan dy="{-0.75 * by}em">\u200b</tspan>'
 
-    def in_text(match: re.Match[str]) -> str:
-        return re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+|[₀-₉]+", shifted, match[0])
-
-    return re.sub(">[^<]*</text>", in_text, svg)
+    return re.sub(">[^<]*</text>", lambda text: re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+|[₀-₉]+", shifted, text[0]), svg)
 
 
 def _renumbered(svg: str) -> str:
     """Number ids from 0, since vl-convert continues its numbers from one chart of a process to the next."""
     numbers: dict[str, int] = {}
-
-    def renumbered(match: re.Match[str]) -> str:
-        return f"{match[1]}{numbers.setdefault(match[2], len(numbers))}"
-
-    return re.sub(r"((?:id=\"|url\(#)(?:clip|gradient_))(\d+)", renumbered, svg)
+    ids = r"((?:id=\"|url\(#)(?:clip|gradient_))(\d+)"
+    return re.sub(ids, lambda found: f"{found[1]}{numbers.setdefault(found[2], len(numbers))}", svg)
 
 
 def _compressed(png: bytes) -> bytes:

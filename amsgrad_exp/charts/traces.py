@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,16 +91,14 @@ def _terms(bounds: Bounds, trace: Trace) -> dict[str, NDArray[np.float64]]:
 
 def table(shown: Sequence[Curve]) -> str:
     """Write the points of all curves as CSV."""
-    tables = [{**curve.trace.columns, **curve.beside} for curve in shown]
+    tables = [{name: it.tolist() for name, it in (curve.trace.columns | dict(curve.beside)).items()} for curve in shown]
     widest = list(dict.fromkeys(column for columns in tables for column in columns))
-
-    def rows() -> Iterator[list[object]]:
-        for number, (curve, columns) in enumerate(zip(shown, tables, strict=True), start=1):
-            values = [columns[column].tolist() if column in columns else None for column in widest]
-            for row in range(len(curve.trace)):
-                yield [number, curve.name, *("" if column is None else column[row] for column in values)]
-
-    return panels.as_csv(["curve", "optimizer", *widest], rows())
+    rows = (
+        [number, curve.name, *row]
+        for number, (curve, columns) in enumerate(zip(shown, tables, strict=True), start=1)
+        for row in zip(*(columns.get(column, [""] * len(curve.trace)) for column in widest), strict=True)
+    )
+    return panels.as_csv(["curve", "optimizer", *widest], rows)
 
 
 def plot(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +11,8 @@ import typer
 
 from amsgrad_exp.cli import options, sweeps
 from amsgrad_exp.cli.runs import bounds_of, report
-from amsgrad_exp.cli.signals import optimizers_print_to_stderr, watching
-from amsgrad_exp.errors import NotVerified
+from amsgrad_exp.cli.signals import Onlooker, optimizers_print_to_stderr, watching
+from amsgrad_exp.errors import Damaged, NotVerified
 
 if TYPE_CHECKING:
     from amsgrad_exp.records.run import Run
@@ -34,12 +35,14 @@ def resume(
     from amsgrad_exp.records.files import find
     from amsgrad_exp.records.run import read_run
     from amsgrad_exp.spec.labels import labels
+    from amsgrad_exp.sweeps import sweeping
 
     record = find(reference, options.places(out), ("run", "sweep"))
     if record.kind == "sweep":
         if as_json:
             raise typer.BadParameter("--json is for runs, and this is a sweep: use --export csv")
-        sweeps.resume(record.directory, jobs, dask, export, quiet=quiet)
+        compute = functools.partial(sweeping.resume, record.directory)
+        sweeps.refuse_failures(sweeps.complete(compute, jobs, dask, export, figure=True, quiet=quiet))
         return
     if jobs or dask or export:
         raise typer.BadParameter("--jobs, --dask and --export are for sweeps, and this is a run")
@@ -63,32 +66,37 @@ def verify(
 
     For a sweep or gauntlet, check all stored rows and compute a sample of the cells again.
     """
-    from amsgrad_exp.errors import Damaged
-    from amsgrad_exp.output import console
-    from amsgrad_exp.output.words import verified
+    from amsgrad_exp.output import console, sweep_tables, words
+    from amsgrad_exp.output.progress import Bar
     from amsgrad_exp.records import verify_run
     from amsgrad_exp.records.files import find
     from amsgrad_exp.records.run import read_run
+    from amsgrad_exp.sweeps import sweeping
+    from amsgrad_exp.sweeps.workers import workers
 
     record = find(reference, options.places(out), ("run", "sweep"))
-    if record.kind == "sweep":
-        if engine:
-            raise typer.BadParameter("--engine is for runs, and this is a sweep")
-        sweeps.verify(record.directory, every_cell=every_cell, quiet=quiet)
-        return
-    if every_cell:
+    if record.kind == "sweep" and engine:
+        raise typer.BadParameter("--engine is for runs, and this is a sweep")
+    if record.kind == "run" and every_cell:
         raise typer.BadParameter("--all is for sweeps, and this is a run")
     try:
-        run = read_run(record.directory)
-        with watching(quiet=quiet) as watch, optimizers_print_to_stderr():
-            watch.exits = True
-            verification = verify_run.verify(run, engine, watch)
+        if record.kind == "sweep":
+            with workers() as executor, Bar() as bar:  # Ctrl-C ends it at once
+                watch = Onlooker(None if quiet else bar)
+                cells = sweeping.verify(record.directory, executor, watch, every_cell=every_cell)
+            said = sweep_tables.verified(cells)
+        else:
+            run = read_run(record.directory)
+            with watching(quiet=quiet) as watch, optimizers_print_to_stderr():
+                watch.exits = True
+                points = verify_run.verify(run, engine, watch)
+            said = words.verified(points)
+            if points.first_step is not None:
+                raise NotVerified(said)
     except Damaged as error:
         raise NotVerified(str(error)) from error
-    if verification.first_step is not None:
-        raise NotVerified(verified(verification))
     if not quiet:
-        console.out.print(verified(verification), soft_wrap=True)
+        console.out.print(said, soft_wrap=True)
 
 
 NAMES = "A directory, an id (see 'list runs') or the beginning of an id, or 'last' for the newest run."

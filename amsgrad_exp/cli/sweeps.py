@@ -1,4 +1,4 @@
-"""The sweep, gauntlet and boundary commands, and what resume, verify and list do with sweeps."""
+"""The sweep, gauntlet and boundary commands."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import typer
 
 from amsgrad_exp.cli import options
 from amsgrad_exp.cli.report import page_beside
-from amsgrad_exp.cli.signals import Onlooker, optimizers_print_to_stderr, watching
-from amsgrad_exp.errors import Damaged, NotAsExpected, NotVerified, RunFailed, nearest
+from amsgrad_exp.cli.signals import optimizers_print_to_stderr, watching
+from amsgrad_exp.errors import NotAsExpected, RunFailed, nearest
 from amsgrad_exp.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -173,14 +173,6 @@ def _unmet(expected: dict[tuple[str, str], str], matrix: Matrix) -> list[str]:
     ]
 
 
-def resume(directory: Path, jobs: int | None, dask: str | None, export: str | None, *, quiet: bool) -> None:
-    """Resume an interrupted sweep."""
-    from amsgrad_exp.sweeps import sweeping
-
-    compute = functools.partial(sweeping.resume, directory)
-    refuse_failures(complete(compute, jobs, dask, export, figure=True, quiet=quiet))
-
-
 def complete(
     compute: Callable[[Executor, Watch], Swept],
     jobs: int | None,
@@ -226,24 +218,6 @@ def refuse_failures(swept: Swept) -> None:
         for optimizer, (failed, cells, reason) in results.failures().items():
             if failed == cells:
                 raise RunFailed(f"{optimizer}: every cell failed, the first because {reason}")
-
-
-def verify(directory: Path, *, every_cell: bool, quiet: bool) -> None:
-    """Check a sweep's rows, and compute some or all of its cells again."""
-    from amsgrad_exp.output import console
-    from amsgrad_exp.output.progress import Bar
-    from amsgrad_exp.output.sweep_tables import verified
-    from amsgrad_exp.sweeps import sweeping
-    from amsgrad_exp.sweeps.workers import workers
-
-    try:
-        with workers() as executor, Bar() as bar:  # Ctrl-C ends it at once
-            watch = Onlooker(None if quiet else bar)
-            verification = sweeping.verify(directory, executor, watch, every_cell=every_cell)
-    except Damaged as error:
-        raise NotVerified(str(error)) from error
-    if not quiet:
-        console.out.print(verified(verification), soft_wrap=True)
 
 
 @options.with_experiment_options("config", "problem", "set_", "beta1", "eps", "option")

@@ -29,6 +29,7 @@ from amsgrad_exp.spec.gauntlet import read_plan
 from amsgrad_exp.spec.plan import Plan
 from amsgrad_exp.sweeps.compute import blocks, computed, run_block
 from amsgrad_exp.sweeps.store import Results, Row, open_results
+from amsgrad_exp.sweeps.workers import workers
 from amsgrad_exp.watch import UNWATCHED, Watch
 
 if TYPE_CHECKING:
@@ -63,16 +64,30 @@ class Swept:
 
 
 @recording()
-def sweep(plan: Plan, out: Path, executor: Executor, watch: Watch = UNWATCHED) -> Swept:
-    """Run a plan, tracked by labml and stored under ``out``; see `api.sweep`.
+def sweep(plane: Plan, out: Path | str = "sweeps", executor: Executor | None = None, watch: Watch = UNWATCHED) -> Swept:
+    """Run an experiment over a grid, or a gauntlet, as ``amsgrad-exp sweep`` and ``amsgrad-exp gauntlet`` do.
 
-    Only the blocks in flight are held in memory. A ConfigError is raised before anything is written.
+    Args:
+        plane: what to run, such as ``Sweep.of({"beta2": "0.9:0.999:50"}, optimizers=["adam"])`` or
+            ``Gauntlet.of(optimizers=["adam"], steps=1e6)``.
+        out: a directory, created if missing.
+        executor: computes blocks of cells; `sweeps.workers.workers` makes one from threads or a Dask cluster. The
+            default is one thread per core. Only the blocks in flight are held in memory.
+        watch: progress callbacks; a request to stop discards the unfinished blocks, and ``resume`` computes the rest.
+
+    Returns:
+        The sweep: ``swept.axes`` and ``swept.column("mean_x")`` are arrays.
+
+    Raises:
+        ConfigError: an optimizer or labml's configuration is wrong, so that nothing is written.
+        RunError, OSError: the sweep could not be stored.
     """
-    check_optimizers(plan)
-    with _tracked(plan, out, plan.name) as tracker:
-        write_atomically(tracker.directory / "sweep.yaml", plan.to_yaml().encode())
-        with locked(tracker.directory), open_results(tracker.directory, plan) as results:
-            return _filled(tracker, results, plan, executor, watch)
+    check_optimizers(plane)
+    where = workers() if executor is None else contextlib.nullcontext(executor)
+    with where as executor, _tracked(plane, Path(out), plane.name) as tracker:
+        write_atomically(tracker.directory / "sweep.yaml", plane.to_yaml().encode())
+        with locked(tracker.directory), open_results(tracker.directory, plane) as results:
+            return _filled(tracker, results, plane, executor, watch)
 
 
 @recording()
