@@ -88,8 +88,7 @@ def _show_matrix(matrix: Matrix) -> None:
         table.add_column("", no_wrap=True)
         for number in range(len(problems)):
             table.add_column(LETTERS[number % len(LETTERS)], no_wrap=True, min_width=2)
-        for optimizer in matrix.gauntlet.optimizers:
-            cells = [matrix.cells.get((optimizer, problem, schedule, settings)) for problem in problems]
+        for optimizer, cells in matrix.plane(settings, schedule).items():
             table.add_row(optimizer, *map(_written, cells))
         out.print(table)
         out.print()

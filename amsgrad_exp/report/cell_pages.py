@@ -26,7 +26,7 @@ from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.spec.plan import Plan
 from amsgrad_exp.spec.read import command, run_command
 from amsgrad_exp.spec.sweep import Sweep
-from amsgrad_exp.sweeps.against_theory import Cell, Matrix, verdicts
+from amsgrad_exp.sweeps.against_theory import verdicts
 from amsgrad_exp.sweeps.store import BLOBS, POINTS, Points, Results, open_results
 from amsgrad_exp.sweeps.sweeping import read_sweep
 
@@ -139,7 +139,15 @@ def _gauntlet_page(directory: Path, gauntlet: Gauntlet) -> Page:
             "marks": MARKS,
             "proved": PROVED,
             "problems": problems,
-            "planes": [_plane(matrix, settings, schedule) for settings, schedule in matrix.planes()],
+            "mark": mark,
+            "planes": [
+                {
+                    "name": re.sub(r"\W+", "-", f"{settings}-{schedule}"),
+                    "title": plane_title(settings, schedule),
+                    "rows": matrix.plane(settings, schedule),
+                }
+                for settings, schedule in matrix.planes()
+            ],
             "contradicting": [cell for cell in cells if cell.contradicted],
             "curves": _curves(drawn),
             "settings": gauntlet.to_yaml(),
@@ -193,35 +201,3 @@ def _plots(points: Mapping[int, Points]) -> list[Plot]:
         )
         drawn.append(dataclasses.replace(plot, name=f"points{'-log' if log else ''}{'-limit' if limit else ''}"))
     return drawn
-
-
-def _plane(matrix: Matrix, settings: str, schedule: str) -> dict[str, Any]:
-    """A table of optimizers × problems."""
-    problems = matrix.gauntlet.problems
-    rows = {
-        optimizer: [_shown(matrix.cells.get((optimizer, problem, schedule, settings)), problem) for problem in problems]
-        for optimizer in matrix.gauntlet.optimizers
-    }
-    return {
-        "name": re.sub(r"\W+", "-", f"{settings}-{schedule}"),
-        "title": plane_title(settings, schedule),
-        "rows": rows,
-    }
-
-
-def _shown(cell: Cell | None, problem: str) -> dict[str, Any] | None:
-    """The content of a table cell; None if the cell is not done."""
-    if cell is None:
-        return None
-    known = mark(cell.row)
-    claim = {"!": "contradicts a claim", "*": "covered by a claim", "": ""}[cell.sign]
-    said = "; ".join(filter(None, (known.words, "proved" if cell.proved else "", claim)))
-    return {
-        "cell": cell.row["cell"],
-        "rank": MARKS.index(known),
-        "letter": known.letter,
-        "colour": known.colour,
-        "sign": cell.sign,
-        "proved": cell.proved,
-        "said": f"{problem}: {said}",
-    }

@@ -77,6 +77,14 @@ class Matrix:
         """The pairs of settings and schedule; each has a table of optimizers × problems."""
         return itertools.product(self.gauntlet.axes["settings"], self.gauntlet.axes["schedule"])
 
+    def plane(self, settings: str, schedule: str) -> dict[str, list[Cell | None]]:
+        """Return each optimizer's cells on all problems; None for a cell that is not done."""
+        gauntlet = self.gauntlet
+        return {
+            optimizer: [self.cells.get((optimizer, problem, schedule, settings)) for problem in gauntlet.problems]
+            for optimizer in gauntlet.optimizers
+        }
+
     def document(self, shared_between: Mapping[str, str | None]) -> dict[str, Any]:
         """The fields that ``--json`` prints, given what each optimizer's parameters share."""
         shared = {label: {"shared_between": between} for label, between in shared_between.items()}
