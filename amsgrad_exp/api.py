@@ -68,11 +68,9 @@ def compare(experiment: Experiment, out: Path | str = "logs", watch: Watch = UNW
 
 
 def bound(run: Run, watch: Watch = UNWATCHED) -> Bounds:
-    """Upper bounds on a run's regret at its logged points, as ``--bound`` shows them.
+    """Upper bounds on a run's regret at its logged points, as ``--bound`` shows them; every step is simulated.
 
-    Args:
-        run: the run; if it was interrupted, the bounds end with its last logged point.
-        watch: progress callbacks; every step is simulated.
+    If the run was interrupted, the bounds end with its last logged point.
 
     Raises:
         NoBound: no bound is known; the message says why.

@@ -19,13 +19,9 @@ MUST = {
 
 
 class Refusal(Exception):
-    """A request was not carried out; the message is one line that says why.
+    """A request was not carried out; the message is one line that says why."""
 
-    Attributes:
-        status: the exit status of the command line.
-    """
-
-    status: ClassVar[int] = 1
+    status: ClassVar[int] = 1  # the exit status of the command line
 
 
 class ConfigError(Refusal, ValueError):

@@ -9,10 +9,7 @@ class Watch:
     """Progress callbacks; the defaults do nothing, except that an optimizer's failure is raised."""
 
     def progress(self, label: str, done: int, total: int, unit: str = "", remark: str = "") -> None:
-        """Called often with what is going on, and how much of it is done: steps of a run or cells of a sweep.
-
-        What was reported as done is recorded.
-        """
+        """Called often with what is going on, and how much of it is done and recorded: steps of a run, or cells."""
 
     def should_stop(self) -> bool:
         """Called several times a second; True interrupts what is going on, so that it can be resumed."""
@@ -22,11 +19,7 @@ class Watch:
         """Called with one line about a problem that does not stop it, such as a labml server that does not answer."""
 
     def failed(self, label: str, failure: RunFailed) -> None:
-        """Called if an optimizer of a comparison fails during its run; the steps before the failure are recorded.
-
-        Raises:
-            RunFailed: to stop here.
-        """
+        """Called if an optimizer of a comparison fails after some recorded steps; raise the failure to stop here."""
         raise failure
 
 

@@ -114,12 +114,8 @@ def record(trial: Trial, out: Path, watch: Watch = UNWATCHED, label: str | None 
 def resume(run: Run, watch: Watch = UNWATCHED) -> Run:
     """Resume a run from its last undamaged checkpoint; the result is that of an uninterrupted run.
 
-    The watch is also told of a damaged checkpoint, and of a run that is already completed.
-
-    Raises:
-        RunError: the run is in use.
-        Damaged: a file of the run is damaged.
-        Others: as in `record`.
+    The watch is also told of a damaged checkpoint, and of a run that is already completed. Errors are those of
+    `record`, RunError if the run is in use, and Damaged if one of its files is damaged.
     """
     if run.summary.status != "completed":
         with locked(run.directory):

@@ -34,7 +34,11 @@ def labels(trials: Sequence[Trial], ids: Sequence[str] | None = None) -> list[st
             name if final else f"{name} on {trial.problem.name}"
             for trial, name, final in zip(trials, names, unique, strict=True)
         ]
-    fields = _written([_fields(trial) for trial in trials])
+    fields = [_fields(trial) for trial in trials]
+    for field in {field for own in fields for field in own}:
+        having = [own for own in fields if field in own]
+        for own, text in zip(having, _told_apart([own[field] for own in having]), strict=True):
+            own[field] = text
     said = [
         name if final else ", ".join([name, *_words(number, names, fields)])
         for number, (name, final) in enumerate(zip(names, unique, strict=True))
@@ -88,25 +92,18 @@ def _fields(trial: Trial) -> dict[Field, Any]:
     return {(owner, name): value for owner, values in owners.items() for name, value in values.items()}
 
 
-def _written(fields: Sequence[Mapping[Field, Any]]) -> list[dict[Field, str]]:
-    """Write the values of fields as texts, so that different values have different texts."""
-    columns: dict[Field, dict[str, Any]] = {}
-    for values in fields:
-        for field, value in values.items():
-            columns.setdefault(field, {})[repr(value)] = value
-    texts = {
-        field: dict(zip(column, _told_apart(list(column.values())), strict=True)) for field, column in columns.items()
-    }
-    return [{field: texts[field][repr(value)] for field, value in values.items()} for values in fields]
-
-
 def _told_apart(values: Sequence[Any]) -> list[str]:
-    """Write different values as different texts, with as few digits as possible."""
+    """Write values as texts that differ where the values differ, with as few digits as possible."""
+    known = {repr(value): value for value in values}
     for digits in (6, 12, 17):
-        texts = [_short(value, digits) for value in values]
-        if len(set(texts)) == len(texts) and not any(map(_looks_whole, values, texts)):
-            return texts
-    return [f"{text} #{number}" if texts.count(text) > 1 else text for number, text in enumerate(texts, start=1)]
+        texts = {key: _short(value, digits) for key, value in known.items()}
+        said = list(texts.values())
+        if len(set(said)) == len(said) and not any(map(_looks_whole, known.values(), said)):
+            break
+    else:
+        numbers = enumerate(texts.items(), start=1)
+        texts = {key: f"{text} #{number}" if said.count(text) > 1 else text for number, (key, text) in numbers}
+    return [texts[repr(value)] for value in values]
 
 
 def _looks_whole(value: object, text: str) -> bool:
