@@ -277,10 +277,7 @@ def _alone(column: str) -> list[Specification]:
     names = {"lag": "before", "lead": "after"}
     window = [{"op": op, "field": column, "as": name} for op, name in names.items()]
     alone = f"isValid(datum[{column!r}]) && !isValid(datum.before) && !isValid(datum.after)"
-    return [
-        {"window": window, "groupby": ["curve"], "sort": [{"field": "at"}]},
-        {"calculate": alone, "as": "alone"},
-    ]
+    return [{"window": window, "groupby": ["curve"], "sort": [{"field": "at"}]}, {"calculate": alone, "as": "alone"}]
 
 
 def _level(panel: Panel, level: Level, colour: Specification) -> list[Specification]:

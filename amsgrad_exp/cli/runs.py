@@ -213,12 +213,7 @@ def refuse_unbounded(trials: Mapping[str, Trial]) -> dict[str, NoBound]:
 
 
 def report(
-    runs: Mapping[str, Run],
-    watch: Onlooker,
-    bounds: Mapping[str, Bounds] | None = None,
-    *,
-    as_json: bool,
-    quiet: bool,
+    runs: Mapping[str, Run], watch: Onlooker, bounds: Mapping[str, Bounds] | None = None, *, as_json: bool, quiet: bool
 ) -> None:
     """Print the results; exit if a run was interrupted."""
     from amsgrad_exp.output import console

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,8 +105,19 @@ def record(trial: Trial, out: Path, watch: Watch = UNWATCHED, label: str | None 
     _refuse_too_large(trial, out)
     tracker = _track(trial, out, trial.name)
     with locked(tracker.directory):
-        write_atomically(tracker.directory / "experiment.yaml", trial.to_yaml().encode())
-        summary = Summary.first(trial, engine.driven, engines.shared_between(trial))
+        experiment = trial.to_yaml().encode()
+        write_atomically(tracker.directory / "experiment.yaml", experiment)
+        summary = Summary(
+            status="running",
+            optimizer=trial.optimizer.name,
+            problem=trial.problem.name,
+            **{name: getattr(trial, name) for name in ("schedule", "dtype", "steps", "seeds")},
+            **asdict(engine.driven),
+            shared_between=engines.shared_between(trial),
+            started=datetime.now(UTC),
+            experiment_sha256=sha256(experiment),
+            sessions=[Origin.here(trial.optimizer.name)],
+        )
         run = Run(tracker.directory, trial, summary, logged=Trace.empty())
         return Recorder(run, engine, tracker, Checkpoint(), b"", watch).drive(label or labels([trial])[0])
 

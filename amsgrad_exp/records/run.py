@@ -20,15 +20,14 @@ import io
 import platform
 import re
 import subprocess
-from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from amsgrad_exp.engines.batch import Driven
 from amsgrad_exp.engines.summarize import Result
 from amsgrad_exp.errors import Damaged, NoSuchRun, RunError
 from amsgrad_exp.records.files import FILES, in_use, read_document, sha256, write_document
@@ -171,21 +170,6 @@ class Summary(BaseModel):
         for name, value in handler(self).items():
             spread |= (value or dict.fromkeys(RESULT_FIELDS)) if name == "result" else {name: value}
         return spread
-
-    @classmethod
-    def first(cls, trial: Trial, driven: Driven, shared_between: str | None) -> Summary:
-        """That of a run that begins now, of an optimizer that is driven so."""
-        return cls(
-            status="running",
-            optimizer=trial.optimizer.name,
-            problem=trial.problem.name,
-            **{name: getattr(trial, name) for name in ("schedule", "dtype", "steps", "seeds")},
-            **asdict(driven),
-            shared_between=shared_between,
-            started=datetime.now(UTC),
-            experiment_sha256=sha256(trial.to_yaml().encode()),
-            sessions=[Origin.here(trial.optimizer.name)],
-        )
 
     def changed(self, **changes: Any) -> Summary:
         """A copy with some fields changed, validated again."""

@@ -183,10 +183,7 @@ def _plots(points: Mapping[int, Points]) -> list[Plot]:
     drawn = []
     for log, limit in itertools.product((False, True), repeat=2):
         regret = Panel(
-            "regret",
-            "average regret R(t)/t",
-            log=log,
-            beside={"limit_regret": ("exact limit", THIN)} if limit else {},
+            "regret", "average regret R(t)/t", log=log, beside={"limit_regret": ("exact limit", THIN)} if limit else {}
         )
         plot = curves(
             "points",
