@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from amsgrad_exp.spec.gauntlet import Gauntlet
-from amsgrad_exp.spec.plan import Plan
-from amsgrad_exp.spec.sweep import Sweep, load_sweep
+from amsgrad_exp.spec.sweep import Plan, Sweep, load_sweep
 from amsgrad_exp.sweeps import sweeping
 from amsgrad_exp.sweeps.sweeping import Swept
 from amsgrad_exp.sweeps.workers import workers

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from amsgrad_exp import numbers
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.spec.gauntlet import row
-from amsgrad_exp.spec.plan import axis_values
 from amsgrad_exp.spec.read import load_experiment, read_experiment, read_yaml
+from amsgrad_exp.spec.sweep import axis_values
 
 # YAML 1.2.2, sections 10.3.2 and 10.3.3, and underscores between digits, which YAML 1.1 and Python know.
 CORE: list[tuple[str, Any]] = [

@@ -104,7 +104,6 @@ RunReference = Annotated[str, typer.Argument(metavar="RUN", help=NAMES)]
 
 
 def _runs(references: Sequence[str], out: Path | None) -> list[Run]:
-    """The runs that references name, each once."""
     from amsgrad_exp.records.files import find
     from amsgrad_exp.records.run import read_run
 

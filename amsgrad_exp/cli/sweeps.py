@@ -144,7 +144,6 @@ def gauntlet(
 
 
 def _expectations(assignments: Sequence[str], loaded: Gauntlet) -> dict[tuple[str, str], str]:
-    """Where each optimizer is expected to settle on a problem."""
     expected: dict[tuple[str, str], str] = {}
     for assignment in assignments:
         name, _, what = assignment.rpartition("=")

@@ -23,9 +23,8 @@ from amsgrad_exp.output import words
 from amsgrad_exp.records.files import in_use
 from amsgrad_exp.report.page import Page, short
 from amsgrad_exp.spec.gauntlet import Gauntlet
-from amsgrad_exp.spec.plan import Plan
 from amsgrad_exp.spec.read import command, run_command
-from amsgrad_exp.spec.sweep import Sweep
+from amsgrad_exp.spec.sweep import Plan, Sweep
 from amsgrad_exp.sweeps.against_theory import verdicts
 from amsgrad_exp.sweeps.store import BLOBS, POINTS, Points, Results, open_results
 from amsgrad_exp.sweeps.sweeping import read_sweep
@@ -108,7 +107,6 @@ def _chooser(sweep: Sweep, shown: NDArray[np.int64]) -> dict[str, Any]:
 
 
 def _gauntlet_page(directory: Path, gauntlet: Gauntlet) -> Page:
-    """A matrix whose cells unfold."""
     with _checked(directory, gauntlet) as results:
         matrix = verdicts(gauntlet, results)
         cells = list(matrix.cells.values())

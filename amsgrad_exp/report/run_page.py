@@ -73,7 +73,6 @@ def page(runs: Sequence[Run], bounds: Mapping[str, Bounds] | None = None, missin
 
 
 def _thinned(runs: Sequence[Run], traces: Sequence[Trace]) -> str:
-    """A sentence that says how many of the logged points are drawn."""
     logged, drawn = sum(len(run.trace) for run in runs), sum(map(len, traces))
     if logged == drawn:
         return f"All {logged:,} logged points are drawn."

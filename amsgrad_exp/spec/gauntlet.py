@@ -17,10 +17,9 @@ from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.defaults import REFERENCE, build_problem, named, published
 from amsgrad_exp.spec.experiment import Trial
-from amsgrad_exp.spec.plan import Plan, Values
 from amsgrad_exp.spec.read import read_yaml, resolve_trial
 from amsgrad_exp.spec.schedule import kind_of, written
-from amsgrad_exp.spec.sweep import read_sweep
+from amsgrad_exp.spec.sweep import Plan, Values, read_sweep
 
 SETTINGS = ("stated", "defaults")
 SHARED = {"steps": 10_000_000, "seeds": 32, "dtype": "float32", "engine": "auto"}
@@ -79,9 +78,6 @@ class Gauntlet(Plan):
                 "seeds": 1 if problem.deterministic else self.data["seeds"],
             }
         )
-
-    def example_of(self, optimizer: str) -> Trial:
-        return self.at(optimizer, {name: values[0] for name, values in self.axes.items()})
 
     @classmethod
     def of(cls, **given: Any) -> Gauntlet:

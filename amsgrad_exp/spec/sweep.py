@@ -1,29 +1,121 @@
-"""Defines a sweep: an experiment over a grid of settings, options and constants of the problem."""
+"""Defines plans, grids of optimizers × axes whose numbered cells are trials, and a sweep, whose axes are numbers.
+
+The axes of a sweep are settings, options and constants of the problem.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+
+import numpy as np
 
 from amsgrad_exp.errors import ConfigError, nearest
-from amsgrad_exp.numbers import assigned
+from amsgrad_exp.numbers import assigned, dump, number, whole_number
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import OPTIMIZERS, rule_of
 from amsgrad_exp.spec.defaults import check_name, named, number_options
 from amsgrad_exp.spec.experiment import Experiment, Trial
 from amsgrad_exp.spec.labels import labels
-from amsgrad_exp.spec.plan import MAX_CELLS, Plan, Values, axis_values
 from amsgrad_exp.spec.read import SETTINGS, read_experiment, resolve, resolve_trial, with_settings
 
 POINTS = 1000  # logged points per cell by default
 MAX_POINTS = 100_000  # most logged points per cell; those of a whole batch are held in memory, 24 bytes each
 NUMBERS = (int, float)
+MAX_CELLS = 10_000_000
+FORMS = "start:stop:count, log:start:stop:count, log1m:start:stop:count or a list"
+
+Values = Mapping[str, Any]
+"""The value on each axis, by name: numbers in a sweep, names in a gauntlet."""
 
 Built = TypeVar("Built")
+
+
+@dataclass(frozen=True)
+class Plan(ABC):
+    """Optimizers × axes, computed in blocks of cells and stored as one row per cell."""
+
+    curves: ClassVar[bool]  # whether a cell's curve is stored, and a cell may be a mean over seeds, with intervals
+    data: Mapping[str, Any]  # the complete description of the plan, as in YAML
+
+    @property
+    @abstractmethod
+    def axes(self) -> Mapping[str, tuple[Any, ...]]:
+        """The values of each axis; they are all numbers or all names."""
+
+    @abstractmethod
+    def at(self, optimizer: str, values: Values) -> Trial:
+        """Return the trial of one optimizer with these values on the axes."""
+
+    @abstractmethod
+    def checked(self) -> Self:
+        """Complete the plan and check it by building some of its trials."""
+
+    @cached_property
+    def optimizers(self) -> tuple[str, ...]:
+        """The optimizers' labels; for an optimizer without a label, its name."""
+        return tuple(str(entry.get("label") or entry["name"]) for entry in self.data["optimizers"])
+
+    @property
+    def name(self) -> str:
+        """The name of the experiment and of its folder."""
+        return str(self.data["name"])
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns that distinguish the cells of an optimizer, and their SQL types."""
+        return {name: "TEXT" if isinstance(values[0], str) else "REAL" for name, values in self.axes.items()}
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """The number of optimizers and of values on each axis; cells are numbered in C order."""
+        return len(self.data["optimizers"]), *map(len, self.axes.values())
+
+    def __len__(self) -> int:
+        return math.prod(self.shape)
+
+    def values(self, cell: int) -> tuple[str, dict[str, Any]]:
+        """Return a cell's optimizer and values on the axes."""
+        optimizer, *positions = (int(index) for index in np.unravel_index(cell, self.shape))
+        values = {name: axis[at] for (name, axis), at in zip(self.axes.items(), positions, strict=True)}
+        return self.optimizers[optimizer], values
+
+    def trial(self, cell: int) -> Trial:
+        """Return the trial of one cell; it raises what `at` raises."""
+        return self.at(*self.values(cell))
+
+    def example_of(self, optimizer: str) -> Trial:
+        """Return a valid trial of an optimizer."""
+        return _first_possible(functools.partial(self.at, optimizer), self.edges())
+
+    def pairs(self, *names: str) -> Iterator[list[Values]]:
+        """For every value of these axes (default: all), yield the points with the other axes at either end."""
+        corners = [{name: values[at] for name, values in self.axes.items()} for at in (0, -1)]
+        for name in names or self.axes:
+            for value in self.axes[name]:
+                yield [{**corner, name: value} for corner in corners]
+
+    def edges(self) -> Iterator[Values]:
+        """Yield the points of all `pairs`."""
+        return (values for pair in self.pairs() for values in pair)
+
+    def entry(self, optimizer: str) -> dict[str, Any]:
+        """Return an optimizer's entry as in YAML, by its name in `optimizers`."""
+        return dict(self.data["optimizers"][self.optimizers.index(optimizer)])
+
+    def to_yaml(self) -> str:
+        """Write YAML that `read_plan` reads."""
+        return dump(self.data)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # without cached properties
+        return type(self), (self.data,)
 
 
 class Target(NamedTuple):
@@ -82,17 +174,14 @@ class Sweep(Plan):
     def example(self) -> Experiment:
         """The experiment at a valid point of the grid, which shows what all points share."""
         entries = self.data["optimizers"]
-        return _first_possible(lambda values: resolve(self._with(entries, values)), self._edges())
+        return _first_possible(lambda values: resolve(self._with(entries, values)), self.edges())
 
     def at(self, optimizer: str, values: Values) -> Trial:
         return resolve_trial(self._with([self.entry(optimizer)], values))
 
-    def example_of(self, optimizer: str) -> Trial:
-        return _first_possible(functools.partial(self.at, optimizer), self._edges())
-
     def representatives(self, points: Iterable[Values] | None = None) -> Iterator[Trial]:
         """Yield the valid trials at some points; by default, at all values of each axis, others at either end."""
-        for values in self._edges() if points is None else points:
+        for values in self.edges() if points is None else points:
             with contextlib.suppress(ConfigError):
                 yield self.at(self.optimizers[0], values)
 
@@ -108,18 +197,7 @@ class Sweep(Plan):
 
     @cached_property
     def _shared(self) -> dict[str, Any]:
-        """The experiment without its grid."""
         return {key: value for key, value in self.data.items() if key != "grid"}
-
-    def _pairs(self, *names: str) -> Iterator[list[Values]]:
-        """For every value of these axes (default: all), yield the points with the other axes at either end."""
-        corners = [{name: values[at] for name, values in self.axes.items()} for at in (0, -1)]
-        for name in names or self.axes:
-            for value in self.axes[name]:
-                yield [{**corner, name: value} for corner in corners]
-
-    def _edges(self) -> Iterator[Values]:
-        return (values for pair in self._pairs() for values in pair)
 
     @classmethod
     def of(cls, grid: Mapping[str, Any], **experiment: Any) -> Sweep:
@@ -155,7 +233,7 @@ class Sweep(Plan):
                 f"log_every {sweep.example.log_every} is too small for a sweep: use at least {-(-steps // MAX_POINTS)}"
             )
         for optimizer in sweep.optimizers:
-            for pair in sweep._pairs():
+            for pair in sweep.pairs():
                 _first_possible(functools.partial(sweep.at, optimizer), pair)
         return sweep
 
@@ -187,7 +265,7 @@ class Sweep(Plan):
             return len({(rule_of(trial.optimizer), trial.problem.steps_per_period) for trial in compiled}) > 1
 
         whole = [name for name, target in self.targets.items() if target.kind is int]
-        return [name for name in whole if any(map(parts, zip(*self._pairs(name), strict=True)))]
+        return [name for name in whole if any(map(parts, zip(*self.pairs(name), strict=True)))]
 
 
 def _options(optimizer: str) -> dict[str, Any]:
@@ -222,3 +300,42 @@ def _first_possible(build: Callable[[Values], Built], points: Iterable[Values]) 
         except ConfigError as error:
             errors.append(error)
     raise errors[0]
+
+
+def axis_values(name: str, written: Any) -> tuple[float, ...]:
+    """Return the values of an axis, ascending and without duplicates, from one of the `FORMS`.
+
+    The values of ``log:`` are evenly spaced in the logarithm; those of ``log1m:`` in the logarithm of one minus the
+    value, for β near 1. A list consists of numbers or is a text.
+    """
+    try:
+        if isinstance(written, str) and ":" in written:
+            numbers = _range(name, written)
+        else:
+            listed = written.split(",") if isinstance(written, str) else written
+            numbers = np.array([float(number(each) if isinstance(each, str) else each) for each in listed])
+        if not np.all(np.isfinite(numbers)):
+            raise ValueError
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as error:
+        quotes = "" if isinstance(written, str | list) else " (in YAML, write it in quotes)"
+        raise ConfigError(f"grid: {name} takes {FORMS}, not {written!r}{quotes}") from error
+    if not len(numbers):
+        raise ConfigError(f"grid: {name} has no values")
+    return tuple(np.unique(numbers).tolist())
+
+
+def _range(name: str, written: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    *kind, start, stop, count = written.split(":")
+    first, last, points = number(start), number(stop), whole_number(count)
+    if not isinstance(points, int) or points < 1 or kind not in ([], ["log"], ["log1m"]):
+        raise ValueError
+    if points > MAX_CELLS:
+        raise ConfigError(f"grid: {name} takes at most {MAX_CELLS:,} values, not {points:,}")
+    with np.errstate(all="ignore"):
+        if kind == ["log"]:
+            return np.geomspace(first, last, points)
+        if kind == ["log1m"]:
+            return 1 - np.geomspace(1 - first, 1 - last, points)
+        return np.linspace(first, last, points)

@@ -18,9 +18,8 @@ from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.gauntlet import Gauntlet
-from amsgrad_exp.spec.plan import Plan
 from amsgrad_exp.spec.schedule import schedule_of
-from amsgrad_exp.spec.sweep import Sweep
+from amsgrad_exp.spec.sweep import Plan, Sweep
 from amsgrad_exp.sweeps.store import Row, packed, results_of
 from amsgrad_exp.sweeps.workers import told_to_stop
 from amsgrad_exp.trace import Trace

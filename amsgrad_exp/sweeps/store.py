@@ -21,7 +21,7 @@ from amsgrad_exp.engines.summarize import Result, trend_by_slope
 from amsgrad_exp.errors import Damaged, RunError
 from amsgrad_exp.numbers import load
 from amsgrad_exp.records.files import replacing, sha256
-from amsgrad_exp.spec.plan import Plan
+from amsgrad_exp.spec.sweep import Plan
 from amsgrad_exp.trace import Trace
 
 Row = dict[str, Any]
@@ -180,7 +180,6 @@ class Results:
                 yield row, None if self._right_points(row) else "curve"
 
     def _select(self, which: str, *values: int) -> Iterator[tuple[Row, str | None]]:
-        """Yield rows with their checksums, if any."""
         selected = ", ".join(f'"{name}"' for name in self.columns) + (f', "{CHECKSUM}"' if self.checksums else ", NULL")
         for *kept, written in self._database.execute(f"SELECT {selected} FROM cells {which}", values):
             yield dict(zip(self.columns, kept, strict=True)), written
@@ -200,7 +199,6 @@ class Results:
         return whole and written == points_checksum(row["cell"], points)
 
     def _curve(self, cell: int) -> tuple[Points | None, str | None]:
-        """Return a cell's stored points and their checksum."""
         names = ", ".join(f'"{name}"' for name in (*BLOBS, CHECKSUM))
         query = f"SELECT {names} FROM points WHERE cell = ?"
         *blobs, written = (self.has_points and self._database.execute(query, (cell,)).fetchone()) or [None]

@@ -26,7 +26,7 @@ from amsgrad_exp.process import recording
 from amsgrad_exp.records.files import locked, write_atomically
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.gauntlet import read_plan
-from amsgrad_exp.spec.plan import Plan
+from amsgrad_exp.spec.sweep import Plan
 from amsgrad_exp.sweeps.compute import blocks, computed, run_block
 from amsgrad_exp.sweeps.store import Results, Row, open_results
 from amsgrad_exp.sweeps.workers import workers
