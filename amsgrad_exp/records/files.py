@@ -151,38 +151,33 @@ def find(reference: str, places: Mapping[str, Path], kinds: Sequence[str] = tupl
     ``places`` are the directories under which the records of each kind are. NoSuchRun is raised if there is no such
     record of these kinds, or more than one.
     """
+    record = None
     with contextlib.suppress(OSError):  # the reference may be too long for a path
         if (directory := Path(reference)).is_dir():
-            if kind := kind_of(directory):
-                return _checked(reference, Record(kind, directory.resolve()), kinds)
-            files = " and no ".join(FILES[kind][0] for kind in kinds)
-            raise NoSuchRun(f"{directory} is not a {' or '.join(kinds)}: it has no {files}")
-    if reference == "last":
-        found = [Record(kind, directory) for kind in kinds for directory in records(kind, places[kind])]
+            if not (kind := kind_of(directory)):
+                files = " and no ".join(FILES[kind][0] for kind in kinds)
+                raise NoSuchRun(f"{directory} is not a {' or '.join(kinds)}: it has no {files}")
+            record = Record(kind, directory.resolve())
+    if record is None and reference == "last":
+        found = [Record(kind, directory.resolve()) for kind in kinds for directory in records(kind, places[kind])]
         if not found:
             raise NoSuchRun(f"there are no {' and no '.join(f'{kind}s under {places[kind]}' for kind in kinds)}")
-        newest = max(found, key=lambda record: _started(record.directory / FILES[record.kind][0]))
-        return Record(newest.kind, newest.directory.resolve())
-    begun = [
-        Record(kind, directory.resolve())
-        for kind, out in places.items()
-        for directory in sorted(out.glob("*/*"))
-        if directory.name.startswith(reference) and kind_of(directory) == kind
-    ]
-    if len(begun) == 1:
-        return _checked(reference, begun[0], kinds)
-    counts = Counter(record.kind for record in begun)
-    if counts:
-        several = (f"{number} {kind}{'s' * (number > 1)} under {places[kind]}" for kind, number in counts.items())
-        said = f"{' and '.join(several)} have"
-    else:
-        said = f"no {' and no '.join(f'{kind} under {places[kind]}' for kind in kinds)} has"
-    lists = " and ".join(f"list {kind}s" for kind in counts or kinds)
-    raise NoSuchRun(f"{said} an id that begins with {reference!r}: see amsgrad-exp {lists}")
-
-
-def _checked(reference: str, record: Record, kinds: Sequence[str]) -> Record:
-    """Reject a record of another kind."""
+        record = max(found, key=lambda record: _started(record.directory / FILES[record.kind][0]))
+    if record is None:
+        begun = [
+            Record(kind, directory.resolve())
+            for kind, out in places.items()
+            for directory in sorted(out.glob("*/*"))
+            if directory.name.startswith(reference) and kind_of(directory) == kind
+        ]
+        if len(begun) != 1:
+            counts = Counter(record.kind for record in begun)
+            several = (f"{number} {kind}{'s' * (number > 1)} under {places[kind]}" for kind, number in counts.items())
+            none = f"no {' and no '.join(f'{kind} under {places[kind]}' for kind in kinds)} has"
+            said = f"{' and '.join(several)} have" if counts else none
+            lists = " and ".join(f"list {kind}s" for kind in counts or kinds)
+            raise NoSuchRun(f"{said} an id that begins with {reference!r}: see amsgrad-exp {lists}")
+        (record,) = begun
     if record.kind not in kinds:
         what = f"a{'n' * (record.kind == 'attack')} {record.kind}, not a {' or '.join(kinds)}"
         raise NoSuchRun(f"{reference} is {what}: amsgrad-exp report {reference} shows it")
