@@ -255,6 +255,9 @@ def _layers(
     ]
     if column := panel.column:
         seen = {"condition": {"test": "true" if points <= FEW else "datum.alone", "value": 1}, "value": 0}
+        # A row is alone if its neighbours on both sides have no value, so that no line shows the row's value.
+        neighbours = [{"op": op, "field": column, "as": name} for op, name in (("lag", "before"), ("lead", "after"))]
+        alone = f"isValid(datum[{column!r}]) && !isValid(datum.before) && !isValid(datum.after)"
         layers += [
             {
                 "name": f"{LINES}{column}",
@@ -264,20 +267,16 @@ def _layers(
             },
             {
                 "name": f"{SEEN}{column}",
-                "transform": [*positive(column), *_alone(column)],
+                "transform": [
+                    *positive(column),
+                    {"window": neighbours, "groupby": ["curve"], "sort": [{"field": "at"}]},
+                    {"calculate": alone, "as": "alone"},
+                ],
                 "mark": {"type": "point", "filled": True, "size": 45, "aria": False, "clip": True},
                 "encoding": encoding(column, opacity=seen, tooltip=list(tooltip)),
             },
         ]
     return layers
-
-
-def _alone(column: str) -> list[Specification]:
-    """Compute whether a row's neighbours on both sides have no value, so that no line shows the row's value."""
-    names = {"lag": "before", "lead": "after"}
-    window = [{"op": op, "field": column, "as": name} for op, name in names.items()]
-    alone = f"isValid(datum[{column!r}]) && !isValid(datum.before) && !isValid(datum.after)"
-    return [{"window": window, "groupby": ["curve"], "sort": [{"field": "at"}]}, {"calculate": alone, "as": "alone"}]
 
 
 def _level(panel: Panel, level: Level, colour: Specification) -> list[Specification]:

@@ -83,10 +83,14 @@ def _profile(
     kept = [rows[cell] for cell in shown.ravel().tolist() if cell in rows]
     regrets, means = (np.array([row[column] for row in kept], np.float64) for column in ("regret", "mean_x"))
     log = style.far_apart(regrets)
-    said = [
-        f"{optimizer}: {_ends(name, cells.tolist(), rows)}"
-        for optimizer, cells in zip(sweep.optimizers, shown, strict=True)
-    ]
+    said = []
+    for optimizer, cells in zip(sweep.optimizers, shown.tolist(), strict=True):
+        done = [rows[cell] for cell in cells if cell in rows and rows[cell]["mean_x"] is not None]
+        ends_said = [
+            f"mean x {row['mean_x']:+.4g} and R(T)/T {row['regret']:.4g} at {name} = {row[name]:g}"
+            for row in done[:1] + done[1:][-1:]
+        ]
+        said.append(f"{optimizer}: {', '.join(ends_said) or 'no cell has a result'}")
     return curves(
         TABLE,
         sweep.optimizers,
@@ -106,14 +110,6 @@ def _profile(
         points=shown.shape[1],
         curve="indexof(labels, datum.optimizer) + 1",
     )
-
-
-def _ends(name: str, cells: Sequence[int], rows: Mapping[int, Row]) -> str:
-    """Say the results of the first and the last cell of a line."""
-    done = [rows[cell] for cell in cells if cell in rows and rows[cell]["mean_x"] is not None]
-    ends = done[:1] + done[1:][-1:]
-    said = [f"mean x {row['mean_x']:+.4g} and R(T)/T {row['regret']:.4g} at {name} = {row[name]:g}" for row in ends]
-    return ", ".join(said) or "no cell has a result"
 
 
 @dataclass(frozen=True)

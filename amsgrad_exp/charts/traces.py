@@ -117,12 +117,17 @@ def plot(
     spread = any(trace.regret_halfwidth is not None for trace in traces)
     known = {column for curve in shown for column in curve.beside}
     ends = _regret_ends(shown, levels, log=log) or (0.0, 1.0)
+    limits = [  # as far as they are positive, so that a logarithmic axis can show them
+        Level(curve.limit, f"exact limit of {curve.name}", number)
+        for number, curve in enumerate(shown, start=1)
+        if curve.limit is not None and curve.limit > 0
+    ]
     regret = Panel(
         "regret",
         "average regret R(t)/t",
         ends=ends,
         log=log,
-        levels=[*_limits(shown), *levels, *([] if log or ends[0] == 0 else [Level(0, "0")])],
+        levels=[*limits, *levels, *([] if log or ends[0] == 0 else [Level(0, "0")])],
         halfwidths="regret_halfwidth" if spread else None,
         beside={column: line for column, line in BOUNDS.items() if column in known},
     )
@@ -179,15 +184,6 @@ def _optima(shown: Sequence[Curve]) -> list[Level]:
     return [
         Level(optimum, "x*, the optimum", label=f"x* = {optimum:g}".replace("-", "−"), below=optimum == highest)
         for optimum in sorted({curve.problem.optimum for curve in shown})
-    ]
-
-
-def _limits(shown: Sequence[Curve]) -> list[Level]:
-    """Return the exact limits of the runs, as far as they are positive, so that a logarithmic axis can show them."""
-    return [
-        Level(curve.limit, f"exact limit of {curve.name}", number)
-        for number, curve in enumerate(shown, start=1)
-        if curve.limit is not None and curve.limit > 0
     ]
 
 

@@ -107,7 +107,11 @@ def compare(
             console.out.print("report", path, soft_wrap=True)
     if watch.failures:
         raise typer.Exit(1)
-    wrong = _unmet(expected, runs)
+    wrong = [
+        f"{label}: expected {expected[label]}, got {result.iterate}"
+        for label, run in runs.items()
+        if label in expected and (result := run.summary.result) and result.iterate != expected[label]
+    ]
     for message in wrong:
         console.error(message)
     if wrong:
@@ -134,15 +138,6 @@ def _expectations(assignments: Sequence[str], trials: Mapping[str, Trial]) -> di
             raise typer.BadParameter(f"--expect {name} is given twice")
         expected[matching[0]] = where
     return expected
-
-
-def _unmet(expected: Mapping[str, str], runs: Mapping[str, Run]) -> list[str]:
-    """A line for each label that did not settle where expected."""
-    return [
-        f"{label}: expected {expected[label]}, got {result.iterate}"
-        for label, run in runs.items()
-        if label in expected and (result := run.summary.result) and result.iterate != expected[label]
-    ]
 
 
 def _completed(runs: Mapping[str, Run]) -> dict[str, Run]:

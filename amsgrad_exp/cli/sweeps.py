@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from amsgrad_exp.spec.gauntlet import Gauntlet
-    from amsgrad_exp.sweeps.against_theory import Matrix
     from amsgrad_exp.sweeps.sweeping import Swept
     from amsgrad_exp.watch import Watch
 
@@ -135,7 +134,12 @@ def gauntlet(
     for label, between in between_all.items():
         if between and not quiet:
             console.note(f"{label}: {SHARED[between]}")
-    wrong = _unmet(expected, matrix)
+    wrong = [
+        f"{name} on {problem}, {schedule}, {settings}: expected {where}, "
+        + (f"but it failed: {cell.row['failure']}" if cell.row["failure"] else f"got {cell.row['iterate']}")
+        for (name, problem, schedule, settings), cell in matrix.cells.items()
+        if (where := expected.get((name, problem))) and cell.row["iterate"] != where
+    ]
     for message in wrong:
         console.error(message)
     if wrong:
@@ -160,16 +164,6 @@ def _expectations(assignments: Sequence[str], loaded: Gauntlet) -> dict[tuple[st
         if expected.setdefault((name, problem), where) != where:
             raise typer.BadParameter(f"--expect {name}={problem} is given twice")
     return expected
-
-
-def _unmet(expected: dict[tuple[str, str], str], matrix: Matrix) -> list[str]:
-    """A line for each cell that did not settle where expected."""
-    return [
-        f"{optimizer} on {problem}, {schedule}, {settings}: expected {where}, "
-        + (f"but it failed: {cell.row['failure']}" if cell.row["failure"] else f"got {cell.row['iterate']}")
-        for (optimizer, problem, schedule, settings), cell in matrix.cells.items()
-        if (where := expected.get((optimizer, problem))) and cell.row["iterate"] != where
-    ]
 
 
 def complete(

@@ -210,8 +210,11 @@ class Recorder:
                 if chunk.step == trial.steps or self._engine.failure is not None:
                     continue  # no checkpoint at the end: a resumed run needs a last chunk for its result
                 stopping = self._watch.should_stop()
-                if stopping or time.monotonic() - self._checkpointed >= CHECKPOINT_SECONDS:
-                    self._checkpoint(chunk.step)
+                now = time.monotonic()
+                if self._saved and (stopping or now - self._checkpointed >= CHECKPOINT_SECONDS):
+                    so_far = Checkpoint(chunk.step, now - self._begun, *self._sync(), self._reference, self._saved)
+                    so_far.write(self.run.directory)
+                    self._checkpointed = time.monotonic()
                 if stopping:
                     return self._conclude("interrupted")
             return self._conclude("completed", last=chunk)
@@ -253,13 +256,6 @@ class Recorder:
         """Wait until trace.csv is on disk; its size in bytes and its SHA-256."""
         os.fsync(self._file.fileno())
         return self._file.tell(), self._digest.hexdigest()
-
-    def _checkpoint(self, step: int) -> None:
-        """Write a checkpoint after ``step`` steps, all of whose points are written, unless the engine has no state."""
-        if self._saved:
-            seconds = time.monotonic() - self._begun
-            Checkpoint(step, seconds, *self._sync(), self._reference, self._saved).write(self.run.directory)
-            self._checkpointed = time.monotonic()
 
     def _conclude(self, status: str, reason: str | None = None, last: Chunk | None = None) -> Run:
         """End the session: write everything to disk, the summary last; a completed run has a last chunk."""
