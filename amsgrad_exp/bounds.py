@@ -21,7 +21,7 @@ from the trajectory's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from amsgrad_exp.errors import NoBound, RunFailed
 from amsgrad_exp.problems import LinearProblem
 from amsgrad_exp.rules import OPTIMIZERS, hyper_of, options_of, rule_of
+from amsgrad_exp.schedules import Schedule
 from amsgrad_exp.spec.experiment import COMPILED_DTYPES, Trial
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import logged_steps
@@ -45,12 +46,7 @@ CHUNK = 262_144  # steps per call of the loop
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """The trajectory's bound on R(T), T = t + 1, at every logged step t and at the last step.
-
-    Attributes:
-        step: t, counted from 0; int64 of shape (n,).
-        end, distance, moves: the terms of the bound; float64 of shape (n,).
-    """
+    """The trajectory's bound on R(T), T = t + 1, and its terms, at every logged step t and at the last step."""
 
     step: Integers
     end: Floats
@@ -59,7 +55,7 @@ class Bound:
 
     @property
     def total(self) -> Floats:
-        """The bound on R(T): the sum of the terms; float64 of shape (n,)."""
+        """The bound on R(T): the sum of the terms."""
         return self.end + self.distance + self.moves
 
     @property
@@ -85,12 +81,7 @@ class Bound:
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """A published bound on R(T) at the same steps.
-
-    Attributes:
-        source: the paper and the theorem.
-        total: the bound; float64 of shape (n,).
-    """
+    """The bound on R(T) of a published theorem, at the same steps."""
 
     source: str
     total: Floats
@@ -139,24 +130,26 @@ def bounds_of(trial: Trial, steps: int | None = None, watch: Watch = UNWATCHED) 
         NoBound: as in `refuse`.
         RunFailed: the bound is not finite.
     """
-    steps = trial.steps if steps is None else steps
-    trajectory = _trajectory(trial, steps, watch)
+    schedule = schedule_of(trial)  # which may depend on the length of the whole run
+    trial = trial if steps is None else trial.model_copy(update={"steps": steps})
+    refuse(trial)
+    trajectory = _trajectory(trial, schedule, watch)
     if trial.optimizer.name not in THEOREMS:
         return Bounds(trajectory)
     try:
-        return Bounds(trajectory, published(trial, steps))
+        return Bounds(trajectory, published(trial))
     except NoBound as unmet:
         return Bounds(trajectory, reason=str(unmet))
 
 
-def refuse(trial: Trial, steps: int | None = None) -> None:
-    """Reject a trial that has no trajectory bound after ``steps`` steps (default: all of its steps).
+def refuse(trial: Trial) -> None:
+    """Reject a trial that has no trajectory bound.
 
     Raises:
         NoBound: the optimizer's update does not follow a mean of gradients, a loss is not convex, the trial averages
             over seeds, or there are more than 10⁹ steps; the message says which.
     """
-    name, steps = trial.optimizer.name, trial.steps if steps is None else steps
+    name = trial.optimizer.name
     if name not in OPTIMIZERS:
         raise NoBound(f"no regret bound is known for {name}: it has no update rule in this package")
     mean = rule_of(trial.optimizer).mean
@@ -170,23 +163,21 @@ def refuse(trial: Trial, steps: int | None = None) -> None:
         raise NoBound(f"a regret bound is computed in double precision, and says nothing of {trial.dtype}")
     if trial.seeds > 1:
         raise NoBound("a regret bound is for one sequence of gradients: use one seed")
-    if steps > MOST_STEPS:
-        raise NoBound(f"a regret bound simulates every step, at most {MOST_STEPS:,}, not {steps:,}")
+    if trial.steps > MOST_STEPS:
+        raise NoBound(f"a regret bound simulates every step, at most {MOST_STEPS:,}, not {trial.steps:,}")
 
 
-def _trajectory(trial: Trial, steps: int, watch: Watch) -> Bound:
+def _trajectory(trial: Trial, schedule: Schedule, watch: Watch) -> Bound:
     from amsgrad_exp.engines.loops import make_terms
 
-    refuse(trial, steps)
-    rule, problem, schedule = rule_of(trial.optimizer), trial.problem, schedule_of(trial)
+    rule, problem = rule_of(trial.optimizer), trial.problem
     low, high = problem.interval
-    loop = make_terms(rule, problem.slope, per_step=len(problem.coefficients(0, 1, trial.seed)))
+    loop = make_terms(rule, problem.slope, per_step=len(problem.sequences()))
     standing: Any = (float(problem.start), tuple(map(float, rule.state.values())), rule.carry, (0.0,) * 6)
     logged = []
-    for start in range(0, steps, CHUNK):
-        stop = min(start + CHUNK, steps)
-        at = _shown_steps(start, stop, trial.log_every, steps)
-        logged.append(np.empty((len(at), 3)))
+    for start in range(0, trial.steps, CHUNK):
+        stop = min(start + CHUNK, trial.steps)
+        logged.append(np.empty((len(_shown_steps(trial, start, stop)), 3)))
         standing = loop(
             start,
             standing,
@@ -197,30 +188,28 @@ def _trajectory(trial: Trial, steps: int, watch: Watch) -> Bound:
             schedule.scales(start, stop),
             -(start + 1) % trial.log_every,
             trial.log_every,
-            steps - 1 - start,
+            trial.steps - 1 - start,
             logged[-1],
         )
-        watch.progress(f"bound of {trial.optimizer.label or trial.optimizer.name}", stop, steps, "steps")
+        watch.progress(f"bound of {trial.optimizer.label or trial.optimizer.name}", stop, trial.steps, "steps")
     terms = np.concatenate(logged)
     if not np.isfinite(terms).all():
         raise RunFailed(f"the regret bound of {trial.optimizer.name} is not finite: its updates overflow")
-    return Bound(_shown_steps(0, steps, trial.log_every, steps), *(terms.T + 0.0))  # no −0
+    return Bound(_shown_steps(trial, 0, trial.steps), *(terms.T + 0.0))  # no −0
 
 
-def _shown_steps(start: int, stop: int, log_every: int, steps: int) -> Integers:
+def _shown_steps(trial: Trial, start: int, stop: int) -> Integers:
     """The steps start ≤ t < stop at which a bound is reported: the logged steps, and the last step of the run."""
-    logged = logged_steps(start, stop, log_every)
-    return np.append(logged, steps - 1) if stop == steps and steps % log_every else logged
+    logged = logged_steps(start, stop, trial.log_every)
+    return np.append(logged, stop - 1) if stop == trial.steps and stop % trial.log_every else logged
 
 
-def published(trial: Trial, steps: int | None = None) -> Published:
-    """The published bound for a trial's optimizer, after ``steps`` steps (default: all of the trial's).
+def published(trial: Trial) -> Published:
+    """The published bound for a trial's optimizer; the trial has a trajectory bound.
 
     Raises:
         NoBound: no theorem is implemented for the optimizer, or a condition of the theorem does not hold.
     """
-    steps = trial.steps if steps is None else steps
-    refuse(trial, steps)
     if trial.optimizer.name not in THEOREMS:
         raise NoBound(f"no published regret bound is implemented for {trial.optimizer.name}")
     source, theorem = THEOREMS[trial.optimizer.name]
@@ -229,10 +218,10 @@ def published(trial: Trial, steps: int | None = None) -> Published:
         raise NoBound(f"{source} requires schedule inv-sqrt, not {trial.schedule}")
     if not (isinstance(trial.problem, LinearProblem) and math.isfinite(high - low)):
         raise NoBound(f"{source} requires a linear loss on a bounded interval: {trial.problem.name} has none")
-    return Published(source, theorem(trial, steps, source))
+    return Published(source, theorem(trial, source))
 
 
-def _amsgrad(trial: Trial, steps: int, source: str) -> Floats:
+def _amsgrad(trial: Trial, source: str) -> Floats:
     """Theorem 4 of Reddi, Kale and Kumar 2018, as printed in the proceedings; γ = β1/√β2 < 1.
 
     R(T) ≤ D²·ψ_T/(α_T·(1 − β1)) + D²/(1 − β1)²·Σ_t β1t·ψ_t/α_t + α·√(1 + ln T)/((1 − β1)²(1 − γ)√(1 − β2))·‖g‖.
@@ -255,10 +244,10 @@ def _amsgrad(trial: Trial, steps: int, source: str) -> Floats:
         return np.sqrt(v_max)
 
     third = h.lr / ((1 - h.beta1) ** 2 * (1 - h.beta1 / math.sqrt(h.beta2)) * math.sqrt(1 - h.beta2))
-    return _total(trial, steps, root, 1.0, lambda t: third * np.sqrt(1 + np.log(t)))
+    return _total(trial, root, 1.0, lambda t: third * np.sqrt(1 + np.log(t)))
 
 
-def _adamnc(trial: Trial, steps: int, source: str) -> Floats:
+def _adamnc(trial: Trial, source: str) -> Floats:
     """Theorem 5 of Reddi, Kale and Kumar 2018 with β2t = 1 − 1/t, for which its ζ is α.
 
     R(T) ≤ D²·ψ_T/(2α_T·(1 − β1)) + D²/(1 − β1)²·Σ_t β1t·ψ_t/α_t + 2α/(1 − β1)³·‖g‖.
@@ -267,50 +256,34 @@ def _adamnc(trial: Trial, steps: int, source: str) -> Floats:
     gives Corollary 2, including the factor 1/α that is missing in print.
     """
     third = 2 * trial.optimizer.lr / (1 - hyper_of(trial.optimizer).beta1) ** 3
-    return _total(trial, steps, lambda t, squares, sums: np.sqrt(sums / t), 0.5, lambda t: np.full(len(t), third))
+    return _total(trial, lambda t, squares, sums: np.sqrt(sums / t), 0.5, lambda t: np.full(len(t), third))
 
 
-THEOREMS: dict[str, tuple[str, Callable[[Trial, int, str], Floats]]] = {
+THEOREMS: dict[str, tuple[str, Callable[[Trial, str], Floats]]] = {
     "amsgrad": ("Theorem 4 of Reddi, Kale and Kumar 2018", _amsgrad),
     "adamnc": ("Theorem 5 of Reddi, Kale and Kumar 2018", _adamnc),
 }
 
 
-def _total(
-    trial: Trial, steps: int, root: Callable[..., Floats], first: float, third: Callable[[Floats], Floats]
-) -> Floats:
-    """D²/(1 − β1)·first·ψ_T/α_T + D²/(1 − β1)²·Σ_t β1t·ψ_t/α_t + third(T)·‖g‖ at the logged steps.
+def _total(trial: Trial, root: Callable[..., Floats], first: float, third: Callable[[Floats], Floats]) -> Floats:
+    """D²/(1 − β1)·first·ψ_T/α_T + D²/(1 − β1)²·Σ_t β1t·ψ_t/α_t + third(T)·‖g‖ at the shown steps.
 
     ``root`` returns √v̂ of a chunk of steps from t (counted from 1), g_t² and Σ_{s≤t} g_s².
     """
     low, high = trial.problem.interval
-    h = hyper_of(trial.optimizer)
+    h, options = hyper_of(trial.optimizer), options_of(trial.optimizer)
     factor = (high - low) ** 2 / (1 - h.beta1)
-    so_far, pieces = 0.0, []
-    for t, squares, sums_of_squares in _squares(trial, steps):
+    so_far, total_of_squares, pieces = 0.0, 0.0, []
+    for start in range(0, trial.steps, CHUNK):
+        stop = min(start + CHUNK, trial.steps)
+        t = np.arange(start + 1.0, stop + 1.0)
+        squares = trial.problem.coefficients(start, stop, trial.seed)[0] ** 2
+        sums_of_squares = total_of_squares + np.cumsum(squares)
         over = (root(t, squares, sums_of_squares) + h.eps) * np.sqrt(t) / h.lr
-        sums = so_far + np.cumsum(_beta1(trial, t) * over)
-        so_far = float(sums[-1])
-        at = _shown_steps(int(t[0]) - 1, int(t[-1]), trial.log_every, steps) - (int(t[0]) - 1)
+        beta1 = {"none": h.beta1, "geometric": h.beta1 * options.lam ** (t - 1), "harmonic": h.beta1 / t}
+        sums = so_far + np.cumsum(beta1[options.beta1_decay] * over)
+        so_far, total_of_squares = float(sums[-1]), float(sums_of_squares[-1])
+        at = _shown_steps(trial, start, stop) - start
         total = first * over + sums / (1 - h.beta1)
         pieces.append(factor * total[at] + third(t[at]) * np.sqrt(sums_of_squares[at]))
     return np.concatenate(pieces)
-
-
-def _beta1(trial: Trial, t: Floats) -> Any:
-    """β1t."""
-    options, beta1 = options_of(trial.optimizer), hyper_of(trial.optimizer).beta1
-    if options.beta1_decay == "geometric":
-        return beta1 * options.lam ** (t - 1)
-    return beta1 / t if options.beta1_decay == "harmonic" else np.full(len(t), beta1)
-
-
-def _squares(trial: Trial, steps: int) -> Iterator[tuple[Floats, Floats, Floats]]:
-    """Chunks of t (counted from 1), g_t² and Σ_{s≤t} g_s²."""
-    total = 0.0
-    for start in range(0, steps, CHUNK):
-        stop = min(start + CHUNK, steps)
-        squares = trial.problem.coefficients(start, stop, trial.seed)[0] ** 2
-        sums = total + np.cumsum(squares)
-        total = float(sums[-1])
-        yield np.arange(start + 1.0, stop + 1.0), squares, sums

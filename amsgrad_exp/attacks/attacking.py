@@ -26,7 +26,7 @@ from amsgrad_exp.attacks.attack_record import FOLDER, Attack, Counterexample, Ev
 from amsgrad_exp.attacks.search import FIRST_STEPS, Fall, Limits, Search, Target
 from amsgrad_exp.attacks.slope_sequences import canonical, in_words, written
 from amsgrad_exp.engines.fixed import Slopes
-from amsgrad_exp.errors import ConfigError, NoSteadyState, RunFailed
+from amsgrad_exp.errors import NoSteadyState, RunFailed
 from amsgrad_exp.problems import Cycle, LinearProblem
 from amsgrad_exp.records.files import sha256, write_atomically
 from amsgrad_exp.records.recorder import record
@@ -78,10 +78,8 @@ def target(name: str, settings: Mapping[str, Any] | None = None, options: Mappin
 
     shared = engines.shared_between(experiment.trials()[0])
     require_deterministic(complete)
-    try:
+    with engines.config_errors():
         program = program_of(complete, "float64")
-    except ValueError as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
     if not isinstance(program, str):
         compiled = functools.partial(recorded_fixed, program, complete)
         return Target(complete, compiled, COMPILED_BATCH, first, shared_between=shared)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import contextlib
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,16 @@ from amsgrad_exp.spec.schedule import schedule_of
 if TYPE_CHECKING:
     from amsgrad_exp.engines.batch import Batch
     from amsgrad_exp.engines.compiled import CompiledBatch
+    from amsgrad_exp.engines.recorded.program import Program
+
+
+@contextlib.contextmanager
+def config_errors() -> Iterator[None]:
+    """Turn a ValueError about an imported optimizer into a ConfigError of one line."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
 
 
 def has_rule(trial: Trial) -> bool:
@@ -34,6 +45,16 @@ def compiles(trial: Trial) -> bool:
         return False
 
 
+@config_errors()
+def _program_for(trial: Trial) -> Program | str:
+    """Return the program of a trial without a rule, or why there is none; the reason is empty on engine torch."""
+    if trial.engine == "torch" or trial.optimizer.name in OPTIMIZERS:
+        return ""
+    from amsgrad_exp.engines.recorded import program_for
+
+    return program_for(trial)
+
+
 def alike(trial: Trial) -> Hashable | None:
     """Return what trials of one `driver.drive_batch` must have in common; None for a trial that is not compiled.
 
@@ -47,12 +68,7 @@ def alike(trial: Trial) -> Hashable | None:
         rule = rule_of(trial.optimizer)
         settles = rule.settles
     else:
-        from amsgrad_exp.engines.recorded import program_for
-
-        try:
-            program = program_for(trial) if trial.engine != "torch" else ""
-        except ValueError as error:
-            raise ConfigError(str(error).splitlines()[0]) from error
+        program = _program_for(trial)
         if isinstance(program, str):
             return None
         rule, settles = (program.in_batches, program.begin), True
@@ -68,14 +84,14 @@ def batch_of(trials: Sequence[Trial]) -> CompiledBatch:
 
     if has_rule(trials[0]):
         return CompiledBatch(trials)
-    from amsgrad_exp.engines.recorded import program_for
     from amsgrad_exp.engines.recorded.recorded_run import RecordedBatch
     from amsgrad_exp.engines.torch_run import TorchRun
 
-    programs = [program for trial in trials if not isinstance(program := program_for(trial), str)]
+    programs = [program for trial in trials if not isinstance(program := _program_for(trial), str)]
     return RecordedBatch(trials, programs, [TorchRun(trial) for trial in trials])
 
 
+@config_errors()
 def build(trial: Trial) -> Batch:
     """Build the batch of a trial's seeds, at step 0.
 
@@ -87,41 +103,31 @@ def build(trial: Trial) -> Batch:
         from amsgrad_exp.engines.compiled import CompiledBatch
 
         return CompiledBatch(seeds, stops=True)
+    program = _program_for(trial)
+    if not isinstance(program, str):
+        from amsgrad_exp.engines.recorded.recorded_run import RecordedRun, RecordedSeeds
+
+        return RecordedRun(trial, program) if trial.seeds == 1 else RecordedSeeds(seeds, program)
+    if trial.engine == "compiled":
+        raise ConfigError(f"optimizer {trial.optimizer.name} cannot be compiled: {program}; take engine torch")
     from amsgrad_exp.engines.batch import OneByOne
     from amsgrad_exp.engines.torch_run import TorchRun
 
-    reason = None
-    try:
-        if trial.engine != "torch" and trial.optimizer.name not in OPTIMIZERS:
-            from amsgrad_exp.engines.recorded import program_for
-            from amsgrad_exp.engines.recorded.recorded_run import RecordedRun, RecordedSeeds
-
-            program = program_for(trial)
-            if not isinstance(program, str):
-                return RecordedRun(trial, program) if trial.seeds == 1 else RecordedSeeds(seeds, program)
-            reason = program
-            if trial.engine == "compiled":
-                raise ConfigError(f"optimizer {trial.optimizer.name} cannot be compiled: {reason}; take engine torch")
-        runs = [TorchRun(each) for each in seeds]
-    except ValueError as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+    runs = [TorchRun(each) for each in seeds]
     for run in runs:
-        run.driven = replace(run.driven, not_compiled=reason)
+        run.driven = replace(run.driven, not_compiled=program or None)
     return runs[0] if trial.seeds == 1 else OneByOne(runs)
 
 
+@config_errors()
 def shared_between(trial: Trial) -> str | None:
     """Return what an optimizer's parameters share, as `torch_trial` finds it; None for a registered optimizer.
 
     Raises:
         ConfigError: the optimizer cannot be imported or built.
     """
-    settings = trial.optimizer
-    if settings.name in OPTIMIZERS:
+    if trial.optimizer.name in OPTIMIZERS:
         return None
-    from amsgrad_exp.engines.torch_trial import shared_between, way_of
+    from amsgrad_exp.engines.torch_trial import way_of
 
-    try:
-        return shared_between(way_of(settings, "float64"))
-    except ValueError as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+    return way_of(trial.optimizer, "float64").shared

@@ -62,6 +62,7 @@ class Batch(ABC):
         self.problem = problem
         self.schedule = schedule
         self.step = 0
+        self._totals = np.zeros((2, 1))
 
     @abstractmethod
     def __len__(self) -> int:
@@ -73,9 +74,9 @@ class Batch(ABC):
         """x_t of each run, the iterate before step t is taken."""
 
     @property
-    @abstractmethod
     def totals(self) -> NDArray[np.float64]:
         """R(t) of each run, and the sum of its iterates since `reset_x_sum`: float64 of shape (2, runs)."""
+        return self._totals[:, : len(self)]
 
     @property
     def x(self) -> float:
@@ -111,9 +112,9 @@ class Batch(ABC):
         Stops earlier, and sets `failure`, if an optimizer raises an exception or an iterate is no longer finite.
         """
 
-    @abstractmethod
     def reset_x_sum(self) -> None:
         """Set every sum of iterates to 0."""
+        self._totals[1] = 0
 
     def keep(self, runs: NDArray[np.int64]) -> Batch:
         """Return an independent batch of some of the runs, or this batch itself if it cannot be copied."""
@@ -137,11 +138,7 @@ class Batch(ABC):
 
 
 class OneByOne(Batch):
-    """Runs that are advanced one after the other.
-
-    Args:
-        runs: a batch for each run.
-    """
+    """Runs that are advanced one after the other, each a batch of its own."""
 
     def __init__(self, runs: Sequence[Batch]) -> None:
         super().__init__(runs[0].problem, runs[0].schedule)

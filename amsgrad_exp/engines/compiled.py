@@ -51,14 +51,26 @@ layout_of = functools.lru_cache(KEPT)(Layout)  # equal layouts are one object, t
 
 @functools.lru_cache(KEPT)
 def laid_out(layout: Layout, start: int, stop: int, dtype: np.dtype[Any]) -> Numbers:
-    """Return the problems' coefficients at the steps start ≤ t < stop as (coefficients, steps, runs) for the loop."""
+    """Return the problems' coefficients at the steps start ≤ t < stop for the loop.
+
+    The shape is (coefficients, steps) if all runs have the same sequence, else (coefficients, steps, runs).
+    """
     sequences, which = layout.sequences, layout.which
+    if len(sequences) == 1:
+        ((problem, seed),) = sequences
+        return problem.coefficients(start, stop, seed).astype(dtype)
     rows = np.empty((len(sequences[0][0].coefficients(start, start + 1)), stop - start, len(which)), dtype)
     for begin in range(start, stop, DRAWN):
         end = min(begin + DRAWN, stop)
         drawn = np.array([problem.coefficients(begin, end, seed).astype(dtype) for problem, seed in sequences])
         rows[:, begin - start : end - start] = drawn.transpose(1, 2, 0)[:, :, which]
     return rows
+
+
+@functools.lru_cache(KEPT)
+def unscaled(steps: int, dtype: np.dtype[Any]) -> Numbers:
+    """Return α_t/α of a constant schedule for the loop."""
+    return np.ones((1, steps), dtype)
 
 
 class CompiledBatch(Batch):
@@ -86,7 +98,6 @@ class CompiledBatch(Batch):
         self._dtype, self._coefficient_dtype = np.dtype(lead.dtype), kept
         self._flushed, self._slope = flushed(lead), lead.problem.slope
         self._settled: Numbers | None = None
-        self._repeated: tuple[tuple[int, int], tuple[Numbers, Numbers]] | None = None
         self._few = FEW if isinstance(lead.problem, LinearProblem) else 1
         padded = [*trials, *[trials[-1]] * (-len(trials) % self._width)]
         self._lay_out()
@@ -138,16 +149,9 @@ class CompiledBatch(Batch):
         return self._state[0, : len(self)]
 
     @property
-    def totals(self) -> NDArray[np.float64]:
-        return self._totals[:, : len(self)]
-
-    @property
     def saturated(self) -> NDArray[np.bool_]:
         saturated: NDArray[np.bool_] = np.all(self._carry[:, : len(self)] == 0, axis=0)
         return saturated
-
-    def reset_x_sum(self) -> None:
-        self._totals[1] = 0
 
     def keep(self, runs: NDArray[np.int64]) -> Self:
         kept = copy.copy(self)
@@ -224,22 +228,24 @@ class CompiledBatch(Batch):
         pieces = []
         while self.step < stop:
             began, until = self.step, stop if shared else min(stop, self.step + max(1, MAX_LAID_OUT // width))
-            own = None if shared else laid_out(self._layout, began, until, self._dtype)
+            period = self.problem.steps_per_period if shared else None
+            first = began % period if period else began
+            own = laid_out(self._layout, first, first + until - began, self._dtype)
             while self.step < until:
                 varying = self._varying()
                 longest = max(1, MAX_VARYING // (width if len(self._kinds) > 1 else 1))
                 end = min(until, self.step + longest) if varying else until
-                rows = None if own is None else np.ascontiguousarray(own[:, self.step - began : end - began])
-                pieces.append(self._take(end, log_every, rows, varying=varying))
+                sequence = np.ascontiguousarray(own[:, self.step - began : end - began])
+                pieces.append(self._take(end, log_every, sequence, varying=varying))
         return pieces[0] if len(pieces) == 1 else Trace.concatenate([Trace.empty((0, len(self))), *pieces])
 
     def _varying(self) -> bool:
         """Whether the rule's coefficients still change from step to step."""
         return bool(self._carry.any())
 
-    def _take(self, stop: int, log_every: int, own: Numbers | None, *, varying: bool) -> Trace:
-        """Take steps in one call of the loop; ``own`` has the problems' coefficients if runs differ in them."""
-        sequence, scales, coefficients = self._inputs(stop, own, varying=varying)
+    def _take(self, stop: int, log_every: int, sequence: Numbers, *, varying: bool) -> Trace:
+        """Take steps in one call of the loop; ``sequence`` has the problems' coefficients, as from `laid_out`."""
+        scales, coefficients = self._factors(stop, varying=varying)
         steps = logged_steps(self.step, stop, log_every)
         logged = np.empty((3, len(steps), self._constants.shape[1]))
         functions = self.problem.loss, self._slope
@@ -263,28 +269,19 @@ class CompiledBatch(Batch):
         losses, xs, total_regrets = logged[:, :, : len(self)]
         return Trace(steps, losses, xs, total_regrets / (steps + 1)[:, None])
 
-    def _inputs(self, stop: int, own: Numbers | None, *, varying: bool) -> tuple[Numbers, Numbers, Numbers]:
-        """Return the problem's coefficients, α_t/α and the rule's coefficients at the steps step ≤ t < stop.
+    def _factors(self, stop: int, *, varying: bool) -> tuple[Numbers, Numbers]:
+        """Return α_t/α and the rule's coefficients at the steps step ≤ t < stop.
 
         If the rule's coefficients no longer vary, only those of a single step are returned.
         """
-        period = self.problem.steps_per_period
-        key = (self.step % period if period else 0, stop - self.step)
-        repeating = period is not None and self.schedule.constant and not varying and own is None
-        if repeating and self._settled is not None and self._repeated is not None and self._repeated[0] == key:
-            return *self._repeated[1], self._settled
-        if own is None:
-            own = self.problem.coefficients(self.step, stop, self._trials[0].seed).astype(self._dtype)
-        schedule = self.schedule.scales(self.step, stop)
         if varying:
-            return own, *self._corrected(schedule)
+            return self._corrected(self.schedule.scales(self.step, stop))
         if self._settled is None:
             _, settled = self._corrected(np.ones(1))
             self._settled = settled if len(settled) else settled.reshape(0, 1)
-        scales = schedule[None].astype(self._dtype)
-        if repeating:
-            self._repeated = (key, (own, scales))
-        return own, scales, self._settled
+        if self.schedule.constant:
+            return unscaled(stop - self.step, self._dtype), self._settled
+        return self.schedule.scales(self.step, stop)[None].astype(self._dtype), self._settled
 
     def _corrected(self, schedule: NDArray[np.float64]) -> tuple[Numbers, Numbers]:
         """Compute corrected α_t/α and the rule's coefficients while they vary, and advance the carried values.

@@ -22,14 +22,7 @@ from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
 from numba.extending import register_jitable
 
-from amsgrad_exp.engines.intrinsics import (
-    INNER,
-    flush_subnormals,
-    read,
-    restore_subnormals,
-    stack_tile,
-    write,
-)
+from amsgrad_exp.engines.intrinsics import INNER, flush_subnormals, read, restore_subnormals, stack_tile, write
 from amsgrad_exp.engines.loop_cache import LoopCache, opened
 from amsgrad_exp.rules import Rule
 

@@ -51,7 +51,6 @@ class TorchRun(Batch):
         self._repeating: Program | None = None
         self._looked_for_program = False
         self._twin: CompiledBatch | None = None
-        self._totals = np.zeros((2, 1))
         self._checked: set[bool] = set()  # whether a saved state was checked at step 0 (False) and later (True)
         self._optimizer, self._param = self._way.new(self.problem.start)
 
@@ -61,10 +60,6 @@ class TorchRun(Batch):
     @property
     def xs(self) -> Floats:
         return np.array([self._param.item()])
-
-    @property
-    def totals(self) -> Floats:
-        return self._totals
 
     @property
     def states(self) -> list[bytes]:
@@ -148,9 +143,6 @@ class TorchRun(Batch):
         loss_of, optimum = self.problem.loss, self._number(self.problem.optimum)
         taken = zip(map(self._number, xs), inputs, strict=False)
         return np.array([loss_of(x, *c) - loss_of(optimum, *c) for x, (c, _) in taken], np.float64)
-
-    def reset_x_sum(self) -> None:
-        self._totals[1] = 0
 
     def save(self) -> bytes:
         """Save the optimizer's ``state_dict()``, and the numbers and strings among its attributes.

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
+from amsgrad_exp.code import names
 from amsgrad_exp.optimizers.importing import in_library
 
 PRIMITIVES = (type(None), type(...), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.layout)
@@ -197,15 +198,14 @@ class Survey:
                 continue
         if in_library(function.__globals__.get("__name__")):
             return
-        names = set(names_of(function.__code__))
-        self._globals(function.__globals__, names)
+        self._globals(function.__globals__, names(function.__code__))
 
-    def _globals(self, scope: dict[str, Any], names: set[str]) -> None:
-        for name in sorted(names & scope.keys()):
+    def _globals(self, scope: dict[str, Any], named: set[str]) -> None:
+        for name in sorted(named & scope.keys()):
             value = scope[name]
             self._walk(value, False, put=functools.partial(scope.__setitem__, name))
             if isinstance(value, types.ModuleType) and not in_library(value.__name__) and vars(value) is not scope:
-                self._globals(vars(value), names)
+                self._globals(vars(value), named)
 
 
 def copied(optimizer: Optimizer, param: torch.nn.Parameter) -> tuple[Optimizer, torch.nn.Parameter]:
@@ -223,14 +223,6 @@ def bits(tensor: Tensor) -> bytes:
     """Return the bytes of a dense tensor's numbers, of any dtype."""
     flat = tensor.detach().reshape(-1).contiguous()
     return flat.view(torch.uint8).numpy().tobytes()
-
-
-def names_of(code: types.CodeType) -> Iterator[str]:
-    """Yield the names of globals and attributes that a function's code and its nested functions mention."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from names_of(constant)
 
 
 @contextlib.contextmanager

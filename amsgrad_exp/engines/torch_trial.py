@@ -58,9 +58,35 @@ class Way:
         param = torch.nn.Parameter(torch.full(self.drive.shape, x, dtype=getattr(torch, self.dtype)))
         return self.make([[param]]), param
 
+    @functools.cached_property
+    def shared(self) -> Shared | None:
+        """Whether updates depend on other parameters of a group, other groups or other elements of a parameter.
+
+        Two parameters with different gradients are updated alone, in one group, in separate groups, and as elements of
+        one parameter. The result is None if none of these differ, or if the optimizer draws random numbers, is not
+        deterministic, or does not accept two parameters.
+        """
+        numbers = np.random.default_rng(0)
+        gradients = numbers.integers(-100, 101, (STEPS_OF_TWO, 2)) * np.array([1.0, LOUDER])
+        first, second = _moved(self, gradients, [[[0]]]), _moved(self, gradients, [[[1]]])
+        if first is None or second is None:
+            return None
+        alone = first + second
+        largest = np.max(np.abs(alone), axis=0)
+        arranged: dict[Shared, Sequence[Sequence[Sequence[int]]]] = {
+            "parameters": [[[0], [1]]],
+            "groups": [[[0]], [[1]]],
+            "elements": [[[0, 1]]],
+        }
+        for between, groups in arranged.items():
+            together = _moved(self, gradients, groups)
+            if together is not None and np.any(np.abs(together - alone) > AGREEMENT * largest):
+                again = _moved(self, gradients, [[[0]]])
+                return between if again is not None and np.array_equal(again, first, equal_nan=True) else None
+        return None
+
 
 _found: dict[tuple[Any, ...], Way] = {}
-_shared: dict[tuple[Any, ...], Shared | None] = {}
 _one_at_a_time = threading.Lock()
 
 
@@ -72,15 +98,11 @@ def way_of(settings: OptimizerSettings, dtype: str) -> Way:
     """
     known = OPTIMIZERS.get(settings.name)
     way = Way(import_optimizer(known.path if known else settings.name), settings.lr, arguments_of(settings), dtype)
-    key = (*_key(way), settings.shape)
+    key = way.imported, way.lr, repr(sorted(way.arguments.items())), dtype, settings.shape
     with _one_at_a_time:
         if key not in _found:
             _found[key] = _find(way, [shape for shape in SHAPES if settings.shape in (None, written(shape))])
         return _found[key]
-
-
-def _key(way: Way) -> tuple[Any, ...]:
-    return way.imported, way.lr, repr(sorted(way.arguments.items())), way.dtype, way.drive
 
 
 def _find(untried: Way, shapes: Sequence[tuple[int, ...]]) -> Way:
@@ -129,40 +151,6 @@ def _tried(way: Way) -> tuple[int, Exception | None]:
         except (Exception, SystemExit) as error:  # an imported optimizer may raise anything
             return taken, error if isinstance(error, Exception) else RuntimeError(said(error))
     return STEPS, None
-
-
-def shared_between(way: Way) -> Shared | None:
-    """Find out whether updates depend on other parameters of a group, other groups or other elements of a parameter.
-
-    Two parameters with different gradients are updated alone, in one group, in separate groups, and as elements of one
-    parameter. The result is None if none of these differ, or if the optimizer draws random numbers, is not
-    deterministic, or does not accept two parameters.
-    """
-    key = _key(way)
-    if key not in _shared:
-        _shared[key] = _tied(way)
-    return _shared[key]
-
-
-def _tied(way: Way) -> Shared | None:
-    numbers = np.random.default_rng(0)
-    gradients = numbers.integers(-100, 101, (STEPS_OF_TWO, 2)) * np.array([1.0, LOUDER])
-    first, second = _moved(way, gradients, [[[0]]]), _moved(way, gradients, [[[1]]])
-    if first is None or second is None:
-        return None
-    alone = first + second
-    largest = np.max(np.abs(alone), axis=0)
-    ways: dict[Shared, Sequence[Sequence[Sequence[int]]]] = {
-        "parameters": [[[0], [1]]],
-        "groups": [[[0]], [[1]]],
-        "elements": [[[0, 1]]],
-    }
-    for between, groups in ways.items():
-        together = _moved(way, gradients, groups)
-        if together is not None and np.any(np.abs(together - alone) > AGREEMENT * largest):
-            again = _moved(way, gradients, [[[0]]])
-            return between if again is not None and np.array_equal(again, first, equal_nan=True) else None
-    return None
 
 
 def _moved(

@@ -10,12 +10,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
-from amsgrad_exp.rules.moments import (
-    FIRST_MOMENT,
-    bias_corrected,
-    moments,
-    moments_and_maximum,
-)
+from amsgrad_exp.rules.moments import FIRST_MOMENT, bias_corrected, moments, moments_and_maximum
 from amsgrad_exp.rules.rule import Floats, Hyper, Optimizer, Options, always, hyper
 
 

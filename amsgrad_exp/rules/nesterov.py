@@ -10,14 +10,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import power, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.claims import Claim, Kind, one_sample
-from amsgrad_exp.rules.moments import (
-    GRADIENT_WITHOUT_BETA1,
-    alongside,
-    decayed,
-    first_moment,
-    moments,
-    steady_state,
-)
+from amsgrad_exp.rules.moments import GRADIENT_WITHOUT_BETA1, alongside, decayed, first_moment, moments, steady_state
 from amsgrad_exp.rules.rule import Floats, Hyper, Mean, Optimizer, Options, always, hyper
 
 

@@ -11,14 +11,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import power, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
-from amsgrad_exp.rules.moments import (
-    DECAYING_FIRST_MOMENT,
-    DECAYS,
-    FIRST_MOMENT,
-    GRADIENT,
-    DecayOptions,
-    decayed,
-)
+from amsgrad_exp.rules.moments import DECAYING_FIRST_MOMENT, DECAYS, FIRST_MOMENT, GRADIENT, DecayOptions, decayed
 from amsgrad_exp.rules.rule import Floats, Optimizer, Options, Rule, always, hyper
 
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.optim.optimizer import Optimizer
 
+from amsgrad_exp.engines import config_errors
 from amsgrad_exp.engines.fixed import CompiledFixedIterates, FixedIterates, Floats, Slopes
 from amsgrad_exp.engines.recorded.program import Program
 from amsgrad_exp.engines.torch_step import raised
@@ -91,11 +92,9 @@ def require_deterministic(settings: OptimizerSettings) -> None:
         RunFailed: the optimizer raised an exception, or x was never finite.
     """
     steps = np.full(1, TRIED)
-    try:
+    with config_errors():
         twice = (LiteralFixedIterates(settings, [(3, -1, -1)], np.ones(1)) for _ in range(2))
         one, other = (each.advance(TRIED, 0 * steps, steps) for each in twice)
-    except ValueError as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
     if not np.array_equal(one, other):
         raise ConfigError(
             f"optimizer {settings.name} is not deterministic: it is random, or keeps something outside its own state"

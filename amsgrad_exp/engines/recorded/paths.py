@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.optim.optimizer import Optimizer
 
+from amsgrad_exp.code import names
 from amsgrad_exp.engines.recorded.followed import CAUGHT
 from amsgrad_exp.engines.recorded.kernels import (
     CASTS,
@@ -28,7 +29,7 @@ from amsgrad_exp.engines.recorded.kernels import (
     rounding,
 )
 from amsgrad_exp.engines.recorded.recording import NotRecorded, Operation, Place, Recording, leaves
-from amsgrad_exp.engines.torch_state import Survey, copied, generators_restored, names_of
+from amsgrad_exp.engines.torch_state import Survey, copied, generators_restored
 from amsgrad_exp.engines.torch_step import sees_gradients_alone, update_of
 from amsgrad_exp.optimizers.importing import in_library
 
@@ -236,7 +237,7 @@ def _paths(
 ) -> list[Path]:
     counters, poisons = _counters(optimizer, param, gradients, lr), itertools.cycle(POISONS)
     own = [each.__code__ for each in functions if not in_library(each.__module__)]
-    catching = any(not CAUGHT.isdisjoint(names_of(code)) for code in own)
+    catching = any(not CAUGHT.isdisjoint(names(code)) for code in own)
     moving: list[Place] = []
     while True:
         record = functools.partial(Recording, moving=moving, functions=functions, catching=catching, poisons=poisons)
