@@ -34,10 +34,7 @@ def names(code: CodeType) -> set[str]:
 def digest(*values: Any) -> str:
     """A digest of values; for a function, of its code and every function, class and constant that it reaches.
 
-    Edits of docstrings, comments, annotations and line numbers do not change it.
-
-    Raises:
-        TypeError: a value of an unsupported type is reached.
+    Edits of docstrings, comments, annotations and line numbers do not change it. Other types raise a TypeError.
     """
     found: dict[FunctionType, int] = {}
     sha256 = hashlib.sha256()

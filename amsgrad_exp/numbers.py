@@ -30,11 +30,7 @@ _KINDS = {type(None): "null", bool: "bool", int: "int", float: "float", str: "st
 
 
 def number(text: str) -> int | float:
-    """Parse a number.
-
-    Raises:
-        ValueError: the text is not a number.
-    """
+    """Parse a number; a ValueError says what is needed."""
     digits = text.strip().replace("_", "")
     if _INTEGER.fullmatch(text.strip()) and len(digits) <= MAX_DIGITS:
         return int(digits, {"0o": 8, "0x": 16}.get(digits[:2], 10))
@@ -66,11 +62,7 @@ Integer = Annotated[int, BeforeValidator(whole_number), BeforeValidator(_read)]
 
 
 def load(text: str) -> Any:
-    """Parse YAML.
-
-    Raises:
-        ValueError: the text is invalid. The message continues the name of what was read, as in "x.yaml is not YAML: …".
-    """
+    """Parse YAML; a ValueError's message continues the name of what was read, as in "x.yaml is not YAML: …"."""
     try:
         events = (
             event
@@ -152,15 +144,9 @@ def dump(data: Mapping[str, Any]) -> str:
 
 
 def assigned(texts: Iterable[str], of: str, form: str = "NAME=VALUE") -> dict[str, str]:
-    """The text assigned to each name by texts such as "C=3".
+    """The text assigned to each name by texts such as "C=3"; each name may be given once.
 
-    Args:
-        texts: the assignments.
-        of: what they belong to, for messages: "--set", or the name before the colon.
-        form: the expected form, for messages.
-
-    Raises:
-        ConfigError: one has another form, or a name is given twice.
+    Messages say what the texts belong to ("--set", or the name before the colon) and which form is expected.
     """
     values: dict[str, str] = {}
     for text in texts:
@@ -180,11 +166,7 @@ def after_colon(text: str, form: str = "NAME=VALUE") -> tuple[str, dict[str, str
 
 
 def option_value(name: str, text: str) -> Any:
-    """The value of an optimizer's own option, which is written as in YAML.
-
-    Raises:
-        ConfigError: it is not valid YAML.
-    """
+    """The value of an optimizer's own option, which is written as in YAML."""
     try:
         return load(text)
     except ValueError as error:

@@ -24,11 +24,7 @@ def alone() -> Iterator[None]:
 
 @contextlib.contextmanager
 def recording() -> Iterator[None]:
-    """Guard a recording; other threads wait for their turn.
-
-    Raises:
-        RunError: this thread is already recording, for example because a progress callback starts a run.
-    """
+    """Guard a recording; other threads wait for their turn, and a recording inside another raises a RunError."""
     global _recording
     with _turn:
         if _recording:

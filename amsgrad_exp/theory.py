@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.problems import LinearProblem, Problem
-from amsgrad_exp.rules import OPTIMIZERS, options_of
+from amsgrad_exp.rules import OPTIMIZERS
 
 if TYPE_CHECKING:
     from amsgrad_exp.rules.settings import OptimizerSettings
@@ -40,28 +40,21 @@ def drift(
 ) -> Floats:
     """The drift D: for a small constant step size α, x moves by −α·D per period. NaN if 0/0 occurs.
 
-    Args:
-        problem: linear and periodic.
-        optimizer: a registered name.
-        beta1, beta2, eps: arrays whose shapes broadcast together.
-        options: the optimizer's own settings.
-
-    Returns:
-        D, float64 of the broadcast shape.
+    The shapes of β1, β2 and ε broadcast to that of D.
 
     Raises:
         NoSteadyState: the problem is not linear, not periodic or has too long a period, or no closed form is known for
-            the optimizer.
+            the optimizer with these options of its own.
     """
     period = problem.steps_per_period
+    if optimizer not in OPTIMIZERS:
+        raise NoSteadyState(f"no steady state is known for {optimizer}")
     if period is None:
         raise NoSteadyState(f"{problem.name} is not periodic, so its moments have no steady state")
     if not isinstance(problem, LinearProblem):
         raise NoSteadyState(f"the gradients of {problem.name} depend on x, so its moments have no steady state")
     if period > LONGEST_PERIOD:
         raise NoSteadyState(f"a period of {period:,} steps is too long: at most {LONGEST_PERIOD:,} are supported")
-    if optimizer not in OPTIMIZERS:
-        raise NoSteadyState(f"no steady state is known for {optimizer}")
     chosen = OPTIMIZERS[optimizer].options(**(options or {}))
     rule = OPTIMIZERS[optimizer].rule(chosen)
     if rule.drift is None:
@@ -81,10 +74,8 @@ def drift(
 
 def drift_of(problem: Problem, settings: OptimizerSettings) -> float:
     """D of one optimizer at its own settings; errors as in `drift`."""
-    if settings.name not in OPTIMIZERS:
-        raise NoSteadyState(f"no steady state is known for {settings.name}")
     beta1, beta2, eps = (value or 0.0 for value in (settings.beta1, settings.beta2, settings.eps))
-    return float(drift(problem, settings.name, beta1, beta2, eps, options_of(settings).model_dump()))
+    return float(drift(problem, settings.name, beta1, beta2, eps, settings.options))
 
 
 def destination(problem: Problem, drift: ArrayLike) -> NDArray[np.str_]:
@@ -116,8 +107,7 @@ def critical_beta2(
 ) -> list[float]:
     """Every β2 in [0, `LARGEST_BETA2`] at which the drift changes sign, ascending, with an error of at most 10⁻¹².
 
-    Raises:
-        NoSteadyState: as in `drift`.
+    A NoSteadyState is raised as in `drift`.
     """
     from scipy.optimize import brentq
 
@@ -133,13 +123,9 @@ def critical_beta2(
 def regions(
     problem: Problem, optimizer: str, beta1: float, eps: float = 0.0, options: Mapping[str, Any] | None = None
 ) -> list[tuple[float, float, str]]:
-    """Where the iterates go for every β2 from 0 to `LARGEST_BETA2`.
+    """Where the iterates go for every β2 from 0 to `LARGEST_BETA2`; a NoSteadyState is raised as in `drift`.
 
-    Returns:
-        Adjacent intervals in ascending order: lower β2, upper β2, and "optimum" or "worst".
-
-    Raises:
-        NoSteadyState: as in `drift`.
+    Adjacent intervals are returned in ascending order: lower β2, upper β2, and "optimum" or "worst".
     """
     edges = [0.0, *critical_beta2(problem, optimizer, beta1, eps, options), LARGEST_BETA2]
     middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]

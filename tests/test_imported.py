@@ -15,7 +15,7 @@ import torch
 
 from amsgrad_exp.attacks.attacking import target
 from amsgrad_exp.engines import build
-from amsgrad_exp.engines.torch_trial import way_of
+from amsgrad_exp.engines.torch_step import way_of
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.optimizers.importing import PLAIN, Drive, import_optimizer
 from amsgrad_exp.problems import Online

@@ -121,13 +121,13 @@ def build(trial: Trial) -> Batch:
 
 @config_errors()
 def shared_between(trial: Trial) -> str | None:
-    """Return what an optimizer's parameters share, as `torch_trial` finds it; None for a registered optimizer.
+    """Return what an optimizer's parameters share, as `torch_step` finds it; None for a registered optimizer.
 
     Raises:
         ConfigError: the optimizer cannot be imported or built.
     """
     if trial.optimizer.name in OPTIMIZERS:
         return None
-    from amsgrad_exp.engines.torch_trial import way_of
+    from amsgrad_exp.engines.torch_step import way_of
 
     return way_of(trial.optimizer, "float64").shared

@@ -51,7 +51,6 @@ class Batch(ABC):
         chunk_steps: about how many steps are worth taking in one call of `advance`.
         step: t, the number of steps that every run has taken.
         failure: why no run can take a further step; None if they can.
-        driven: how the optimizer is driven.
     """
 
     chunk_steps: int
@@ -122,19 +121,11 @@ class Batch(ABC):
 
     @abstractmethod
     def save(self) -> bytes:
-        """Return everything that `load` needs, as data without code.
-
-        Raises:
-            ValueError: the optimizer keeps something that cannot be saved.
-        """
+        """Return everything that `load` needs, as data without code; raise a ValueError if that is impossible."""
 
     @abstractmethod
     def load(self, saved: bytes) -> None:
-        """Continue from where `save` was called on a batch of the same trial.
-
-        Raises:
-            ValueError: the bytes do not come from such a batch.
-        """
+        """Continue from where `save` was called on a batch of the same trial, else raise a ValueError."""
 
 
 class OneByOne(Batch):

@@ -46,7 +46,6 @@ class Chunk:
             with the batch as it is saved after this chunk; None if the batch is not at the end of this chunk.
         cycles: the cycle of each run, if the runs were found to repeat themselves.
         runs: the number of each run in the batch.
-        lost: the runs that must be run alone, as in `Batch.lost`.
     """
 
     trace: Trace

@@ -16,7 +16,6 @@ Floats = NDArray[np.float64]
 Slopes = tuple[int, ...]
 
 TILE = 32  # how many runs the loop advances side by side
-STEPS_AT_ONCE = 4096
 
 
 class FixedIterates(ABC):
@@ -31,18 +30,10 @@ class FixedIterates(ABC):
 
     @abstractmethod
     def advance(self, stop: int, begin: NDArray[np.int64], end: NDArray[np.int64]) -> Floats:
-        """Take the steps up to, not including, ``stop``.
+        """Take the steps up to, not including, ``stop``; return Σu and Σ|u| of each run, (2, runs).
 
-        Args:
-            stop: more than `step`.
-            begin, end: for each run, the first step to sum over and the first step after those, (runs,).
-
-        Returns:
-            Σu and Σ|u| of each run over the steps begin ≤ t < end, where u_t = x_t − x_{t+1}; (2, runs). The sums are
-            not finite if x was not finite.
-
-        Raises:
-            RunFailed: the optimizer raised an exception, or x was not finite in any run; the message names the step.
+        The sums are over u_t = x_t − x_{t+1} at each run's steps begin ≤ t < end, (runs,), and not finite if x was not.
+        A RunFailed, which names the step, is raised if the optimizer raised or x was not finite in any run.
         """
 
 
@@ -82,19 +73,16 @@ class CompiledFixedIterates(FixedIterates):
         from amsgrad_exp.engines.loops import make_coefficients, make_fixed_loop
 
         counted = np.pad(np.array([begin, end]), ((0, 0), (0, len(self._x) - self._runs)))
-        sums = np.zeros((2, len(self._x)))
+        sums, steps = np.zeros((2, len(self._x))), stop - self.step
+        scales, varied = np.empty((1, steps, 1)), np.empty((self._rule.number_of_coefficients, steps, 1))
         fill, loop = make_coefficients(self._rule, width=1), make_fixed_loop(self._rule, width=TILE)
-        while self.step < stop:
-            upto = min(stop, self.step + STEPS_AT_ONCE)
-            scales = np.empty((1, upto - self.step, 1))
-            varied = np.empty((self._rule.number_of_coefficients, upto - self.step, 1))
-            fill(self._carry, self._hyper, np.ones(upto - self.step), self.step, scales, varied)
-            coefficients = np.concatenate([scales, varied])[:, :, 0]
-            table = self._x, self._places, self._slopes, self._following
-            loop(self._state, *table, self._hyper, coefficients, counted - self.step, sums)
-            self.step = upto
-            if not np.isfinite(sums).all(axis=0).any():
-                raise RunFailed(f"x became infinite or NaN by step {upto - 1}, whatever the slopes")
+        fill(self._carry, self._hyper, np.ones(steps), self.step, scales, varied)
+        coefficients = np.concatenate([scales, varied])[:, :, 0]
+        table = self._x, self._places, self._slopes, self._following
+        loop(self._state, *table, self._hyper, coefficients, counted - self.step, sums)
+        self.step = stop
+        if not np.isfinite(sums).all(axis=0).any():
+            raise RunFailed(f"x became infinite or NaN by step {stop - 1}, whatever the slopes")
         if self._guarded:
             sums[:, self._state[-2] == 0] = np.nan
         return sums[:, : self._runs]

@@ -6,6 +6,7 @@ over a tuple's elements, Numba would compile a function for each element, which 
 
 from __future__ import annotations
 
+import functools
 import platform
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, lower_builtin, overload, register_jitable, type_callable
+from numba.extending import intrinsic, overload, register_jitable
 
 from amsgrad_exp import arithmetic
 
@@ -162,78 +163,29 @@ def _named(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
     return builder.module.declare_intrinsic(name, (), ir.FunctionType(result, arguments))
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def root(typing_context: Any, y: Any) -> Any:
+    """Return √y by LLVM's own instruction; math.sqrt would call a function, which LLVM does not vectorize."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [arguments[0].type]), arguments)
+
+    return y(y), generate
+
+
 for _function in arithmetic.SCALARS:
     register_jitable(**INNER)(_function)
-overload(arithmetic.power, jit_options=INNER)(
-    lambda y, p: lambda y, p: arithmetic.number(arithmetic.real_power(y, p), y)
+
+# What the other functions of `arithmetic` mean for Numba's types of their arguments.
+_meaning: Callable[..., Any] = functools.partial(overload, jit_options=INNER)
+_meaning(arithmetic.number)(lambda y, like: lambda y, like: type(like)(y))
+_meaning(arithmetic.power)(lambda y, p: lambda y, p: arithmetic.number(arithmetic.real_power(y, p), y))
+_meaning(arithmetic.sqrt)(
+    lambda y: (lambda y: root(float(y))) if isinstance(y, types.Integer) else (lambda y: root(y))  # Numba needs both
 )
-
-
-def _compiled_as(function: Callable[..., Any], types_of: Callable[..., Any], *kinds: Any) -> Callable[..., Any]:
-    """Compile calls of a function of `arithmetic` to a few instructions instead of a separate function.
-
-    ``types_of`` returns the result type or the signature for Numba's context and argument types, which are ``kinds``.
-    """
-
-    def typing(context: Any) -> Any:
-        if len(kinds) == 1:
-            return lambda y: types_of(context, y)
-        if len(kinds) == 2:
-            return lambda y, z: types_of(context, y, z)
-        return lambda condition, y, z: types_of(context, condition, y, z)
-
-    type_callable(function)(typing)
-    lower: Callable[..., Any] = lower_builtin(function, *kinds)
-    return lower
-
-
-def _of_both(context: Any, y: Any, z: Any) -> Any:
-    both = context.unify_types(y, z)
-    return both(both, both) if isinstance(both, types.Float) else None
-
-
-def _type_sqrt(context: Any, y: Any) -> Any:
-    root = types.float64 if isinstance(y, types.Integer) else y
-    return root(root) if isinstance(root, types.Float) else None
-
-
-def _type_where(context: Any, condition: Any, y: Any, z: Any) -> Any:
-    both = context.unify_types(y, z)
-    return both(types.boolean, both, both) if isinstance(both, types.Float) else None
-
-
-@_compiled_as(arithmetic.sqrt, _type_sqrt, types.Float)
-def _sqrt(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    (y,) = arguments
-    return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [y.type]), [y])
-
-
-@_compiled_as(arithmetic.sign, lambda context, y: y if isinstance(y, types.Float) else None, types.Float)
-def _sign(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """Compute −1, 0 or 1 as np.sign does, with 0 for −0 and NaN for NaN."""
-    (y,) = arguments
-    zero, one = ir.Constant(y.type, 0.0), ir.Constant(y.type, 1.0)
-    nonzero = builder.select(builder.fcmp_ordered(">", y, zero), one, builder.fneg(one))
-    sign = builder.select(builder.fcmp_ordered("==", y, zero), zero, nonzero)
-    return builder.select(builder.fcmp_unordered("uno", y, y), y, sign)
-
-
-@_compiled_as(arithmetic.where, _type_where, types.Boolean, types.Float, types.Float)
-def _where(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    return builder.select(*arguments)
-
-
-@_compiled_as(arithmetic.maximum, _of_both, types.Float, types.Float)
-def _maximum(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """Compute y > z ? y : z, which is z if either is NaN."""
-    return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
-
-
-@_compiled_as(arithmetic.minimum, _of_both, types.Float, types.Float)
-def _minimum(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    return builder.select(builder.fcmp_ordered("<", *arguments), *arguments)
-
-
-@_compiled_as(arithmetic.number, lambda context, y, like: like, types.Number, types.Number)
-def _number(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    return context.cast(builder, arguments[0], signature.args[0], signature.return_type)
+_meaning(arithmetic.maximum)(lambda y, z: lambda y, z: y if y > z else z)
+_meaning(arithmetic.minimum)(lambda y, z: lambda y, z: y if y < z else z)
+_meaning(arithmetic.where)(lambda condition, y, z: lambda condition, y, z: y if condition else z)
+_meaning(arithmetic.sign)(  # as np.sign: 0 for −0 and NaN for NaN
+    lambda y: lambda y: y if y != y else arithmetic.number(1.0 if y > 0 else -1.0 if y < 0 else 0.0, y)
+)

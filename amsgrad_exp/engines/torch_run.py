@@ -16,8 +16,7 @@ from torch.optim.optimizer import Optimizer
 from amsgrad_exp.engines.batch import Batch, Driven
 from amsgrad_exp.engines.compiled import CompiledBatch
 from amsgrad_exp.engines.torch_state import SCALARS, Survey, Unsaveable, decoded, encoded, generators_restored, unheard
-from amsgrad_exp.engines.torch_step import Step, number_of, raised
-from amsgrad_exp.engines.torch_trial import way_of
+from amsgrad_exp.engines.torch_step import Step, number_of, raised, way_of
 from amsgrad_exp.optimizers import AdaptiveOptimizer
 from amsgrad_exp.optimizers.importing import said, written
 from amsgrad_exp.problems.problem import Floats
@@ -182,11 +181,7 @@ class TorchRun(Batch):
 
 
 def _load(optimizer: Optimizer, param: torch.nn.Parameter, saved: bytes) -> Mapping[str, Any]:
-    """Restore an optimizer and its parameter from what `TorchRun.save` returned; return all that was saved.
-
-    Raises:
-        ValueError: the bytes do not come from such an optimizer.
-    """
+    """Restore an optimizer and its parameter from what `TorchRun.save` returned; return all that was saved."""
     try:
         fields: dict[str, Any] = torch.load(io.BytesIO(saved), weights_only=True)
         state, of_param = decoded(fields["optimizer"]), fields["optimizer"].get("state", {}).get(0)

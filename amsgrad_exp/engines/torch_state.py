@@ -263,15 +263,11 @@ def unheard() -> contextlib.AbstractContextManager[object]:
 
 
 class Unsaveable(ValueError):
-    """A value cannot be stored in a form that is readable without running code."""
+    """A value cannot be stored in a form that is readable without running code; the message names its place."""
 
 
 def encoded(value: Any, where: str = "") -> Any:
-    """Encode a value in types that `torch.load` reads with ``weights_only``.
-
-    Raises:
-        Unsaveable: this is impossible; the message names the place.
-    """
+    """Encode a value in types that `torch.load` reads with ``weights_only``, else raise an `Unsaveable`."""
     kind = type(value)
     if kind in AS_THEY_ARE or kind in torch.serialization.get_safe_globals() or isinstance(value, Tensor):
         return value
@@ -306,11 +302,7 @@ def _pairs(mapping: Mapping[Any, Any], where: str) -> list[Any]:
 
 
 def decoded(value: Any) -> Any:
-    """Decode what `encoded` returned, into new containers.
-
-    Raises:
-        Exception: the value was not encoded.
-    """
+    """Decode what `encoded` returned, into new containers; anything else raises an exception."""
     if type(value) in (list, tuple):
         return type(value)(map(decoded, value))
     if type(value) is collections.OrderedDict or (type(value) is dict and KIND not in value):

@@ -260,11 +260,15 @@ class LinearProblem(Problem):
         return float(np.sum(np.abs(slopes)) + of_largest) / abs(self.mean_slope)
 
     def verdict(self, x: float) -> Verdict:
-        """Classify an iterate or a mean of iterates: within 5 % of the interval's width of an end, or between."""
-        margin = 0.05 * (self.high - self.low)
-        if abs(x - self.optimum) <= margin:
+        """Classify an iterate or a mean of iterates: within 5 % of the interval's width of an end, or between.
+
+        If x is unbounded, beyond an end counts as at that end, and at the worst end as moving away.
+        """
+        part = (x - self.optimum) / (self.worst - self.optimum)
+        if part <= 0.05:
             return Verdict.OPTIMUM
-        return Verdict.WORST if abs(x - self.worst) <= margin else Verdict.BETWEEN
+        worst = Verdict.WORST if math.isfinite(self.interval[0]) else Verdict.AWAY
+        return worst if part >= 0.95 else Verdict.BETWEEN
 
     @model_validator(mode="after")
     def _has_an_optimum(self) -> LinearProblem:

@@ -13,7 +13,6 @@ from pydantic import Field
 
 from amsgrad_exp.numbers import Integer, Number
 from amsgrad_exp.problems.problem import AtRandom, LinearProblem, Periodic, Settings
-from amsgrad_exp.verdict import Verdict
 
 
 class AdaboundTheorem1(LinearProblem):
@@ -51,16 +50,6 @@ class UnconstrainedLinear(LinearProblem):
     @property
     def comparators(self) -> tuple[float, float]:
         return self.low, self.high
-
-    def verdict(self, x: float) -> Verdict:
-        """Classify an iterate or a mean of iterates: optimum at x* or beyond, away at the other end or beyond.
-
-        Both have a tolerance of 5 % of the interval's width.
-        """
-        part = (x - self.optimum) / (self.worst - self.optimum)
-        if part <= 0.05:
-            return Verdict.OPTIMUM
-        return Verdict.AWAY if part >= 0.95 else Verdict.BETWEEN
 
 
 class AdashiftSequential(UnconstrainedLinear):

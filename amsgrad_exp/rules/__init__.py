@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from amsgrad_exp.rules.adabound import ADABOUND, AMSBOUND
-from amsgrad_exp.rules.adam import ADAM, ADAMAX, ADAMW, RADAM
+from amsgrad_exp.rules.adam import ADABELIEF, ADAM, ADAMAX, ADAMW, RADAM, YOGI
 from amsgrad_exp.rules.amsgrad import ADAMX, AMSGRAD, PADAM
-from amsgrad_exp.rules.belief import ADABELIEF, YOGI
 from amsgrad_exp.rules.delayed import ACPROP, ADASHIFT, ADOPT, AVAGRAD
 from amsgrad_exp.rules.nesterov import ADAN, NADAM
 from amsgrad_exp.rules.rmsprop import ADADELTA, RMSPROP

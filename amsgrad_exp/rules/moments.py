@@ -106,14 +106,8 @@ def alongside(slopes: Floats, states: Floats) -> Floats:
 def steady_state(sequence: Floats, beta: ArrayLike) -> Floats:
     """Return the periodic steady state of the exponential average of a repeated sequence.
 
-    y_j = β·y_{j−1} + (1 − β)·s_j with y_{j+P} = y_j, so y_{P−1} = (1 − β)/(1 − β^P) · Σ_i β^i·s_{P−1−i}.
-
-    Args:
-        sequence: s, float64 of shape (P,), or (P, …) where … broadcasts with the shape of β.
-        beta: β in [0, 1), of any shape.
-
-    Returns:
-        y, float64 of shape (P, *beta.shape).
+    y_j = β·y_{j−1} + (1 − β)·s_j with y_{j+P} = y_j, so y_{P−1} = (1 − β)/(1 − β^P) · Σ_i β^i·s_{P−1−i}. For β in
+    [0, 1) of any shape and s of shape (P,), or (P, …) where … broadcasts with β, y has the shape (P, *beta.shape).
     """
     beta = np.asarray(beta, np.float64)
     y = np.zeros(beta.shape)

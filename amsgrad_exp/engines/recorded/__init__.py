@@ -20,7 +20,7 @@ from amsgrad_exp.engines.recorded.paths import NEAR, literal_step, paths_of
 from amsgrad_exp.engines.recorded.program import Program
 from amsgrad_exp.engines.recorded.recording import NotRecorded
 from amsgrad_exp.engines.torch_state import generators_restored
-from amsgrad_exp.engines.torch_trial import way_of
+from amsgrad_exp.engines.torch_step import way_of
 from amsgrad_exp.rules.settings import OptimizerSettings
 from amsgrad_exp.spec.experiment import COMPILED_DTYPES, Trial
 

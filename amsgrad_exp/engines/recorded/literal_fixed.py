@@ -14,8 +14,7 @@ from torch.optim.optimizer import Optimizer
 from amsgrad_exp.engines import config_errors
 from amsgrad_exp.engines.fixed import CompiledFixedIterates, FixedIterates, Floats, Slopes
 from amsgrad_exp.engines.recorded.program import Program
-from amsgrad_exp.engines.torch_step import raised
-from amsgrad_exp.engines.torch_trial import way_of
+from amsgrad_exp.engines.torch_step import raised, way_of
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.optimizers.importing import Drive
 from amsgrad_exp.rules.settings import OptimizerSettings
