@@ -113,14 +113,23 @@ def _pointers(context: Any, builder: Any, kind: Any, value: Any, rows: range, in
 
 @intrinsic  # type: ignore[untyped-decorator]
 def flush_subnormals(typing_context: Any) -> Any:
-    """Treat subnormal numbers as 0 in this thread; return the register for `restore_subnormals`.
+    """Treat subnormal numbers as 0 in this thread; return the previous register, for `restore_subnormals`.
 
     Some processors take a hundred times as long for subnormal numbers. On an unknown processor nothing changes.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         control = CONTROLS.get(platform.machine())
-        return WORD(0) if control is None else _flush(builder, control)
+        if control is None:
+            return WORD(0)
+        if control.bits == WORD.width:
+            word = builder.call(_named(builder, control.read, WORD), [])
+        else:
+            place = builder.alloca(ir.IntType(control.bits))
+            builder.call(_named(builder, control.read, ir.VoidType(), BYTES), [builder.bitcast(place, BYTES)])
+            word = builder.zext(builder.load(place), WORD)
+        _write(builder, control, builder.or_(word, WORD(control.flush)))
+        return word
 
     return types.uint64(), generate
 
@@ -135,18 +144,6 @@ def restore_subnormals(typing_context: Any, word: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.uint64), generate
-
-
-def _flush(builder: Any, control: Control) -> Any:
-    """Set the bits that flush subnormals; return the previous register as 64 bits."""
-    if control.bits == WORD.width:
-        word = builder.call(_named(builder, control.read, WORD), [])
-    else:
-        place = builder.alloca(ir.IntType(control.bits))
-        builder.call(_named(builder, control.read, ir.VoidType(), BYTES), [builder.bitcast(place, BYTES)])
-        word = builder.zext(builder.load(place), WORD)
-    _write(builder, control, builder.or_(word, WORD(control.flush)))
-    return word
 
 
 def _write(builder: Any, control: Control, word: Any) -> None:

@@ -5,6 +5,9 @@ and advance each tile through all steps of a chunk before the next: the tile's s
 the compiler vectorizes over its runs. The state of a single run, a tile of one, stays in registers.
 """
 
+# mypy: allow-untyped-defs
+# The arguments of loops have Numba's types.
+
 from __future__ import annotations
 
 import contextlib
@@ -162,19 +165,7 @@ def make_loop(
     loss, slope = jitable(loss), jitable(slope)
     returns_iterate = rule.returns_iterate
 
-    def loop(
-        state: Any,
-        totals: Any,
-        sequence: Any,
-        scales: Any,
-        coefficients: Any,
-        stride: int,
-        constants: Any,
-        first: int,
-        log_every: int,
-        logged: Any,
-        flush: bool,
-    ) -> None:
+    def loop(state, totals, sequence, scales, coefficients, stride, constants, first, log_every, logged, flush):
         control = flush_subnormals()
         if not flush:
             restore_subnormals(control)
@@ -238,17 +229,7 @@ def make_fixed_loop(rule: Rule, *, width: int) -> Callable[..., None]:
     rows, of_step = 3 + slots, 1 + rule.number_of_coefficients
     slope_row, returns_iterate = 1 + slots, rule.returns_iterate
 
-    def loop(
-        state: Any,
-        x: Any,
-        places: Any,
-        slopes: Any,
-        following: Any,
-        hypers: Any,
-        coefficients: Any,
-        counted: Any,
-        sums: Any,
-    ) -> None:
+    def loop(state, x, places, slopes, following, hypers, coefficients, counted, sums):
         local, total = stack_tile(state, rows, width), stack_tile(sums, 2, width)
         h = hyper(*read(hypers, 0, count, 0))
         for number in range(state.shape[1] // width):
@@ -289,7 +270,7 @@ def make_coefficients(rule: Rule, *, width: int) -> Callable[..., None]:
     coefficients, hyper, carried = jitable(rule.coefficients), rule.hyper, len(rule.carry)
     count = len(hyper._fields)
 
-    def fill(carry: Any, hypers: Any, schedule: Any, start: int, scales: Any, varied: Any) -> None:
+    def fill(carry, hypers, schedule, start, scales, varied):
         k, local = stack_tile(hypers, count, width), stack_tile(carry, carried, width)
         for number in range(carry.shape[1] // width):
             tile = number * width  # as in `make_loop`
@@ -327,19 +308,7 @@ def make_terms(rule: Rule, slope: Callable[..., Any], *, per_step: int) -> Calla
     update, coefficients, mean = jitable(rule.update), jitable(rule.coefficients), jitable(rule.mean.of)
     slope, uses_iterate = jitable(slope), rule.uses_iterate
 
-    def loop(
-        t: int,
-        standing: Any,
-        h: Any,
-        interval: Any,
-        optimum: float,
-        sequence: Any,
-        schedule: Any,
-        first: int,
-        log_every: int,
-        last: int,
-        logged: Any,
-    ) -> Any:
+    def loop(t, standing, h, interval, optimum, sequence, schedule, first, log_every, last, logged):
         x, state, carry, (distance, moves, last_distance, last_moves, ratio, begun) = standing
         low, high = interval
         row = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from collections.abc import Mapping
@@ -47,9 +48,6 @@ class TorchRun(Batch):
         torch.manual_seed(trial.seed)
         drive = self._way.drive
         self.driven = Driven("torch", written(drive.shape), drive.parameters, drive.closure, drive.graph)
-        self._repeating: Program | None = None
-        self._looked_for_program = False
-        self._twin: CompiledBatch | None = None
         self._checked: set[bool] = set()  # whether a saved state was checked at step 0 (False) and later (True)
         self._optimizer, self._param = self._way.new(self.problem.start)
 
@@ -71,20 +69,24 @@ class TorchRun(Batch):
         betas = [beta for beta in self._optimizer.defaults.get("betas") or () if isinstance(beta, int | float)]
         return self.repeats(1) if all(1 - beta**self.step == 1 for beta in betas) else np.zeros(1, bool)
 
+    @functools.cached_property
+    def _twin(self) -> CompiledBatch:
+        """The rule of a registered optimizer."""
+        dtype = self._trial.dtype if self._trial.dtype in COMPILED_DTYPES else "float32"
+        return CompiledBatch([self._trial.model_copy(update={"dtype": dtype})])
+
+    @functools.cached_property
+    def _repeating(self) -> Program | None:
+        """The program of an imported optimizer."""
+        from amsgrad_exp.engines.recorded import program_from
+
+        return program_from(self._optimizer, self._param, self.gradients(), self.schedule.lr, self.step)
+
     def repeats(self, steps: int) -> NDArray[np.bool_]:
         """Ask the rule of a registered optimizer, or else the recorded program; False if there is no program."""
         if self._trial.optimizer.name in OPTIMIZERS:
-            if self._twin is None:
-                dtype = self._trial.dtype if self._trial.dtype in COMPILED_DTYPES else "float32"
-                self._twin = CompiledBatch([self._trial.model_copy(update={"dtype": dtype})])
             self._twin.advance(self.step, NEVER)
             return self._twin.saturated
-        from amsgrad_exp.engines.recorded import program_from
-
-        if not self._looked_for_program:
-            self._looked_for_program = True
-            state = self._optimizer, self._param
-            self._repeating = program_from(*state, self.gradients(), self.schedule.lr, self.step)
         if self._repeating is None:
             return np.zeros(1, bool)
         try:

@@ -43,14 +43,8 @@ NUMBERS = "biufcmM"  # NumPy's dtype kinds whose bytes hold the whole value
 class Survey:
     """Finds what an optimizer keeps in its attributes, and what its functions reach by closures, globals and classes.
 
-    Everything reached from its attributes is its own; everything else is outside, and shared with any copy of it.
-
-    Args:
-        optimizer: an optimizer of one parameter.
-        param: the parameter.
-        step: t, the number of steps taken.
-        counters: the paths of the numbers that count steps; by default, all numbers in the optimizer's ``state`` or
-            groups that differ from t by at most 1.
+    Everything reached from its attributes is its own; everything else is outside, and shared with any copy of it. If no
+    counters are given, all numbers in ``state`` or groups that differ from ``step``, t, by at most 1 count steps.
 
     Attributes:
         own, outside: digests of both parts, without the values of counters.
@@ -61,9 +55,7 @@ class Survey:
     def __init__(
         self, optimizer: Optimizer, param: Tensor, step: int, counters: Mapping[Path, int] | None = None
     ) -> None:
-        self._param = param
-        self._step = step
-        self._given = counters
+        self._param, self._step, self._given = param, step, counters
         self._facts = {True: hashlib.sha256(), False: hashlib.sha256()}
         self._seen: dict[int, tuple[int, bool, object]] = {id(optimizer): (0, True, optimizer)}
         self.functions: list[types.FunctionType | type] = [type(optimizer)]

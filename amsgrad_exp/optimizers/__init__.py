@@ -10,9 +10,8 @@ import pkgutil
 import sys
 
 from amsgrad_exp.optimizers import adaptive
-from amsgrad_exp.optimizers.adaptive import AdaptiveOptimizer
+from amsgrad_exp.optimizers.adaptive import AdaptiveOptimizer, WeightDecay
 from amsgrad_exp.optimizers.from_rule import RuleOptimizer
-from amsgrad_exp.optimizers.groups import WeightDecay
 from amsgrad_exp.optimizers.handwritten import Adam, AMSGrad
 from amsgrad_exp.rules import OPTIMIZERS
 

@@ -9,8 +9,15 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from amsgrad_exp.optimizers.adaptive import AdaptiveOptimizer, State, count_step, new_step
-from amsgrad_exp.optimizers.groups import Group, WeightDecay, checked_options
+from amsgrad_exp.optimizers.adaptive import (
+    AdaptiveOptimizer,
+    Group,
+    State,
+    WeightDecay,
+    checked_options,
+    count_step,
+    new_step,
+)
 from amsgrad_exp.rules.rule import Optimizer, Rule
 
 
@@ -89,10 +96,10 @@ class RuleOptimizer(AdaptiveOptimizer):
         rule = self._rule(group)
         if "carry" in state:
             carried = state.pop("carry")
-            if len(carried) != len(rule.carry_names):
-                raise ValueError(f"its carry has {len(carried)} numbers, not {len(rule.carry_names)}")
-            state |= dict(zip(rule.carry_names, carried, strict=True))
-        missing = set(rule.carry_names) - state.keys()
+            if len(carried) != len(rule.carried):
+                raise ValueError(f"its carry has {len(carried)} numbers, not {len(rule.carried)}")
+            state |= dict(zip(rule.carried, carried, strict=True))
+        missing = rule.carried.keys() - state.keys()
         known = self.optimizer.kept_by_torch
         if known and missing and missing.isdisjoint(known) and "step" in state:
             h, carry = self._hyper(rule, group), rule.carry
@@ -100,13 +107,13 @@ class RuleOptimizer(AdaptiveOptimizer):
                 before, carry = carry, rule.coefficients(t, 1.0, h, *carry)[2]
                 if carry == before:
                     break
-            state |= {name: value for name, value in zip(rule.carry_names, carry, strict=True) if name in missing}
+            state |= {name: value for name, value in zip(rule.carried, carry, strict=True) if name in missing}
 
     def init_state(self, state: State, group: Group, param: Tensor) -> None:
         """Start from t = 0."""
         rule = self._rule(group)
         state["step"] = new_step(exact=not self.optimizer.kept_by_torch)
-        state.update(zip(rule.carry_names, rule.carry, strict=True))
+        state.update(rule.carried)
         for name, start in rule.state.items():
             state[name] = torch.full_like(param, start, memory_format=torch.preserve_format)
 
@@ -118,7 +125,7 @@ class RuleOptimizer(AdaptiveOptimizer):
         """
         rule = self._rule(group)
         try:
-            carried, kept = [state[name] for name in rule.carry_names], [state[name] for name in rule.state]
+            carried, kept = [state[name] for name in rule.carried], [state[name] for name in rule.state]
         except KeyError as missing:
             options = ", ".join(f"{name}={group[name]!r}" for name in self.options.model_fields)
             raise RuntimeError(f"{type(self).__name__} took steps with other options than {options}") from missing
@@ -127,7 +134,7 @@ class RuleOptimizer(AdaptiveOptimizer):
         scale = float(group["lr"]) / h.lr if h.lr else 0.0
         scale, c, carry = rule.coefficients(t, scale, h, *carried)
         # NumPy's numbers would try to make arrays of tensors.
-        state.update(zip(rule.carry_names, map(float, carry), strict=True))
+        state.update(zip(rule.carried, map(float, carry), strict=True))
         seen = (param,) if rule.uses_iterate else ()
         move, new = rule.update(grad, h.lr * float(scale), tuple(map(float, c)), h, *seen, *kept)
         param.sub_(move)

@@ -11,8 +11,15 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from amsgrad_exp.optimizers.adaptive import AdaptiveOptimizer, State, count_step, new_step
-from amsgrad_exp.optimizers.groups import Group, WeightDecay, checked_options
+from amsgrad_exp.optimizers.adaptive import (
+    AdaptiveOptimizer,
+    Group,
+    State,
+    WeightDecay,
+    checked_options,
+    count_step,
+    new_step,
+)
 from amsgrad_exp.rules.adam import AdamOptions
 from amsgrad_exp.rules.amsgrad import AMSGradOptions
 from amsgrad_exp.rules.rule import Options

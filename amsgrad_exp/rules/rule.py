@@ -81,7 +81,6 @@ class Rule:
         settles: whether all carried values become 0 at some step.
         state: the names of the state variables, those of torch.optim if it has them, and their values at t = 0; by
             default the arguments of `update` that are state, with the values that its signature gives them, or else 0.
-        carry: the carried values at t = 0; by default those in the signature of `coefficients`.
     """
 
     update: Callable[..., tuple[Any, tuple[Any, ...]]]
@@ -94,13 +93,10 @@ class Rule:
     returns_iterate: bool = False
     settles: bool = True
     state: Mapping[str, float] = None  # type: ignore[assignment]
-    carry: tuple[float, ...] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if self.state is None:
             object.__setattr__(self, "state", _starts(self.update, 5 if self.uses_iterate else 4))
-        if self.carry is None:
-            object.__setattr__(self, "carry", tuple(_starts(self.coefficients, 3).values()))
 
     @functools.cached_property
     def varied_by(self) -> frozenset[str]:
@@ -115,9 +111,14 @@ class Rule:
         return len(self.coefficients(0, 1.0, ones, *self.carry)[1])
 
     @functools.cached_property
-    def carry_names(self) -> tuple[str, ...]:
-        """The names of the carried values: the arguments of `coefficients` after (t, scale, h)."""
-        return tuple(_starts(self.coefficients, 3))
+    def carried(self) -> Mapping[str, float]:
+        """The carried values at t = 0 by name, as in the signature of `coefficients`."""
+        return _starts(self.coefficients, 3)
+
+    @property
+    def carry(self) -> tuple[float, ...]:
+        """The carried values at t = 0."""
+        return tuple(self.carried.values())
 
     @property
     def settings(self) -> tuple[str, ...]:
