@@ -171,26 +171,16 @@ def _trajectory(trial: Trial, schedule: Schedule, watch: Watch) -> Bound:
     from amsgrad_exp.engines.loops import make_terms
 
     rule, problem = rule_of(trial.optimizer), trial.problem
-    low, high = problem.interval
+    h, ends, optimum = hyper_of(trial.optimizer), tuple(map(float, problem.interval)), float(problem.optimum)
     loop = make_terms(rule, problem.slope, per_step=len(problem.sequences()))
     standing: Any = (float(problem.start), tuple(map(float, rule.state.values())), rule.carry, (0.0,) * 6)
     logged = []
     for start in range(0, trial.steps, CHUNK):
         stop = min(start + CHUNK, trial.steps)
         logged.append(np.empty((len(_shown_steps(trial, start, stop)), 3)))
-        standing = loop(
-            start,
-            standing,
-            hyper_of(trial.optimizer),
-            (float(low), float(high)),
-            float(problem.optimum),
-            problem.coefficients(start, stop, trial.seed),
-            schedule.scales(start, stop),
-            -(start + 1) % trial.log_every,
-            trial.log_every,
-            trial.steps - 1 - start,
-            logged[-1],
-        )
+        factors = problem.coefficients(start, stop, trial.seed), schedule.scales(start, stop)
+        points = -(start + 1) % trial.log_every, trial.log_every, trial.steps - 1 - start
+        standing = loop(start, standing, h, ends, optimum, *factors, *points, logged[-1])
         watch.progress(f"bound of {trial.optimizer.label or trial.optimizer.name}", stop, trial.steps, "steps")
     terms = np.concatenate(logged)
     if not np.isfinite(terms).all():

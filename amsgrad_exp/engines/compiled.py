@@ -67,12 +67,6 @@ def laid_out(layout: Layout, start: int, stop: int, dtype: np.dtype[Any]) -> Num
     return rows
 
 
-@functools.lru_cache(KEPT)
-def unscaled(steps: int, dtype: np.dtype[Any]) -> Numbers:
-    """Return α_t/α of a constant schedule for the loop."""
-    return np.ones((1, steps), dtype)
-
-
 class CompiledBatch(Batch):
     """Runs of one rule; each has the same bits as alone.
 
@@ -252,19 +246,9 @@ class CompiledBatch(Batch):
         if self._state.dtype != self._dtype:
             functions = in_float32(self.problem.loss), in_float32(self._slope)
         loop = make_loop(self._rule, *functions, per_step=len(sequence), width=self._width)
-        loop(
-            self._state,
-            self._totals,
-            sequence,
-            scales,
-            coefficients,
-            int(coefficients.shape[1] > 1),
-            self._constants,
-            int(steps[0]) - self.step if len(steps) else 0,
-            log_every,
-            logged,
-            self._flushed,
-        )
+        first, stride = int(steps[0]) - self.step if len(steps) else 0, int(coefficients.shape[1] > 1)
+        factors = sequence, scales, coefficients, stride
+        loop(self._state, self._totals, *factors, self._constants, first, log_every, logged, self._flushed)
         self.step = stop
         losses, xs, total_regrets = logged[:, :, : len(self)]
         return Trace(steps, losses, xs, total_regrets / (steps + 1)[:, None])
@@ -280,7 +264,7 @@ class CompiledBatch(Batch):
             _, settled = self._corrected(np.ones(1))
             self._settled = settled if len(settled) else settled.reshape(0, 1)
         if self.schedule.constant:
-            return unscaled(stop - self.step, self._dtype), self._settled
+            return np.ones((1, stop - self.step), self._dtype), self._settled
         return self.schedule.scales(self.step, stop)[None].astype(self._dtype), self._settled
 
     def _corrected(self, schedule: NDArray[np.float64]) -> tuple[Numbers, Numbers]:

@@ -9,10 +9,9 @@ from amsgrad_exp.rules.adam import ADABELIEF, ADAM, ADAMAX, ADAMW, RADAM, YOGI
 from amsgrad_exp.rules.amsgrad import ADAMX, AMSGRAD, PADAM
 from amsgrad_exp.rules.delayed import ACPROP, ADASHIFT, ADOPT, AVAGRAD
 from amsgrad_exp.rules.nesterov import ADAN, NADAM
-from amsgrad_exp.rules.rmsprop import ADADELTA, RMSPROP
 from amsgrad_exp.rules.rule import Optimizer, Options, Rule
 from amsgrad_exp.rules.sgd import LION, SGD, SIGNSGD
-from amsgrad_exp.rules.sums import ADAGRAD, ADAMNC, NOSADAM
+from amsgrad_exp.rules.sums import ADADELTA, ADAGRAD, ADAMNC, NOSADAM, RMSPROP
 
 if TYPE_CHECKING:
     from amsgrad_exp.rules.settings import OptimizerSettings
