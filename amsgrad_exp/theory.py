@@ -62,7 +62,7 @@ def drift(
     given = {"lr": 1.0, "beta1": beta1, "beta2": beta2, "eps": eps} | chosen.model_dump()
     total = np.empty(np.broadcast_shapes(*map(np.shape, given.values())))
     whole = {name: np.broadcast_to(np.asarray(given[name], np.float64), total.shape) for name in rule.settings}
-    slopes = problem.coefficients(0, period)[0]
+    slopes = problem.coefficients(0, period).T
     at_once = max(1, MOST_MOMENTS // len(slopes))
     for begin in range(0, total.size, at_once):
         some = slice(begin, begin + at_once)

@@ -16,7 +16,6 @@ from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.claims import Claim, Kind, one_sample
 from amsgrad_exp.rules.moments import (
     FIRST_MOMENT,
-    alongside,
     bias_corrected,
     decayed,
     first_moment,
@@ -143,7 +142,7 @@ def adamax_drift(slopes: Floats, h: Any) -> Any:
     """D = Σ_j m_j/u_j. Starting from u = 0, u is periodic from the second period on."""
     m = steady_state(slopes, h.beta1)
     u, terms = np.zeros(m.shape[1:]), []
-    for number in np.tile(slopes, 2):
+    for number in (*slopes, *slopes):
         u = np.maximum(h.beta2 * u, abs(number) + h.eps)
         terms.append(u)
     return np.sum(m / np.array(terms[len(slopes) :]), axis=0)
@@ -227,7 +226,7 @@ def adabelief_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: 
 def belief_drift(slopes: Floats, h: Any) -> Any:
     """D = Σ_j m_j/(√s_j + ε). The ε that each step adds to s adds up to ε/(1 − β2)."""
     m = steady_state(slopes, h.beta1)
-    s = steady_state((alongside(slopes, m) - m) ** 2, h.beta2) + h.eps / h.one_minus_beta2
+    s = steady_state((slopes - m) ** 2, h.beta2) + h.eps / h.one_minus_beta2
     return np.sum(m / (np.sqrt(s) + h.eps), axis=0)
 
 

@@ -16,7 +16,6 @@ from amsgrad_exp.rules.moments import (
     FIRST_MOMENT,
     GRADIENT,
     GRADIENT_WITHOUT_BETA1,
-    alongside,
     decayed,
     moments,
     steady_state,
@@ -42,9 +41,9 @@ def acprop_correction(t: Any, scale: Any, h: Any, power2: Any = 1.0) -> Any:
 def acprop_drift(slopes: Floats, h: Any) -> Any:
     """D = Σ_j s_j/(√v_{j−1} + ε), where v averages (g − m)²; the ε of each step adds up to ε/(1 − β2) in v."""
     m = steady_state(slopes, h.beta1)
-    v = steady_state((alongside(slopes, m) - m) ** 2, h.beta2)
+    v = steady_state((slopes - m) ** 2, h.beta2)
     before = np.roll(v, 1, axis=0) + h.eps / h.one_minus_beta2
-    return np.sum(alongside(slopes, m) / (np.sqrt(before) + h.eps), axis=0)
+    return np.sum(slopes / (np.sqrt(before) + h.eps), axis=0)
 
 
 ACPROP = Optimizer(
@@ -101,7 +100,7 @@ def adashift(n: int) -> Rule:
         """D = Σ_j m_j/(√v_{j−n} + ε)."""
         v = np.roll(steady_state(slopes**2, h.beta2), n, axis=0)
         weights = [h.beta1**i for i in range(n)]
-        m = sum(weight * alongside(np.roll(slopes, i), v) for i, weight in enumerate(weights)) / sum(weights)
+        m = sum(weight * np.roll(slopes, i) for i, weight in enumerate(weights)) / sum(weights)
         return np.sum(m / (np.sqrt(v) + h.eps), axis=0)
 
     return Rule(
@@ -165,7 +164,7 @@ def unclipped(t: Any, scale: Any, h: Any, first: Any = 1.0) -> Any:
 def adopt_drift(slopes: Floats, h: Any) -> Any:
     """D = Σ_j s_j/max(√v_{j−1}, ε), since β1 only spreads each term over later steps."""
     before = np.roll(steady_state(slopes**2, h.beta2), 1, axis=0)
-    return np.sum(alongside(slopes, before) / np.maximum(np.sqrt(before), h.eps), axis=0)
+    return np.sum(slopes / np.maximum(np.sqrt(before), h.eps), axis=0)
 
 
 CLIPPED = Rule(adopt_update, clipped, settles=False, drift=adopt_drift, mean=GRADIENT_WITHOUT_BETA1)

@@ -98,11 +98,6 @@ DECAYS: dict[str, tuple[Callable[..., Any], float]] = {
 """For each decay: a function (t, h, power) → (β1t, next power), and the power at t = 0."""
 
 
-def alongside(slopes: Floats, states: Floats) -> Floats:
-    """Reshape the slopes of a period, (P,), to broadcast with states of shape (P, …)."""
-    return slopes.reshape(-1, *[1] * (states.ndim - 1))
-
-
 def steady_state(sequence: Floats, beta: ArrayLike) -> Floats:
     """Return the periodic steady state of the exponential average of a repeated sequence.
 

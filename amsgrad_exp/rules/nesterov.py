@@ -10,7 +10,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import power, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.claims import Claim, Kind, one_sample
-from amsgrad_exp.rules.moments import GRADIENT_WITHOUT_BETA1, alongside, decayed, first_moment, moments, steady_state
+from amsgrad_exp.rules.moments import GRADIENT_WITHOUT_BETA1, decayed, first_moment, moments, steady_state
 from amsgrad_exp.rules.rule import Floats, Hyper, Mean, Optimizer, Options, always, hyper
 
 
@@ -45,7 +45,7 @@ def momenta(t: Any, scale: Any, h: Any, mu_product: Any = 1.0, unsettled: Any = 
 def nadam_drift(slopes: Floats, h: Any) -> Any:
     """D = Σ_j (β1·m_j + (1 − β1)·s_j)/(√v_j + ε)."""
     m, v = steady_state(slopes, h.beta1), steady_state(slopes**2, h.beta2)
-    ahead = h.beta1 * m + h.one_minus_beta1 * alongside(slopes, m)
+    ahead = h.beta1 * m + h.one_minus_beta1 * slopes
     return np.sum(ahead / (np.sqrt(v) + h.eps), axis=0)
 
 
@@ -108,7 +108,7 @@ def adan_drift(slopes: Floats, h: Any) -> Any:
     """D = Σ_j (m_j + β2·w_j)/(√n_j + ε)."""
     d = slopes - np.roll(slopes, 1)
     m, w = steady_state(slopes, h.beta1), steady_state(d, h.beta2)
-    n = steady_state((alongside(slopes, m) + h.beta2 * alongside(d, m)) ** 2, h.beta3)
+    n = steady_state((slopes + h.beta2 * d) ** 2, h.beta3)
     return np.sum((m + h.beta2 * w) / (np.sqrt(n) + h.eps), axis=0)
 
 

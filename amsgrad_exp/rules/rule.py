@@ -73,8 +73,8 @@ class Rule:
             the new carried values. It does not use the lr of h. As soon as all carried values are 0, the scale is
             returned unchanged and c is constant.
         hyper: the type of h.
-        drift: computes D of `theory.drift` from the slopes of one period, (P,), and hyper-parameters, arrays of any
-            shape; None if no periodic steady state is known.
+        drift: computes D of `theory.drift`, (n,), from the slopes of one period, (P, 1), and hyper-parameters, (n,);
+            None if no periodic steady state is known.
         mean: the mean of gradients that the update follows; None if it follows none.
         uses_iterate: whether the update depends on x itself, as weight decay does.
         returns_iterate: whether the update returns the new x instead of the move.

@@ -10,7 +10,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import sign
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.claims import Claim, Kind, one_sample
-from amsgrad_exp.rules.moments import GRADIENT, GRADIENT_WITHOUT_BETA1, alongside, steady_state
+from amsgrad_exp.rules.moments import GRADIENT, GRADIENT_WITHOUT_BETA1, steady_state
 from amsgrad_exp.rules.rule import Floats, Mean, Optimizer, Options, always, hyper
 
 
@@ -92,7 +92,7 @@ def lion_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any) -> Any:
 def lion_drift(slopes: Floats, h: Any) -> Any:
     """D = Σ_j sign(β1·m_{j−1} + (1 − β1)·s_j)."""
     before = np.roll(steady_state(slopes, h.beta2), 1, axis=0)
-    return np.sum(np.sign(h.beta1 * before + h.one_minus_beta1 * alongside(slopes, before)), axis=0)
+    return np.sum(np.sign(h.beta1 * before + h.one_minus_beta1 * slopes), axis=0)
 
 
 LION = Optimizer(

@@ -20,7 +20,6 @@ from amsgrad_exp.rules.moments import (
     FIRST_MOMENT,
     GRADIENT,
     DecayOptions,
-    alongside,
     decayed,
     gradient,
     steady_state,
@@ -189,13 +188,13 @@ def centered_update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, grad_avg: A
 def rmsprop_drift(slopes: Floats, h: Any) -> Any:
     """D = Σ_j s_j/(√v_j + ε)/(1 − μ)."""
     v = steady_state(slopes**2, h.beta2)
-    return np.sum(alongside(slopes, v) / (np.sqrt(v) + h.eps), axis=0) / (1 - h.momentum)
+    return np.sum(slopes / (np.sqrt(v) + h.eps), axis=0) / (1 - h.momentum)
 
 
 def centered_drift(slopes: Floats, h: Any) -> Any:
     """As `rmsprop_drift`, with v_j − m_j² instead of v_j."""
     v = np.maximum(steady_state(slopes**2, h.beta2) - steady_state(slopes, h.beta2) ** 2, 0)
-    return np.sum(alongside(slopes, v) / (np.sqrt(v) + h.eps), axis=0) / (1 - h.momentum)
+    return np.sum(slopes / (np.sqrt(v) + h.eps), axis=0) / (1 - h.momentum)
 
 
 RMSPROP_HYPER = hyper("lr", "beta2", "one_minus_beta2", "eps", "momentum")
@@ -241,7 +240,7 @@ def adadelta_drift(slopes: Floats, h: Any) -> Any:
     function of log q, which averages to 0.
     """
     v = steady_state(slopes**2, h.beta2)
-    ratio = h.one_minus_beta2 * alongside(slopes, v) ** 2 / (v + h.eps)
+    ratio = h.one_minus_beta2 * slopes**2 / (v + h.eps)
     product, rest = np.ones(v.shape[1:]), np.zeros(v.shape[1:])
     for factor in ratio:
         product, rest = product * (h.beta2 + factor), rest * (h.beta2 + factor) + factor * h.eps
