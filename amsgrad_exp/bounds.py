@@ -119,12 +119,7 @@ class Bounds:
 def bounds_of(trial: Trial, steps: int | None = None, watch: Watch = UNWATCHED) -> Bounds:
     """Both bounds of a trial at every logged step, computed in double precision whatever the trial's dtype.
 
-    Every step is simulated, at about 20 ns each.
-
-    Args:
-        trial: the trial; it need not have been run.
-        steps: the number of steps; by default all of the trial's.
-        watch: progress callbacks.
+    The trial need not have been run: its first ``steps``, by default all of them, are simulated, at about 20 ns each.
 
     Raises:
         NoBound: as in `refuse`.

@@ -17,7 +17,7 @@ _recording = False
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Exclude other threads from the sections guarded by this or by `recording`."""
+    """Exclude other threads from the sections that this or `recording` guards."""
     with _turn:
         yield
 

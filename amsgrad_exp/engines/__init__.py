@@ -58,10 +58,8 @@ def _program_for(trial: Trial) -> Program | str:
 def alike(trial: Trial) -> Hashable | None:
     """Return what trials of one `driver.drive_batch` must have in common; None for a trial that is not compiled.
 
-    The problem's period is part of it only if the runs may repeat themselves.
-
-    Raises:
-        ConfigError: the optimizer cannot be imported or built.
+    The problem's period is part of it only if the runs may repeat themselves. If an imported optimizer cannot be built,
+    this function, `build` and `shared_between` raise a ConfigError.
     """
     rule: Hashable
     if has_rule(trial):
@@ -93,11 +91,7 @@ def batch_of(trials: Sequence[Trial]) -> CompiledBatch:
 
 @config_errors()
 def build(trial: Trial) -> Batch:
-    """Build the batch of a trial's seeds, at step 0.
-
-    Raises:
-        ConfigError: the optimizer cannot be imported or built, or must be compiled and cannot be.
-    """
+    """Build the batch of a trial's seeds, at step 0."""
     seeds = [trial.model_copy(update={"seed": trial.seed + i, "seeds": 1}) for i in range(trial.seeds)]
     if has_rule(trial):
         from amsgrad_exp.engines.compiled import CompiledBatch
@@ -121,11 +115,7 @@ def build(trial: Trial) -> Batch:
 
 @config_errors()
 def shared_between(trial: Trial) -> str | None:
-    """Return what an optimizer's parameters share, as `torch_step` finds it; None for a registered optimizer.
-
-    Raises:
-        ConfigError: the optimizer cannot be imported or built.
-    """
+    """Return what an optimizer's parameters share, as `torch_step` finds it; None for a registered optimizer."""
     if trial.optimizer.name in OPTIMIZERS:
         return None
     from amsgrad_exp.engines.torch_step import way_of

@@ -102,7 +102,7 @@ class Batch(ABC):
     @property
     @abstractmethod
     def states(self) -> list[bytes]:
-        """For each run, the bits of everything except t on which its next update depends."""
+        """The bits of everything except t on which each run's next update depends."""
 
     @abstractmethod
     def advance(self, stop: int, log_every: int) -> Trace:

@@ -131,19 +131,16 @@ class TorchRun(Batch):
             if not math.isfinite(x):
                 self.failure = f"x became {x} at step {self.step - 1}"
                 break
-        losses = self._losses(xs, inputs)
+        # f_t(x_t) − f_t(x*) in the dtype of `number_of`, with the same bits as on tensors.
+        loss_of, optimum = self.problem.loss, self._number(self.problem.optimum)
+        taken = zip(map(self._number, xs), inputs, strict=False)
+        losses = np.array([loss_of(x, *c) - loss_of(optimum, *c) for x, (c, _) in taken], np.float64)
         total_regrets, x_sums = np.cumsum([self._totals[0, 0], *losses]), np.cumsum([self._totals[1, 0], *xs])
         self._totals = np.array([[total_regrets[-1]], [x_sums[-1]]])
         steps = logged_steps(start, start + len(xs), log_every)
         rows = steps - start
         columns = losses[rows], np.array(xs)[rows], total_regrets[rows + 1] / (steps + 1)
         return Trace(steps, *(column[:, None] for column in columns))
-
-    def _losses(self, xs: list[float], inputs: list[tuple[tuple[Any, ...], float]]) -> Floats:
-        """Compute f_t(x_t) − f_t(x*) in the dtype of `number_of`, with the same bits as on tensors."""
-        loss_of, optimum = self.problem.loss, self._number(self.problem.optimum)
-        taken = zip(map(self._number, xs), inputs, strict=False)
-        return np.array([loss_of(x, *c) - loss_of(optimum, *c) for x, (c, _) in taken], np.float64)
 
     def save(self) -> bytes:
         """Save the optimizer's ``state_dict()``, and the numbers and strings among its attributes.

@@ -106,17 +106,12 @@ Sequence = Periodic | Listed | AtRandom
 
 
 class Problem(BaseModel):
-    """A sequence of losses f_t(x), each a function of x and of the step's coefficients.
-
-    Attributes:
-        source: the paper and the place in it.
-        convex: whether every loss is convex.
-    """
+    """A sequence of losses f_t(x), each a function of x and of the step's coefficients."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: ClassVar[str]
-    convex: ClassVar[bool] = False
+    source: ClassVar[str]  # the paper and the place in it
+    convex: ClassVar[bool] = False  # whether every loss is convex
 
     name: str
 
@@ -211,11 +206,7 @@ class Problem(BaseModel):
 
 
 class LinearProblem(Problem):
-    """Linear losses f_t(x) = slope_t·x on an interval [low, high]; the only coefficient is the slope.
-
-    Attributes:
-        low, high: the interval to which x is clamped after every step.
-    """
+    """Linear losses f_t(x) = slope_t·x on an interval [low, high]; the only coefficient is the slope."""
 
     convex: ClassVar[bool] = True
 
@@ -280,11 +271,7 @@ class LinearProblem(Problem):
 
 
 class QuadraticProblem(Problem):
-    """Losses f_t(x) = c·(x − b)²/2 on all of ℝ with the coefficients c and b, whose mean is least at x* = 0.
-
-    Attributes:
-        start_at: x before the first step.
-    """
+    """Losses f_t(x) = c·(x − b)²/2 on all of ℝ with the coefficients c and b, whose mean is least at x* = 0."""
 
     optimum: ClassVar[float] = 0.0
 

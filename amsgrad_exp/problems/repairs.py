@@ -39,9 +39,6 @@ class UnconstrainedLinear(LinearProblem):
 
     The mean loss is unbounded below, so there is no best x*. The regret therefore compares with an end of the interval,
     which is as far from the start as the interval of the AMSGrad paper; iterates beyond that end have negative regret.
-
-    Attributes:
-        low, high: the ends of the interval of comparators; x itself is not clamped.
     """
 
     source_settings: ClassVar[Settings] = {"lr": 0.001, "beta1": 0.0, "beta2": 0.999}
