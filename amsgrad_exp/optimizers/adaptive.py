@@ -184,10 +184,8 @@ class AdaptiveOptimizer(Optimizer, ABC):
     updated in float32, and their state has that dtype.
 
     Args:
-        params: parameters, named parameters or parameter groups, as for every `torch.optim.Optimizer`.
-        lr: step size α ≥ 0, a number or a tensor with one element.
-        betas: decay rates (β1, β2) of the first and second moments, each in [0, 1); None if the optimizer has none.
-        eps: ε ≥ 0, added to the root of the second moment; None if the optimizer has none.
+        params, lr: as for every `torch.optim.Optimizer`.
+        betas, eps: (β1, β2), each in [0, 1), and ε ≥ 0; None if the optimizer has none.
         weight_decay: λ ≥ 0, or a `WeightDecay`, which replaces ``decoupled_weight_decay``.
         defaults: further per-group options and their defaults; not modified. The other arguments take precedence.
         decoupled_weight_decay: decay as in AdamW instead of adding an L2 penalty to the gradient.

@@ -25,13 +25,9 @@ class RuleOptimizer(AdaptiveOptimizer):
     """An optimizer of the project whose class is made from its rule.
 
     Args:
-        params: parameters, named parameters or parameter groups.
-        lr: step size α; by default, this and the following settings are what the optimizer's authors publish.
-        betas: (β1, β2), for an optimizer that has both.
-        eps: ε, for an optimizer that has one.
-        weight_decay: λ of an L2 penalty, or a `WeightDecay`; 0 by default.
-        decoupled_weight_decay, foreach, maximize: as in torch.optim.Adam, but foreach=None updates many small
-            parameters together on a CPU, too.
+        params, lr: as in `Adam`; by default, lr and the following settings are what the optimizer's authors publish.
+        betas, eps: (β1, β2) and ε, for an optimizer that has both βs, or ε.
+        weight_decay, decoupled_weight_decay, foreach, maximize: as in `Adam`.
         settings: ``beta1`` or ``beta2`` of an optimizer that has only one of them, and its own options, by name.
 
     Raises:

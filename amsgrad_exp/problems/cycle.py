@@ -31,8 +31,10 @@ def _spelled_out(given: Any) -> Any:
 class Cycle(LinearProblem):
     """Your own slopes, repeated: --set slopes=74,-1x73 means 74 once and then −1, 73 times.
 
-    f_t(x) = slopes[t mod P]·x on [−1, 1], where P is the number of slopes. By default, x starts at the point of the
-    interval nearest to 0.
+    f_t(x) = slopes[t mod P]·x on [−1, 1], where P is the number of slopes.
+
+    Attributes:
+        start_at: x before the first step; None for the point of the interval nearest to 0.
     """
 
     source: ClassVar[str] = "yours"
