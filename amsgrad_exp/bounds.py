@@ -26,19 +26,15 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from amsgrad_exp.errors import NoBound, RunFailed
 from amsgrad_exp.problems import LinearProblem
 from amsgrad_exp.rules import OPTIMIZERS, hyper_of, options_of, rule_of
-from amsgrad_exp.schedules import Schedule
+from amsgrad_exp.schedules import Floats, Integers, Schedule
 from amsgrad_exp.spec.experiment import COMPILED_DTYPES, Trial
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.trace import logged_steps
 from amsgrad_exp.watch import UNWATCHED, Watch
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 MOST_STEPS = 10**9
 CHUNK = 262_144  # steps per call of the loop
