@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -53,7 +53,7 @@ class Chunk:
     xs: Floats
     totals: Floats
     steps_simulated: int
-    reference: Sequence[bytes | None] | None = None
+    reference: NDArray[np.object_] | None = None
     cycles: Sequence[Cycle] = ()
     runs: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
     lost: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, bool))
@@ -85,7 +85,7 @@ Finished = tuple[int, Trace, Chunk | RunFailed | None]
 
 
 def drive(
-    batch: Batch, steps: int, log_every: int, *, fast_forward: bool = True, reference: Sequence[bytes | None] = ()
+    batch: Batch, steps: int, log_every: int, *, fast_forward: bool = True, reference: Iterable[bytes | None] = ()
 ) -> Iterator[Chunk]:
     """Advance a single run, or runs with different seeds, to ``steps`` steps; points are means over seeds.
 
@@ -171,45 +171,40 @@ class _Plan:
 
 
 def _chunks(
-    batch: Batch, steps: int, log_every: int, fast_forward: bool, reference: Sequence[bytes | None] = ()
+    batch: Batch, steps: int, log_every: int, fast_forward: bool, reference: Iterable[bytes | None] = ()
 ) -> Iterator[Chunk]:
     """Yield the chunks of all runs; later chunks leave out a run that failed or is lost."""
     plan = _Plan(batch, steps, log_every, fast_forward)
-    runs, reference = np.arange(len(batch)), list(reference) or [None] * len(batch)
-    while len(runs) and batch.step < steps:
+    runs, states = np.arange(len(batch)), np.array(list(reference) or [None] * len(batch), object)
+    while batch.step < steps:
         start = batch.step
         if plan.compares_at(start):
-            before, reference = reference, _comparable(batch)
-            same = np.array([now is not None and now == then for now, then in zip(reference, before, strict=True)])
+            before, states = states, _comparable(batch)
+            same = np.array([now is not None and now == then for now, then in zip(states, before, strict=True)])
             if same.any() and (same := same & batch.repeats(plan.cycle)).any():
-                gone = np.flatnonzero(same)
+                gone, stay = np.flatnonzero(same), np.flatnonzero(~same)
                 yield from _derive(batch.keep(gone), runs[gone], plan)
-                batch, runs, reference = _kept(~same, batch, runs, reference)
-                if not len(runs):
+                if not len(stay):
                     return
+                batch, runs, states = batch.keep(stay), runs[stay], states[stay]
         if start == plan.tail:
             batch.reset_x_sum()
         trace = batch.advance(plan.stop_after(start), log_every)
         xs, totals = _standing(batch, in_tail=start >= plan.tail)
-        chunk = Chunk(trace, batch.step, xs, totals, batch.step, reference, (), runs, batch.lost.copy())
+        chunk = Chunk(trace, batch.step, xs, totals, batch.step, states, (), runs, batch.lost.copy())
         yield chunk
-        if (ended := chunk.lost | chunk.failed).any():
-            batch, runs, reference = _kept(~ended, batch, runs, reference)
+        stay = np.flatnonzero(~(chunk.lost | chunk.failed))
+        if not len(stay):
+            return
+        if len(stay) < len(runs):
+            batch, runs, states = batch.keep(stay), runs[stay], states[stay]
 
 
-def _kept(
-    kept: NDArray[np.bool_], batch: Batch, runs: NDArray[np.int64], reference: Sequence[bytes | None]
-) -> tuple[Batch, NDArray[np.int64], list[bytes | None]]:
-    """Return the batch, run numbers and references of the runs to keep."""
-    stay = np.flatnonzero(kept)
-    return batch.keep(stay) if len(stay) else batch, runs[stay], [reference[run] for run in stay.tolist()]
-
-
-def _comparable(batch: Batch) -> list[bytes | None]:
+def _comparable(batch: Batch) -> NDArray[np.object_]:
     """Return the state of each run whose updates no longer depend on t, and None for the other runs."""
     saturated = batch.saturated
     states = batch.states if saturated.any() else [b""] * len(batch)
-    return [state if ready else None for state, ready in zip(states, saturated, strict=True)]
+    return np.array([state if ready else None for state, ready in zip(states, saturated, strict=True)], object)
 
 
 def _standing(batch: Batch, *, in_tail: bool) -> tuple[Floats, Floats]:
