@@ -111,19 +111,19 @@ def gauntlet(
 
     A cell is one optimizer on one problem, with one schedule and one choice of settings.
     """
-    from amsgrad_exp import api
+    from amsgrad_exp import api, engines
     from amsgrad_exp.output import console
     from amsgrad_exp.output.words import SHARED
     from amsgrad_exp.spec.gauntlet import Gauntlet
     from amsgrad_exp.spec.read import read_yaml
-    from amsgrad_exp.sweeps.against_theory import shared_between, verdicts
+    from amsgrad_exp.sweeps.against_theory import verdicts
 
     lists = {"optimizers": optimizer, "problems": problem, "schedules": schedule, "settings": settings}
     given = lists | {"steps": steps, "seeds": seeds, "dtype": dtype, "engine": engine}
     with optimizers_print_to_stderr():
         in_file = read_yaml(config) if config else {}
         loaded = Gauntlet.of(**in_file | {key: value for key, value in given.items() if value})
-        between_all = shared_between(loaded)
+        between_all = {name: engines.shared_between(loaded.example_of(name)) for name in loaded.optimizers}
     expected = _expectations(expect or [], loaded)
     compute = functools.partial(api.sweep, loaded, out)
     swept = complete(compute, jobs, dask, export, figure=not no_figure, page=page, quiet=quiet or as_json)

@@ -44,6 +44,15 @@ class _Silent(Logger):  # type: ignore[misc]
         pass
 
 
+@contextlib.contextmanager
+def _configuration_explained() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # reading a user's configuration can raise anything
+        raise ConfigError(f"labml's configuration: {' '.join(str(error).split())}") from error
+
+
+@_configuration_explained()
 def check_configuration(out: Path) -> None:
     """Read labml's configuration for runs under ``out`` without creating anything.
 
@@ -52,22 +61,13 @@ def check_configuration(out: Path) -> None:
     ensure_home()
     labml.internal.logger._internal = _Silent()
     place = str(out.resolve())
-    with _configuration_explained():
-        # A new Lab every time: labml's own reads a folder's .labml.yaml only once, and keeps it even if it was wrong.
-        configured = Lab(Path.cwd())  # labml looks for .labml.yaml here and in the parents
-        configured.set_configurations({"path": place, "experiments_path": place})
-        of_the_computer = Path.home() / labml_computer.CONFIGS_FOLDER / "configs.yaml"
-        if of_the_computer.is_file():
-            get_app_url_for_handle("", base_url=(yaml_load(of_the_computer.read_text()) or {}).get("app_url"))
+    # A new Lab every time: labml's own reads a folder's .labml.yaml only once, and keeps it even if it was wrong.
+    configured = Lab(Path.cwd())  # labml looks for .labml.yaml here and in the parents
+    configured.set_configurations({"path": place, "experiments_path": place})
+    of_the_computer = Path.home() / labml_computer.CONFIGS_FOLDER / "configs.yaml"
+    if of_the_computer.is_file():
+        get_app_url_for_handle("", base_url=(yaml_load(of_the_computer.read_text()) or {}).get("app_url"))
     labml.internal.lab._internal = configured
-
-
-@contextlib.contextmanager
-def _configuration_explained() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # reading a user's configuration can raise anything
-        raise ConfigError(f"labml's configuration: {' '.join(str(error).split())}") from error
 
 
 class _SendingThread(_AppTrackThread):  # type: ignore[misc]
@@ -153,8 +153,7 @@ class Tracker:
         self.run_id = run_id or experiment.generate_uuid()
         self._server: _Server | None = None
         check_configuration(out)
-        with _configuration_explained():
-            _prepare_home()
+        _prepare_home()
         out.mkdir(parents=True, exist_ok=True)
         experiment.create(
             uuid=self.run_id,
@@ -222,6 +221,7 @@ class Tracker:
             raise self._file.thread.error
 
 
+@_configuration_explained()
 def _prepare_home() -> None:
     """Let labml set up ~/.labml or, if that is not writable, a temporary home that is removed at exit."""
     try:

@@ -148,11 +148,14 @@ def _imported(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
     return {**taken, **entry}
 
 
-def number_options(name: str) -> dict[str, type]:
-    """Import an optimizer and find its options whose default is a number, with their types.
+def option_types(name: str) -> dict[str, Any]:
+    """Return the options of an optimizer and their types.
 
-    The type is int only if the constructor's annotation says so, because a default of 0 does not imply an integer.
+    An import path is imported, for the options whose default is a number. The type is int only if the constructor's
+    annotation says so, because a default of 0 does not imply an integer.
     """
+    if name in OPTIMIZERS:
+        return {option: field.annotation for option, field in OPTIMIZERS[name].options.model_fields.items()}
     return {
         option: int if parameter.annotation in (int, "int") else float
         for option, parameter in imported_optimizer(name).parameters.items()

@@ -21,7 +21,7 @@ from amsgrad_exp.errors import ConfigError, nearest
 from amsgrad_exp.numbers import assigned, dump, number, whole_number
 from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import OPTIMIZERS, rule_of
-from amsgrad_exp.spec.defaults import check_name, named, number_options
+from amsgrad_exp.spec.defaults import check_name, named, option_types
 from amsgrad_exp.spec.experiment import Experiment, Trial
 from amsgrad_exp.spec.labels import labels
 from amsgrad_exp.spec.read import SETTINGS, read_experiment, resolve, resolve_trial, with_settings
@@ -158,7 +158,7 @@ class Sweep(Plan):
         options = {
             name: Target("options", name, kind)
             for entry in self.data["optimizers"]
-            for name, kind in _options(entry["name"]).items()
+            for name, kind in option_types(entry["name"]).items()
         }
         shared = constants.keys() & options.keys()
         found = {name: Target("settings", name, float) for name in SETTINGS} | constants | options
@@ -251,7 +251,7 @@ class Sweep(Plan):
         if target.kind not in NUMBERS:
             raise ConfigError(f"grid: {name} is not a number, so it cannot be an axis")
         for optimizer in (entry["name"] for entry in self.data["optimizers"] if target.of == "options"):
-            if target.name not in _options(optimizer):
+            if target.name not in option_types(optimizer):
                 raise ConfigError(
                     f"grid: {optimizer} takes no {target.name}, so it cannot be an axis of a sweep with it"
                 )
@@ -266,13 +266,6 @@ class Sweep(Plan):
 
         whole = [name for name, target in self.targets.items() if target.kind is int]
         return [name for name in whole if any(map(parts, zip(*self.pairs(name), strict=True)))]
-
-
-def _options(optimizer: str) -> dict[str, Any]:
-    """Return the options of an optimizer and their types."""
-    if optimizer in OPTIMIZERS:
-        return {name: it.annotation for name, it in OPTIMIZERS[optimizer].options.model_fields.items()}
-    return number_options(optimizer)
 
 
 def load_sweep(path: Path | None = None, *, grid: Sequence[str] = (), **given: Any) -> Sweep:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amsgrad_exp.engines import shared_between as tied_by
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.rules.claims import NOTHING, Claim
@@ -89,11 +88,6 @@ class Matrix:
         """The fields that ``--json`` prints, given what each optimizer's parameters share."""
         shared = {label: {"shared_between": between} for label, between in shared_between.items()}
         return {"schema": 1, "cells": [cell.document() | shared[label] for (label, *_), cell in self.cells.items()]}
-
-
-def shared_between(gauntlet: Gauntlet) -> dict[str, str | None]:
-    """Return `engines.shared_between` of each optimizer, with its settings on the first problem."""
-    return {name: tied_by(gauntlet.example_of(name)) for name in gauntlet.optimizers}
 
 
 def verdicts(gauntlet: Gauntlet, results: Results) -> Matrix:

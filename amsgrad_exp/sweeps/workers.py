@@ -15,7 +15,7 @@ from amsgrad_exp.engines.loop_cache import compilers
 from amsgrad_exp.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from distributed import Client
+    pass
 
 CONNECT_SECONDS = 10
 WORKERS_SECONDS = 30
@@ -69,21 +69,17 @@ def _connected(address: str) -> Iterator[Executor]:
         raise ConfigError(f"--dask {address}: no scheduler answers there") from error
     try:
         with client:
-            _check_workers(client, address)
+            try:
+                client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+            except TimeoutError as error:
+                raise RunError(f"--dask {address}: no workers within {WORKERS_SECONDS} seconds") from error
+            here = version("amsgrad-exp")
+            for worker, there in client.run(version, "amsgrad-exp", on_error="return").items():
+                if there != here:
+                    known = there if isinstance(there, str) else "none"
+                    raise RunError(f"--dask {address}: amsgrad-exp {here} is needed, but {worker} has {known}")
             executor: Executor = client.get_executor(pure=False)  # type: ignore[no-untyped-call]
             yield executor
             executor.shutdown(wait=False)
     except (CancelledError, CommClosedError, KilledWorker) as error:
         raise RunError(f"--dask {address}: the cluster was lost ({type(error).__name__})") from error
-
-
-def _check_workers(client: Client, address: str) -> None:
-    try:
-        client.wait_for_workers(1, timeout=WORKERS_SECONDS)
-    except TimeoutError as error:
-        raise RunError(f"--dask {address}: no workers within {WORKERS_SECONDS} seconds") from error
-    here = version("amsgrad-exp")
-    for worker, there in client.run(version, "amsgrad-exp", on_error="return").items():
-        if there != here:
-            known = there if isinstance(there, str) else "none"
-            raise RunError(f"--dask {address}: amsgrad-exp {here} is needed, but {worker} has {known}")
