@@ -35,12 +35,13 @@ def resume(
     from amsgrad_exp.records.files import find
     from amsgrad_exp.records.run import read_run
     from amsgrad_exp.spec.labels import labels
-    from amsgrad_exp.sweeps import sweeping
 
     record = find(reference, options.places(out), ("run", "sweep"))
     if record.kind == "sweep":
         if as_json:
             raise typer.BadParameter("--json is for runs, and this is a sweep: use --export csv")
+        from amsgrad_exp.sweeps import sweeping
+
         compute = functools.partial(sweeping.resume, record.directory)
         sweeps.refuse_failures(sweeps.complete(compute, jobs, dask, export, figure=True, quiet=quiet))
         return
@@ -66,13 +67,11 @@ def verify(
 
     For a sweep or gauntlet, check all stored rows and compute a sample of the cells again.
     """
-    from amsgrad_exp.output import console, sweep_tables, words
+    from amsgrad_exp.output import console, words
     from amsgrad_exp.output.progress import Bar
     from amsgrad_exp.records import verify_run
     from amsgrad_exp.records.files import find
     from amsgrad_exp.records.run import read_run
-    from amsgrad_exp.sweeps import sweeping
-    from amsgrad_exp.sweeps.workers import workers
 
     record = find(reference, options.places(out), ("run", "sweep"))
     if record.kind == "sweep" and engine:
@@ -81,6 +80,10 @@ def verify(
         raise typer.BadParameter("--all is for sweeps, and this is a run")
     try:
         if record.kind == "sweep":
+            from amsgrad_exp.output import sweep_tables
+            from amsgrad_exp.sweeps import sweeping
+            from amsgrad_exp.sweeps.workers import workers
+
             with workers() as executor, Bar() as bar:  # Ctrl-C ends it at once
                 watch = Onlooker(None if quiet else bar)
                 cells = sweeping.verify(record.directory, executor, watch, every_cell=every_cell)
