@@ -10,18 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from amsgrad_exp.cli.options import (
-    ATTACKS,
-    LISTED,
-    Json,
-    NoFigure,
-    Optimizer,
-    Quiet,
-    Report,
-    number_option,
-    require_writable,
-    with_experiment_options,
-)
+from amsgrad_exp.cli import options
 from amsgrad_exp.cli.report import page_beside
 from amsgrad_exp.cli.signals import optimizers_print_to_stderr, watching
 from amsgrad_exp.errors import NotAsExpected
@@ -37,21 +26,23 @@ def _survives(expect: str | None) -> str | None:
     return expect
 
 
-@with_experiment_options("lr", "beta1", "beta2", "eps", "option", "shape")
+@options.with_experiment_options("lr", "beta1", "beta2", "eps", "option", "shape")
 def attack(
     experiment: dict[str, Any],
-    optimizer: Annotated[str, typer.Option(help=f"Optimizer: {LISTED}.")],
+    optimizer: Annotated[str, typer.Option(help=f"Optimizer: {options.LISTED}.")],
     seconds: Annotated[
         float | None,
-        number_option("Stop searching after this time. Default: when all problems have been tried.", 0.1),
+        options.number_option("Stop searching after this time. Default: when all problems have been tried.", 0.1),
     ] = None,
     problems: Annotated[
         int | None,
-        number_option("Number of problems to try, always the same. Default: a fixed set.", 1, whole=True),
+        options.number_option("Number of problems to try, always the same. Default: a fixed set.", 1, whole=True),
     ] = None,
-    max_period: Annotated[int, number_option("Longest period of a problem, in steps.", 2, 100_000, whole=True)] = 4096,
-    seed: Annotated[int, number_option("Seed of the random problems.", 0, whole=True)] = 0,
-    jobs: Annotated[int | None, number_option("Number of threads. Default: one per core.", 1, 1024, whole=True)] = None,
+    max_period: Annotated[
+        int, options.number_option("Longest period of a problem, in steps.", 2, 100_000, whole=True)
+    ] = 4096,
+    seed: Annotated[int, options.number_option("Seed of the random problems.", 0, whole=True)] = 0,
+    jobs: options.Jobs = None,
     expect: Annotated[
         str | None,
         typer.Option(
@@ -60,11 +51,11 @@ def attack(
             help="Exit with status 3 unless the search is finished and found no counterexample, not even a suspect.",
         ),
     ] = None,
-    no_figure: NoFigure = False,
-    page: Report = False,
-    out: Annotated[Path, typer.Option("--out", file_okay=False, help="Directory for the attacks.")] = ATTACKS,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    no_figure: options.NoFigure = False,
+    page: options.Report = False,
+    out: Annotated[Path, typer.Option("--out", file_okay=False, help="Directory for the attacks.")] = options.ATTACKS,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Search for a problem on which an optimizer goes to the worst point.
 
@@ -106,10 +97,10 @@ def attack(
         raise NotAsExpected(f"{optimizer}: expected to survive, but {why}")
 
 
-@with_experiment_options("lr", "beta1", "beta2", "eps", "option")
+@options.with_experiment_options("lr", "beta1", "beta2", "eps", "option")
 def identify(
     experiment: dict[str, Any],
-    optimizer: Optimizer = None,
+    optimizer: options.Optimizer = None,
     iterates: Annotated[
         Path | None,
         typer.Option(
@@ -123,8 +114,8 @@ def identify(
     expect: Annotated[
         str | None, typer.Option(metavar=Rule, help="Exit with status 3 unless the optimizer follows this rule.")
     ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Find out which published rule an optimizer follows, and where it differs from the rule."""
     from rich.text import Text
@@ -147,7 +138,7 @@ def identify(
         raise NotAsExpected(f"{found.optimizer}: expected to match {expect}, but {why}")
 
 
-@with_experiment_options("lr", "beta1", "beta2", "eps", "option")
+@options.with_experiment_options("lr", "beta1", "beta2", "eps", "option")
 def probes(
     experiment: dict[str, Any],
     optimizer: Annotated[
@@ -165,7 +156,7 @@ def probes(
     from amsgrad_exp.records.files import write_atomically
 
     if out is not None:
-        require_writable("--out", out)
+        options.require_writable("--out", out)
     with optimizers_print_to_stderr():
         text = probes_of(optimizer, experiment["settings"], experiment["options"])
     if out is None:
