@@ -25,7 +25,7 @@ from amsgrad_exp import engines
 from amsgrad_exp.attacks.attack_record import FOLDER, Attack, Counterexample, Evidence, Shrunk
 from amsgrad_exp.attacks.search import FIRST_STEPS, Fall, Limits, Search, Target
 from amsgrad_exp.attacks.slope_sequences import canonical, in_words, written
-from amsgrad_exp.engines.fixed import Slopes
+from amsgrad_exp.engines.fixed import Slopes, compiled_fixed
 from amsgrad_exp.errors import NoSteadyState, RunFailed
 from amsgrad_exp.problems import Cycle, LinearProblem
 from amsgrad_exp.records.files import sha256, write_atomically
@@ -68,8 +68,6 @@ def target(name: str, settings: Mapping[str, Any] | None = None, options: Mappin
     while first * (1 - (complete.beta2 or 0.0)) < MEMORIES:
         first *= 2
     if name in OPTIMIZERS:
-        from amsgrad_exp.engines.fixed import compiled_fixed
-
         make = functools.partial(compiled_fixed, complete)
         theory = functools.cache(functools.partial(_theory, complete))
         return Target(complete, make, COMPILED_BATCH, first, theory, problems=ALL_AND_RANDOM)
@@ -198,10 +196,8 @@ def confirm(settings: OptimizerSettings, fall: Fall, out: Path, watch: Watch = U
 
     The dtypes are float32 and float64. If the optimizer has a rule, the compiled engine runs 10·T steps, and the first
     T are examined too. The torch engine runs T steps, or 10·T from x*, within `LITERAL_STEPS` in total. The first run
-    that does not go to the worst end ends the confirmation. The runs are recorded under ``out``.
-
-    Returns:
-        The runs, in the order of `all_cases`, and whether all of them went to the worst end and stayed there.
+    that does not go to the worst end ends the confirmation. The runs are recorded under ``out``. They are returned in
+    the order of `all_cases`, with whether all of them went to the worst end and stayed there.
     """
     cases = list(all_cases(settings, fall))
     runs: list[Run] = []

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import Parameter
-from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.engines.torch_step import raised, sees_gradients_alone, update_of
 from amsgrad_exp.errors import ConfigError, RunFailed
 from amsgrad_exp.identification.probes import Floats, Observed, Probe
 from amsgrad_exp.numbers import option_value
-from amsgrad_exp.optimizers.importing import PLAIN, said
+from amsgrad_exp.optimizers.importing import PLAIN, Imported, said
 from amsgrad_exp.rules import OPTIMIZERS, arguments_of
 from amsgrad_exp.spec.defaults import check_name, complete_settings, imported_optimizer
 
@@ -81,14 +80,13 @@ def _registered(name: str, settings: Mapping[str, float], given: dict[str, Any])
     known = complete_settings({"name": name, **settings, "options": given, "optimized_update": form})
     kind = imported_optimizer(OPTIMIZERS[name].path)
 
-    def make(params: list[Parameter], probe: Probe) -> Optimizer:
+    def arguments(probe: Probe) -> dict[str, Any]:
         taken = {key: value for key, value in _settings(probe).items() if getattr(known, key) is not None}
-        arguments = arguments_of(known.model_copy(update=taken))
-        return kind.make(PLAIN.arrange([params]), lr=float(probe.lr[0]), arguments=arguments)
+        return arguments_of(known.model_copy(update=taken))
 
     numbers = {key: value for key, value in known.options.items() if _is_number(value)}
     decay: dict[str, Any] = {key: value for key, value in numbers.items() if key == "weight_decay"}
-    return Target(name, functools.partial(_run_torch, name, make), {**settings, **decay}, numbers)
+    return Target(name, functools.partial(_run_torch, name, kind, arguments), {**settings, **decay}, numbers)
 
 
 def _imported(name: str, settings: Mapping[str, float], given: dict[str, Any]) -> Target:
@@ -117,18 +115,12 @@ def _imported(name: str, settings: Mapping[str, float], given: dict[str, Any]) -
         pair = {"betas": (own["beta1"], own["beta2"], *rest)} if several else {}
         return {**{argument: own[setting] for argument, setting in taken.items()}, **pair, **given}
 
-    def make(params: list[Parameter], probe: Probe) -> Optimizer:
-        try:
-            return kind.make(PLAIN.arrange([params]), lr=float(probe.lr[0]), arguments=arguments(probe))
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-
     set_by_us = {*taken.values(), *(BETAS if several else ()), *settings}
     assumed = {key: value for key, value in PUBLISHED.items() if key not in set_by_us}
     known = {OPTIONS.get(key, key): value for key, value in defaults.items() if _is_number(value)}
     known |= {"beta3": rest[0]} if rest else {}
     decay = {"weight_decay": known["weight_decay"]} if "weight_decay" in known else {}
-    run = _of_optax(name, kind.maker, arguments) if of_optax else functools.partial(_run_torch, name, make)
+    run = _of_optax(name, kind.maker, arguments) if of_optax else functools.partial(_run_torch, name, kind, arguments)
     return Target(name, run, {**assumed, **settings, **decay}, known, assumed)
 
 
@@ -136,10 +128,13 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _run_torch(name: str, make: Callable[[list[Parameter], Probe], Optimizer], probe: Probe) -> Floats | None:
+def _run_torch(name: str, kind: Imported, arguments: Callable[[Probe], dict[str, Any]], probe: Probe) -> Floats | None:
     gradients, pieces = torch.from_numpy(probe.gradients), probe.elements if probe.apart else 1
     params = [Parameter(part.clone()) for part in torch.from_numpy(probe.start).chunk(pieces)]
-    optimizer = make(params, probe)
+    try:
+        optimizer = kind.make(PLAIN.arrange([params]), lr=float(probe.lr[0]), arguments=arguments(probe))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     changes_beta1 = probe.changes_beta1
     if changes_beta1 and not all(_set_beta1(group, probe.beta1[0]) for group in optimizer.param_groups):
         return None

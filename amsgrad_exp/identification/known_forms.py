@@ -51,6 +51,7 @@ PARTS: dict[str, dict[str, Any]] = {
 
 OF_OPTIONS: dict[tuple[str, Any], dict[str, Any]] = {
     ("dialect", "paper"): UNCORRECTED,
+    ("dialect", "optax"): {"maximum": "corrected"},
     ("optimized_update", True): FOLDED,
     ("form", "published"): {**UNCORRECTED, "kind": "adam", "second": "none", "eps": False},
     ("centered", True): {"second": "centered"},
@@ -84,8 +85,6 @@ def form(name: str, options: Options) -> Form:
     dialect, parts = complete.get("dialect"), dict(PARTS[name])
     if dialect not in (None, "torch"):
         complete["optimized_update"] = True  # this option belongs to dialect torch only
-    if (name, dialect) == ("amsgrad", "optax"):
-        parts["maximum"] = "corrected"
     for option in complete.items():
         if option != ("optimized_update", True) or dialect == "torch":
             parts |= OF_OPTIONS.get(option, {})

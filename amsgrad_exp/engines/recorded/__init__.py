@@ -34,10 +34,8 @@ _one_at_a_time = threading.Lock()
 def program_of(settings: OptimizerSettings, dtype: str) -> Program | str:
     """Return the compiled program of an imported optimizer's step, or a line that says why there is none.
 
-    If the programs recorded with two step sizes are equal, that program is used for all step sizes.
-
-    Raises:
-        ValueError: the optimizer cannot be imported or built, or takes no step.
+    If the programs recorded with two step sizes are equal, that program is used for all step sizes. A ValueError is
+    raised if the optimizer cannot be imported or built, or takes no step.
     """
     with _one_at_a_time:
         known = _found.setdefault((settings.model_dump_json(exclude={"label", "lr"}), dtype), {})
@@ -53,11 +51,7 @@ def program_of(settings: OptimizerSettings, dtype: str) -> Program | str:
 
 
 def program_for(trial: Trial) -> Program | str:
-    """Return the program for a trial of an imported optimizer, or a line that says why there is none.
-
-    Raises:
-        ValueError: as in `program_of`.
-    """
+    """Return the program for a trial of an imported optimizer, or a line that says why there is none."""
     if trial.engine == "auto" and trial.steps * trial.seeds < WORTH:
         return f"a run of fewer than {WORTH:,} steps takes less time than compiling"
     program = program_of(trial.optimizer, trial.dtype)

@@ -338,6 +338,5 @@ def same_bits(a: Any, b: Any) -> bool:
     """Whether two arrays of one dtype have the same bits; all NaNs count as equal."""
     if a.dtype.kind != "f":
         return bool(np.array_equal(a, b))
-    integers = np.int32 if a.dtype.itemsize == 4 else np.int64
-    same = np.ascontiguousarray(a).view(integers) == np.ascontiguousarray(b).view(integers)
-    return bool(np.all(same | (np.isnan(a) & np.isnan(b))))
+    same_signs = (np.signbit(a) == np.signbit(b)) | np.isnan(a)  # 0 and −0 are equal
+    return np.array_equal(a, b, equal_nan=True) and bool(np.all(same_signs))

@@ -176,10 +176,8 @@ def paths_of(
 ) -> list[Path]:
     """Return the paths that an optimizer's next step can take after ``step`` steps; the optimizer is not changed.
 
-    ``gradients`` are those of the next `NEAR` steps.
-
-    Raises:
-        NotRecorded: no program is known to do what the optimizer does.
+    ``gradients`` are those of the next `NEAR` steps. `NotRecorded` is raised if no program is known to do what the
+    optimizer does.
     """
     with _one_at_a_time:
         survey = Survey(optimizer, param, step)
@@ -242,10 +240,9 @@ def _paths(
     while True:
         record = functools.partial(Recording, moving=moving, functions=functions, catching=catching, poisons=poisons)
         twin, p = copied(optimizer, param)
-        base = record(twin, p, gradients[0], lr)
-        recordings = [(step, base)]
+        recordings: list[tuple[int, Recording]] = []
         for i, g in enumerate(gradients[:NEAR]):
-            tries = [(g, lr * 0.61), (0.7, lr * 1.21), (-3.0, lr * 0.37), *([(g, lr)] if i else [])]
+            tries = [(g, lr), (g, lr * 0.61), (0.7, lr * 1.21), (-3.0, lr * 0.37)]
             if i == 0:
                 tries += [(g * a, lr * b) for a in (1, 0.999, 1.01) for b in (0.999, 1.002, 0.97)]
             recordings += [(step + i, record(twin, p, *each)) for each in tries]
@@ -272,7 +269,7 @@ def _paths(
         if len(group) >= LEAST and len({each.lr for _, each in group}) >= LEAST_LRS
         and len({at for at, _ in group}) >= LEAST_STEPS
     ]  # fmt: skip
-    if base.structure not in {group[0].structure for group in known}:
+    if recordings[0][1].structure not in {group[0].structure for group in known}:
         raise NotRecorded("it takes a path too rarely to know its numbers", for_good=False)
     if len(known) > MOST_PATHS:
         raise NotRecorded(f"its steps take more than {MOST_PATHS} paths")

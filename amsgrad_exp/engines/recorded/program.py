@@ -241,11 +241,7 @@ class Program:
         return Program([*same, *more], self.begin)
 
     def read(self, optimizer: Optimizer, param: torch.Tensor) -> tuple[list[float], list[float]]:
-        """Read the state (x first) and the carried numbers from an optimizer.
-
-        Raises:
-            KeyError: the optimizer does not keep what it kept when it was recorded.
-        """
+        """Read the state (x first) and the carried numbers from an optimizer; a KeyError is raised as in `standing`."""
         here = standing(optimizer, param, self._like)
         state, carry = ([here[name].read() for name in names] for names in (self.state, self.carry))
         return [param.item(), *state, *((1.0, 0.0) if self.guarded else ())], carry

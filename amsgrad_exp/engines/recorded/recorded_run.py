@@ -135,11 +135,7 @@ class RecordedBatch(CompiledBatch):
         engine.advance(self.step + 1, 1)
         if engine.failure is not None or (program.guarded and rest[-2] == 0):
             return
-        try:
-            got, got_carry = engine.read(program)
-            self._lost |= not same_bits(np.array([*program.named(got), *got_carry]), np.array(expected))
-        except KeyError:
-            self._lost[:] = True
+        self._lost |= not _agree(engine, program, expected)
 
     @property
     def lost(self) -> NDArray[np.bool_]:
@@ -166,6 +162,15 @@ class RecordedBatch(CompiledBatch):
         steps = self.chunk_steps // len(self._kinds)
         every = zip(self._programs, self._hypers[0].tolist(), self._carry.T, strict=False)
         return np.array([program.repeats(lr, carry, steps) for program, lr, carry in every], bool)
+
+
+def _agree(run: TorchRun, program: Program, expected: Sequence[float]) -> bool:
+    """Whether an optimizer and its program hold the same numbers, bit for bit."""
+    try:
+        state, carry = run.read(program)
+    except KeyError:
+        return False
+    return same_bits(np.array([*program.named(state), *carry]), np.array(expected, np.float64))
 
 
 class RecordedRun(TorchRun):
@@ -236,19 +241,12 @@ class RecordedRun(TorchRun):
         expected = *program.named(batch.state[:, 0]), *batch.carry[:, 0]
         literal = super().advance(self.step + 1, log_every)
         comparable = not batch.lost[0] and np.isfinite(batch.x) and self.failure is None
-        if comparable and not self._agrees(expected):
+        if comparable and not _agree(self, program, expected):
             self.write(program, state, carry, begin)
             self._totals = totals
             self._give_up("its program came to something else")
             return Trace.empty((0, 1))
         return Trace.concatenate([trace, literal])
-
-    def _agrees(self, expected: Any) -> bool:
-        try:
-            state, carry = self.read(self._program)
-        except KeyError:
-            return False
-        return same_bits(np.array([*self._program.named(state), *carry]), np.array(expected, np.float64))
 
     def _until_a_change(self, end: int) -> int:
         """Return the last step, up to ``end``, before the path changes independently of gradients."""
@@ -265,11 +263,10 @@ class RecordedRun(TorchRun):
     def _look_for_paths(self) -> Trace:
         """Record the paths that the next step may take; if that is impossible, take some steps literally first."""
         self._recordings += 1
-        if self._recordings > MORE_PATHS:
-            self._give_up("its steps take ever new paths")
-            return Trace.empty((0, 1))
         ((_, lr),) = self.inputs(self.step, self.step + 1)
         try:
+            if self._recordings > MORE_PATHS:
+                raise NotRecorded("its steps take ever new paths")
             self._use(self._program.with_paths(paths_of(self._optimizer, self._param, self.gradients(), lr, self.step)))
         except NotRecorded as reason:
             if reason.for_good:
@@ -302,8 +299,10 @@ class RecordedSeeds(OneByOne):
     def __init__(self, seeds: Sequence[Trial], program: Program) -> None:
         self._seeds, self._program = seeds, program
         literal = [TorchRun(each) for each in seeds]
-        super().__init__([RecordedBatch(seeds, [program] * len(seeds), literal, stops=True)])
-        self._part()
+        batch = RecordedBatch(seeds, [program] * len(seeds), literal, stops=True)
+        super().__init__([batch])
+        if batch.lost.any():
+            self._part(batch)
 
     def advance(self, stop: int, log_every: int) -> Trace:
         batch = self.runs[0]
@@ -313,19 +312,17 @@ class RecordedSeeds(OneByOne):
         trace = super().advance(stop, log_every)
         if batch.lost.any():
             batch.restore(before)
-            self._part()
+            self._part(batch)
             trace = super().advance(stop, log_every)
         return trace
 
-    def _part(self) -> None:
-        """Continue one by one if the program fails for a seed."""
-        batch = self.runs[0]
-        if isinstance(batch, RecordedBatch) and batch.lost.any():
-            runs = self._alone()
-            if batch.step > self._program.begin:
-                for number, run in enumerate(runs):
-                    run.stand(batch, number)
-            self._go_on_with(runs)
+    def _part(self, batch: RecordedBatch) -> None:
+        """Continue one by one, because the program fails for a seed."""
+        runs = self._alone()
+        if batch.step > self._program.begin:
+            for number, run in enumerate(runs):
+                run.stand(batch, number)
+        self._go_on_with(runs)
 
     def _alone(self) -> list[RecordedRun]:
         return [RecordedRun(each, self._program) for each in self._seeds]

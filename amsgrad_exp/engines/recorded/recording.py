@@ -472,8 +472,7 @@ def same_number(one: float, other: float) -> bool:
 def standing(optimizer: Optimizer, param: Tensor, like: Recording) -> dict[str, Leaf]:
     """Return the numbers of an optimizer by the names of a recording.
 
-    Raises:
-        KeyError: something else in the optimizer differs from the recording, or two tensors have become one.
+    A KeyError is raised if something else in it differs from the recording, or if two tensors have become one.
     """
     fixed: dict[Place, Any] = {}
     here = leaves(optimizer, param, fixed)
