@@ -18,8 +18,9 @@ from amsgrad_exp.engines.recorded.kernels import UNARY
 
 MATH = {name: f"{name}_d({{}})" for name in UNARY}
 MATH |= {"sqrt": "np.sqrt({})", "pow": "pow_d({}, {})", "fabs": "abs({})"}
-ARITHMETIC = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "mod": "%", "floordiv": "//", "pow": ""}
+ARITHMETIC = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "mod": "%", "floordiv": "//"}
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+OTHERS = {"pow": MATH["pow"], "neg": "(-{})", "abs": "abs({})"}
 ESCAPES = ("int", "trunc", "floor", "ceil", "round", "hash", "repr", "str", "format", "reduce", "reduce_ex")
 TOTAL = ("add", "sub", "mul", "neg", "abs", "fabs")  # operations that never raise an exception
 CAUGHT = {"ArithmeticError", "OverflowError", "ZeroDivisionError"}
@@ -111,57 +112,46 @@ def text_of(value: Any) -> str:
     return value.text if isinstance(value, Followed) else repr(float(value))
 
 
-def _computed(name: str, function: Callable[..., Any], template: str, order: int, values: tuple[Any, ...]) -> Any:
+def _computed(name: str, function: Callable[..., Any], template: str, values: tuple[Any, ...]) -> Any:
     """Apply a function to numbers, at least one of which is followed, and follow the result."""
     followed = next(each for each in values if isinstance(each, Followed))
     try:
-        result = function(*map(plain, values))
+        result, text = function(*map(plain, values)), template.format(*map(text_of, values))
     except (ArithmeticError, ValueError):  # the optimizer may catch it
         followed.escaped()
         raise
-    if not isinstance(result, float):  # a power may be complex
+    if isinstance(result, float):
+        return followed.notes.result(name, result, text)
+    if isinstance(result, bool):
+        followed.notes.on_guard(text, result)
+    else:  # a power may be complex
         followed.escaped()
-        return result
-    return followed.notes.result(name, result, template.format(*map(text_of, values[::order])))
+    return result
 
 
-def _arithmetic(name: str, template: str, prefix: str = "") -> None:
-    of_floats = getattr(float, f"__{prefix}{name}__")
+def _follow(name: str, template: str, prefix: str = "") -> None:
+    """Let followed numbers have an operator; with the prefix "r", the operator whose second operand is followed."""
+    of_floats = getattr(float, f"__{name}__")
 
     def method(self: Followed, *others: Any) -> Any:
         if not all(isinstance(other, int | float) for other in others):
             return NotImplemented
-        return _computed(name, of_floats, template, -1 if prefix else 1, (self, *others))
+        return _computed(name, of_floats, template, (*others, self) if prefix else (self, *others))
 
     setattr(Followed, f"__{prefix}{name}__", method)
-
-
-def _comparison(name: str, sign: str) -> None:
-    of_floats = getattr(float, f"__{name}__")
-
-    def method(self: Followed, other: Any) -> Any:
-        if not isinstance(other, int | float):
-            return NotImplemented
-        result = of_floats(self.value, plain(other))
-        self.notes.on_guard(f"({self.text} {sign} {text_of(other)})", result)
-        return result
-
-    setattr(Followed, f"__{name}__", method)
 
 
 def _escape(name: str) -> None:
     setattr(Followed, name, lambda self, *args: getattr(float, name)(self.escaped(), *args))
 
 
-for _name, _sign in ARITHMETIC.items():
-    for _prefix in ("", "r"):
-        _arithmetic(_name, f"({{}} {_sign} {{}})" if _sign else MATH[_name], _prefix)
-for _name, _sign in COMPARISONS.items():
-    _comparison(_name, _sign)
+TEMPLATES = OTHERS | {name: f"({{}} {sign} {{}})" for name, sign in (ARITHMETIC | COMPARISONS).items()}
+for _name, _template in TEMPLATES.items():
+    _follow(_name, _template)
+for _name in (*ARITHMETIC, "pow"):
+    _follow(_name, TEMPLATES[_name], "r")
 for _name in ("is_integer", *(f"__{each}__" for each in ESCAPES)):
     _escape(_name)
-_arithmetic("neg", "(-{})")
-_arithmetic("abs", "abs({})")
 
 
 def _following(function: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -175,7 +165,7 @@ def _following(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     def follow(*args: Any) -> Any:
         if any(isinstance(each, Followed) for each in args) and len(args) == template.count("{}"):
-            return _computed(name, function, template, 1, args)
+            return _computed(name, function, template, args)
         return function(*map(known, args))
 
     return follow

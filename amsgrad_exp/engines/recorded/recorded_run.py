@@ -49,7 +49,7 @@ class RecordedBatch(CompiledBatch):
         self,
         trials: Sequence[Trial],
         programs: Sequence[Program],
-        literal: Sequence[TorchRun] | None = None,
+        literal: Sequence[TorchRun] = (),
         *,
         stops: bool = False,
     ) -> None:
@@ -57,25 +57,25 @@ class RecordedBatch(CompiledBatch):
         self._lead = lead = programs[0]
         hypers = np.array([[t.optimizer.lr, *p.constants] for t, p in zip(trials, programs, strict=True)])
         kept = np.dtype(np.float64 if lead.wide else trials[0].dtype)
-        self._begin(trials, lead.rule if literal is None else lead.in_batches, hypers, kept, stops=stops)
+        self._begin(trials, lead.in_batches if literal else lead.rule, hypers, kept, stops=stops)
         self._flushed = False
-        if literal is None and not isinstance(trials[0].problem, LinearProblem):
+        if not literal and not isinstance(trials[0].problem, LinearProblem):
             self._slope = not_below(SMALLEST_SLOPE, self._slope)  # autograd rounds smaller gradients differently
         if lead.wide_coefficients:
             self._coefficient_dtype = np.dtype(np.float64)
         self._carry = np.zeros((len(lead.carry), self._constants.shape[1]))
         self.driven = Driven(program=lead.digest, kernels=lead.kernels)
-        self._head: Trace | None = None
+        self._head: Trace | None = None  # the first steps, until `advance` returns them
         self._lost = np.zeros(len(trials), bool)
         self._literal = literal
         self._numbers = np.random.default_rng(0)
-        if literal is not None:
-            self._take_first_steps(literal)
+        if literal:
+            self._take_first_steps()
 
-    def _take_first_steps(self, literal: Sequence[TorchRun]) -> None:
+    def _take_first_steps(self) -> None:
         begin = self._lead.begin
         columns = np.full((3, begin, len(self)), np.nan)
-        for run, (engine, program) in enumerate(zip(literal, self._programs, strict=True)):
+        for run, (engine, program) in enumerate(zip(self._literal, self._programs, strict=True)):
             trace = engine.advance(begin, 1)
             columns[:, : len(trace), run] = trace.loss[:, 0], trace.x[:, 0], trace.regret[:, 0]
             try:
@@ -95,7 +95,7 @@ class RecordedBatch(CompiledBatch):
         kept._programs = [self._programs[run] for run in runs]
         kept._lost = self._lost[runs]
         kept._head = None if self._head is None else self._head.lanes(runs)
-        kept._literal = None if self._literal is None else [self._literal[run] for run in runs]
+        kept._literal = [self._literal[run] for run in runs] if self._literal else ()
         return kept
 
     def load(self, saved: bytes) -> None:
@@ -104,18 +104,17 @@ class RecordedBatch(CompiledBatch):
             self._head = None
 
     def advance(self, stop: int, log_every: int) -> Trace:
-        pieces = []
-        if self._head is not None:
-            pieces, self._head = [self._head.rows(np.flatnonzero((self._head.step + 1) % log_every == 0))], None
-        pieces.append(super().advance(stop, log_every))
+        trace, head, self._head = super().advance(stop, log_every), self._head, None
         if self._lead.guarded:
             self._lost |= self._state[-2, : len(self)] == 0
             self.taken = self._state[-1, : len(self)].astype(int)
             self._state[-1] = 0
-        if self._literal is not None and not self._lost.all():
+        if self._literal and not self._lost.all():
             for run in self._numbers.choice(np.flatnonzero(~self._lost), CHECKED).tolist():
                 self._check(run, self._literal[run])
-        return pieces[0] if len(pieces) == 1 else Trace.concatenate(pieces)
+        if head is None:
+            return trace
+        return Trace.concatenate([head.rows(np.flatnonzero((head.step + 1) % log_every == 0)), trace])
 
     def _check(self, run: int, engine: TorchRun) -> None:
         """Compare a run's next step with a literal step; if they differ, all runs of the batch are lost."""
