@@ -30,11 +30,9 @@ from amsgrad_exp.attacks.slope_sequences import (
     simpler,
     size,
     steep,
-    written,
 )
 from amsgrad_exp.engines.fixed import FixedIterates, Slopes
 from amsgrad_exp.errors import RunFailed
-from amsgrad_exp.problems import Cycle
 from amsgrad_exp.sweeps.workers import workers
 from tests.watching import Watched
 
@@ -75,11 +73,6 @@ def test_simpler_problems_are_smaller_and_have_an_optimum(slopes: Slopes) -> Non
         assert sum(other) != 0
         assert len(other) > 1
         assert reduced(other) == other
-
-
-@given(SLOPES)
-def test_a_written_sequence_can_be_read(slopes: Slopes) -> None:
-    assert Cycle.model_validate({"slopes": written(slopes)}).slopes == slopes
 
 
 def test_a_problem_in_words() -> None:

@@ -24,7 +24,7 @@ import numpy as np
 from amsgrad_exp import engines
 from amsgrad_exp.attacks.attack_record import FOLDER, Attack, Counterexample, Evidence, Shrunk
 from amsgrad_exp.attacks.search import FIRST_STEPS, Fall, Limits, Search, Target
-from amsgrad_exp.attacks.slope_sequences import canonical, in_words, written
+from amsgrad_exp.attacks.slope_sequences import canonical, in_words
 from amsgrad_exp.engines.fixed import Slopes, compiled_fixed
 from amsgrad_exp.errors import NoSteadyState, RunFailed
 from amsgrad_exp.problems import Cycle, LinearProblem
@@ -273,7 +273,7 @@ def _trial(
     return resolve_trial(
         {
             "name": FOLDER,
-            "problem": {"name": "cycle", "slopes": written(fall.slopes), "start_at": start},
+            "problem": {"name": "cycle", "slopes": fall.slopes, "start_at": start},
             "schedule": schedule,
             "optimizers": [settings.model_dump(exclude_none=True) | {"lr": float(f"{lr:.3g}")}],
             "steps": steps,

@@ -66,11 +66,6 @@ def canonical(slopes: Slopes) -> Slopes:
     return rotated
 
 
-def written(slopes: Slopes) -> str:
-    """Write the slopes as for ``--set slopes=``: 74,-1x73."""
-    return ",".join(f"{slope}x{times}" if times > 1 else str(slope) for slope, times in repeats(slopes))
-
-
 def in_words(slopes: Slopes) -> str:
     """Describe the slopes: 74 once, −1 seventy-three times, x* = −1."""
     said = ", ".join(f"{_signed(slope)} {_times(times)}" for slope, times in repeats(slopes))
