@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import math
@@ -78,9 +79,13 @@ class TorchRun(Batch):
     @functools.cached_property
     def _repeating(self) -> Program | None:
         """The program of an imported optimizer."""
-        from amsgrad_exp.engines.recorded import program_from
+        from amsgrad_exp.engines.recorded.paths import paths_of
+        from amsgrad_exp.engines.recorded.program import Program
 
-        return program_from(self._optimizer, self._param, self.gradients(), self.schedule.lr, self.step)
+        with contextlib.suppress(Exception, SystemExit):  # an imported optimizer may raise anything
+            paths = paths_of(self._optimizer, self._param, self.gradients(), self.schedule.lr, self.step)
+            return Program(paths, self.step)
+        return None
 
     def repeats(self, steps: int) -> NDArray[np.bool_]:
         """Ask the rule of a registered optimizer, or else the recorded program; False if there is no program."""

@@ -125,16 +125,13 @@ class Imported:
 
         None if there is no such file, for example for a class that was typed into an interpreter.
         """
-        files = {Path(file) for module in _reached(self._module) if (file := getattr(module, "__file__", None))}
+        defined = self.maker.__module__ if isinstance(self.maker, type | types.FunctionType) else None
+        reached = _reached(sys.modules.get(defined or self.path.rpartition(".")[0]))
+        files = {Path(file) for module in reached if (file := getattr(module, "__file__", None))}
         digest = hashlib.sha256()
         for path in sorted(file for file in files if file.is_file()):
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest() if files else None
-
-    @property
-    def _module(self) -> types.ModuleType | None:
-        defined = self.maker.__module__ if isinstance(self.maker, type | types.FunctionType) else None
-        return sys.modules.get(defined or self.path.rpartition(".")[0])
 
     def make(self, arranged: Any, *, lr: float, arguments: Mapping[str, Any]) -> Optimizer:
         """Build the optimizer from what `Drive.arrange` returns and keyword arguments."""

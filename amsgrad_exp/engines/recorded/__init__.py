@@ -8,13 +8,9 @@ takes. `kernels` finds a scalar expression for each operation. `program` writes 
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch.optim.optimizer import Optimizer
 
 from amsgrad_exp.engines.recorded.paths import NEAR, literal_step, paths_of
 from amsgrad_exp.engines.recorded.program import Program
@@ -56,15 +52,6 @@ def program_for(trial: Trial) -> Program | str:
         return f"a run of fewer than {WORTH:,} steps takes less time than compiling"
     program = program_of(trial.optimizer, trial.dtype)
     return "it has too few steps" if isinstance(program, Program) and program.begin >= trial.steps else program
-
-
-def program_from(
-    optimizer: Optimizer, param: torch.nn.Parameter, gradients: Sequence[float], lr: float, step: int
-) -> Program | None:
-    """Return the program of an optimizer's steps from its present state, or None; arguments are as in `paths_of`."""
-    with contextlib.suppress(Exception, SystemExit):  # an imported optimizer may raise anything
-        return Program(paths_of(optimizer, param, gradients, lr, step), step)
-    return None
 
 
 def _recorded(settings: OptimizerSettings, dtype: str) -> Program | str:

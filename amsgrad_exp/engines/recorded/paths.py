@@ -149,11 +149,8 @@ class Path:
         tensors = [what for way, what in operands if way == "t"]
         if not tensors:
             return kind_out
-        like = [torch.empty(operation.shapes[j], dtype=operation.dtypes[j]) for j in tensors]
-        result = like[0]
-        for each in like[1:]:
-            result = torch.empty((result + each).shape, dtype=torch.result_type(result, each))
-        kind = KINDS[result.dtype]
+        like = [torch.zeros(operation.shapes[j], dtype=operation.dtypes[j]) for j in tensors]
+        kind = KINDS[functools.reduce(torch.add, like).dtype]
         if kind in "ib" and kind_out in "fdh":
             return kind_out
         if kind == "i" and any(way in "s=" and operation.values[what] % 1 for way, what in operands):
