@@ -1,7 +1,8 @@
 """Tests whether optimizers converge where they provably should, as in Reddi, Kale and Kumar (2018).
 
-``run``, ``compare``, ``bound``, ``sweep``, ``attack`` and ``identify`` do what the commands do. Most of them take an
-``Experiment``, a ``Sweep`` or a ``Gauntlet``. See `amsgrad_exp.api`.
+``run``, ``compare``, ``bound``, ``sweep``, ``attack`` and ``identify`` do what the commands do. ``run`` and ``compare``
+take an ``Experiment``, ``bound`` a recorded run, ``sweep`` a ``Sweep`` or a ``Gauntlet``, and the others the name of an
+optimizer. See `amsgrad_exp.api`.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def identify(
 
     rule = None if like is None else rule_named(like)
     if (optimizer is None) == (iterates is None):
-        raise ConfigError("identify takes either an optimizer or iterates")
+        raise ConfigError("give either --optimizer or --iterates")
     if iterates is not None:
         return of_iterates(Path(iterates), settings or {}, options or {}, rule)
     assert optimizer is not None

@@ -1,8 +1,8 @@
 """Computes upper bounds on a run's regret: one from its own trajectory, and one published for its optimizer.
 
-The trajectory's: let every update follow a moving average of gradients: x_{t+1} = clamp(x_t − η_t·m_t) with
-m_t = β1t·m_{t−1} + (1 − β1t)·g_t, any η_t ≥ 0, and β1t that never increases. If the losses are convex, then with
-ρ_t = β1t/(1 − β1t), t counted from 1, w_t = 1 + ρ_t − ρ_{t+1} and ρ_{T+1} = ρ_T,
+The bound from the trajectory: let every update follow a moving average m_t of gradients, x_{t+1} = clamp(x_t −
+η_t·m_t), m_t = β1t·m_{t−1} + (1 − β1t)·g_t, any η_t ≥ 0, and β1t that never increases. If the losses are convex, then
+with ρ_t = β1t/(1 − β1t), t counted from 1, w_t = 1 + ρ_t − ρ_{t+1} and ρ_{T+1} = ρ_T,
 
     R(T) ≤ end + distance + moves,
     end      = ρ_T·m_T·(x_T − x*) − ρ_1·m_0·(x_1 − x*),

@@ -75,7 +75,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(name.lower(), known)
     swapped = [each for each in close if sorted(each) == sorted(name.lower())]
-    return f"did you mean {(swapped or close)[0]}?" if close else f"known are {', '.join(known)}"
+    return f"did you mean {(swapped or close)[0]}?" if close else f"choose from {', '.join(known)}"
 
 
 def validated(model: type[Model], data: Any, prefix: str = "") -> Model:
@@ -103,7 +103,9 @@ def complaint(first: Mapping[str, Any]) -> str:
         return str(first["msg"]).removeprefix("Value error, ")
     message = first["msg"].replace("Input should be", "must be")
     must = next((words for start, words in MUST.items() if first["type"].startswith(start)), message)
-    given = "null" if first["input"] is None else short(first["input"])
+    given = first["input"]
+    if not (isinstance(given, str) and given.lstrip("+-.")[:1].isdigit()):  # a number is shown without quotes
+        given = "null" if given is None else short(given)
     return f"{must[0].lower()}{must[1:]}, not {given}"
 
 

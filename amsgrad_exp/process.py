@@ -1,4 +1,4 @@
-"""Guards what a process has only one of: labml's experiment, torch's random generator and the home directory."""
+"""Guards what a process has only once: labml's experiment, torch's random generator and the home directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress callbacks of everything that takes long: runs, sweeps, bounds and attacks."""
+"""Defines the progress callbacks of long operations: runs, sweeps, bounds and attacks."""
 
 from __future__ import annotations
 

@@ -150,10 +150,10 @@ def test_the_commands_on_recorded_runs(
     assert (nowhere.returncode, nowhere.stderr.count("\n")) == (2, 1)
     assert "engine: must be 'auto', 'compiled' or 'torch', not 'gpu'" in nowhere.stderr
     same = in_process("verify", "last")
-    assert (same.returncode, same.stdout) == (0, "identical: 2,000 points run again on the compiled engine\n")
+    assert (same.returncode, same.stdout) == (0, "identical: all 2,000 logged points, computed again on the compiled engine\n")
     across = in_process("verify", "last", "--engine", "torch")
     assert across.returncode == 0
-    assert "in agreement: 2,000 points run again on the torch engine" in across.stdout
+    assert "in agreement: all 2,000 logged points, computed again on the torch engine" in across.stdout
 
 
 def test_a_changed_digit_is_status_four_and_the_step(in_process: CommandLine, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_run_in_half_precision_is_recorded_resumed_and_verified(
     resumed = resume(part)
     assert (resumed.directory / "trace.csv").read_bytes() == (whole.directory / "trace.csv").read_bytes()
     assert verify(whole).first_step is None
-    with pytest.raises(ConfigError, match=rf"^the compiled engine has float32 and float64, not {dtype}: take engine"):
+    with pytest.raises(ConfigError, match=rf"^the compiled engine has float32 and float64, not {dtype}: use engine"):
         verify(whole, "compiled")
 
 

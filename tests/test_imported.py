@@ -190,13 +190,13 @@ def test_the_record_says_how_an_optimizer_was_driven(in_process: CommandLine) ->
     driven = {name: document[name] for name in ("shape", "parameters", "closure", "graph")}
     assert driven == {"shape": "1x1", "parameters": "tensors", "closure": False, "graph": False}
     shown = in_process("show", "last").stdout
-    assert "driven with  a parameter of shape 1x1" in shown
+    assert "needs      a parameter of shape 1x1" in shown
     done = in_process("run", "--optimizer", "torch.optim.Adam", "--shape", "1x1", "--steps", "50", "--json")
     (document,) = json.loads(done.stdout)["runs"]
     assert document["shape"] == "1x1"
     assert "shape: 1x1" in Path(document["directory"], "experiment.yaml").read_text()
     done = in_process("run", "--optimizer", "torch.optim.LBFGS", "--steps", "20", "--lr", "0.001")
-    assert "driven with  a closure" in done.stdout
+    assert "needs      a closure" in done.stdout
     for arguments, said in (
         (["--optimizer", "torch.optim.Muon", "--shape", "1"], "Muon only supports 2D parameters"),
         (["--optimizer", "torch.optim.Adam", "--shape", "2x2"], "shape: "),

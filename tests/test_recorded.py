@@ -103,7 +103,7 @@ def test_a_hostile_optimizer_is_rejected_or_compiled_correctly(name: str) -> Non
 
 
 def test_why_an_optimizer_is_not_compiled() -> None:
-    with pytest.raises(ConfigError, match=r"cannot be compiled: it draws random numbers; take engine torch"):
+    with pytest.raises(ConfigError, match=r"cannot be compiled: it draws random numbers; use engine torch"):
         build(trial_of("tests.hostile.torch_rand"))
     engine = build(trial_of("tests.hostile.torch_rand", engine="auto", steps=20_000))
     assert (engine.driven.engine, engine.driven.not_compiled) == ("torch", "it draws random numbers")

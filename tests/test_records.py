@@ -151,7 +151,7 @@ def test_traces_round_trip() -> None:
     trace = Trace(np.array([0, 10**18]), np.array([-0.0, 5e-324]), np.array([1 / 3, 1e308]), np.array([0.1, -1.0]))
     with_intervals = replace(trace, x_halfwidth=np.array([0.1, 0.2]), regret_halfwidth=np.array([0.0, 1e-300]))
     for written in (trace, with_intervals):
-        again = runs.parse_trace(runs.format_rows(written, header=True))
+        again = runs.parse_trace(runs.format_rows(written, header=True), Path("trace.csv"))
         assert list(again.columns) == list(written.columns)
         for name, column in written.columns.items():
             assert again.columns[name].tobytes() == column.tobytes()

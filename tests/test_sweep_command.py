@@ -72,8 +72,8 @@ def test_wrong_input(arguments: list[str], message: str, in_process: CommandLine
 
 def test_the_boundary_command(in_process: CommandLine) -> None:
     done = in_process("boundary", "--beta1", "0.9")
-    assert "0.99951589 < beta2 < 0.9999999  to the optimum" in done.stdout
-    assert "no critical beta2" in in_process("boundary", "--optimizer", "amsgrad").stdout
+    assert "0.99951589 < beta2 < 0.9999999  goes to the optimum" in done.stdout
+    assert "for every beta2" in in_process("boundary", "--optimizer", "amsgrad").stdout
 
 
 def test_a_plane_whose_first_cell_cannot_be(in_process: CommandLine, tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_the_command(in_process: CommandLine, copied: Path) -> None:
     done = in_process("verify", str(copied))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "identical: 60 of 60 cells done, every checksum is right, 32 computed again with the same bits\n"
+        "identical: 60 of 60 cells done, every checksum is right, 32 cells computed again have the same bits\n"
     )
     every = in_process("verify", str(copied), "--all", "--quiet")
     assert (every.returncode, every.stdout, every.stderr) == (0, "", "")

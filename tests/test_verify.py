@@ -138,5 +138,5 @@ def test_verify_says_what_has_changed_since(run: runs.Run, monkeypatch: pytest.M
         ("git commit", then.git_commit or "none", "4f2a-dirty"),
     ]
     said = words.verified(verification)
-    assert said.startswith("identical: 50 points run again on the compiled engine; code was ")
+    assert said.startswith("identical: all 50 logged points, computed again on the compiled engine; code was ")
     assert said.endswith(", is 4f2a-dirty")

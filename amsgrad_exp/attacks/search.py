@@ -1,4 +1,4 @@
-"""Searches for problems on which an optimizer drifts to the worst end with small steps, and shrinks the smallest."""
+"""Searches for problems on which an optimizer drifts to the worst end, and shrinks the smallest of them."""
 
 from __future__ import annotations
 

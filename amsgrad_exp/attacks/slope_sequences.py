@@ -1,8 +1,8 @@
 """Generates, compares, simplifies and describes periodic sequences of integer slopes, which are the problems to try.
 
-Every systematic family also contains the mirror images of its sequences. A mirror image has left and right exchanged
-and, for one steep slope against many shallow ones, has a steep slope that is too small instead of too large. An
-optimizer that divides by an older v fails on the mirror image of the problem on which Adam fails (docs/attack.md).
+Every systematic family also contains the mirror image of each sequence: all signs are changed, and a single steep slope
+is too small instead of too large to outweigh the shallow ones. An optimizer that divides by an older v fails on the
+mirror image of the problem on which Adam fails (docs/attack.md).
 """
 
 from __future__ import annotations

@@ -45,7 +45,16 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 class _Command(typer.core.TyperCommand):
-    """A command that rejects an option that is given twice, or an empty value, instead of ignoring one."""
+    """A command that rejects an option that is given twice, or an empty value, instead of ignoring one.
+
+    Its help shows no type for options that take no value.
+    """
+
+    def __init__(self, *arguments: Any, **given: Any) -> None:
+        super().__init__(*arguments, **given)
+        for option in self.params:
+            if isinstance(option, typer.core.TyperOption) and option.is_flag:
+                option.metavar = ""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given, _, order = self.make_parser(ctx).parse_args(list(args))

@@ -32,11 +32,15 @@ def attack(
     optimizer: Annotated[str, typer.Option(help=f"Optimizer: {options.LISTED}.")],
     seconds: Annotated[
         float | None,
-        options.number_option("Stop searching after this time. Default: when all problems have been tried.", 0.1),
+        options.number_option(
+            "Stop searching after this many seconds. Default: when all problems have been tried.", 0.1
+        ),
     ] = None,
     problems: Annotated[
         int | None,
-        options.number_option("Number of problems to try, always the same. Default: a fixed set.", 1, whole=True),
+        options.number_option(
+            "Try N problems, the same N each time. Default: a fixed set (docs/attack.md).", 1, whole=True
+        ),
     ] = None,
     max_period: Annotated[
         int, options.number_option("Longest period of a problem, in steps.", 2, 100_000, whole=True)
@@ -59,7 +63,7 @@ def attack(
 ) -> None:
     """Search for a problem on which an optimizer goes to the worst point.
 
-    Problems are periodic linear losses on [−1, 1]. Omitted settings have the optimizer's own defaults.
+    Problems are periodic linear losses on [−1, 1]. Omitted settings take the optimizer's own defaults.
     """
     from rich.text import Text
 
@@ -104,12 +108,12 @@ def identify(
     iterates: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Instead of an optimizer: a file of 'probes' in which you filled in the x of your own."
+            metavar="FILE", help="File of 'probes' in which your own iterates are filled in; instead of --optimizer."
         ),
     ] = None,
     like: Annotated[
         str | None,
-        typer.Option(metavar=Rule, help="Compare with this rule only; with options, with this form only."),
+        typer.Option(metavar=Rule, help="Compare with this rule only, or with one form of it: adam:dialect=paper."),
     ] = None,
     expect: Annotated[
         str | None, typer.Option(metavar=Rule, help="Exit with status 3 unless the optimizer follows this rule.")
@@ -117,7 +121,10 @@ def identify(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Find out which published rule an optimizer follows, and where it differs from the rule."""
+    """Find out which published rule an optimizer follows, and where it departs from it.
+
+    The optimizer may also be an optax function, such as optax.adam. Omitted settings are those of the probes.
+    """
     from rich.text import Text
 
     from amsgrad_exp import api
@@ -142,15 +149,15 @@ def identify(
 def probes(
     experiment: dict[str, Any],
     optimizer: Annotated[
-        str | None, typer.Option(help="Fill in the x of this optimizer, to test another implementation with.")
+        str | None, typer.Option(help="Fill in this optimizer's iterates, as test vectors for another implementation.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="File to write. Default: standard output.")
     ] = None,
 ) -> None:
-    """Write the inputs with which 'identify' tests an optimizer as CSV: gradients, settings and starting points.
+    """Write as CSV the inputs with which 'identify' tests an optimizer: gradients, settings and starting points.
 
-    Run your own implementation on them, fill in its x, and pass the file to 'identify --iterates'.
+    Run your own implementation on them, fill in its iterates, and pass the file to 'identify --iterates'.
     """
     from amsgrad_exp.identification.answer import probes_of
     from amsgrad_exp.records.files import write_atomically

@@ -64,15 +64,19 @@ def number_option(help_text: str, low: float = -math.inf, high: float = math.inf
 
 LISTED = "a name from 'list optimizers', or an import path such as torch.optim.Adam"
 WHERE = (
-    f"WHERE is {Verdict.OPTIMUM}, {Verdict.WORST} (the other end of the interval), {Verdict.BETWEEN}, or "
+    f"{Verdict.OPTIMUM}, {Verdict.WORST} (the other end of the interval), {Verdict.BETWEEN}, or "
     f"{Verdict.AWAY} (farther from the optimum than at the start)"
 )
 
-Optimizer = Annotated[str | None, typer.Option(help=f"Optimizer: {LISTED}.")]
-Optimizers = Annotated[list[str] | None, typer.Option(help=f"Optimizer: {LISTED}; repeatable.")]
+Optimizer = Annotated[str | None, typer.Option(metavar="NAME", help=f"Optimizer: {LISTED}.")]
+Optimizers = Annotated[list[str] | None, typer.Option(metavar="NAME", help=f"Optimizer: {LISTED}; repeatable.")]
 Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Directory in which records are stored.")]
 Searched = Annotated[
-    Path | None, typer.Option("--out", help="Directory to search. Default: where the commands store their records.")
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Directory of the records: the --out of the command that wrote them. Default: where it writes them.",
+    ),
 ]
 Reference = Annotated[
     str,
@@ -97,8 +101,8 @@ Bound = Annotated[
     bool,
     typer.Option(
         "--bound",
-        help="Also prove an upper bound on the regret from the steps that the run took, and show how fast the terms of "
-        "the bound grow with T.",
+        help="Also compute an upper bound on the regret from the run's own steps, and how fast each of its terms "
+        "grows.",
     ),
 ]
 Engine = Annotated[
@@ -109,7 +113,10 @@ Engine = Annotated[
 ]
 Dtype = Annotated[
     str | None,
-    typer.Option(help="Precision of the optimizer: float32, float64, bfloat16 or float16. Default: float32."),
+    typer.Option(
+        help="Precision of the optimizer: float32 or float64; on the torch engine also bfloat16 or float16. "
+        "Default: float32."
+    ),
 ]
 
 
@@ -120,7 +127,7 @@ def _text(help_text: str, metavar: str | None = None) -> Any:
 # The options that `run`, `compare` and `sweep` share; the default of each is None.
 EXPERIMENT: dict[str, Any] = {
     "config": Annotated[Path | None, typer.Option(help="Experiment in YAML; other options override it.")],
-    "problem": _text("Problem, see 'list problems'. Default: online."),
+    "problem": _text("Problem, see 'list problems'. Default: online.", "NAME"),
     "set_": Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Constant of the problem, see 'list problems'; repeatable."),
@@ -144,7 +151,7 @@ EXPERIMENT: dict[str, Any] = {
     ),
     "engine": Engine,
     "dtype": Dtype,
-    "log_every": _text("Record x and the regret every N steps. Default: T / 10,000.", "N"),
+    "log_every": _text("Record x and the regret every N steps. Default: T / 10,000, at least 1.", "N"),
     "seed": _text("Seed of a random problem. Default: 0.", "N"),
     "seeds": _text("Average over N seeds of a random problem. Default: 1.", "N"),
     "no_fast_forward": Annotated[

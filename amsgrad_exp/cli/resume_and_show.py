@@ -56,14 +56,16 @@ def resume(
 
 def verify(
     reference: options.Reference,
-    engine: Annotated[str | None, typer.Option(help="Engine for a run: compiled or torch. Default: the same.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Engine for a run: compiled or torch. Default: the one that was used.")
+    ] = None,
     every_cell: Annotated[
         bool, typer.Option("--all", help="Compute all cells of a sweep or gauntlet again, not a sample.")
     ] = False,
     out: options.Searched = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Run a recorded run again and compare every logged point; exit with status 4 if one differs.
+    """Compute a recorded run again and compare every logged point; exit with status 4 if one differs.
 
     For a sweep or gauntlet, check all stored rows and compute a sample of the cells again.
     """
@@ -131,7 +133,9 @@ def show(reference: RunReference, out: options.Searched = None) -> None:
 
 def plot(
     references: Annotated[list[str], typer.Argument(metavar="RUN...", help=NAMES)],
-    figure: Annotated[Path, typer.Option(help="Files to write, without .png or .svg.")] = Path("figure"),
+    figure: Annotated[
+        Path, typer.Option(help="Path of the figure without its extension; PNG and SVG are written.")
+    ] = Path("figure"),
     bound: options.Bound = False,
     out: options.Searched = None,
 ) -> None:
@@ -171,7 +175,7 @@ def list_(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=", ".join(KINDS), autocompletion=lambda: KINDS)],
     out: options.Searched = None,
 ) -> None:
-    """List what is available (problems, optimizers, schedules) or recorded (runs, sweeps with gauntlets, attacks)."""
+    """List what is available (problems, optimizers, schedules) or recorded (runs, sweeps and gauntlets, attacks)."""
     from amsgrad_exp.errors import nearest
     from amsgrad_exp.output import catalogue, console
 

@@ -34,7 +34,7 @@ def run(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Run one optimizer on one problem and report whether it converges. Default: Adam.
+    """Run one optimizer on one problem and report whether it converges. Default: Adam on the online problem.
 
     Omitted settings are those stated with the problem, else lr 0.01, beta1 0.9, beta2 0.99, eps 1e-16.
     """
@@ -68,8 +68,8 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="LABEL=WHERE",
-            help="Exit with status 3 unless the iterates of the optimizer with this label or name settle there. "
-            f"{options.WHERE}. Repeatable.",
+            help="Exit with status 3 unless the iterates of the optimizer with this label or name settle at "
+            f"WHERE: {options.WHERE}. Repeatable.",
         ),
     ] = None,
     bound: options.Bound = False,

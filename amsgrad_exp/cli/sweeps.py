@@ -15,7 +15,7 @@ import typer
 from amsgrad_exp.cli import options
 from amsgrad_exp.cli.report import page_beside
 from amsgrad_exp.cli.signals import optimizers_print_to_stderr, watching
-from amsgrad_exp.errors import NotAsExpected, RunFailed, nearest
+from amsgrad_exp.errors import ConfigError, NotAsExpected, RunFailed, nearest
 from amsgrad_exp.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def sweep(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUES",
-            help="A setting, an optimizer's option or a problem's constant, and its values: A,B,… or START:STOP:COUNT, "
-            "evenly spaced; log:START:STOP:COUNT is even in the logarithm, and log1m:START:STOP:COUNT in the logarithm "
-            "of 1 − value. Repeatable.",
+            help="A setting, a numeric option of the optimizer or a constant of the problem, and its values: A,B,… or "
+            "START:STOP:COUNT, evenly spaced; log:START:STOP:COUNT is even in the logarithm, and "
+            "log1m:START:STOP:COUNT in the logarithm of 1 − value. Repeatable.",
         ),
     ] = None,
     optimizer: options.Optimizers = None,
@@ -47,9 +47,10 @@ def sweep(
     out: options.Out = options.SWEEPS,
     quiet: options.Quiet = False,
 ) -> None:
-    """Run an experiment with every combination of some settings and draw where the iterates settle.
+    """Run an experiment for every combination of given settings and draw where the iterates settle.
 
-    Each combination is a cell. A sweep with one or two settings is drawn.
+    Each combination is a cell. Default: Adam and AMSGrad. Sweeps over one or two settings are also drawn. Omitted
+    settings are those stated with the problem, else lr 0.01, beta1 0.9, beta2 0.99, eps 1e-16.
     """
     from amsgrad_exp import api
     from amsgrad_exp.spec.sweep import load_sweep
@@ -68,7 +69,7 @@ def gauntlet(
         ),
     ] = None,
     problem: Annotated[
-        list[str] | None, typer.Option(help="Problem; repeatable. Default: all of 'list problems'.")
+        list[str] | None, typer.Option(help="Problem; repeatable. Default: all of 'list problems' except cycle.")
     ] = None,
     schedule: Annotated[
         list[str] | None,
@@ -77,8 +78,7 @@ def gauntlet(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            help="Which settings to use: those stated with the problem (stated) or the optimizer's own (defaults). "
-            "Default: both."
+            help="stated (stated with the problem) or defaults (the optimizer's own); repeatable. Default: both."
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Gauntlet in YAML; other options override it.")] = None,
@@ -94,8 +94,8 @@ def gauntlet(
         list[str] | None,
         typer.Option(
             metavar="NAME=PROBLEM:WHERE",
-            help="Exit with status 3 unless the iterates of this optimizer on this problem settle there in every cell. "
-            f"{options.WHERE}. Repeatable.",
+            help="Exit with status 3 unless the iterates of this optimizer on this problem settle at WHERE in "
+            f"every cell: {options.WHERE}. Repeatable.",
         ),
     ] = None,
     jobs: options.Jobs = None,
@@ -220,14 +220,17 @@ def boundary(
 ) -> None:
     """Compute for which values of β2 an optimizer goes to the optimum, and for which to the worst point.
 
-    Nothing is run: theory gives the result for small constant step sizes, on problems with an interval.
+    Nothing is run: theory gives the result for small constant step sizes, on periodic problems with an interval.
     """
     from amsgrad_exp.output import console
+    from amsgrad_exp.rules import OPTIMIZERS
     from amsgrad_exp.spec.read import load_experiment
     from amsgrad_exp.theory import regions
 
     loaded = load_experiment(**experiment, optimizers=[optimizer])
     (settings,) = loaded.optimizers
+    if settings.name not in OPTIMIZERS:
+        raise ConfigError(f"boundary is for optimizers of 'list optimizers', not for {settings.name}")
     beta1, eps = settings.beta1 or 0.0, settings.eps or 0.0
     known = regions(loaded.problem, settings.name, beta1, eps, settings.options)
     given = [f"{name} = {value}" for name, value in settings.options.items() if name in experiment["options"]]

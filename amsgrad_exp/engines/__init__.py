@@ -103,7 +103,7 @@ def build(trial: Trial) -> Batch:
 
         return RecordedRun(trial, program) if trial.seeds == 1 else RecordedSeeds(seeds, program)
     if trial.engine == "compiled":
-        raise ConfigError(f"optimizer {trial.optimizer.name} cannot be compiled: {program}; take engine torch")
+        raise ConfigError(f"optimizer {trial.optimizer.name} cannot be compiled: {program}; use engine torch")
     from amsgrad_exp.engines.batch import OneByOne
     from amsgrad_exp.engines.torch_run import TorchRun
 

@@ -1,4 +1,6 @@
-"""Generates LLVM code for what Numba cannot express or compiles slowly: stack tiles, subnormals and `arithmetic`.
+"""Generates LLVM code for what Numba cannot express, or compiles slowly.
+
+That is: small arrays on the stack (tiles), the flushing of subnormal numbers, and the functions of `arithmetic`.
 
 Rows of a tile or a sequence are read and written as tuples by one instruction each. With Python's loops or recursion
 over a tuple's elements, Numba would compile a function for each element, which would take most of the compile time.

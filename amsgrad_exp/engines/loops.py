@@ -1,4 +1,4 @@
-"""Compiles the loops that advance runs with Numba, which only this module and its neighbours import.
+"""Compiles the loops that advance runs with Numba, which only modules of this folder import.
 
 The loops use no fast-math and no contraction, so they give the same bits on every processor. They take runs in tiles,
 and advance each tile through all steps of a chunk before the next: the tile's state stays in the first-level cache, and

@@ -68,7 +68,7 @@ class Result:
             return "the schedule depends on T, so one run does not show what happens to R(T)/T as T grows"
         long_enough = LONG_ENOUGH * problem.transient_steps
         if self.steps_simulated + self.steps_derived < long_enough:
-            return f"on this problem a trend needs at least {math.ceil(long_enough):,} steps"
+            return f"on this problem it takes at least {math.ceil(long_enough):,} steps to tell"
         if self.regret_slope is None:
             return "the average regret has no slope over the last decade of steps"
         return "the average regret cannot keep falling with x at the worst point"

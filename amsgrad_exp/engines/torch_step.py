@@ -1,4 +1,4 @@
-"""Takes single steps of a torch optimizer, and takes a few to find out how it must be driven and what parameters share.
+"""Takes single steps of a torch optimizer, and finds out how it must be driven and whether its parameters share state.
 
 A run has only one parameter with one element, so it does not show whether parameters share a step count or a moment,
 which is a frequent bug of ported optimizers.

@@ -94,7 +94,7 @@ def _imported(name: str, settings: Mapping[str, float], given: dict[str, Any]) -
     own_signature = inspect.signature(kind.maker).parameters
     of_optax = "learning_rate" in own_signature
     if not of_optax and not kind.takes("lr"):
-        raise ConfigError(f"optimizers: {name} takes no lr, which the probes set")
+        raise ConfigError(f"{name} takes no lr, which the probes set")
     parameters = own_signature if of_optax else kind.parameters
     defaults = {key: parameter.default for key, parameter in parameters.items()} | given
     betas = defaults.get("betas")

@@ -229,7 +229,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file, restval="")
             if missing := [column for column in COLUMNS if column not in (table.fieldnames or ())]:
-                raise ConfigError(f"{path}: the columns {', '.join(missing)} are missing")
+                raise ConfigError(
+                    f"{path} is not a file of amsgrad-exp probes: the columns {', '.join(missing)} are missing"
+                )
             return [{name: str(row[name]).strip() for name in COLUMNS} | {"row": str(table.line_num)} for row in table]
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""Defines Adam and AMSGrad, its variant with another second moment, as hand-written `torch.optim.Optimizer` classes."""
+"""Defines Adam and its variant AMSGrad by hand, as `torch.optim.Optimizer` classes."""
 
 from __future__ import annotations
 

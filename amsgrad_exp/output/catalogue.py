@@ -25,7 +25,12 @@ from amsgrad_exp.spec.gauntlet import read_plan
 from amsgrad_exp.spec.schedule import constants_of
 from amsgrad_exp.sweeps.store import open_results
 
-IMPORTED = ("import.path", "any torch.optim.Optimizer class, on the torch engine", "such as torch.optim.Rprop", "")
+IMPORTED = (
+    "import.path",
+    "any torch.optim.Optimizer class, or a function that makes one",
+    "such as torch.optim.Rprop",
+    "",
+)
 
 WARMUP = ("…:warmup=W", "before any of them, α_t rises along a straight line from α/W to α at step W", "warmup=0")
 
@@ -66,11 +71,11 @@ def _default(field: FieldInfo) -> str:
 def _constants(problem: type[Problem]) -> str:
     """A problem's constants; without limits on x, low and high only define the best point that x is compared with."""
     if "low" not in problem.model_fields:
-        return f"{defaults(problem)}, no limits on x"
+        return f"{defaults(problem)}, x is not limited"
     if getattr(problem, "interval", None) != (-math.inf, math.inf):
         return defaults(problem)
     ends, others = defaults(problem, "low", "high"), defaults(problem, *(problem.model_fields.keys() - {"low", "high"}))
-    return f"{others}, no limits on x (x* is the better of {ends})"
+    return f"{others}, x is not limited; regret is relative to the better of {ends}"
 
 
 def _constant(field: Field[Any]) -> str:

@@ -83,9 +83,10 @@ def run_table(run: Run, label: str | None = None) -> None:
     facts(
         {
             "optimizer": Text(label or run.trial.optimizer.label or summary.optimizer),
-            "problem": f"{summary.problem}, {words.setting(summary)}",
+            "settings": Text(words.settings(run.trial)),
+            "problem": f"{words.problem(run.trial)}, {words.setting(summary)}",
             "engine": Text(f"{summary.engine}, {summary.dtype}{reason}"),
-            **({"driven with": driven} if driven else {}),
+            **({"needs": driven} if driven else {}),
             **({"shared": Text(words.SHARED[shared], "yellow")} if shared else {}),
             **said,
             "directory": Text(str(run.directory)),
@@ -180,7 +181,7 @@ def plot(trace: Trace) -> None:
 
 def bounds_table(bounds: Mapping[str, Bounds]) -> None:
     """Print each optimizer's bound on R(T)/T and its terms, with the powers of T at which the terms of R(T) grow."""
-    out.print("bound on R(T)/T = end + distance + moves; ~T^p: the term times T grows like T^p")
+    out.print("bound on R(T)/T = end + distance + moves (docs/method.md); ~T^p: that term of R(T) grows like T^p")
     table = columns("optimizer")
     for title in ("bound", "end", "distance", "moves", "published"):
         table.add_column(title, justify="right")
@@ -206,6 +207,6 @@ def boundary(problem: str, optimizer: str, beta1: float, regions: Sequence[tuple
     """Print the intervals of β2 and where the iterates go in each."""
     out.print(f"{optimizer} on {problem}, beta1 = {beta1:g}, small constant step size:")
     for low, high, end in regions:
-        out.print(Text.assemble(f"  {low:.8g} < beta2 < {high:.8g}  to the ", coloured((Verdict(end),))))
+        out.print(Text.assemble(f"  {low:.8g} < beta2 < {high:.8g}  goes to the ", coloured((Verdict(end),))))
     if len(regions) == 1:
-        out.print("  no critical beta2")
+        out.print("  for every beta2")

@@ -105,7 +105,7 @@ def _show_matrix(matrix: Matrix) -> None:
         refuted = f"; refuted: {claim.refuted}" if claim.refuted else ""
         out.print(
             f"! {row['optimizer']} on {row['problem']}, {row['schedule']}, {row['settings']}: "
-            f"R(T)/T {row['regret']:.3g}, against {claim.theorem}{refuted}",
+            f"R(T)/T {row['regret']:.3g} contradicts {claim.theorem}{refuted}",
             soft_wrap=True,
         )
     if not contradicting:
@@ -123,5 +123,5 @@ def _written(cell: Cell | None) -> Text:
 def verified(verification: Verification) -> str:
     """One line about a successful verification of a sweep."""
     checked = "every checksum is right" if verification.checksums else "rows of 0.1.0 have no checksums"
-    again = f"{verification.recomputed:,} computed again with the same bits"
+    again = f"{verification.recomputed:,} cells computed again have the same bits"
     return f"identical: {verification.rows:,} of {verification.cells:,} cells done, {checked}, {again}"

@@ -12,7 +12,9 @@ from amsgrad_exp.errors import NoSteadyState
 from amsgrad_exp.problems import Problem
 from amsgrad_exp.records.run import Run, Summary
 from amsgrad_exp.records.verify_run import Verification
+from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.experiment import Trial
+from amsgrad_exp.spec.labels import as_text
 from amsgrad_exp.spec.schedule import schedule_of
 from amsgrad_exp.theory import limit
 from amsgrad_exp.verdict import WORDS, Evidence, Trend, Verdict
@@ -20,9 +22,9 @@ from amsgrad_exp.verdict import WORDS, Evidence, Trend, Verdict
 Said = tuple[str | Verdict | Trend, ...]  # a sentence in parts; the word for a verdict has a colour
 
 SHARED = {
-    "parameters": "what a parameter gets depends on the other parameters, through a count, a moment or a norm",
-    "groups": "what a parameter gets depends on the parameters of other groups",
-    "elements": "what an element gets depends on the other elements of its parameter, as with a norm",
+    "parameters": "the update of one parameter depends on the other parameters",
+    "groups": "the update of one parameter depends on the parameters of other groups",
+    "elements": "the update of one element depends on the other elements of its parameter",
 }
 FORMS = {"named": "the name and ", "module": "a module with ", "use_muon": "a group with use_muon=True and "}
 
@@ -40,17 +42,18 @@ def verdict(run: Run) -> dict[str, Said]:
         rest = f"; amsgrad-exp resume {run.run_id} continues it" if run.status() in ("interrupted", "killed") else ""
         return {"status": (f"{run.status()}{reason}{rest}",)}
     proof = ", proof" if result.evidence is Evidence.PROOF else ""
-    explained = " (not positive: no larger total loss than x*)" if result.regret <= 0 else ""
+    explained = " (not positive: the total loss is no larger than that of x*)" if result.regret <= 0 else ""
     vanishing = ""
     if result.regret_trend is Trend.UNDECIDED:
-        explained += f", {result.undecided_because(problem, schedule_of(run.trial))}"
+        explained += f"; {result.undecided_because(problem, schedule_of(run.trial))}"
     elif not proof:
-        vanishing = f"; below {FLAT:g} the average regret counts as vanishing"
-    cycle = "unknown: the run was not found to repeat itself"
+        vanishing = f"; below {FLAT:g} counts as vanishing"
+    cycle = "unknown: the run did not repeat itself"
     if result.limit_regret is not None:
         every = "step" if result.cycle_steps == 1 else f"{result.cycle_steps:,} steps"
         repeats = f"the run repeats every {every} from step {result.cycle_start:,} on, bit for bit"
         cycle = f"R(T)/T tends to {result.limit_regret:.6g} (exact: {repeats})"
+    derived = f", {result.steps_derived:,} derived from a repeated cycle" if result.steps_derived else ""
     regret = f"{result.regret:.6g}{interval(result.regret_halfwidth)}: "
     return {
         "x": (f"{result.x:+.6f} after the last step",),
@@ -62,8 +65,8 @@ def verdict(run: Run) -> dict[str, Said]:
         "R(T)/T": (regret, result.regret_trend, f"{proof}{explained}"),
         "limit": (cycle,),
         "in theory": (_predicted(run.trial),),
-        "slope": (f"{slope(result.regret_slope)} of log R(T)/T against log T over the last decade of T{vanishing}",),
-        "steps": (f"{result.steps_simulated:,} simulated, {result.steps_derived:,} derived from a repeated cycle",),
+        "slope": (f"{slope(result.regret_slope)} of log(R(t)/t) against log t, from T/10 to T{vanishing}",),
+        "steps": (f"{result.steps_simulated:,} simulated{derived}",),
     }
 
 
@@ -83,9 +86,28 @@ def _where(problem: Problem, iterate: Verdict) -> str:
 def _predicted(trial: Trial) -> str:
     """The limit that the drift predicts, or why it predicts none."""
     try:
-        return f"R(T)/T tends to {limit(trial):.6g} for α/√t, and for a small constant step size"
+        return f"R(T)/T tends to {limit(trial):.6g} as step sizes go to 0 (α/√t, or a small constant)"
     except NoSteadyState as error:
         return f"unknown: {error}"
+
+
+def settings(trial: Trial) -> str:
+    """The settings of a trial's optimizer, without options that have their defaults."""
+    optimizer = trial.optimizer
+    given = optimizer.model_dump(include={"lr", "beta1", "beta2", "eps", "shape"}, exclude_none=True)
+    usual = OPTIMIZERS[optimizer.name].options().model_dump() if optimizer.name in OPTIMIZERS else {}
+    own = optimizer.options | ({"optimized_update": False} if optimizer.optimized_update is False else {})
+    given |= {name: value for name, value in own.items() if name not in usual or value != usual[name]}
+    name = [optimizer.name] if optimizer.label else []
+    return ", ".join([*name, *(f"{setting} {as_text(value)}" for setting, value in given.items())])
+
+
+def problem(trial: Trial) -> str:
+    """The name of a trial's problem, and those of its constants that do not have their defaults."""
+    fields = type(trial.problem).model_fields
+    constants = trial.problem.model_dump(mode="json", exclude={"name"})
+    changed = (f"{name} {as_text(value)}" for name, value in constants.items() if value != fields[name].default)
+    return ", ".join([trial.problem.name, *changed])
 
 
 def interval(halfwidth: float | None) -> str:
@@ -100,8 +122,9 @@ def slope(value: float | None) -> str:
 
 def setting(summary: Summary) -> str:
     """The step sizes, steps and seeds of a run."""
-    seeds = f", mean over {summary.seeds:,} seeds (± 95 %)" if summary.seeds > 1 else ""
-    return f"{summary.schedule} step size, {summary.steps:,} steps{seeds}"
+    seeds = f", mean over {summary.seeds:,} seeds (± 95 % confidence)" if summary.seeds > 1 else ""
+    kind = {"constant": "constant step size", "inv-sqrt": "step sizes α/√t"}
+    return f"{kind.get(summary.schedule, f'schedule {summary.schedule}')}, {summary.steps:,} steps{seeds}"
 
 
 def driven_with(driven: Summary | Driven) -> str:
@@ -129,13 +152,13 @@ def verified(verification: Verification) -> str:
     """One line that compares a run with its repetition."""
     largest = ", ".join(f"{column} {difference:.3g}" for column, difference in verification.differences.items())
     changed = "".join(f"; {what} was {then}, is {now}" for what, then, now in verification.changed)
-    points = f"{verification.points:,} points"
+    again = f"all {verification.points:,} logged points, computed again on the {verification.engine} engine"
     if verification.first_step is not None:
         return f"different from step {verification.first_step} on: largest differences {largest}{changed}"
     if verification.tolerance == 0:
-        return f"identical: {points} run again on the {verification.engine} engine{changed}"
+        return f"identical: {again}{changed}"
     return (
-        f"in agreement: {points} run again on the {verification.engine} engine, largest differences {largest}; "
+        f"in agreement: {again}, largest differences {largest}; "
         f"the tolerance is {verification.tolerance:g} of each column's largest number{changed}"
     )
 

@@ -1,6 +1,6 @@
 """Registers the problems: to add one, write it in the file of its paper and add its class here.
 
-A problem is a value: its validated constants. It returns the coefficients of the losses of a range of steps, with t
+A problem holds nothing but its constants. It returns the coefficients of the losses of a range of steps, with t
 counted from 0, as a pure function of t (and of a seed, for a random problem). So every engine, every division into
 chunks and every resumed run sees the same sequence.
 """

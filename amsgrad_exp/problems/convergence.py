@@ -1,4 +1,4 @@
-"""Defines the problems of papers that show where Adam and RMSprop converge as they are.
+"""Defines the problems of papers that show where Adam and RMSprop converge without modification.
 
 They are Bock and Weiß 2019 (IJCNN and KI 2019; arXiv 2210.02070), Shi et al. 2021 (ICLR 2021) and Zhang et al. 2022
 (arXiv 2208.09632, Section 3; a is from arXiv 2603.02092).

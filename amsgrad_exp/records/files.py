@@ -173,9 +173,9 @@ def find(reference: str, places: Mapping[str, Path], kinds: Sequence[str] = tupl
         if len(begun) != 1:
             counts = Counter(record.kind for record in begun)
             several = (f"{number} {kind}{'s' * (number > 1)} under {places[kind]}" for kind, number in counts.items())
-            none = f"no {' and no '.join(f'{kind} under {places[kind]}' for kind in kinds)} has"
+            none = f"no {' or '.join(f'{kind} under {places[kind]}' for kind in kinds)} has"
             said = f"{' and '.join(several)} have" if counts else none
-            lists = " and ".join(f"list {kind}s" for kind in counts or kinds)
+            lists = " or ".join(f"list {kind}s" for kind in counts or kinds)
             raise NoSuchRun(f"{said} an id that begins with {reference!r}: see amsgrad-exp {lists}")
         (record,) = begun
     if record.kind not in kinds:

@@ -1,4 +1,4 @@
-"""Records a run and resumes one: writes points and checkpoints to disk, and points to labml."""
+"""Records a run and resumes one: writes points and checkpoints to disk, and sends points to labml."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _from_last_checkpoint(run: Run, watch: Watch) -> Recorder:
     if checkpoint.reference is not None:
         # In 0.1.0 the state of an optimizer without v_max ended with an extra number that was always 0.
         checkpoint = replace(checkpoint, reference=checkpoint.reference[: len(engine.states[0])])
-    logged = parse_trace(kept)
+    logged = parse_trace(kept, run.directory / "trace.csv")
     place = run.directory.parent
     tracker = _track(run.trial, place.parent, place.name, run_id=run.run_id, logged=logged)
     sessions = [*run.summary.sessions, Origin.here(run.trial.optimizer.name)]

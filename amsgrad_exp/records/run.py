@@ -227,7 +227,7 @@ class Run:
         content = self.trace_bytes()
         if not self.trusts(content):
             raise Damaged(f"{self.directory / 'trace.csv'} is damaged: its checksum is wrong")
-        return parse_trace(content)
+        return parse_trace(content, self.directory / "trace.csv")
 
     def trusts(self, content: bytes) -> bool:
         """Whether trace.csv had this content when the run last ended; always True while the run is going on."""
@@ -271,21 +271,21 @@ def format_rows(trace: Trace, *, header: bool) -> bytes:
     return (names + "".join(",".join(map(repr, row)) + "\n" for row in rows)).encode()
 
 
-def parse_trace(content: bytes) -> Trace:
-    """Parse the content of trace.csv; Damaged if a row is not an integer and finite numbers, or is cut off."""
+def parse_trace(content: bytes, path: Path) -> Trace:
+    """Parse the content of a trace.csv; Damaged if a row is not an integer and finite numbers, or is cut off."""
     if not content:
         return Trace.empty()
     names = content[: content.find(b"\n")].decode(errors="replace").split(",")
     if names not in (COLUMNS[:4], COLUMNS) or not content.endswith(b"\n"):
-        raise Damaged("trace.csv is damaged: its first or last line is incomplete")
+        raise Damaged(f"{path} is damaged: its first or last line is incomplete")
     dtype = np.dtype([(name, np.int64 if name == "step" else np.float64) for name in names])
     try:
         rows = np.loadtxt(io.BytesIO(content), dtype, delimiter=",", skiprows=1, ndmin=1, comments=None)
     except (ValueError, OverflowError) as error:
         row = re.search(r"row \d+", str(error))
         where = row.group() if row else "a row"
-        raise Damaged(f"trace.csv is damaged: {where} is not {len(names)} numbers") from error
+        raise Damaged(f"{path} is damaged: {where} is not {len(names)} numbers") from error
     trace = Trace(*(np.ascontiguousarray(rows[name]) for name in names))
     if not all(np.isfinite(column).all() for column in trace.columns.values()):
-        raise Damaged("trace.csv is damaged: it contains a number that is not finite")
+        raise Damaged(f"{path} is damaged: it contains a number that is not finite")
     return trace

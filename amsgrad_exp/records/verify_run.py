@@ -45,7 +45,7 @@ def verify(run: Run, engine_name: str | None = None, watch: Watch = UNWATCHED) -
         RunFailed: the optimizer fails, but did not when the run was recorded.
     """
     content = run.trace_bytes()
-    recorded = parse_trace(content)
+    recorded = parse_trace(content, run.directory / "trace.csv")
     trial = run.trial if engine_name is None else run.trial.on_engine(engine_name)
     engine = engines.build(trial)
     again = _run_again(engine, trial, None if run.summary.status == "completed" else len(recorded), watch)

@@ -1,4 +1,4 @@
-"""Defines ACProp, AdaShift, ADOPT and AvaGrad, which divide by earlier gradients than the one they follow."""
+"""Defines ACProp, AdaShift, ADOPT and AvaGrad, which divide a gradient by earlier ones only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines how an optimizer is described for the compiled loop, the theory and torch."""
+"""Defines what a rule is: an update as a function of numbers, its state, and coefficients that depend on t only."""
 
 from __future__ import annotations
 

@@ -114,11 +114,11 @@ def _registered(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
     if forms and "optimized_update" in options.model_fields_set:
         raise ConfigError(f"optimizers: optimized_update of {name} is not an option: write it next to lr")
     if "shape" in entry:
-        raise ConfigError(f"optimizers: {name} updates every element alike, so it takes no shape")
+        raise ConfigError(f"{name} updates every element alike, so it takes no shape")
     takes = {"lr", *OPTIMIZERS[name].rule(options).settings, *forms}
     for setting in REFERENCE:
         if setting in entry and setting not in takes:
-            raise ConfigError(f"optimizers: {name} takes no {setting}, so it cannot be set")
+            raise ConfigError(f"{name} takes no {setting}, so it cannot be set")
     taken = {setting: value for setting, value in defaults.items() if setting in takes}
     return taken | {**entry, "options": options.model_dump(exclude=set(forms))}
 
@@ -129,17 +129,15 @@ def _imported(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
     imported = imported_optimizer(name)
     parameters = imported.parameters
     if not imported.takes("lr"):
-        raise ConfigError(f"optimizers: {name} takes no lr, which every schedule sets{imported.hint({})}")
+        raise ConfigError(f"{name} takes no lr, which every schedule sets{imported.hint({})}")
     options = entry.get("options")
     options = options if isinstance(options, dict) else {}
     taken = dict(defaults)
     for setting, argument in TAKEN_AS.items():
         if setting in entry and argument in options:
-            raise ConfigError(
-                f"optimizers: {name} is given {setting}, and {argument} in its options: remove one of them"
-            )
+            raise ConfigError(f"{name} is given {setting}, and {argument} in its options: remove one of them")
         if setting in entry and not imported.takes(argument):
-            raise ConfigError(f"optimizers: {name} takes no {argument}, so {setting} cannot be set")
+            raise ConfigError(f"{name} takes no {argument}, so {setting} cannot be set")
         of_its_kind = REFERENCE_KINDS[argument]
         if argument not in parameters or argument in options or not of_its_kind(parameters[argument].default):
             taken.pop(setting, None)
@@ -194,4 +192,4 @@ def imported_optimizer(name: str) -> Imported:
     try:
         return import_optimizer(name)
     except ValueError as error:
-        raise ConfigError(f"optimizers: {error}") from error
+        raise ConfigError(str(error)) from error

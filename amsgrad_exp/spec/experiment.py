@@ -48,7 +48,7 @@ class Setup(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.seeds > 1 and self.problem.deterministic:
-            raise ValueError(f"seeds are for a random problem, and {self.problem.name} is the same for every seed")
+            raise ValueError(f"seeds need a random problem: {self.problem.name} is the same for every seed")
         largest = self.problem.largest_slope
         reach = max(1.0, largest, *(abs(end) for end in self.problem.interval if np.isfinite(end)))
         computed = self.dtype if self.dtype in ("float32", "float64") else "float32"
@@ -78,7 +78,7 @@ class Trial(Setup):
                 raise ValueError(f"{name} is too large for {self.dtype}: {getattr(self.optimizer, name)}")
         if self.engine == "compiled" and self.dtype not in COMPILED_DTYPES:
             known = " and ".join(COMPILED_DTYPES)
-            raise ValueError(f"the compiled engine has {known}, not {self.dtype}: take engine torch or auto")
+            raise ValueError(f"the compiled engine has {known}, not {self.dtype}: use engine torch or auto")
         return self
 
     def on_engine(self, engine: str) -> Trial:

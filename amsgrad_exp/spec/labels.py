@@ -96,7 +96,7 @@ def _told_apart(values: Sequence[Any]) -> list[str]:
     """Write values as texts that differ where the values differ, with as few digits as possible."""
     known = {repr(value): value for value in values}
     for digits in (6, 12, 17):
-        texts = {key: _short(value, digits) for key, value in known.items()}
+        texts = {key: as_text(value, digits) for key, value in known.items()}
         said = list(texts.values())
         if len(set(said)) == len(said) and not any(map(_looks_whole, known.values(), said)):
             break
@@ -111,7 +111,8 @@ def _looks_whole(value: object, text: str) -> bool:
     return isinstance(value, float) and float(text).is_integer() and not value.is_integer()
 
 
-def _short(value: object, digits: int) -> str:
+def as_text(value: object, digits: int = 6) -> str:
+    """Write a value, a number with so many digits, in at most `LONGEST_VALUE` characters."""
     if isinstance(value, float):
         return f"{value:.{digits}g}"
     text = " ".join(str(value).split())

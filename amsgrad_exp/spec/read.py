@@ -84,16 +84,18 @@ def read_experiment(
     if isinstance(listed, list):
         entries = [named(entry, "optimizers") for entry in listed]
         if optimizers:
-            entries = [
-                entry
-                for name in optimizers
-                for entry in [each for each in entries if name in (each["name"], each.get("label"))] or [{"name": name}]
-            ]
+            entries = [entry for name in optimizers for entry in _chosen(entries, name)]
         if options:
             read = {name: option_value(name, text) for name, text in options.items()}
             settings = {**(settings or {}), "options": read}
         data["optimizers"] = [with_settings(entry, settings or {}) for entry in entries]
     return data
+
+
+def _chosen(entries: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Return the entries with this label, else those of this optimizer; an entry's default label is its name."""
+    labelled = [entry for entry in entries if entry.get("label", entry["name"]) == name]
+    return labelled or [entry for entry in entries if entry["name"] == name] or [{"name": name}]
 
 
 def with_settings(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +121,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{path} {error}") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"{path} is not an experiment: it must be a mapping such as 'steps: 1000'")
+        what = "is empty" if data is None else "is not an experiment"
+        raise ConfigError(f"{path} {what}: it must be a mapping such as 'steps: 1000'")
     return data
 
 
