@@ -118,10 +118,12 @@ def test_wrong_input_is_one_line_and_nothing_written(
 
 
 def test_run_picks_one_optimizer_of_a_file(in_process: CommandLine, tmp_path: Path) -> None:
-    (tmp_path / "both.yaml").write_text("name: both\nsteps: 1000\noptimizers: [adam, {name: amsgrad, lr: 0.5}]\n")
+    (tmp_path / "both.yaml").write_text(
+        "name: both\nsteps: 1000\noptimizers: [adam, {name: amsgrad, lr: 0.5}, {name: amsgrad, label: slow}]\n"
+    )
     refused = in_process("run", "--config", "both.yaml")
     assert refused.returncode == 2
-    assert "lists adam, amsgrad: pick one with --optimizer" in refused.stderr
+    assert "lists adam, amsgrad, slow: pick one with --optimizer" in refused.stderr
     done = in_process("run", "--config", "both.yaml", "--optimizer", "amsgrad", "--json")
     (run,) = json.loads(done.stdout)["runs"]
     assert run["optimizer"] == "amsgrad"
@@ -150,7 +152,10 @@ def test_the_commands_on_recorded_runs(
     assert (nowhere.returncode, nowhere.stderr.count("\n")) == (2, 1)
     assert "engine: must be 'auto', 'compiled' or 'torch', not 'gpu'" in nowhere.stderr
     same = in_process("verify", "last")
-    assert (same.returncode, same.stdout) == (0, "identical: all 2,000 logged points, computed again on the compiled engine\n")
+    assert (same.returncode, same.stdout) == (
+        0,
+        "identical: all 2,000 logged points, computed again on the compiled engine\n",
+    )
     across = in_process("verify", "last", "--engine", "torch")
     assert across.returncode == 0
     assert "in agreement: all 2,000 logged points, computed again on the torch engine" in across.stdout

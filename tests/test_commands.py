@@ -227,7 +227,7 @@ def test_last_is_the_newest_record_that_a_command_takes(in_process: CommandLine,
         assert f"{attack.name} is an attack, not a run" in refused.stderr
         assert f"amsgrad-exp report {attack.name} shows it" in refused.stderr
     os.utime(sweep.directory / "sweep.yaml", (0, 0))
-    assert "1,000 points run again" in " ".join(in_process("verify", "last").stdout.split())
+    assert "1,000 logged points, computed again" in " ".join(in_process("verify", "last").stdout.split())
 
 
 def test_attacks_are_listed(in_process: CommandLine, tmp_path: Path) -> None:

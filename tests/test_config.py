@@ -163,7 +163,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"schedule": {"name": "inv-sqrt", "d": 3}}, "^schedule: inv-sqrt takes no d, choose from c, every"),
     ({"schedule": "constant:c=3"}, "^schedule: constant takes no c, choose from warmup"),
     ({"schedule": "inv-sqrt:c"}, "^schedule: inv-sqrt takes NAME=VALUE after its colon, not 'c'"),
-    ({"schedule": "inv-sqrt:c=-1"}, "^schedule: c of inv-sqrt: must be greater than 0, not '-1'"),
+    ({"schedule": "inv-sqrt:c=-1"}, "^schedule: c of inv-sqrt: must be greater than 0, not -1"),
     ({"schedule": "inv-sqrt:every=0"}, "^schedule: every of inv-sqrt: must be greater than or equal to 1"),
     ({"schedule": "inv-sqrt:lr=2"}, "^schedule: inv-sqrt takes no lr"),
     ({"schedule": "step"}, "^schedule: step needs every, such as step:every=1000"),
@@ -223,7 +223,7 @@ BILLION_LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nsteps: *c\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"", "is not an experiment"),
+        (b"", "is empty"),
         (b"- 1\n- 2\n", "is not an experiment"),
         (b"1: 2\n", "has a key that is not text, 1, in line 1"),
         (b"steps: [1, 2", "is not YAML"),

@@ -191,7 +191,7 @@ def test_settings_that_are_not_the_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"lr is 0.0625 in this file, not 0.1"):
         identify(iterates=path, settings={"lr": 0.1})
     assert identify(iterates=path, settings={"lr": 0.0625}).matches
-    with pytest.raises(ConfigError, match="either an optimizer or iterates"):
+    with pytest.raises(ConfigError, match="either --optimizer or --iterates"):
         identify("torch.optim.Adam", iterates=path)
 
 

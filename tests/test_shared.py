@@ -88,7 +88,8 @@ def test_runs_attacks_and_gauntlets_say_it(in_process: CommandLine) -> None:
         "compare", "--optimizer", "tests.optimizers.CountsGroups", "--optimizer", "adam", "--steps", "100"
     )
     assert (
-        "tests.optimizers.CountsGroups: the update of one parameter depends on the parameters of other groups" in done.stdout
+        "tests.optimizers.CountsGroups: the update of one parameter depends on the parameters of other groups"
+        in done.stdout
     )
     done = in_process("run", "--optimizer", "tests.optimizers.SharedByElements", "--steps", "100")
-    assert "what an element gets depends on the other elements of its parameter" in done.stdout
+    assert "the update of one element depends on the other elements of its parameter" in done.stdout

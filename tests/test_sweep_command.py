@@ -61,7 +61,7 @@ def test_a_line_and_a_space(in_process: CommandLine) -> None:
         (["sweep", "--grid", "beta2=0.5,0.9", "--export", "xlsx"], "--export takes csv"),
         (["sweep", "--grid", "beta2=0.5,0.9", "--jobs", "0"], "--jobs"),
         (["boundary", "--problem", "stochastic"], "not periodic"),
-        (["boundary", "--optimizer", "torch.optim.SGD"], "no steady state is known"),
+        (["boundary", "--optimizer", "torch.optim.SGD"], "is for optimizers of"),
     ],
 )
 def test_wrong_input(arguments: list[str], message: str, in_process: CommandLine, tmp_path: Path) -> None:

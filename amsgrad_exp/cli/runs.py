@@ -46,6 +46,9 @@ def run(
     with optimizers_print_to_stderr():
         loaded = load_experiment(**experiment, optimizers=[] if optimizer is None else [optimizer])
     names = [settings.label or settings.name for settings in loaded.optimizers]
+    if optimizer is not None and names.count(optimizer) == 1:  # not those of this optimizer that have another label
+        loaded = loaded.model_copy(update={"optimizers": (loaded.optimizers[names.index(optimizer)],)})
+        names = [optimizer]
     if len(names) > 1:
         how = "pick one with --optimizer" if len(set(names)) == len(names) else "give them labels to pick one"
         raise ConfigError(f"{experiment['path']} lists {', '.join(names)}: {how}, or use compare")

@@ -84,18 +84,16 @@ def read_experiment(
     if isinstance(listed, list):
         entries = [named(entry, "optimizers") for entry in listed]
         if optimizers:
-            entries = [entry for name in optimizers for entry in _chosen(entries, name)]
+            entries = [
+                entry
+                for name in optimizers
+                for entry in [each for each in entries if name in (each["name"], each.get("label"))] or [{"name": name}]
+            ]
         if options:
             read = {name: option_value(name, text) for name, text in options.items()}
             settings = {**(settings or {}), "options": read}
         data["optimizers"] = [with_settings(entry, settings or {}) for entry in entries]
     return data
-
-
-def _chosen(entries: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """Return the entries with this label, else those of this optimizer; an entry's default label is its name."""
-    labelled = [entry for entry in entries if entry.get("label", entry["name"]) == name]
-    return labelled or [entry for entry in entries if entry["name"] == name] or [{"name": name}]
 
 
 def with_settings(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
