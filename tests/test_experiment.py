@@ -216,7 +216,7 @@ def test_the_slope_of_a_power_law_is_its_exponent(exponent: float) -> None:
 
 
 T = np.arange(10, 10_001, 10)
-TOO_SHORT = "on this problem a trend needs at least 159 steps"
+TOO_SHORT = "on this problem it takes at least 159 steps to tell"
 NO_SLOPE = "the average regret has no slope over the last decade of steps"
 AT_WORST = "the average regret cannot keep falling with x at the worst point"
 
