@@ -160,7 +160,8 @@ class OneByOne(Batch):
         if self.failure is not None and len(self.runs) > 1:
             return Trace.empty((0, len(self)))
         self.step = self.runs[0].step
-        return beside(traces)
+        columns = (np.hstack([each.columns[name] for each in traces]) for name in ("loss", "x", "regret"))
+        return Trace(traces[0].step, *columns)
 
     def reset_x_sum(self) -> None:
         for each in self.runs:
@@ -173,9 +174,3 @@ class OneByOne(Batch):
         for each, state in zip(self.runs, json.loads(saved), strict=True):
             each.load(bytes.fromhex(state))
         self.step = self.runs[0].step
-
-
-def beside(traces: Sequence[Trace]) -> Trace:
-    """Join the traces of batches that logged the same steps into one trace with all runs."""
-    columns = (np.hstack([each.columns[name] for each in traces]) for name in ("loss", "x", "regret"))
-    return Trace(traces[0].step, *columns)

@@ -28,8 +28,8 @@ FEW = 2  # up to this many runs are faster one by one than padded to a tile, if 
 FEW_KINDS = 4  # the same limit for kinds of coefficients: few are computed in vectors, and none with a power in it
 TILES = (8, 32)  # runs in a tile: enough to hide the latency of roots and divisions, few enough for the registers
 
-MAX_LAID_OUT = 1_048_576  # most values of one problem coefficient in memory at once, if runs differ in them
-KEPT = 8  # cached layouts, 4 MB each in float32, for batches of other rules that take the same steps
+MAX_LAID_OUT = 1_048_576  # most values of one problem coefficient in memory at once
+KEPT = 8  # cached layouts, 4 MB each in float32, for further chunks and batches that take the same steps
 DRAWN = 8192  # steps whose coefficients are requested at once; larger arrays take longer to allocate than to fill
 
 
@@ -221,7 +221,7 @@ class CompiledBatch(Batch):
         shared, width = len(self._layout.sequences) == 1, self._constants.shape[1]
         pieces = []
         while self.step < stop:
-            began, until = self.step, stop if shared else min(stop, self.step + max(1, MAX_LAID_OUT // width))
+            began, until = self.step, min(stop, self.step + max(1, MAX_LAID_OUT // (1 if shared else width)))
             period = self.problem.steps_per_period if shared else None
             first = began % period if period else began
             own = laid_out(self._layout, first, first + until - began, self._dtype)

@@ -124,7 +124,8 @@ class Survey:
 
     def _look_into(self, value: Any, own: bool, path: Path | None) -> None:
         if isinstance(value, Tensor):
-            self._note(own, value.dtype, tuple(value.shape), bits(value))
+            numbers = value.detach().reshape(-1).contiguous().view(torch.uint8).numpy()  # the bytes, of any dtype
+            self._note(own, value.dtype, tuple(value.shape), numbers.tobytes())
         elif isinstance(value, np.ndarray | np.generic):
             self._note(own, value.dtype.str, value.shape, value.tobytes())
         elif isinstance(value, dict | types.MappingProxyType):
@@ -209,12 +210,6 @@ def copied(optimizer: Optimizer, param: torch.nn.Parameter) -> tuple[Optimizer, 
     memo[id(optimizer)] = new
     vars(new).update({name: copy.deepcopy(value, memo) for name, value in vars(optimizer).items()})
     return new, twin
-
-
-def bits(tensor: Tensor) -> bytes:
-    """Return the bytes of a dense tensor's numbers, of any dtype."""
-    flat = tensor.detach().reshape(-1).contiguous()
-    return flat.view(torch.uint8).numpy().tobytes()
 
 
 @contextlib.contextmanager
