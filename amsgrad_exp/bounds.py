@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class Bound:
     @property
     def terms(self) -> dict[str, Floats]:
         """The terms by name."""
-        return {each.name: getattr(self, each.name) for each in fields(self)[1:]}
+        return {name: term for name, term in vars(self).items() if name != "step"}
 
     def growth(self) -> dict[str, float | None]:
         """The power of T at which distance and moves grow over the last decade of T; 0.5 means √T.

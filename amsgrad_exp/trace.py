@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,7 @@ class Trace:
     @property
     def columns(self) -> dict[str, NDArray[np.float64]]:
         """The columns that are not None, by name, ``step`` first."""
-        named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: column for name, column in named.items() if column is not None}
+        return {name: column for name, column in vars(self).items() if column is not None}
 
     def rows(self, rows: Rows) -> Trace:
         """The given rows."""

@@ -12,14 +12,7 @@ from pydantic import Field
 from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.numbers import Integer
 from amsgrad_exp.rules.claims import Claim, Kind
-from amsgrad_exp.rules.moments import (
-    FIRST_MOMENT,
-    GRADIENT,
-    GRADIENT_WITHOUT_BETA1,
-    decayed,
-    moments,
-    steady_state,
-)
+from amsgrad_exp.rules.moments import FIRST_MOMENT, GRADIENT, GRADIENT_WITHOUT_BETA1, decayed, moments, steady_state
 from amsgrad_exp.rules.rule import Floats, Optimizer, Options, Rule, always, hyper
 
 
