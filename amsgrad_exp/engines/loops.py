@@ -5,9 +5,6 @@ and advance each tile through all steps of a chunk before the next: the tile's s
 the compiler vectorizes over its runs. The state of a single run, a tile of one, stays in registers.
 """
 
-# mypy: allow-untyped-defs
-# The arguments of loops have Numba's types.
-
 from __future__ import annotations
 
 import contextlib

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -11,7 +11,7 @@ from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.claims import Claim, Kind, no_momentum
 from amsgrad_exp.rules.moments import FIRST_MOMENT, bias_corrected, moments, moments_and_maximum
-from amsgrad_exp.rules.rule import Floats, Hyper, Optimizer, Options, always, hyper
+from amsgrad_exp.rules.rule import Hyper, Optimizer, Options, always, hyper
 
 
 class AdaBoundOptions(Options):
@@ -21,31 +21,31 @@ class AdaBoundOptions(Options):
     gamma: Annotated[Number, Field(gt=0)] = 1e-3
 
 
-def adabound_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+def adabound_update(g, a, c, h, exp_avg, exp_avg_sq):
     """The update clip(α_t/(√v_t + ε), l_t, u_t)·m_t. α_t has both of Adam's corrections; c is (l_t, u_t)."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     return minimum(maximum(a / (sqrt(v) + h.eps), c[0]), c[1]) * m, (m, v)
 
 
-def amsbound_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
+def amsbound_update(g, a, c, h, exp_avg, exp_avg_sq, max_exp_avg_sq):
     """AdaBound's update with v̂_t = max(v̂, v_t) instead of v_t."""
     m, v, v_max = moments_and_maximum(g, h, exp_avg, exp_avg_sq, max_exp_avg_sq)
     return minimum(maximum(a / (sqrt(v_max) + h.eps), c[0]), c[1]) * m, (m, v, v_max)
 
 
-def bounds(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0, unsettled: Any = 1.0) -> Any:
+def bounds(t, scale, h, power1=1.0, power2=1.0, unsettled=1.0):
     """Return α_t with both of Adam's corrections, and l_t and u_t, which never become constant."""
     final, length = h.final_lr * scale, h.gamma * (t + 1)
     scale, _, (power1, power2) = bias_corrected(t, scale, h, power1, power2)
     return scale, (final * (1.0 - 1.0 / (length + 1.0)), final * (1.0 + 1.0 / length)), (power1, power2, unsettled)
 
 
-def drift(slopes: Floats, h: Any) -> Any:
+def drift(slopes, h):
     """D = Σ_j s_j·F/α for large t. It has the sign of Σ_j s_j."""
     return np.sum(slopes) * np.asarray(h.final_lr) / h.lr
 
 
-def bounded(update: Any) -> Any:
+def bounded(update):
     """Make the rule with one of the two updates."""
     h = hyper(*Hyper._fields, "final_lr", "gamma")
     return always(update, bounds, hyper=h, settles=False, drift=drift, mean=FIRST_MOMENT)

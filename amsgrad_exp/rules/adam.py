@@ -6,7 +6,7 @@ since Reddi, Kale and Kumar 2018, has no bias correction.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -23,7 +23,7 @@ from amsgrad_exp.rules.moments import (
     steady_state,
     textbook_correction,
 )
-from amsgrad_exp.rules.rule import Floats, Hyper, Mean, Optimizer, Options, Rule, always, hyper
+from amsgrad_exp.rules.rule import Hyper, Mean, Optimizer, Options, Rule, always, hyper
 
 
 class AdamOptions(Options):
@@ -35,19 +35,19 @@ class AdamOptions(Options):
     optimized_update: bool = True
 
 
-def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+def update(g, a, c, h, exp_avg, exp_avg_sq):
     """The update α_t·m_t/(√v_t + ε); α_t has both corrections, or neither in the paper's dialect."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     return a * m / (sqrt(v) + h.eps), (m, v)
 
 
-def textbook_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+def textbook_update(g, a, c, h, exp_avg, exp_avg_sq):
     """As `update`, but ε is added to the root of the corrected v; c is √(1 − β2^t)."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     return a * m / (sqrt(v) / c[0] + h.eps), (m, v)
 
 
-def drift(slopes: Floats, h: Any) -> Any:
+def drift(slopes, h):
     """D = Σ_j m_j/(√v_j + ε), from the steady states of m and v."""
     m, v = steady_state(slopes, h.beta1), steady_state(slopes**2, h.beta2)
     return np.sum(m / (np.sqrt(v) + h.eps), axis=0)
@@ -91,13 +91,13 @@ class AdamWOptions(Options):
     weight_decay: Annotated[Number, Field(ge=0)] = 0.01
 
 
-def adamw_update(g: Any, a: Any, c: Any, h: Any, x: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+def adamw_update(g, a, c, h, x, exp_avg, exp_avg_sq):
     """The update α_t·(m̂_t/(√v̂_t + ε) + λ·x); c is (1 − β1^t, √(1 − β2^t))."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     return a * (m / c[0] / (sqrt(v) / c[1] + h.eps) + h.weight_decay * x), (m, v)
 
 
-def adamw_corrections(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0) -> Any:
+def adamw_corrections(t, scale, h, power1=1.0, power2=1.0):
     """Return 1 − β1^t and √(1 − β2^t), which correct m_t and v_t but not λ·x."""
     power1, power2 = decayed(power1, h.beta1), decayed(power2, h.beta2)
     return scale, (1.0 - power1, sqrt(1.0 - power2)), (power1, power2)
@@ -125,20 +125,20 @@ ADAMW = Optimizer(
 )
 
 
-def adamax_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_inf: Any) -> Any:
+def adamax_update(g, a, c, h, exp_avg, exp_inf):
     """The update α_t·m_t/u_t with u_t = max(β2·u, |g| + ε)."""
     m = h.beta1 * exp_avg + h.one_minus_beta1 * g
     u = maximum(h.beta2 * exp_inf, abs(g) + h.eps)
     return a * m / u, (m, u)
 
 
-def correction(t: Any, scale: Any, h: Any, power1: Any = 1.0) -> Any:
+def correction(t, scale, h, power1=1.0):
     """Return α_t/(1 − β1^t)."""
     power1 = decayed(power1, h.beta1)
     return scale / (1.0 - power1), (), (power1,)
 
 
-def adamax_drift(slopes: Floats, h: Any) -> Any:
+def adamax_drift(slopes, h):
     """D = Σ_j m_j/u_j. Starting from u = 0, u is periodic from the second period on."""
     m = steady_state(slopes, h.beta1)
     u, terms = np.zeros(m.shape[1:]), []
@@ -170,7 +170,7 @@ ADAMAX = Optimizer(
 )
 
 
-def radam_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+def radam_update(g, a, c, h, exp_avg, exp_avg_sq):
     """The update α_t·m_t·c/(√v_t + ε) with c = r_t·√(1 − β2^t), or α_t·m_t if c is 0."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     if c[0] > 0:
@@ -178,7 +178,7 @@ def radam_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) 
     return a * m, (m, v)
 
 
-def rectified(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0) -> Any:
+def rectified(t, scale, h, power1=1.0, power2=1.0):
     """Return α_t/(1 − β1^t), and r_t·√(1 − β2^t), or 0 if the variance of 1/√v_t is not tractable; r_t tends to 1."""
     power1, power2 = decayed(power1, h.beta1), decayed(power2, h.beta2)
     longest = 2.0 / h.one_minus_beta2 - 1.0
@@ -190,7 +190,7 @@ def rectified(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0) 
     return scale / (1.0 - power1), (factor,), (power1, power2)
 
 
-def radam_drift(slopes: Floats, h: Any) -> Any:
+def radam_drift(slopes, h):
     """D as Adam's, or Σ_j m_j if β2 is too small for ρ_∞ > 5."""
     m, v = steady_state(slopes, h.beta1), steady_state(slopes**2, h.beta2)
     return np.sum(np.where(2 / h.one_minus_beta2 - 1 > 5, m / (np.sqrt(v) + h.eps), m), axis=0)
@@ -216,14 +216,14 @@ RADAM = Optimizer(
 )
 
 
-def adabelief_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: Any) -> Any:
+def adabelief_update(g, a, c, h, exp_avg, exp_avg_var):
     """The update α_t·m̂_t/(√ŝ_t + ε); c is √(1 − β2^t)."""
     m = h.beta1 * exp_avg + h.one_minus_beta1 * g
     s = h.beta2 * exp_avg_var + h.one_minus_beta2 * (g - m) * (g - m) + h.eps
     return a * m / (sqrt(s) / c[0] + h.eps), (m, s)
 
 
-def belief_drift(slopes: Floats, h: Any) -> Any:
+def belief_drift(slopes, h):
     """D = Σ_j m_j/(√s_j + ε). The ε that each step adds to s adds up to ε/(1 − β2)."""
     m = steady_state(slopes, h.beta1)
     s = steady_state((slopes - m) ** 2, h.beta2) + h.eps / h.one_minus_beta2
@@ -252,7 +252,7 @@ ADABELIEF = Optimizer(
 )
 
 
-def yogi_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any = 1e-6, exp_avg_sq: Any = 1e-6) -> Any:
+def yogi_update(g, a, c, h, exp_avg=1e-6, exp_avg_sq=1e-6):
     """The update α_t·m̂_t/(√v̂_t + ε); c is √(1 − β2^t)."""
     m = h.beta1 * exp_avg + h.one_minus_beta1 * g
     v = exp_avg_sq - h.one_minus_beta2 * sign(exp_avg_sq - g * g) * g * g

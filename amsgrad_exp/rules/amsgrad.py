@@ -7,7 +7,7 @@ maximum of the corrected v. The paper's corrects nothing, and its β1 may decay.
 from __future__ import annotations
 
 import functools
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -27,7 +27,7 @@ from amsgrad_exp.rules.moments import (
     steady_state,
     textbook_correction,
 )
-from amsgrad_exp.rules.rule import Floats, Hyper, Optimizer, Options, Rule, hyper
+from amsgrad_exp.rules.rule import Hyper, Optimizer, Options, Rule, hyper
 
 
 class AMSGradOptions(DecayOptions):
@@ -45,32 +45,32 @@ class AMSGradOptions(DecayOptions):
         return self
 
 
-def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
+def update(g, a, c, h, exp_avg, exp_avg_sq, max_exp_avg_sq):
     """The update α_t·m_t/(√v̂_t + ε) with v̂_t = max(v̂, v_t)."""
     m, v, v_max = moments_and_maximum(g, h, exp_avg, exp_avg_sq, max_exp_avg_sq)
     return a * m / (sqrt(v_max) + h.eps), (m, v, v_max)
 
 
-def textbook_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
+def textbook_update(g, a, c, h, exp_avg, exp_avg_sq, max_exp_avg_sq):
     """As `update`, but ε is added to the root of the corrected v̂; c is √(1 − β2^t)."""
     m, v, v_max = moments_and_maximum(g, h, exp_avg, exp_avg_sq, max_exp_avg_sq)
     return a * m / (sqrt(v_max) / c[0] + h.eps), (m, v, v_max)
 
 
-def optax_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
+def optax_update(g, a, c, h, exp_avg, exp_avg_sq, max_exp_avg_sq):
     """As `update` with v̂_t = max(v̂, v_t/(1 − β2^t)); c is 1 − β2^t."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     v_max = maximum(max_exp_avg_sq, v / c[0])
     return a * m / (sqrt(v_max) + h.eps), (m, v, v_max)
 
 
-def optax_correction(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0) -> Any:
+def optax_correction(t, scale, h, power1=1.0, power2=1.0):
     """Return α_t/(1 − β1^t), and 1 − β2^t, by which v is divided."""
     power1, power2 = decayed(power1, h.beta1), decayed(power2, h.beta2)
     return scale / (1.0 - power1), (1.0 - power2,), (power1, power2)
 
 
-def paper_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
+def paper_update(g, a, c, h, exp_avg, exp_avg_sq, max_exp_avg_sq):
     """As `update` without corrections, and with m_t = β1t·m + (1 − β1t)·g; c is (β1t, 1 − β1t)."""
     m = c[0] * exp_avg + c[1] * g
     v = h.beta2 * exp_avg_sq + h.one_minus_beta2 * g * g
@@ -78,12 +78,12 @@ def paper_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, 
     return a * m / (sqrt(v_max) + h.eps), (m, v, v_max)
 
 
-def drift(slopes: Floats, h: Any) -> Any:
+def drift(slopes, h):
     """D = Σ_j s_j/(√v̂ + ε) with v̂ = max_j v_j. It has the sign of Σ_j s_j for every β1."""
     return np.sum(slopes) / (np.sqrt(steady_state(slopes**2, h.beta2).max(axis=0)) + h.eps)
 
 
-def optax_drift(slopes: Floats, h: Any) -> Any:
+def optax_drift(slopes, h):
     """As `drift`, where v̂ is the largest corrected v of the first period.
 
     After k whole periods and j steps, corrected v is between that after j steps and that after one period.
@@ -106,7 +106,7 @@ def paper(kind: str) -> Rule:
     """Make the rule of the paper's dialect with one kind of decay of β1."""
     decay, start = DECAYS[kind]
 
-    def coefficients(t: Any, scale: Any, h: Any, power: Any = start) -> Any:
+    def coefficients(t, scale, h, power=start):
         beta1, power = decay(t, h, power)
         return scale, (beta1, 1.0 - beta1), (power,)
 
@@ -158,7 +158,7 @@ AMSGRAD = Optimizer(
 )
 
 
-def adamx_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
+def adamx_update(g, a, c, h, exp_avg, exp_avg_sq, max_exp_avg_sq):
     """As `paper_update` with v̂_t = max(c_2·v̂, v_t), c_2 = ((1 − β1t)/(1 − β1,t−1))²."""
     m = c[0] * exp_avg + c[1] * g
     v = h.beta2 * exp_avg_sq + h.one_minus_beta2 * g * g
@@ -171,7 +171,7 @@ def adamx(kind: str) -> Rule:
     """Make the rule of AdamX with one kind of decay of β1."""
     decay, start = DECAYS[kind]
 
-    def coefficients(t: Any, scale: Any, h: Any, power: Any = start, before: Any = 0.0) -> Any:
+    def coefficients(t, scale, h, power=start, before=0.0):
         """Carry β1,t−1 along with the power until β1 no longer decays."""
         beta1, after = decay(t, h, power)
         growth = (1.0 - beta1) / (1.0 - before) if power > 0 else 1.0
@@ -223,7 +223,7 @@ ROOTS = {2.0 ** -(roots + 1): roots for roots in range(4)}
 """The number of square roots for each p with 2p = 2^−roots."""
 
 
-def padam_drift(slopes: Floats, h: Any) -> Any:
+def padam_drift(slopes, h):
     """D = Σ_j m_j/(√v̂ + ε)^{2p} with v̂ = max_j v_j. It has the sign of Σ_j s_j."""
     m, v = steady_state(slopes, h.beta1), steady_state(slopes**2, h.beta2).max(axis=0)
     return np.sum(m / (np.sqrt(v) + h.eps) ** (2 * h.p), axis=0)
@@ -234,7 +234,7 @@ def padam(roots: int | None) -> Rule:
     """Make Padam's rule; ``roots`` square roots, if given, replace the power and are fifty times as fast in batches."""
     count = roots or 0
 
-    def update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
+    def update(g, a, c, h, exp_avg, exp_avg_sq, max_exp_avg_sq):
         m, v, v_max = moments_and_maximum(g, h, exp_avg, exp_avg_sq, max_exp_avg_sq)
         denominator = sqrt(v_max) + h.eps
         for _ in range(count):

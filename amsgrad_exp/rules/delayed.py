@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -13,10 +13,10 @@ from amsgrad_exp.arithmetic import maximum, minimum, sqrt
 from amsgrad_exp.numbers import Integer
 from amsgrad_exp.rules.claims import Claim, Kind
 from amsgrad_exp.rules.moments import FIRST_MOMENT, GRADIENT, GRADIENT_WITHOUT_BETA1, decayed, moments, steady_state
-from amsgrad_exp.rules.rule import Floats, Optimizer, Options, Rule, always, hyper
+from amsgrad_exp.rules.rule import Optimizer, Options, Rule, always, hyper
 
 
-def acprop_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: Any) -> Any:
+def acprop_update(g, a, c, h, exp_avg, exp_avg_var):
     """The update α_t·g/(√(s/(1 − β2^{t−1})) + ε) with s = s_{t−1} + ε; c is √(1 − β2^{t−1}), 0 for the first step."""
     m = h.beta1 * exp_avg + h.one_minus_beta1 * g
     fresh = h.one_minus_beta2 * (g - m) * (g - m)
@@ -26,12 +26,12 @@ def acprop_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_var: Any
     return a * g / (sqrt(s) / c[0] + h.eps), (m, h.beta2 * s + fresh)
 
 
-def acprop_correction(t: Any, scale: Any, h: Any, power2: Any = 1.0) -> Any:
+def acprop_correction(t, scale, h, power2=1.0):
     """Return √(1 − β2^{t−1}), where t counts from 1; the power of the next step is carried."""
     return scale, (sqrt(1.0 - power2),), (decayed(power2, h.beta2),)
 
 
-def acprop_drift(slopes: Floats, h: Any) -> Any:
+def acprop_drift(slopes, h):
     """D = Σ_j s_j/(√v_{j−1} + ε), where v averages (g − m)²; the ε of each step adds up to ε/(1 − β2) in v."""
     m = steady_state(slopes, h.beta1)
     v = steady_state((slopes - m) ** 2, h.beta2)
@@ -68,7 +68,7 @@ class AdaShiftOptions(Options):
 def adashift(n: int) -> Rule:
     """Make the rule whose state is v and the last n gradients, newest first."""
 
-    def update(g: Any, a: Any, c: Any, h: Any, exp_avg_sq: Any, *grads: Any) -> Any:
+    def update(g, a, c, h, exp_avg_sq, *grads):
         """c is (1 − β2^{t−n}, Σ_{i<n} β1^i); its first number is 0 for the first n steps, which do not move x."""
         latest = (g, *grads[:-1])
         if c[0] == 0:
@@ -80,7 +80,7 @@ def adashift(n: int) -> Rule:
             weighted = latest[i] + h.beta1 * weighted
         return a * weighted / c[1] / (sqrt(v / c[0]) + h.eps), (v, *latest)
 
-    def coefficients(t: Any, scale: Any, h: Any, power2: Any = 1.0) -> Any:
+    def coefficients(t, scale, h, power2=1.0):
         weights = 0.0
         for _ in range(n):
             weights = 1.0 + h.beta1 * weights
@@ -89,7 +89,7 @@ def adashift(n: int) -> Rule:
         power2 = decayed(power2, h.beta2)
         return scale, (1.0 - power2, weights), (power2,)
 
-    def drift(slopes: Floats, h: Any) -> Any:
+    def drift(slopes, h):
         """D = Σ_j m_j/(√v_{j−n} + ε)."""
         v = np.roll(steady_state(slopes**2, h.beta2), n, axis=0)
         weights = [h.beta1**i for i in range(n)]
@@ -134,7 +134,7 @@ class ADOPTOptions(Options):
     clip: bool = True
 
 
-def adopt_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+def adopt_update(g, a, c, h, exp_avg, exp_avg_sq):
     """The update α_t·m_t, where c bounds n_t. The first step, whose bound is 0, sets v to g² and does not update x."""
     if c[0] == 0:
         return a * exp_avg, (exp_avg, g * g)
@@ -144,17 +144,17 @@ def adopt_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) 
     return a * m, (m, h.beta2 * exp_avg_sq + h.one_minus_beta2 * g * g)
 
 
-def clipped(t: Any, scale: Any, h: Any, clipping: Any = 1.0) -> Any:
+def clipped(t, scale, h, clipping=1.0):
     """Return the bound t^{1/4}, which grows without limit."""
     return scale, (sqrt(sqrt(t)),), (clipping,)
 
 
-def unclipped(t: Any, scale: Any, h: Any, first: Any = 1.0) -> Any:
+def unclipped(t, scale, h, first=1.0):
     """Return no bound after the first step."""
     return scale, (0.0 if first > 0 else math.inf,), (0.0,)
 
 
-def adopt_drift(slopes: Floats, h: Any) -> Any:
+def adopt_drift(slopes, h):
     """D = Σ_j s_j/max(√v_{j−1}, ε), since β1 only spreads each term over later steps."""
     before = np.roll(steady_state(slopes**2, h.beta2), 1, axis=0)
     return np.sum(slopes / np.maximum(np.sqrt(before), h.eps), axis=0)
@@ -191,7 +191,7 @@ class AvaGradOptions(Options):
     form: Literal["released", "published"] = "released"
 
 
-def released_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, gamma: Any) -> Any:
+def released_update(g, a, c, h, exp_avg, exp_avg_sq, gamma):
     """The update α_t·γ_t·m̂_t/(√(v/(1 − β2^{t−1})) + ε), then v_t, and γ_{t+1} = √(v/(1 − β2^t)) + ε with the old v.
 
     c is (√(1 − β2^{t−1}), √(1 − β2^t)); the first step, for which c_0 is 0, does not move x.
@@ -203,25 +203,25 @@ def released_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: An
     return a * gamma * m / (sqrt(exp_avg_sq) / c[0] + h.eps), (m, v, following)
 
 
-def published_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any) -> Any:
+def published_update(g, a, c, h, exp_avg):
     """The update α_t·m_t·η_t/|η_t| with η_t = 1/(√v_{t−1} + ε) > 0."""
     m = h.beta1 * exp_avg + h.one_minus_beta1 * g
     return a * m, (m,)
 
 
-def avagrad_correction(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0) -> Any:
+def avagrad_correction(t, scale, h, power1=1.0, power2=1.0):
     """Return α_t/(1 − β1^t), √(1 − β2^{t−1}) and √(1 − β2^t), where t counts from 1."""
     power1, before, power2 = decayed(power1, h.beta1), power2, decayed(power2, h.beta2)
     return scale / (1.0 - power1), (sqrt(1.0 - before), sqrt(1.0 - power2)), (power1, power2)
 
 
-def released_drift(slopes: Floats, h: Any) -> Any:
+def released_drift(slopes, h):
     """D = Σ_j m_j·(√v_{j−2} + ε)/(√v_{j−1} + ε)."""
     m, root = steady_state(slopes, h.beta1), np.sqrt(steady_state(slopes**2, h.beta2)) + h.eps
     return np.sum(m * np.roll(root, 2, axis=0) / np.roll(root, 1, axis=0), axis=0)
 
 
-def published_drift(slopes: Floats, h: Any) -> Any:
+def published_drift(slopes, h):
     """D = Σ_j m_j = Σ_j s_j."""
     return np.full(np.shape(h.lr), np.sum(slopes))
 

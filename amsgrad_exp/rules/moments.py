@@ -15,20 +15,20 @@ from amsgrad_exp.rules.rule import Floats, Mean, Options
 
 
 @scalar
-def moments(g: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+def moments(g, h, exp_avg, exp_avg_sq):
     """Return m_t = β1·m + (1 − β1)·g and v_t = β2·v + (1 − β2)·g²."""
     return h.beta1 * exp_avg + h.one_minus_beta1 * g, h.beta2 * exp_avg_sq + h.one_minus_beta2 * g * g
 
 
 @scalar
-def moments_and_maximum(g: Any, h: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any) -> Any:
+def moments_and_maximum(g, h, exp_avg, exp_avg_sq, max_exp_avg_sq):
     """Return m_t, v_t and v̂_t = max(v̂, v_t)."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     return m, v, maximum(max_exp_avg_sq, v)
 
 
 @scalar
-def decayed(power: Any, beta: Any) -> Any:
+def decayed(power, beta):
     """Return β^{t+1}, given β^t, or 0 as soon as 1 − β^{t+1} is exactly 1.
 
     Repeated multiplication gives the same bits on every platform, unlike the pow() of mathematics libraries.
@@ -38,7 +38,7 @@ def decayed(power: Any, beta: Any) -> Any:
 
 
 @scalar
-def bias_corrected(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0) -> Any:
+def bias_corrected(t, scale, h, power1=1.0, power2=1.0):
     """Fold both of Adam's corrections into the step size: α_t·√(1 − β2^t)/(1 − β1^t).
 
     Source: Kingma and Ba 2015, end of Section 2, where t counts from 1.
@@ -47,7 +47,7 @@ def bias_corrected(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 
     return scale / (1.0 - power1) * sqrt(1.0 - power2), (), (power1, power2)
 
 
-def textbook_correction(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0) -> Any:
+def textbook_correction(t, scale, h, power1=1.0, power2=1.0):
     """Return α_t/(1 − β1^t), and √(1 − β2^t), by which √v is divided."""
     power1, power2 = decayed(power1, h.beta1), decayed(power2, h.beta2)
     return scale / (1.0 - power1), (sqrt(1.0 - power2),), (power1, power2)
@@ -73,19 +73,19 @@ class DecayOptions(Options):
 
 
 @scalar
-def constant(t: Any, h: Any, power: Any) -> Any:
+def constant(t, h, power):
     """Return a constant β1."""
     return h.beta1, 0.0
 
 
 @scalar
-def geometric(t: Any, h: Any, power: Any) -> Any:
+def geometric(t, h, power):
     """Return β1·λ^t, where t counts from 0."""
     return h.beta1 * power, decayed(power, h.lam)
 
 
 @scalar
-def harmonic(t: Any, h: Any, power: Any) -> Any:
+def harmonic(t, h, power):
     """Return β1/(t + 1), where t counts from 0; it never becomes constant."""
     return h.beta1 / (t + 1), 1.0
 
@@ -116,17 +116,17 @@ def steady_state(sequence: Floats, beta: ArrayLike) -> Floats:
     return states
 
 
-def gradient(g: Any, c: Any, h: Any, *state: Any) -> tuple[Any, Any]:
+def gradient(g, c, h, *state):
     """`Mean.of` for a rule that follows the gradient itself, with β1t = 0."""
     return g, 0.0
 
 
-def first_moment(g: Any, c: Any, h: Any, exp_avg: Any, *others: Any) -> tuple[Any, Any]:
+def first_moment(g, c, h, exp_avg, *others):
     """`Mean.of` for a rule whose state begins with m_t."""
     return exp_avg, h.beta1
 
 
-def decaying_first_moment(g: Any, c: Any, h: Any, exp_avg: Any, *others: Any) -> tuple[Any, Any]:
+def decaying_first_moment(g, c, h, exp_avg, *others):
     """`Mean.of` for a rule whose state begins with m_t and whose coefficients begin with β1t."""
     return exp_avg, c[0]
 

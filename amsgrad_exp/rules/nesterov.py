@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -11,7 +11,7 @@ from amsgrad_exp.arithmetic import power, sqrt
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.claims import Claim, Kind, one_sample
 from amsgrad_exp.rules.moments import GRADIENT_WITHOUT_BETA1, decayed, first_moment, moments, steady_state
-from amsgrad_exp.rules.rule import Floats, Hyper, Mean, Optimizer, Options, always, hyper
+from amsgrad_exp.rules.rule import Hyper, Mean, Optimizer, Options, always, hyper
 
 
 class NAdamOptions(Options):
@@ -20,13 +20,13 @@ class NAdamOptions(Options):
     momentum_decay: Annotated[Number, Field(ge=0)] = 0.004
 
 
-def nadam_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+def nadam_update(g, a, c, h, exp_avg, exp_avg_sq):
     """The update α_t·(c_0·g + c_1·m_t)/(√(v_t/(1 − β2^t)) + ε); c_2 is √(1 − β2^t)."""
     m, v = moments(g, h, exp_avg, exp_avg_sq)
     return a * (c[0] * g + c[1] * m) / (sqrt(v) / c[2] + h.eps), (m, v)
 
 
-def momenta(t: Any, scale: Any, h: Any, mu_product: Any = 1.0, unsettled: Any = 1.0, power2: Any = 1.0) -> Any:
+def momenta(t, scale, h, mu_product=1.0, unsettled=1.0, power2=1.0):
     """Return (1 − μ_t)/(1 − Π_t), μ_{t+1}/(1 − Π_{t+1}) and √(1 − β2^t); Π_t is carried as ``mu_product``.
 
     ``unsettled`` is 0.96^{tψ}, until 1 − 0.96^{tψ}/2 is exactly 1; then it is 0.
@@ -42,7 +42,7 @@ def momenta(t: Any, scale: Any, h: Any, mu_product: Any = 1.0, unsettled: Any = 
     return scale, (of_gradient, of_mean, sqrt(1.0 - power2)), (mu_product, unsettled, power2)
 
 
-def nadam_drift(slopes: Floats, h: Any) -> Any:
+def nadam_drift(slopes, h):
     """D = Σ_j (β1·m_j + (1 − β1)·s_j)/(√v_j + ε)."""
     m, v = steady_state(slopes, h.beta1), steady_state(slopes**2, h.beta2)
     ahead = h.beta1 * m + h.one_minus_beta1 * slopes
@@ -83,7 +83,7 @@ class AdanOptions(Options):
     beta3: Annotated[Number, Field(ge=0, lt=1)] = 0.99
 
 
-def adan(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_diff: Any, exp_avg_sq: Any, previous_grad: Any) -> Any:
+def adan(g, a, c, h, exp_avg, exp_avg_diff, exp_avg_sq, previous_grad):
     """The update α_t·(m̂_t + β2·ŵ_t)/(√n̂_t + ε).
 
     c is (β2·(1 − β1^t)/(1 − β2^t), √(1 − β3^t), whether there is a previous gradient).
@@ -96,7 +96,7 @@ def adan(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_diff: Any, exp_av
     return a * (m + c[0] * w) / (sqrt(n) / c[1] + h.eps), (m, w, n, g)
 
 
-def adan_corrections(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any = 1.0, power3: Any = 1.0) -> Any:
+def adan_corrections(t, scale, h, power1=1.0, power2=1.0, power3=1.0):
     """Return α_t/(1 − β1^t), and c of `adan`."""
     power1, power2, power3 = decayed(power1, h.beta1), decayed(power2, h.beta2), decayed(power3, h.beta3)
     of_differences = h.beta2 * (1.0 - power1) / (1.0 - power2)
@@ -104,7 +104,7 @@ def adan_corrections(t: Any, scale: Any, h: Any, power1: Any = 1.0, power2: Any 
     return scale / (1.0 - power1), c, (power1, power2, power3)
 
 
-def adan_drift(slopes: Floats, h: Any) -> Any:
+def adan_drift(slopes, h):
     """D = Σ_j (m_j + β2·w_j)/(√n_j + ε)."""
     d = slopes - np.roll(slopes, 1)
     m, w = steady_state(slopes, h.beta1), steady_state(d, h.beta2)

@@ -55,7 +55,7 @@ class Mean:
     only_without: str | None = None
 
 
-def uncorrected(t: Any, scale: Any, h: Any) -> Any:
+def uncorrected(t, scale, h):
     """Return the scale unchanged, for a rule without bias corrections, coefficients and carried values."""
     return scale, (), ()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -11,7 +11,7 @@ from amsgrad_exp.arithmetic import sign
 from amsgrad_exp.numbers import Number
 from amsgrad_exp.rules.claims import Claim, Kind, one_sample
 from amsgrad_exp.rules.moments import GRADIENT, GRADIENT_WITHOUT_BETA1, steady_state
-from amsgrad_exp.rules.rule import Floats, Mean, Optimizer, Options, always, hyper
+from amsgrad_exp.rules.rule import Mean, Optimizer, Options, always, hyper
 
 
 class SGDOptions(Options):
@@ -20,18 +20,18 @@ class SGDOptions(Options):
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
 
 
-def sgd_update(g: Any, a: Any, c: Any, h: Any, momentum_buffer: Any) -> Any:
+def sgd_update(g, a, c, h, momentum_buffer):
     """The update α_t·b_t with b_t = μ·b + g."""
     b = h.momentum * momentum_buffer + g
     return a * b, (b,)
 
 
-def sgd_drift(slopes: Floats, h: Any) -> Any:
+def sgd_drift(slopes, h):
     """D = Σ_j s_j/(1 − μ). It always has the sign of the mean gradient."""
     return np.sum(slopes) / (1 - np.asarray(h.momentum))
 
 
-def heavy_ball(g: Any, c: Any, h: Any, momentum_buffer: Any) -> tuple[Any, Any]:
+def heavy_ball(g, c, h, momentum_buffer):
     """Return `Mean.of`: (1 − μ)·b_t with b_t = μ·b + g, and μ."""
     return (1.0 - h.momentum) * momentum_buffer, h.momentum
 
@@ -58,12 +58,12 @@ SGD = Optimizer(
 )
 
 
-def signsgd_update(g: Any, a: Any, c: Any, h: Any) -> Any:
+def signsgd_update(g, a, c, h):
     """The update α_t·sign(g)."""
     return a * sign(g), ()
 
 
-def signsgd_drift(slopes: Floats, h: Any) -> Any:
+def signsgd_drift(slopes, h):
     """D = Σ_j sign(s_j)."""
     return np.full(np.shape(h.lr), np.sum(np.sign(slopes)))
 
@@ -83,13 +83,13 @@ SIGNSGD = Optimizer(
 )
 
 
-def lion_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any) -> Any:
+def lion_update(g, a, c, h, exp_avg):
     """The update α_t·sign(β1·m + (1 − β1)·g), after which m becomes m_t."""
     ahead = h.beta1 * exp_avg + h.one_minus_beta1 * g
     return a * sign(ahead), (h.beta2 * exp_avg + h.one_minus_beta2 * g,)
 
 
-def lion_drift(slopes: Floats, h: Any) -> Any:
+def lion_drift(slopes, h):
     """D = Σ_j sign(β1·m_{j−1} + (1 − β1)·s_j)."""
     before = np.roll(steady_state(slopes, h.beta2), 1, axis=0)
     return np.sum(np.sign(h.beta1 * before + h.one_minus_beta1 * slopes), axis=0)

@@ -6,7 +6,7 @@ They are Adagrad, AdamNC and NosAdam, which sum or average them, and RMSprop and
 from __future__ import annotations
 
 import functools
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -24,10 +24,10 @@ from amsgrad_exp.rules.moments import (
     gradient,
     steady_state,
 )
-from amsgrad_exp.rules.rule import Floats, Mean, Optimizer, Options, Rule, always, hyper
+from amsgrad_exp.rules.rule import Mean, Optimizer, Options, Rule, always, hyper
 
 
-def adagrad_update(g: Any, a: Any, c: Any, h: Any, squares: Any) -> Any:
+def adagrad_update(g, a, c, h, squares):
     """The update α_t·g/(√S_t + ε) with S_t = S + g²."""
     s = squares + g * g
     return a * g / (sqrt(s) + h.eps), (s,)
@@ -55,14 +55,14 @@ ADAGRAD = Optimizer(
 )
 
 
-def adamnc_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+def adamnc_update(g, a, c, h, exp_avg, exp_avg_sq):
     """The update α_t·m_t/(√v_t + ε) with v_t = v + (g² − v)/t; c is (β1t, 1 − β1t, 1/t)."""
     m = c[0] * exp_avg + c[1] * g
     v = exp_avg_sq + c[2] * (g * g - exp_avg_sq)
     return a * m / (sqrt(v) + h.eps), (m, v)
 
 
-def drift(slopes: Floats, h: Any) -> Any:
+def drift(slopes, h):
     """D = Σ_j s_j/(√v + ε) for large t, where v is the mean of all s². It has the sign of Σ_j s_j."""
     return np.sum(slopes) / (np.sqrt(np.mean(slopes**2)) + np.asarray(h.eps))
 
@@ -75,7 +75,7 @@ def adamnc(kind: str) -> Rule:
     """Make AdamNC's rule with one kind of decay of β1."""
     decay, start = DECAYS[kind]
 
-    def coefficients(t: Any, scale: Any, h: Any, power: Any = start, unsettled: Any = 1.0) -> Any:
+    def coefficients(t, scale, h, power=start, unsettled=1.0):
         beta1, power = decay(t, h, power)
         return scale, (beta1, 1.0 - beta1, 1.0 / (t + 1)), (power, unsettled)
 
@@ -116,14 +116,14 @@ class NosAdamOptions(Options):
     gamma: Annotated[Number, Field(ge=0)] = 0.1
 
 
-def nosadam_update(g: Any, a: Any, c: Any, h: Any, exp_avg: Any, exp_avg_sq: Any) -> Any:
+def nosadam_update(g, a, c, h, exp_avg, exp_avg_sq):
     """The update α_t·m̂_t/(√v_t + ε) with v_t = v + (g² − v)·c; c is b_t/B_t = 1 − β2t."""
     m = h.beta1 * exp_avg + h.one_minus_beta1 * g
     v = exp_avg_sq + c[0] * (g * g - exp_avg_sq)
     return a * m / (sqrt(v) + h.eps), (m, v)
 
 
-def nostalgia(t: Any, scale: Any, h: Any, power1: Any = 1.0, total: Any = 0.0) -> Any:
+def nostalgia(t, scale, h, power1=1.0, total=0.0):
     """Return α_t/(1 − β1^t), and b_t/B_t with B_t = Σ_{k≤t} b_k, which is carried and never settles."""
     power1 = decayed(power1, h.beta1)
     weight = 1.0 / power(1.0 * (t + 1), h.gamma)
@@ -170,14 +170,14 @@ class RMSpropOptions(Options):
     centered: bool = False
 
 
-def rmsprop_update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, momentum_buffer: Any) -> Any:
+def rmsprop_update(g, a, c, h, square_avg, momentum_buffer):
     """The update α_t·b_t with b_t = μ·b + g/(√v_t + ε)."""
     v = h.beta2 * square_avg + h.one_minus_beta2 * g * g
     b = h.momentum * momentum_buffer + g / (sqrt(v) + h.eps)
     return a * b, (v, b)
 
 
-def centered_update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, grad_avg: Any, momentum_buffer: Any) -> Any:
+def centered_update(g, a, c, h, square_avg, grad_avg, momentum_buffer):
     """As `rmsprop_update`, with max(v_t − m_t², 0) instead of v_t, where m_t = β2·m + (1 − β2)·g."""
     v = h.beta2 * square_avg + h.one_minus_beta2 * g * g
     m = h.beta2 * grad_avg + h.one_minus_beta2 * g
@@ -185,13 +185,13 @@ def centered_update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, grad_avg: A
     return a * b, (v, m, b)
 
 
-def rmsprop_drift(slopes: Floats, h: Any) -> Any:
+def rmsprop_drift(slopes, h):
     """D = Σ_j s_j/(√v_j + ε)/(1 − μ)."""
     v = steady_state(slopes**2, h.beta2)
     return np.sum(slopes / (np.sqrt(v) + h.eps), axis=0) / (1 - h.momentum)
 
 
-def centered_drift(slopes: Floats, h: Any) -> Any:
+def centered_drift(slopes, h):
     """As `rmsprop_drift`, with v_j − m_j² instead of v_j."""
     v = np.maximum(steady_state(slopes**2, h.beta2) - steady_state(slopes, h.beta2) ** 2, 0)
     return np.sum(slopes / (np.sqrt(v) + h.eps), axis=0) / (1 - h.momentum)
@@ -225,14 +225,14 @@ RMSPROP = Optimizer(
 )
 
 
-def adadelta_update(g: Any, a: Any, c: Any, h: Any, square_avg: Any, acc_delta: Any) -> Any:
+def adadelta_update(g, a, c, h, square_avg, acc_delta):
     """The update α_t·δ_t; the state is (v, u)."""
     v = h.beta2 * square_avg + h.one_minus_beta2 * g * g
     delta = sqrt(acc_delta + h.eps) / sqrt(v + h.eps) * g
     return a * delta, (v, h.beta2 * acc_delta + h.one_minus_beta2 * delta * delta)
 
 
-def adadelta_drift(slopes: Floats, h: Any) -> Any:
+def adadelta_drift(slopes, h):
     """D = Σ_j s_j·√(u_{j−1} + ε)/√(v_j + ε), where u is the only periodic solution.
 
     u_j = (β2 + r_j)·u_{j−1} + r_j·ε with r_j = (1 − β2)·s_j²/(v_j + ε). There is only one, because Π_j (β2 + r_j) < 1
