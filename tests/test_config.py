@@ -109,8 +109,10 @@ def test_an_optimizers_own_settings_come_from_its_options(tmp_path: Path) -> Non
     ):
         with pytest.raises(ConfigError, match=message):
             load_experiment(optimizers=["adashift"], options=options)
-    with pytest.raises(ConfigError, match="optimized_update of adam is not an option"):
-        load_experiment(optimizers=["adam"], options={"optimized_update": "false"})
+    (adam,) = load_experiment(optimizers=["adam"], options={"optimized_update": "false"}).optimizers
+    assert (adam.optimized_update, adam.options) == (False, {"dialect": "torch"})
+    with pytest.raises(ConfigError, match="adam is given optimized_update, and again in its options"):
+        load_experiment(optimizers=["adam"], settings={"optimized_update": True}, options={"optimized_update": "false"})
 
 
 def test_settings_left_empty_are_settings_left_out() -> None:

@@ -301,9 +301,8 @@ def test_a_cells_command_runs_that_cell(records: tuple[list[Run], Swept]) -> Non
     assert trial_of(f"{written} --beta2={values['beta2']} --lr={values['lr']}") == sweep.trial(7)
 
 
-def test_what_no_option_can_say_takes_a_file(records: tuple[list[Run], Swept]) -> None:
-    run = records[0][0]
-    optimizer = run.trial.optimizer.model_copy(update={"optimized_update": False})
-    other = dataclasses.replace(run, trial=run.trial.model_copy(update={"optimizer": optimizer}))
-    assert run_command(other.trial) is None
-    assert "amsgrad-exp run --config experiment.yaml" in page_of_runs([other]).text
+def test_the_command_of_a_run_says_how_bias_is_corrected(records: tuple[list[Run], Swept]) -> None:
+    trial = records[0][0].trial
+    optimizer = trial.optimizer.model_copy(update={"optimized_update": False})
+    other = trial.model_copy(update={"optimizer": optimizer})
+    assert trial_of(run_command(other)) == other

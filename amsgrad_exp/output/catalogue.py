@@ -53,7 +53,7 @@ def choices(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 def defaults(model: type[BaseModel], *only: str) -> str:
     """A model's options or constants with their defaults, and the alternatives of those that are words."""
-    fields = {name: field for name, field in model.model_fields.items() if name not in ("name", "optimized_update")}
+    fields = {name: field for name, field in model.model_fields.items() if name != "name"}
     fields = {name: field for name, field in fields.items() if name in (only or fields)}
     return " ".join(f"{name}={_default(field)}" for name, field in fields.items())
 

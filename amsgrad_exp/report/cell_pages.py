@@ -120,7 +120,7 @@ def _gauntlet_page(directory: Path, gauntlet: Gauntlet) -> Page:
     drawn = {cell: known for cell, known in points.items() if known}
     rows = [
         {"cell": cell.row["cell"], **cell.document(), "optimum": cell.trial.problem.optimum}
-        | {"command": run_command(cell.trial)}  # None if options cannot express it
+        | {"command": run_command(cell.trial)}
         for cell in cells
     ]
     return Page(

@@ -111,8 +111,10 @@ def _registered(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
         raise ConfigError(f"{name}.options: {name} has no options, so none can be set")
     options = validated(kind, {} if given is None else given, f"{name}.options")
     forms = options.model_dump(include={"optimized_update"})
-    if forms and "optimized_update" in options.model_fields_set:
-        raise ConfigError(f"optimizers: optimized_update of {name} is not an option: write it next to lr")
+    if "optimized_update" in options.model_fields_set:  # it may also be written next to lr
+        if "optimized_update" in entry:
+            raise ConfigError(f"{name} is given optimized_update, and again in its options: remove one of them")
+        entry = {**entry, **forms}
     if "shape" in entry:
         raise ConfigError(f"{name} updates every element alike, so it takes no shape")
     takes = {"lr", *OPTIMIZERS[name].rule(options).settings, *forms}

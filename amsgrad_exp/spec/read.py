@@ -124,20 +124,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def run_command(trial: Trial) -> str | None:
-    """Return the ``amsgrad-exp run`` command that repeats a trial; None if only a file can express the trial."""
+def run_command(trial: Trial) -> str:
+    """Return the ``amsgrad-exp run`` command that repeats a trial."""
     return command(trial.document())
 
 
-def command(experiment: Mapping[str, Any]) -> str | None:
+def command(experiment: Mapping[str, Any]) -> str:
     """Return the ``amsgrad-exp run`` command for an experiment with one optimizer.
 
     The experiment is given as in YAML, with names as mappings. The experiment's name and the optimizer's label are left
     out, because they do not change the result.
     """
     problem, (optimizer,) = experiment["problem"], experiment["optimizers"]
-    if optimizer.get("optimized_update", True) is False:
-        return None
     words = ["amsgrad-exp", "run", "--problem", problem["name"]]
     for name, value in problem.items():
         if name != "name":
@@ -154,6 +152,7 @@ def optimizer_words(optimizer: Mapping[str, Any]) -> list[str]:
     words = ["--optimizer", optimizer["name"]]
     words += [f"--{name}={optimizer[name]}" for name in SETTINGS if name in optimizer]
     words += [f"--shape={optimizer['shape']}"] if optimizer.get("shape") else []
-    for name, value in (optimizer.get("options") or {}).items():
+    form = {"optimized_update": False} if optimizer.get("optimized_update") is False else {}
+    for name, value in {**(optimizer.get("options") or {}), **form}.items():
         words += ["--option", f"{name}={json.dumps(value)}"]
     return words

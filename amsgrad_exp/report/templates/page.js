@@ -189,7 +189,7 @@ if (unfolding) {
       const row = button.closest("tr"), unfolded = document.createElement("tr"), box = document.createElement("div");
       box.append(unfolding.content.cloneNode(true));
       box.querySelector("dl").append(...facts(known));
-      box.querySelector("pre").textContent = command || "The options of run cannot express this cell's settings.";
+      box.querySelector("pre").textContent = command;
       const cell = unfolded.insertCell();
       [unfolded.className, cell.colSpan] = ["unfolded", row.cells.length];
       cell.append(box);
