@@ -132,9 +132,8 @@ def test_hovering_and_clicking_a_cell_say_its_numbers(opened: Opened, records: t
     cell = page.locator("g.mark-rect path").nth(number)
     said = tooltip(page, cell)
     assert {said["optimizer"], said["iterate"]} == {"adam", kept["iterate"]}
-    assert [float(said[name]) for name in ("beta2", "lr", "mean_x", "regret")] == [
-        kept[name] for name in ("beta2", "lr", "mean_x", "regret")
-    ]
+    for name, title in (("beta2", "beta2"), ("lr", "lr"), ("mean_x", "mean x"), ("regret", "regret")):
+        assert float(said[title]) == kept[name]
     cell.click()
     fact = page.locator("#cell-facts")
     expect(fact.locator("[data-field=cell]")).to_have_text(str(number))

@@ -221,7 +221,7 @@ def _cells(sides: tuple[Side, Side], plane: Plane, ends: tuple[float, float], to
                 "scale": {"scheme": "purpleorange", "domain": list(ends)},
                 "legend": {"orient": "bottom", "direction": "horizontal", "titleLimit": 0, **labels},
             },
-            "tooltip": [{"field": column, "type": "nominal"} for column in tooltip],
+            "tooltip": [{"field": column, "type": "nominal", "title": column.replace("_", " ")} for column in tooltip],
         },
     }
 

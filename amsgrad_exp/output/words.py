@@ -99,7 +99,15 @@ def settings(trial: Trial) -> str:
     own = optimizer.options | ({"optimized_update": False} if optimizer.optimized_update is False else {})
     given |= {name: value for name, value in own.items() if name not in usual or value != usual[name]}
     name = [optimizer.name] if optimizer.label else []
-    return ", ".join([*name, *(f"{setting} {as_text(value)}" for setting, value in given.items())])
+    return ", ".join(
+        [
+            *name,
+            *(
+                f"{setting} {str(value).lower() if isinstance(value, bool) else as_text(value)}"
+                for setting, value in given.items()
+            ),
+        ]
+    )
 
 
 def problem(trial: Trial) -> str:
