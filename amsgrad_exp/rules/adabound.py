@@ -15,7 +15,7 @@ from amsgrad_exp.rules.rule import Hyper, Optimizer, Options, always, hyper
 
 
 class AdaBoundOptions(Options):
-    """The step size that both bounds converge to, and how fast they do."""
+    """`final_lr` is the step size that both bounds converge to, and `gamma` says how fast they do."""
 
     final_lr: Annotated[Number, Field(gt=0)] = 0.1
     gamma: Annotated[Number, Field(gt=0)] = 1e-3

@@ -86,7 +86,7 @@ ADAM = Optimizer(
 
 
 class AdamWOptions(Options):
-    """The weight decay λ: every step also subtracts α_t·λ·x from x."""
+    """`weight_decay` is λ: every step also subtracts α_t·λ·x from x."""
 
     weight_decay: Annotated[Number, Field(ge=0)] = 0.01
 

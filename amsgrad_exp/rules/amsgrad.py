@@ -213,7 +213,7 @@ ADAMX = Optimizer(
 
 
 class PadamOptions(Options):
-    """The power p of v̂ by which the update is divided; p = ½ is AMSGrad."""
+    """`p` is the power of v̂ by which the update is divided; p = ½ is AMSGrad."""
 
     p: Annotated[Number, Field(gt=0, le=0.5)] = 0.125
 

@@ -59,7 +59,7 @@ ACPROP = Optimizer(
 
 
 class AdaShiftOptions(Options):
-    """The number n of latest gradients that v_t leaves out, and of which m_t is an average."""
+    """`n` is the number of latest gradients that v_t leaves out, and of which m_t is an average."""
 
     n: Annotated[Integer, Field(ge=1, le=100)] = 10
 
@@ -129,7 +129,7 @@ ADASHIFT = Optimizer(
 
 
 class ADOPTOptions(Options):
-    """Whether divided gradients are clipped to ±s^{1/4} at the s-th step that updates x."""
+    """`clip` says whether divided gradients are clipped to ±s^{1/4} at the s-th step that updates x."""
 
     clip: bool = True
 
@@ -186,7 +186,7 @@ ADOPT = Optimizer(
 
 
 class AvaGradOptions(Options):
-    """The form: the released code or the published algorithm."""
+    """`form` is that of the released code or of the published algorithm."""
 
     form: Literal["released", "published"] = "released"
 

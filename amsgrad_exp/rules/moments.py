@@ -59,7 +59,7 @@ Decay = Literal["none", "geometric", "harmonic"]
 
 
 class DecayOptions(Options):
-    """How β1 decays: β1t is β1, β1·λ^{t−1} with λ = lam, or β1/t, where t counts from 1."""
+    """`beta1_decay` says how β1 decays: β1t is β1, β1·λ^{t−1} with λ = `lam`, or β1/t, where t counts from 1."""
 
     beta1_decay: Decay = "none"
     lam: Annotated[Number, Field(gt=0, lt=1)] = LAM

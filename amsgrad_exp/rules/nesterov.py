@@ -15,7 +15,7 @@ from amsgrad_exp.rules.rule import Hyper, Mean, Optimizer, Options, always, hype
 
 
 class NAdamOptions(Options):
-    """The constant ψ, which says how fast μ_t rises from β1/2 to β1."""
+    """`momentum_decay` is ψ: it says how fast the momentum μ_t rises from β1/2 to β1."""
 
     momentum_decay: Annotated[Number, Field(ge=0)] = 0.004
 
@@ -78,7 +78,7 @@ NADAM = Optimizer(
 
 
 class AdanOptions(Options):
-    """The decay rate β3 of the second moment; β2 is that of the mean difference of gradients."""
+    """`beta3` is the decay rate of the second moment; β2 is that of the mean difference of gradients."""
 
     beta3: Annotated[Number, Field(ge=0, lt=1)] = 0.99
 

@@ -15,7 +15,7 @@ from amsgrad_exp.rules.rule import Mean, Optimizer, Options, always, hyper
 
 
 class SGDOptions(Options):
-    """The momentum μ."""
+    """`momentum` is μ."""
 
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
 

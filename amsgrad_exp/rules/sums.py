@@ -111,7 +111,7 @@ ADAMNC = Optimizer(
 
 
 class NosAdamOptions(Options):
-    """The constant γ: a larger γ gives older gradients more weight; with γ = 0, all have the same weight."""
+    """`gamma` is γ: a larger γ gives older gradients more weight; with γ = 0, all have the same weight."""
 
     gamma: Annotated[Number, Field(ge=0)] = 0.1
 
@@ -164,7 +164,7 @@ NOSADAM = Optimizer(
 
 
 class RMSpropOptions(Options):
-    """The momentum μ of the updates, and whether the square of the mean gradient is subtracted from v."""
+    """`momentum` is μ; `centered` says whether the square of the mean gradient is subtracted from v."""
 
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     centered: bool = False
