@@ -56,6 +56,12 @@ class _Command(typer.core.TyperCommand):
             if isinstance(option, typer.core.TyperOption) and option.is_flag:
                 option.metavar = ""
 
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.metavar = ""
+        return option
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given, _, order = self.make_parser(ctx).parse_args(list(args))
         for option in (param for param in self.params if isinstance(param, typer.core.TyperOption)):

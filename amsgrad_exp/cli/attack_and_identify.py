@@ -29,7 +29,7 @@ def _survives(expect: str | None) -> str | None:
 @options.with_experiment_options("lr", "beta1", "beta2", "eps", "option", "shape")
 def attack(
     experiment: dict[str, Any],
-    optimizer: Annotated[str, typer.Option(help=f"Optimizer: {options.LISTED}.")],
+    optimizer: Annotated[str, typer.Option(metavar="NAME", help=f"Optimizer: {options.LISTED}.")],
     seconds: Annotated[
         float | None,
         options.number_option(
@@ -149,7 +149,10 @@ def identify(
 def probes(
     experiment: dict[str, Any],
     optimizer: Annotated[
-        str | None, typer.Option(help="Fill in this optimizer's iterates, as test vectors for another implementation.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Fill in this optimizer's iterates, as test vectors for another implementation."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="File to write. Default: standard output.")

@@ -108,14 +108,16 @@ Bound = Annotated[
 Engine = Annotated[
     str | None,
     typer.Option(
-        help="compiled (fast), torch (a plain PyTorch loop), or auto (compiled if possible, else torch). Default: auto."
+        metavar="ENGINE",
+        help="compiled (fast), torch (a plain PyTorch loop), or auto (compiled if possible). Default: auto.",
     ),
 ]
 Dtype = Annotated[
     str | None,
     typer.Option(
+        metavar="DTYPE",
         help="Precision of the optimizer: float32 or float64; on the torch engine also bfloat16 or float16. "
-        "Default: float32."
+        "Default: float32.",
     ),
 ]
 
@@ -147,7 +149,8 @@ EXPERIMENT: dict[str, Any] = {
         "1|1x1",
     ),
     "schedule": _text(
-        "How the step size changes over time, see 'list schedules'. Default: as stated with the problem, else constant."
+        "How the step size changes over time, see 'list schedules'. Default: the problem's own, else constant.",
+        "NAME",
     ),
     "engine": Engine,
     "dtype": Dtype,

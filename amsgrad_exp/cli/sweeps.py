@@ -49,8 +49,9 @@ def sweep(
 ) -> None:
     """Run an experiment for every combination of given settings and draw where the iterates settle.
 
-    Each combination is a cell. Default: Adam and AMSGrad. Sweeps over one or two settings are also drawn. Omitted
-    settings are those stated with the problem, else lr 0.01, beta1 0.9, beta2 0.99, eps 1e-16.
+    Default: Adam and AMSGrad. Each combination is a cell. Sweeps over one or two settings are drawn.
+
+    Omitted settings are those stated with the problem, else lr 0.01, beta1 0.9, beta2 0.99, eps 1e-16.
     """
     from amsgrad_exp import api
     from amsgrad_exp.spec.sweep import load_sweep
@@ -64,21 +65,26 @@ def gauntlet(
     optimizer: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAME",
             help="Optimizer: a name, also with options as in amsgrad:dialect=paper, or an import path; repeatable. "
-            "Default: all of 'list optimizers'."
+            "Default: all of 'list optimizers'.",
         ),
     ] = None,
     problem: Annotated[
-        list[str] | None, typer.Option(help="Problem; repeatable. Default: all of 'list problems' except cycle.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Problem; repeatable. Default: all of 'list problems' except cycle."),
     ] = None,
     schedule: Annotated[
         list[str] | None,
-        typer.Option(help="How the step size changes over time; repeatable. Default: constant and inv-sqrt."),
+        typer.Option(
+            metavar="NAME", help="How the step size changes over time; repeatable. Default: constant and inv-sqrt."
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            help="stated (stated with the problem) or defaults (the optimizer's own); repeatable. Default: both."
+            metavar="stated|defaults",
+            help="stated (stated with the problem) or defaults (the optimizer's own); repeatable. Default: both.",
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Gauntlet in YAML; other options override it.")] = None,
@@ -216,7 +222,7 @@ def refuse_failures(swept: Swept) -> None:
 @options.with_experiment_options("config", "problem", "set_", "beta1", "eps", "option")
 def boundary(
     experiment: dict[str, Any],
-    optimizer: Annotated[str, typer.Option(help="Optimizer: a name from 'list optimizers'.")] = "adam",
+    optimizer: Annotated[str, typer.Option(metavar="NAME", help="Optimizer: a name from 'list optimizers'.")] = "adam",
 ) -> None:
     """Compute for which values of β2 an optimizer goes to the optimum, and for which to the worst point.
 
