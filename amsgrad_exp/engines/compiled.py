@@ -74,27 +74,27 @@ class CompiledBatch(Batch):
 
     Args:
         trials: one trial of one seed for each run; all have equal `engines.alike`.
+        program: the rule, its hyper-parameters, (runs, hyper-parameters), and the dtype of x and the state; by default
+            as the trials' optimizer says.
         stops: whether to stop and set `failure` if an iterate is no longer finite; a single run stops at that step.
     """
 
     chunk_steps = 65_536
 
-    def __init__(self, trials: Sequence[Trial], *, stops: bool = False) -> None:
-        rule = rule_of(trials[0].optimizer)
-        hypers = np.array([hyper_of(trial.optimizer) for trial in trials], np.float64)
-        self._begin(trials, rule, hypers, np.dtype(trials[0].dtype), stops=stops)
-
-    def _begin(self, trials: Sequence[Trial], rule: Rule, hypers: Numbers, kept: np.dtype[Any], *, stops: bool) -> None:
-        """Begin at step 0; ``hypers`` is (runs, hyper-parameters), and ``kept`` the dtype of x and the state."""
-        lead = trials[0]
+    def __init__(
+        self, trials: Sequence[Trial], program: tuple[Rule, Any, str] | None = None, *, stops: bool = False
+    ) -> None:
+        lead, optimizers = trials[0], [trial.optimizer for trial in trials]
         super().__init__(lead.problem, schedule_of(lead))
+        rule, hypers, kept = program or (rule_of(lead.optimizer), list(map(hyper_of, optimizers)), lead.dtype)
         self._trials, self._rule, self._stops = list(trials), rule, stops
-        self._dtype, self._coefficient_dtype = np.dtype(lead.dtype), kept
+        self._dtype, self._coefficient_dtype = np.dtype(lead.dtype), np.dtype(kept)
         self._flushed, self._slope = flushed(lead), lead.problem.slope
         self._settled: Numbers | None = None
         self._few = FEW if isinstance(lead.problem, LinearProblem) else 1
         padded = [*trials, *[trials[-1]] * (-len(trials) % self._width)]
         self._lay_out()
+        hypers = np.array(hypers, np.float64)
         self._hypers = np.pad(hypers, ((0, len(padded) - len(trials)), (0, 0)), "edge").T.copy()
         self._tell_apart()
         ends = np.array([(*trial.problem.interval, trial.problem.optimum) for trial in padded]).astype(self._dtype)

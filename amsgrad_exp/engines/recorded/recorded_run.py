@@ -55,9 +55,9 @@ class RecordedBatch(CompiledBatch):
     ) -> None:
         self._programs = list(programs)
         self._lead = lead = programs[0]
-        hypers = np.array([[t.optimizer.lr, *p.constants] for t, p in zip(trials, programs, strict=True)])
-        kept = np.dtype(np.float64 if lead.wide else trials[0].dtype)
-        self._begin(trials, lead.in_batches if literal else lead.rule, hypers, kept, stops=stops)
+        hypers = [[t.optimizer.lr, *p.constants] for t, p in zip(trials, programs, strict=True)]
+        kept = "float64" if lead.wide else trials[0].dtype
+        super().__init__(trials, (lead.in_batches if literal else lead.rule, hypers, kept), stops=stops)
         self._flushed = False
         if not literal and not isinstance(trials[0].problem, LinearProblem):
             self._slope = not_below(SMALLEST_SLOPE, self._slope)  # autograd rounds smaller gradients differently
