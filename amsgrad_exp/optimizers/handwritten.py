@@ -147,9 +147,6 @@ class AMSGrad(Adam):
         options: `Adam`'s further arguments, where ``dialect`` is torch, paper or optax; ``beta1_decay``, which says how
             β1 decays in the paper's dialect: none, geometric (β1·λ^{t−1}) or harmonic (β1/t); ``lam``, λ in (0, 1).
 
-    Raises:
-        ValueError: an argument is out of range; the message names it and its value.
-
     The state of a parameter is `Adam`'s and, unless ``amsgrad`` is False, ``max_exp_avg_sq`` v̂, like ``exp_avg_sq``.
     """
 
