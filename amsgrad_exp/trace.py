@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = slice | NDArray[np.int64]
-
 
 @dataclass(frozen=True, eq=False)
 class Trace:
@@ -41,7 +39,7 @@ class Trace:
         """The columns that are not None, by name, ``step`` first."""
         return {name: column for name, column in vars(self).items() if column is not None}
 
-    def rows(self, rows: Rows) -> Trace:
+    def rows(self, rows: slice | NDArray[np.int64]) -> Trace:
         """The given rows."""
         return Trace(**{name: column[rows] for name, column in self.columns.items()})  # type: ignore[arg-type]
 

@@ -55,13 +55,11 @@ def textbook_correction(t, scale, h, power1=1.0, power2=1.0):
 
 LAM = 0.99
 
-Decay = Literal["none", "geometric", "harmonic"]
-
 
 class DecayOptions(Options):
     """`beta1_decay` says how β1 decays: β1t is β1, β1·λ^{t−1} with λ = `lam`, or β1/t, where t counts from 1."""
 
-    beta1_decay: Decay = "none"
+    beta1_decay: Literal["none", "geometric", "harmonic"] = "none"
     lam: Annotated[Number, Field(gt=0, lt=1)] = LAM
 
     @model_validator(mode="after")
