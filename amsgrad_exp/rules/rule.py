@@ -26,7 +26,8 @@ def hyper(*names: str) -> type[Any]:
     """Make a named tuple type for hyper-parameters with these names of settings or of a rule's options.
 
     The numbers have the run's dtype; ``one_minus_…`` is 1 minus a setting, computed in double precision and rounded
-    once. Equal names give the same type. This module has the type as an attribute, so that it can be pickled.
+    once. Equal names give the same type. This module has the type as an attribute, so that it can be pickled. It must
+    be made during an import, so that another process can unpickle it.
     """
     kind = namedtuple("__".join(("Hyper", *names)), names, module=__name__)  # type: ignore[misc]
     return globals().setdefault(kind.__name__, kind)  # type: ignore[no-any-return]
