@@ -1,6 +1,4 @@
-"""How far every optimizer is from an independent implementation, as a table: python -m tests.agreement."""
-
-from __future__ import annotations
+"""The differences between every optimizer and an independent implementation, as a table: python -m tests.agreement."""
 
 import itertools
 from collections.abc import Mapping

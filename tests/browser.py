@@ -1,7 +1,5 @@
 """A headless Chromium for tests of pages; ``python -m tests.browser`` says whether there is one."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

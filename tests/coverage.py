@@ -1,7 +1,5 @@
 """Which optimizers of torch.optim and pytorch_optimizer run, by import path, as a table: python -m tests.coverage."""
 
-from __future__ import annotations
-
 import inspect
 import logging
 import warnings

@@ -4,8 +4,6 @@
 compute them anew with another version: ``python -P tests/goldens.py --write FILE`` in that version's environment.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

@@ -1,6 +1,4 @@
-"""Pages to look at, and what is written on them."""
-
-from __future__ import annotations
+"""Records of every kind to make report pages of, and a parser of the pages' HTML."""
 
 import csv
 import io
@@ -40,25 +38,17 @@ FOLDER = "counterexample"  # of an attack, where its runs are
 
 
 class Written(HTMLParser):
-    """What a page says.
-
-    Attributes:
-        facts: the texts of its facts, by name, in order.
-        scripts: how many scripts it has.
-        documents: the JSON in its scripts, by id.
-        text: all that is shown.
-    """
+    """The contents of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.facts: dict[str, list[str]] = {}
+        self.facts: dict[str, list[str]] = {}  # the texts of its facts, by name, in order
         self.scripts = 0
-        self.text = ""
+        self.text = ""  # all that is shown
         self._inside: list[tuple[str, str | None]] = []
-        written: dict[str, str] = {}
-        self._written = written
+        self._written: dict[str, str] = {}
         self.feed(html)
-        self.documents = {name: json.loads(text) for name, text in written.items()}
+        self.documents = {name: json.loads(text) for name, text in self._written.items()}  # in its scripts, by id
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = dict(attrs)
@@ -103,15 +93,13 @@ def page_of_sweep(directory: Path) -> Written:
 
 
 def a_gauntlet(out: Path) -> Swept:
-    """Of 2 × 2 × 2 × 1 cells, long enough for some to repeat themselves."""
-    loaded = Gauntlet.of(
-        optimizers=["adam", "sgd"], problems=["online", "theorem1"], settings=["stated"], steps=200_000
-    )
-    return swept(loaded, out)
+    """A gauntlet of 2 × 2 × 2 × 1 cells, long enough for some runs to repeat themselves."""
+    given = {"optimizers": ["adam", "sgd"], "problems": ["online", "theorem1"], "settings": ["stated"]}
+    return swept(Gauntlet.of(**given, steps=200_000), out)
 
 
 def an_odd_gauntlet(out: Path) -> Swept:
-    """Of four cells: one of ordinary points, one whose points are not all finite, one that failed, one not done."""
+    """A gauntlet of four cells: one is ordinary, one has points that are not finite, one failed, one is not done."""
     gauntlet = swept(failing(), out)
     points = dict(zip(BLOBS, ([9, 99, 999], [math.nan, 0.5, -1.0], [1.0, -math.inf, 1e-300]), strict=True))
     blobs = {name: np.array(points[name], kind).tobytes() for name, kind in BLOBS.items()}
@@ -123,7 +111,7 @@ def an_odd_gauntlet(out: Path) -> Swept:
 
 
 def an_attack(out: Path, name: str = "1234abcd", **given: Any) -> Path:
-    """What an attack on Adam keeps, with a few of its runs."""
+    """The record of an attack on Adam, with a few of its runs."""
     directory = out / "adam" / name
     slopes = (96, *[-1] * 95)
     runs = [
@@ -169,20 +157,12 @@ def an_attack(out: Path, name: str = "1234abcd", **given: Any) -> Path:
 
 
 def a_survivor(out: Path, **given: Any) -> Path:
-    """What an attack keeps that found nothing."""
-    directory = an_attack(out)
-    record = Attack.read(directory)
-    nothing: dict[str, Any] = {
-        "found": False,
-        "counterexample": None,
-        "smallest_period": None,
-        "falls": 0,
-        "survives": 997,
-    }
-    nothing |= {"shrinking": ()}
+    """The record of an attack that found nothing."""
+    record = Attack.read(an_attack(out))
+    nothing: dict[str, Any] = {"found": False, "counterexample": None, "smallest_period": None, "shrinking": ()}
     directory = out / "sgd" / "5678"
     directory.mkdir(parents=True)
-    record.model_copy(update={**nothing, **given, "directory": directory}).write()
+    record.model_copy(update={**nothing, "falls": 0, "survives": 997, **given, "directory": directory}).write()
     return directory
 
 

@@ -1,10 +1,4 @@
-"""Every rule as somebody might port it, in plain torch, with one thing done otherwise; shares no code with the package.
-
-``Port(params, lr, betas, eps, weight_decay, rule="adam", does="eps_in_root")`` is one class; `CASES` are the departures
-that make sense of each rule.
-"""
-
-from __future__ import annotations
+"""Every rule as a user might port it to plain torch, if asked with one departure; no code of the package is used."""
 
 import math
 from collections.abc import Callable
@@ -74,7 +68,7 @@ CASES: dict[str, list[str]] = {
     "sgd:momentum": ["m_before_update", "lr_in_momentum", "sign_flipped", *DECAYS],
     "signsgd": ["sign_flipped", *DECAYS],
 }
-"""The departures that make sense of each rule, of which some are in several forms."""
+"""The departures that are possible for each rule; some rules have several forms."""
 
 
 def decayed_beta1(beta1: float, t: int, decay: str, lam: float) -> float:
@@ -83,7 +77,7 @@ def decayed_beta1(beta1: float, t: int, decay: str, lam: float) -> float:
 
 
 class Port(torch.optim.Optimizer):
-    """One rule, with one thing done otherwise; ``beta1_decay``, ``lam``, ``p`` and ``n`` are options of some rules."""
+    """One rule with at most one departure, ``does``; ``beta1_decay``, ``lam``, ``p`` and ``n`` are options of rules."""
 
     def __init__(
         self,
@@ -130,7 +124,7 @@ class Port(torch.optim.Optimizer):
         return max(t - 1, 1) if self.does == "count_late" else t + 1 if self.does == "count_early" else t
 
     def moment(self, s: Any, g: Tensor, lr: float, beta: float) -> tuple[Tensor, Tensor]:
-        """(what the update uses, what is kept)."""
+        """Return the first moment that the update uses, and the one that is kept."""
         old = s.get("m", torch.full_like(g, 1e-6 if self.rule == "yogi" else 0.0))
         g = lr * g if self.does == "lr_in_momentum" else g
         s["m"] = beta * old + (g if self.does == "beta1_not_complemented" else (1 - beta) * g)
@@ -140,7 +134,7 @@ class Port(torch.optim.Optimizer):
         return v if self.does == "no_root" else v.sqrt()
 
     def divide(self, v: Tensor, c2: float, eps: float, folded: bool, p: float = 0.5) -> Tensor:
-        """What to divide by: of √(v/c2) + ε or, folded, (√v + ε)/√c2, with the departures of ε and the root."""
+        """Return √(v/c2) + ε or, if folded, (√v + ε)/√c2, with the departures of ε and the root."""
         eps = 0.0 if self.does == "eps_missing" else eps
         late = folded != (self.does in ("eps_before_correction", "eps_after_correction"))
         if late:
@@ -150,7 +144,7 @@ class Port(torch.optim.Optimizer):
         y = (v + eps).sqrt() if self.does == "eps_in_root" else self.root(v) + eps
         return torch.as_tensor(y ** (2 * p))
 
-    def _adam(self, s: Any, g: Tensor, group: Any) -> Tensor:
+    def _adam(self, s: Any, g: Tensor, group: Any) -> Any:
         rule, form, does = self.rule, self.form, self.does
         lr, eps, t = group["lr"], group["eps"], s["t"]
         k = self.count(t)
@@ -208,14 +202,14 @@ class Port(torch.optim.Optimizer):
             a, b = 1 - s["momenta"], 1 - s["momenta"] * following
             a, b = (1.0, 1.0) if does == "m_not_corrected" else (a**2, b**2) if does == "corrected_twice" else (a, b)
             g = lr * g if does == "lr_in_momentum" else g
-            return torch.as_tensor(size * ((1 - mu) / a * g + following / b * used) / self.divide(v, c2, eps, folded))
+            return size * ((1 - mu) / a * g + following / b * used) / self.divide(v, c2, eps, folded)
         if rule in ("adabound", "amsbound"):
             eta = size / c1 / self.divide(v, c2, eps, folded)
             final = 0.1 * lr / self.first_lr
             return eta.clamp(final * (1 - 1 / (1e-3 * k + 1)), final * (1 + 1 / (1e-3 * k))) * used
         return size * used / c1 / self.divide(v, c2, eps, folded, self.p if rule == "padam" else 0.5)
 
-    def _adamax(self, s: Any, g: Tensor, group: Any) -> Tensor:
+    def _adamax(self, s: Any, g: Tensor, group: Any) -> Any:
         beta1, beta2 = self.betas(group)
         eps = 0.0 if self.does == "eps_missing" else group["eps"]
         used, m = self.moment(s, g, group["lr"], beta1)
@@ -226,20 +220,20 @@ class Port(torch.optim.Optimizer):
         u = u + eps if self.does == "eps_after_correction" else u
         c1 = 1.0 if self.does == "m_not_corrected" else 1 - beta1 ** self.count(s["t"])
         c1 = c1**2 if self.does == "corrected_twice" else c1
-        return torch.as_tensor((1.0 if self.does == "lr_in_momentum" else group["lr"]) * used / c1 / u)
+        return (1.0 if self.does == "lr_in_momentum" else group["lr"]) * used / c1 / u
 
-    def _acprop(self, s: Any, g: Tensor, group: Any) -> Tensor:
+    def _acprop(self, s: Any, g: Tensor, group: Any) -> Any:
         beta1, beta2 = self.betas(group)
         eps = 0.0 if self.does == "eps_missing" else group["eps"]
         _, m = self.moment(s, g, 1.0, beta1)
         before = s.get("v", torch.zeros_like(g)) + (eps if s["t"] > 1 else 0.0)
         s["v"] = beta2 * before + (1 - beta2) * (g - m) ** 2
         if s["t"] == 1:
-            return torch.as_tensor(group["lr"] * g)
+            return group["lr"] * g
         c2 = 1.0 if self.does == "v_not_corrected" else 1 - beta2 ** (s["t"] - 1)
-        return torch.as_tensor(group["lr"] * g / self.divide(before, c2, group["eps"], folded=False))
+        return group["lr"] * g / self.divide(before, c2, group["eps"], folded=False)
 
-    def _adashift(self, s: Any, g: Tensor, group: Any) -> Tensor:
+    def _adashift(self, s: Any, g: Tensor, group: Any) -> Any:
         beta1, beta2 = self.betas(group)
         s.setdefault("all", []).append(g)
         t, kept = s["t"], s["all"]
@@ -251,9 +245,9 @@ class Port(torch.optim.Optimizer):
         s["v"] = beta2 * s.get("v", 0.0) + (1 - beta2) * kept[-1 - self.n] ** 2
         c2 = 1.0 if self.does == "v_not_corrected" else 1 - beta2 ** self.count(t - self.n)
         c2 = c2**2 if self.does == "corrected_twice" else c2
-        return torch.as_tensor(group["lr"] * m / self.divide(s["v"], c2, group["eps"], folded=False))
+        return group["lr"] * m / self.divide(s["v"], c2, group["eps"], folded=False)
 
-    def _adopt(self, s: Any, g: Tensor, group: Any) -> Tensor:
+    def _adopt(self, s: Any, g: Tensor, group: Any) -> Any:
         beta1, beta2 = self.betas(group)
         eps = 0.0 if self.does == "eps_missing" else group["eps"]
         if s["t"] == 1:
@@ -270,22 +264,22 @@ class Port(torch.optim.Optimizer):
         s["v"] = beta2 * v + (1 - beta2) * g**2
         return (1.0 if self.does == "lr_in_momentum" else group["lr"]) * used
 
-    def _avagrad(self, s: Any, g: Tensor, group: Any) -> Tensor:
+    def _avagrad(self, s: Any, g: Tensor, group: Any) -> Any:
         beta1, beta2 = self.betas(group)
         t, eps, v = s["t"], group["eps"], s.get("v", torch.zeros_like(g))
         used, _ = self.moment(s, g, 1.0, beta1)
         s["v"] = beta2 * v + (1 - beta2) * g**2
         if self.form == "published":  # with the norm of one number
             eta = 1 / (self.root(v) + eps)
-            return torch.as_tensor(group["lr"] * used * eta / eta.norm())
+            return group["lr"] * used * eta / eta.norm()
         gamma = s.get("gamma", 0.0)
         s["gamma"] = self.root(v / (1 - beta2**t)) + eps
         if t == 1:
             return torch.zeros_like(g)
         c1 = 1.0 if self.does == "m_not_corrected" else 1 - beta1**t
-        return torch.as_tensor(group["lr"] * gamma * used / c1 / (self.root(v / (1 - beta2 ** (t - 1))) + eps))
+        return group["lr"] * gamma * used / c1 / (self.root(v / (1 - beta2 ** (t - 1))) + eps)
 
-    def _adan(self, s: Any, g: Tensor, group: Any) -> Tensor:
+    def _adan(self, s: Any, g: Tensor, group: Any) -> Any:
         beta1, beta2 = self.betas(group)
         beta3, k, lr = 0.99, self.count(s["t"]), group["lr"]
         d = g - s["g"] if "g" in s else torch.zeros_like(g)
@@ -302,31 +296,27 @@ class Port(torch.optim.Optimizer):
             c1, c2 = c1**2, c2**2
         c3 = 1.0 if self.does == "v_not_corrected" else c3
         size = 1.0 if self.does == "lr_in_momentum" else lr
-        return torch.as_tensor(
-            size * (used / c1 + beta2 * s["w"] / c2) / self.divide(n, c3, group["eps"], folded=False)
-        )
+        return size * (used / c1 + beta2 * s["w"] / c2) / self.divide(n, c3, group["eps"], folded=False)
 
-    def _lion(self, s: Any, g: Tensor, group: Any) -> Tensor:
+    def _lion(self, s: Any, g: Tensor, group: Any) -> Any:
         beta1, beta2 = self.betas(group)
         m = s.get("m", torch.zeros_like(g))
         s["m"] = beta2 * m + (1 - beta2) * g
-        return torch.as_tensor(
-            group["lr"] * torch.sign(beta1 * m + (1.0 if self.does == "beta1_not_complemented" else 1 - beta1) * g)
-        )
+        return group["lr"] * torch.sign(beta1 * m + (1.0 if self.does == "beta1_not_complemented" else 1 - beta1) * g)
 
-    def _rmsprop(self, s: Any, g: Tensor, group: Any) -> Tensor:
+    def _rmsprop(self, s: Any, g: Tensor, group: Any) -> Any:
         old = s.get("v", torch.zeros_like(g))
         s["v"] = group["betas"][1] * old + (1 - group["betas"][1]) * g**2
         v = old if self.does == "v_before_update" else s["v"]
         return self._heavy(s, g / self.divide(v, 1.0, group["eps"], folded=False), group["lr"])
 
-    def _adagrad(self, s: Any, g: Tensor, group: Any) -> Tensor:
+    def _adagrad(self, s: Any, g: Tensor, group: Any) -> Any:
         old = s.get("v", torch.zeros_like(g))
         s["v"] = old + g**2
         v = old if self.does == "v_before_update" else s["v"]
-        return torch.as_tensor(group["lr"] * g / self.divide(v, 1.0, group["eps"], folded=False))
+        return group["lr"] * g / self.divide(v, 1.0, group["eps"], folded=False)
 
-    def _adadelta(self, s: Any, g: Tensor, group: Any) -> Tensor:
+    def _adadelta(self, s: Any, g: Tensor, group: Any) -> Any:
         beta2, eps = group["betas"][1], 0.0 if self.does == "eps_missing" else group["eps"]
         old, u = s.get("v", torch.zeros_like(g)), s.get("u", torch.zeros_like(g))
         s["v"] = beta2 * old + (1 - beta2) * g**2
@@ -336,16 +326,16 @@ class Port(torch.optim.Optimizer):
         else:
             delta = self.root(u + eps) / self.root(v + eps) * g
         s["u"] = beta2 * u + (1 - beta2) * delta**2
-        return torch.as_tensor(group["lr"] * delta)
+        return group["lr"] * delta
 
-    def _heavy(self, s: Any, g: Tensor, lr: float) -> Tensor:
+    def _heavy(self, s: Any, g: Tensor, lr: float) -> Any:
         old = s.get("b", torch.zeros_like(g))
         s["b"] = self.mu * old + (lr * g if self.does == "lr_in_momentum" else g)
         used = old if self.does == "m_before_update" else s["b"]
-        return torch.as_tensor(used if self.does == "lr_in_momentum" else lr * used)
+        return used if self.does == "lr_in_momentum" else lr * used
 
-    def _sgd(self, s: Any, g: Tensor, group: Any) -> Tensor:
+    def _sgd(self, s: Any, g: Tensor, group: Any) -> Any:
         return self._heavy(s, g, group["lr"])
 
-    def _signsgd(self, s: Any, g: Tensor, group: Any) -> Tensor:
-        return torch.as_tensor(group["lr"] * torch.sign(g))
+    def _signsgd(self, s: Any, g: Tensor, group: Any) -> Any:
+        return group["lr"] * torch.sign(g)

@@ -4,8 +4,6 @@ A reference is called with a problem, its step sizes and the optimizer's setting
 all in double precision. ``lr`` of the settings is α; the step sizes are α_t.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,11 +26,11 @@ def clamped(problem: Problem, x: float) -> float:
 def of_class(
     kind: Callable[..., torch.optim.Optimizer], arguments: Callable[[OptimizerSettings], Mapping[str, Any]]
 ) -> Reference:
-    """A `torch.optim.Optimizer` of somebody else's, on one float64 parameter whose gradient is set by hand."""
+    """A `torch.optim.Optimizer` class of another library, on one float64 parameter whose gradient is set by hand."""
 
     def xs(problem: Problem, step_sizes: list[float], settings: OptimizerSettings) -> list[float]:
         before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64)  # in which NAdam keeps its product of momenta
+        torch.set_default_dtype(torch.float64)  # the dtype of NAdam's product of momenta
         try:
             param = torch.nn.Parameter(torch.tensor([problem.start]))
             optimizer = kind([param], lr=settings.lr, **arguments(settings))
@@ -53,7 +51,7 @@ def of_class(
 
 
 def of_step(make: Callable[[OptimizerSettings], Callable[[float, float], float]]) -> Reference:
-    """Plain Python: ``make`` returns a function of (g, α_t) that keeps its own state and returns the move."""
+    """An optimizer in plain Python: ``make`` returns a function of (g, α_t) with state that returns the update."""
 
     def xs(problem: Problem, step_sizes: list[float], settings: OptimizerSettings) -> list[float]:
         move, x = make(settings), problem.start
@@ -71,7 +69,7 @@ def betas_and_eps(settings: OptimizerSettings) -> dict[str, Any]:
 
 
 def ported(settings: OptimizerSettings) -> dict[str, Any]:
-    """The arguments of `Port`, which has no departure here."""
+    """The arguments of `Port` without a departure."""
     rule, options = settings.name, dict(settings.options)
     form = options.pop("form", options.pop("dialect", "torch"))
     if form in ("paper", "optax", "published"):
@@ -89,7 +87,7 @@ def numbers(settings: OptimizerSettings) -> tuple[float, float, float]:
 
 
 def adopt(settings: OptimizerSettings) -> dict[str, Any]:
-    """pytorch_optimizer counts the first step, which moves nothing, where the authors' code does not."""
+    """pytorch_optimizer counts the first step, which changes nothing; the authors' code does not."""
     clip = (lambda step: (step - 1) ** 0.25) if settings.options["clip"] else None
     return {**betas_and_eps(settings), "clip_lambda": clip, "foreach": False}
 
@@ -197,4 +195,4 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "rmsprop": [{"options": {"momentum": 0.9}}, {"options": {"centered": True, "momentum": 0.5}}],
     "sgd": [{"options": {"momentum": 0.9}}],
 }
-"""Settings in which an optimizer is compared beside its default ones."""
+"""Settings that an optimizer is compared with, besides its defaults."""

@@ -1,6 +1,4 @@
-"""What a chart's file shows, as Vega lays it out: an account of it that our own code has no part in; and its pixels."""
-
-from __future__ import annotations
+"""Where Vega puts the items of a chart, which no code of the package computes, and the pixels of a PNG."""
 
 import struct
 import zlib
@@ -21,7 +19,7 @@ Item = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Placed:
-    """An item of the scene, and where the group that it is in begins."""
+    """An item of the scene, and the place of its group."""
 
     kind: str
     role: str
@@ -41,7 +39,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class View:
-    """A panel of a chart: its size, where it begins, and all that is in it."""
+    """A panel of a chart: its place, its size and its items."""
 
     left: float
     top: float
@@ -50,19 +48,18 @@ class View:
     items: tuple[Placed, ...]
 
     def marks(self, kind: str) -> list[Placed]:
-        """What is drawn of data, of one kind: line, symbol, rect, rule, text, area."""
+        """The marks of data of one kind: line, symbol, rect, rule, text, area."""
         return [placed for placed in self.items if placed.kind == kind and placed.role == "mark"]
 
     def texts(self, role: str = "mark") -> list[str]:
         return [placed.text for placed in self.items if placed.role == role and placed.kind == "text" and placed.text]
 
     def lines(self) -> dict[tuple[str, tuple[float, ...]], list[Placed]]:
-        """The points of each line that are defined, by its colour and dashes."""
+        """The defined points of each line, by its colour and dashes."""
         lines: dict[tuple[str, tuple[float, ...]], list[Placed]] = {}
         for placed in self.marks("line"):
-            item = placed.item
-            key = item["stroke"], tuple(item.get("strokeDash") or ())
-            if item.get("defined", True):
+            if placed.item.get("defined", True):
+                key = placed.item["stroke"], tuple(placed.item.get("strokeDash") or ())
                 lines.setdefault(key, []).append(placed)
         return lines
 
@@ -73,7 +70,7 @@ class View:
 
 @dataclass(frozen=True)
 class Scene:
-    """A whole file."""
+    """The scene of a whole file."""
 
     width: float
     height: float
@@ -112,7 +109,7 @@ def scene_of(specification: Mapping[str, Any]) -> Scene:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Scene]:
-    """The scenes of the files that are written."""
+    """The scenes of the files that the test writes."""
     scenes: list[Scene] = []
     original = draw.write
 
@@ -126,7 +123,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Scene]:
 
 
 def pixels(png: Path | bytes) -> np.ndarray:
-    """The colours of a PNG without an alpha channel of its own, float64 of shape (height, width, 3) in [0, 1]."""
+    """The colours of a PNG, whose alpha channel is ignored: float64 of shape (height, width, 3) in [0, 1]."""
     content = png if isinstance(png, bytes) else png.read_bytes()
     at, compressed = 8, b""
     width, height = struct.unpack_from(">II", content, 16)

@@ -1,6 +1,4 @@
-"""Sweeps small enough to be run in a test, and what they leave."""
-
-from __future__ import annotations
+"""Small sweeps and gauntlets, and access to their databases."""
 
 import sqlite3
 from contextlib import closing
@@ -22,7 +20,7 @@ PLANE = (
 
 
 def failing() -> Gauntlet:
-    """Of four cells, the last of which fails."""
+    """A gauntlet of four cells, the last of which fails."""
     return Gauntlet.of(
         optimizers=["adam", {"name": "sgd", "lr": 1e6}],
         problems=["online", "bock-weiss"],

@@ -1,6 +1,4 @@
-"""attack.json and the runs beside it: what of them is believed, and what their page says of what is lost."""
-
-from __future__ import annotations
+"""Tests of reading attack.json and the runs beside it, damaged or not, and of the page that shows them."""
 
 import json
 import random
@@ -22,7 +20,7 @@ from amsgrad_exp.report.page import render
 from tests.conftest import CommandLine
 from tests.pages import FOLDER, Written, a_survivor, an_attack, recorded
 
-# What records have since there are checksums.
+# Keys that records from before there were checksums do not have.
 SINCE = {"sha256", "settings", "limits", "search_seconds", "interrupted", "finished", "started", "origin"}
 
 
@@ -36,7 +34,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def attack(kept: Path, tmp_path: Path) -> Path:
-    """A copy to be damaged."""
+    """A copy that a test may damage."""
     return shutil.copytree(kept, tmp_path / "attacks" / "adam" / kept.name)
 
 
@@ -45,13 +43,13 @@ def page(directory: Path) -> Written:
 
 
 def words(directory: Path) -> str:
-    """All that the record and what is left of its runs say."""
+    """What the record says about its runs, and its facts."""
     attack = Attack.read(directory)
     return "\n".join([*attack.evidence.lost, *attack.facts().values()])
 
 
 def older(directory: Path, **changes: Any) -> None:
-    """Make its record one from before there were checksums, with some keys changed; None takes one away."""
+    """Turn a record into one from before there were checksums, with some keys changed; "nothing" removes a key."""
     content = json.loads((directory / "attack.json").read_text())
     example = {name: content["counterexample"][name] for name in content["counterexample"]}
     del example["runs"], example["config_sha256"]
@@ -59,7 +57,7 @@ def older(directory: Path, **changes: Any) -> None:
     (directory / "attack.json").write_text(json.dumps({name: old[name] for name in old if old[name] != "nothing"}))
 
 
-def test_a_page_of_an_attack_has_its_problem_its_runs_and_the_command_that_repeats_it(attack: Path) -> None:
+def test_the_page_has_the_problem_the_runs_and_the_command(attack: Path) -> None:
     made, record = page(attack), Attack.read(attack)
     assert record.counterexample
     assert [float(row["slope"]) for row in made.tables["slopes"]] == list(record.counterexample.slopes)
@@ -83,7 +81,7 @@ def test_a_page_of_an_attack_has_its_problem_its_runs_and_the_command_that_repea
     assert "How it was shrunk" not in page(attack).text
 
 
-def test_almost_equal_slopes_share_a_label_that_names_both() -> None:
+def test_labels_of_almost_equal_slopes_are_merged() -> None:
     plot = slopes_plot((171, 170, *[-1] * 341), "")
     axis = plot.specification["concat"][0]["layer"][0]["encoding"]["y"]["axis"]
     assert axis["values"] == [-1, 0, 171]
@@ -94,7 +92,7 @@ def test_almost_equal_slopes_share_a_label_that_names_both() -> None:
     }
 
 
-def test_attacks_with_other_settings_have_other_headings(tmp_path: Path) -> None:
+def test_the_heading_names_settings_that_are_not_the_defaults(tmp_path: Path) -> None:
     settings = [target("adam", {"beta2": beta2}).settings for beta2 in (0.9, 0.99)]
     survivors = [a_survivor(tmp_path / str(number), settings=own) for number, own in enumerate(settings)]
     first, second = (attack_page.page(directory).title for directory in survivors)
@@ -112,7 +110,7 @@ def test_attacks_with_other_settings_have_other_headings(tmp_path: Path) -> None
         ({"finished": False}, "not finished, out of time: 1,000 problems tried"),
     ],
 )
-def test_what_survives_says_what_was_tried(given: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_a_record_without_counterexample_says_what_was_tried(given: dict[str, Any], said: str, tmp_path: Path) -> None:
     survivor = Attack.read(a_survivor(tmp_path, limits=Limits(problems=1000), **given))
     assert said in words(survivor.directory)
     assert "--problems=1000" in (survivor.command() or "")
@@ -122,7 +120,7 @@ def test_what_survives_says_what_was_tried(given: dict[str, Any], said: str, tmp
         assert "amsgrad-exp attack --optimizer adam" in made.text
 
 
-def test_a_flipped_bit_is_damage(attack: Path, in_process: CommandLine) -> None:
+def test_a_flipped_bit_damages_the_record(attack: Path, in_process: CommandLine) -> None:
     path = attack / "attack.json"
     content, read = path.read_bytes(), Attack.read(attack)
     for at in random.Random(6).sample(range(len(content)), 300):
@@ -139,7 +137,7 @@ def test_a_flipped_bit_is_damage(attack: Path, in_process: CommandLine) -> None:
         Attack.read(attack)
 
 
-def test_a_record_from_before_there_were_checksums_is_read(attack: Path) -> None:
+def test_a_record_without_checksums_is_read(attack: Path) -> None:
     older(attack)
     made = page(attack)
     assert "by 2 runs: from the middle" in made.text
@@ -161,14 +159,14 @@ def test_a_record_from_before_there_were_checksums_is_read(attack: Path) -> None
     ],
     ids=str,
 )
-def test_what_does_not_add_up_is_damage(changes: dict[str, Any], attack: Path, in_process: CommandLine) -> None:
+def test_an_inconsistent_record_is_damaged(changes: dict[str, Any], attack: Path, in_process: CommandLine) -> None:
     older(attack, **changes)
     failed = in_process("report", "1234")
     path = attack / "attack.json"
     assert (failed.returncode, failed.stderr) == (1, f"amsgrad-exp: {path} is damaged: it is not an attack's result\n")
 
 
-def test_a_record_of_a_newer_version_is_not_damaged(attack: Path) -> None:
+def test_a_record_of_a_newer_version_is_rejected(attack: Path) -> None:
     content = json.loads((attack / "attack.json").read_text())
     del content["sha256"]
     write_document(attack / "attack.json", content | {"schema": 2})
@@ -181,48 +179,43 @@ def half(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "how"),
     [
-        (lambda run: half(run / "summary.json"), "Of 2 runs that confirmed it, 1 is damaged"),
-        (lambda run: half(run / "trace.csv"), "Of 2 runs that confirmed it, 1 is damaged"),
-        (lambda run: half(run / "experiment.yaml"), "Of 2 runs that confirmed it, 1 is damaged"),
-        (lambda run: (run / "summary.json").unlink(), "Of 2 runs that confirmed it, 1 is damaged"),
-        (shutil.rmtree, "Of 2 runs that confirmed it, 1 is missing"),
+        (lambda run: half(run / "summary.json"), "damaged"),
+        (lambda run: half(run / "trace.csv"), "damaged"),
+        (lambda run: half(run / "experiment.yaml"), "damaged"),
+        (lambda run: (run / "summary.json").unlink(), "damaged"),
+        (shutil.rmtree, "missing"),
     ],
 )
-def test_a_run_that_is_lost_is_said_to_be(damage: Callable[[Path], object], said: str, attack: Path) -> None:
-    record = Attack.read(attack)
-    assert record.counterexample
-    assert record.counterexample.runs
-    lost = record.counterexample.runs[0]
-    damage(attack / FOLDER / lost)
-    assert f"{said}: {lost[:8]}." in words(attack)
+def test_a_lost_run_is_named(damage: Callable[[Path], object], how: str, attack: Path) -> None:
+    example = Attack.read(attack).counterexample
+    assert example
+    assert example.runs
+    damage(attack / FOLDER / example.runs[0])
+    assert f"Of 2 runs that confirmed it, 1 is {how}: {example.runs[0][:8]}." in words(attack)
     assert "by 1 run that remains: from the middle" in words(attack)
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_runs_of_a_suspect_before_it_are_not_shown(old: bool, attack: Path) -> None:
-    """What is not confirmed leaves its runs beside those of what then is."""
+def test_runs_of_an_earlier_problem_are_not_evidence(old: bool, attack: Path) -> None:
+    """A problem that was not confirmed leaves its runs beside those of the counterexample."""
     constants = {"slopes": (5, *[-1] * 4)}
     recorded(attack, "adam", problem="cycle", constants=constants, schedule="constant", name=FOLDER)
     if old:
         older(attack)
     assert "by 2 runs: from the middle" in words(attack)
-    assert {getattr(run.trial.problem, "slopes", None) for run in Attack.read(attack).evidence.runs} == {
-        (96, *[-1] * 95)
-    }
-
-
-def test_a_run_of_another_problem_is_no_evidence(attack: Path) -> None:
     record = Attack.read(attack)
-    assert record.counterexample
-    other = record.counterexample.model_copy(update={"slopes": (97, *[-1] * 95)})
-    record.model_copy(update={"counterexample": other}).write()
-    assert "Of 2 runs that confirmed it, 2 are damaged" in words(attack)
+    assert {getattr(run.trial.problem, "slopes", None) for run in record.evidence.runs} == {(96, *[-1] * 95)}
+    if not old:
+        assert record.counterexample
+        other = record.counterexample.model_copy(update={"slopes": (97, *[-1] * 95)})
+        record.model_copy(update={"counterexample": other}).write()
+        assert "Of 2 runs that confirmed it, 2 are damaged" in words(attack)
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_a_counterexample_without_its_runs_is_not_said_to_be_confirmed(old: bool, attack: Path) -> None:
+def test_a_counterexample_without_its_runs_is_not_confirmed(old: bool, attack: Path) -> None:
     if old:
         older(attack)
     shutil.rmtree(attack / FOLDER)

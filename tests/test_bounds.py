@@ -1,29 +1,41 @@
-"""Bounds on the regret: never below it, what the loop adds up against the formulas, theorems against their lines."""
+"""Tests of bounds on the regret: they are never below it, equal their formulas, and are shown or rejected."""
 
-from __future__ import annotations
-
+import json
 import math
+import signal
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from amsgrad_exp.bounds import bounds_of, published
+from amsgrad_exp import bound, run
+from amsgrad_exp.bounds import MOST_STEPS, Bound, Bounds, Published, bounds_of, published, refuse
+from amsgrad_exp.charts.style import COLOURS
+from amsgrad_exp.charts.traces import regret_and_iterate
+from amsgrad_exp.cli import runs as cli
+from amsgrad_exp.cli.signals import Onlooker
 from amsgrad_exp.engines import build
+from amsgrad_exp.errors import NoBound, RunFailed
 from amsgrad_exp.problems import PROBLEMS, Cycle, Online, Stochastic
 from amsgrad_exp.problems.convergence import BockWeiss
 from amsgrad_exp.rules import hyper_of, rule_of
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.experiment import Trial
+from amsgrad_exp.spec.read import resolve
+from amsgrad_exp.trace import Trace
 from tests.agreement import CYCLE, EVERY
+from tests.conftest import CommandLine
+from tests.scenes import Placed, Scene, View, drawn, pixels
 from tests.trials import in_python, make_trial
 
 STEPS = 60
-EPS = 1e-3  # with less, AvaGrad's second move is so small that its square distances differ by rounding alone
+EPS = 1e-3  # with less, AvaGrad's second update is so small that its square distances differ by rounding alone
 NEVER = {"adamw", "nadam", "lion", "adan", "adopt", "adashift"}
-"""Optimizers that move along no mean of gradients, unless a setting of theirs is 0."""
+"""Optimizers whose updates are along no mean of gradients, unless one of their settings is 0."""
 ALONG_A_MEAN = [
     (name, variant)
     for name, variant in EVERY
@@ -48,7 +60,7 @@ THEOREMS = [
 
 
 class Walked(NamedTuple):
-    """A run in plain Python, by step: what the proof speaks of; ``m`` has m_0, too."""
+    """The quantities of the proof, by step, computed in plain Python; ``m`` begins with m_0."""
 
     loss: list[float]
     g: list[float]
@@ -74,7 +86,7 @@ def walked(trial: Trial, steps: int = STEPS) -> Walked:
 
 
 def terms(path: Walked, optimum: float, steps: int) -> tuple[float, float, float]:
-    """End, distance and moves as they stand in docs/method.md, over the first ``steps`` steps."""
+    """The terms end, distance and moves of docs/method.md over the first ``steps`` steps."""
     rho = [beta1 / (1 - beta1) for beta1 in path.beta1[:steps]]
     rho.append(rho[-1])
     off = [x - optimum for x in path.x]
@@ -103,12 +115,12 @@ STEP_SIZES = st.floats(1e-3, 10)
 
 
 @pytest.mark.parametrize(("optimizer", "variant"), ALONG_A_MEAN + AT_ZERO, ids=str)
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(slopes=SLOPES, betas=BETAS, lr=STEP_SIZES, schedule=st.sampled_from([Constant, InverseSquareRoot]))
-def test_no_regret_is_above_the_bound_of_its_trajectory(
+def test_the_regret_is_never_above_the_bound_of_its_trajectory(
     optimizer: str, variant: dict[str, Any], slopes: list[float], betas: tuple[float, float], lr: float, schedule: Any
 ) -> None:
-    """And x does move along such a mean of the gradients."""
+    """The updates are along a mean of gradients, which the proof requires."""
     trial = trial_of(optimizer, variant, slopes, betas=betas, schedule=schedule(lr))
     path = walked(trial)
     size = max(map(abs, path.g)) / (1 - max(path.beta1))
@@ -126,7 +138,7 @@ def test_no_regret_is_above_the_bound_of_its_trajectory(
 
 @pytest.mark.parametrize("betas", [(0.0, 0.99), (0.9, 0.99)])
 @pytest.mark.parametrize("name", [name for name, kind in PROBLEMS.items() if kind.convex and name != "cycle"])
-def test_no_regret_is_above_the_bound_on_any_convex_problem(name: str, betas: tuple[float, float]) -> None:
+def test_the_regret_is_never_above_the_bound_on_any_convex_problem(name: str, betas: tuple[float, float]) -> None:
     trial = make_trial("adam", PROBLEMS[name].model_validate({}), Constant(0.1), dtype="float64", betas=betas, eps=1e-8)
     path, total = walked(trial, 400), 0.0
     for steps, loss in enumerate(path.loss, start=1):
@@ -148,10 +160,8 @@ def test_no_regret_is_above_the_bound_on_any_convex_problem(name: str, betas: tu
     ],
     ids=str,
 )
-def test_the_loop_adds_up_the_terms_of_the_formulas(
-    optimizer: str, variant: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In one chunk and in several; at the logged steps and at the last one; on losses of one coefficient and of two."""
+def test_terms_equal_the_formulas(optimizer: str, variant: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one chunk or several, at the logged steps and at the last one, and for losses of one or two coefficients."""
     for problem in (CYCLE, BockWeiss()):
         trial = make_trial(
             optimizer, problem, InverseSquareRoot(0.5), dtype="float32", eps=EPS, steps=200, log_every=7, **variant
@@ -169,8 +179,8 @@ def test_the_loop_adds_up_the_terms_of_the_formulas(
         assert np.array_equal(pieces.total, whole.total)
 
 
-def test_the_bound_is_of_the_run_itself() -> None:
-    """Of the compiled engine's in float64, regret for regret, over 10⁵ steps; AMSGrad's is almost an equality."""
+def test_the_bound_is_above_the_regret_of_the_engines_run() -> None:
+    """In float64 over 10⁵ steps; AMSGrad's bound is almost an equality."""
     for optimizer, slack in (("adam", math.inf), ("amsgrad", 1e-3)):
         trial = make_trial(optimizer, Online(), InverseSquareRoot(1.0), dtype="float64", steps=100_000, log_every=100)
         trace = build(trial).advance(100_000, 100).lanes(0)
@@ -180,7 +190,7 @@ def test_the_bound_is_of_the_run_itself() -> None:
         assert np.all(average <= trace.regret * (1 + slack))
 
 
-def test_the_distance_is_what_fails_of_adam() -> None:
+def test_only_the_distance_grows_linearly_for_adam() -> None:
     growths = {}
     for optimizer in ("adam", "amsgrad"):
         trial = make_trial(optimizer, Online(), InverseSquareRoot(1.0), steps=1_000_000, log_every=1000)
@@ -219,8 +229,9 @@ def theorem(trial: Trial, steps: int) -> float:
 
 
 @pytest.mark.parametrize(("optimizer", "variant"), THEOREMS, ids=str)
+@settings(max_examples=25)
 @given(slopes=SLOPES, betas=BETAS, lr=STEP_SIZES)
-def test_a_published_bound_is_its_theorems_and_above_the_trajectorys(
+def test_a_published_bound_equals_its_theorem_and_is_above_the_trajectorys_bound(
     optimizer: str, variant: dict[str, Any], slopes: list[float], betas: tuple[float, float], lr: float
 ) -> None:
     assume(betas[0] < math.sqrt(betas[1]))
@@ -231,7 +242,7 @@ def test_a_published_bound_is_its_theorems_and_above_the_trajectorys(
         assert total >= sum(terms(path, trial.problem.optimum, step + 1)) - 1e-9 * total
 
 
-def test_a_published_bound_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_published_bound_computed_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     for optimizer, variant in THEOREMS:
         trial = make_trial(optimizer, Stochastic(), InverseSquareRoot(1.0), steps=1000, log_every=7, **variant)
         whole = published(trial)
@@ -239,3 +250,176 @@ def test_a_published_bound_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
             patch.setattr("amsgrad_exp.bounds.CHUNK", 31)
             pieces = published(trial)
         np.testing.assert_allclose(pieces.total, whole.total, rtol=1e-12)
+
+
+NO_BOUND = [
+    ("adam", Online(), {"steps": MOST_STEPS + 1, "log_every": 10**6}, "at most 1,000,000,000, not 1,000,000,001"),
+    ("adam", PROBLEMS["components"].model_validate({}), {}, "convex losses, and components has losses that are not"),
+    ("adam", PROBLEMS["shi-realizable"].model_validate({}), {}, "convex losses"),
+    ("adam", Stochastic(), {"seeds": 2}, "use one seed"),
+    ("torch.optim.Adam", Online(), {}, "is known for torch.optim.Adam: it has no update rule in this package"),
+    ("adamw", Online(), {}, "for adamw is known only for weight_decay = 0, not 0.01"),
+    ("rmsprop", Online(), {"options": {"momentum": 0.9}}, "for rmsprop is known only for momentum = 0, not 0.9"),
+    ("adan", Online(), {}, "for adan is known only for beta2 = 0, not 0.99"),
+    *((name, Online(), {}, f"{name} is known only for beta1 = 0, not 0.9") for name in ("adopt", "nadam", "lion")),
+    ("adashift", Online(), {}, "adashift is known only for beta1 = 0, not 0.9"),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "problem", "changed", "words"), NO_BOUND, ids=lambda part: str(part)[:40])
+def test_the_error_says_why_no_bound_is_known(optimizer: str, problem: Any, changed: Any, words: str) -> None:
+    trial = make_trial(optimizer, problem, Constant(0.1), **changed)
+    with pytest.raises(NoBound, match=words) as rejected:
+        refuse(trial)
+    assert "\n" not in str(rejected.value)
+
+
+PAPER = {"options": {"dialect": "paper"}}
+UNBOUNDED = {"problem": PROBLEMS["adashift-sequential"].model_validate({})}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "changed", "words"),
+    [
+        ("adam", {}, "no published regret bound is implemented for adam"),
+        ("amsgrad", {}, "Theorem 4 .* dialect paper, not torch"),
+        ("amsgrad", {"schedule": Constant(1.0), **PAPER}, "Theorem 4 .* schedule inv-sqrt, not constant"),
+        ("amsgrad", {"betas": (0.9, 0.5), **PAPER}, "β1 < √β2, not β1 = 0.9 and β2 = 0.5"),
+        ("adamnc", {"schedule": InverseSquareRoot(1.0, c=0.5)}, "Theorem 5 .* inv-sqrt, not inv-sqrt:c=0.5"),
+        ("adamnc", UNBOUNDED, "Theorem 5 .* bounded interval: adashift-sequential has none"),
+    ],
+    ids=str,
+)
+def test_there_is_no_published_bound_if_the_theorems_conditions_fail(optimizer: str, changed: Any, words: str) -> None:
+    trial = make_trial(optimizer, **{"problem": Online(), "schedule": InverseSquareRoot(1.0), "steps": 100, **changed})
+    with pytest.raises(NoBound, match=words):
+        published(trial)
+    known = bounds_of(trial)
+    assert known.published is None
+    assert (known.reason is None) == (optimizer == "adam")
+
+
+def test_a_run_whose_updates_overflow_has_no_bound() -> None:
+    trial = make_trial("sgd", Cycle(slopes=(1e150, -1e149)), Constant(1e10), dtype="float64", steps=10)
+    with pytest.raises(RunFailed, match="is not finite"):
+        bounds_of(trial)
+
+
+BOUND_KEYS = ["total", "end", "distance", "moves", "growth", "published"]
+
+
+def test_run_shows_its_bound_in_document_output_and_figure(in_process: CommandLine, tmp_path: Path) -> None:
+    options = ["--option", "dialect=paper", "--option", "beta1_decay=harmonic", "--schedule", "inv-sqrt"]
+    asked = ["run", "--optimizer", "amsgrad", "--steps", "12345", "--log-every", "1000", "--bound", *options]
+    done = in_process(*asked, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    (document,) = json.loads(done.stdout)["runs"]
+    known = document["bound"]
+    assert list(known) == BOUND_KEYS
+    assert known["total"] == pytest.approx(known["end"] + known["distance"] + known["moves"])
+    assert document["total_regret"] < known["total"] < known["published"]["total"]
+    assert known["published"]["source"] == "Theorem 4 of Reddi, Kale and Kumar 2018"
+    assert list(known["growth"]) == ["distance", "moves"]
+    (svg,) = tmp_path.glob("logs/synthetic/run-*.svg")
+    assert svg.stat().st_size > 10_000
+    assert "bound on R(T)/T = end + distance + moves" in in_process(*asked).stdout
+    done = in_process("plot", "last", "--bound")
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["bound", "optimizer", "amsgrad", "figure"]
+    assert (tmp_path / "figure.svg").stat().st_size > 10_000
+
+
+def test_compare_shows_the_bounds_that_are_known(in_process: CommandLine, tmp_path: Path) -> None:
+    asked = ["compare", "--steps", "1000", "--bound", "--optimizer", "adopt"]
+    rejected = in_process(*asked, "--optimizer", "torch.optim.SGD")
+    reason = "a regret bound for adopt is known only for beta1 = 0, not 0.9"
+    assert (rejected.returncode, rejected.stdout, rejected.stderr) == (2, "", f"amsgrad-exp: {reason}\n")
+    assert list(tmp_path.iterdir()) == []
+    done = in_process(*asked, "--optimizer", "amsgrad", "--json")
+    assert done.stderr.startswith(f"adopt: {reason}\namsgrad: no published bound: Theorem 4 of ")
+    adopt, amsgrad = json.loads(done.stdout)["runs"]
+    assert "bound" not in adopt
+    assert list(amsgrad["bound"]) == BOUND_KEYS
+    (svg,) = tmp_path.glob("logs/synthetic/compare-*.svg")
+    assert "bound" in svg.read_text()
+
+
+def test_the_bound_of_a_recorded_run_can_be_interrupted(tmp_path: Path) -> None:
+    recorded = run(resolve({"optimizers": ["adam"], "steps": 5000}), tmp_path)
+    known = bound(recorded)
+    assert np.array_equal(known.at(recorded.trace.step).trajectory.step, recorded.trace.step)
+    assert known.trajectory.total[-1] >= recorded.result.total_regret
+    interruption = Onlooker()
+    interruption.signal = signal.SIGTERM
+    with pytest.raises(typer.Exit) as ended:
+        cli.bounds_of({"adam": recorded}, interruption, quiet=True)
+    assert ended.value.exit_code == 143
+
+
+__all__ = ["drawn"]
+
+
+def trace(regret: np.ndarray) -> Trace:
+    step = 10 * np.arange(1, len(regret) + 1) - 1
+    return Trace(step, regret, np.linspace(0, -1, len(regret)), regret)
+
+
+def heights(view: View, points: list[Placed], log: bool = True) -> np.ndarray:
+    """The values of a line's points, computed from their places between two labels of the view's axis."""
+    labels = [
+        (float(placed.text.replace("−", "-")), placed.at[1])
+        for placed in view.items
+        if placed.role == "axis-label" and placed.item["align"] == "right" and placed.text.replace(".", "").isdigit()
+    ]
+    (low, at_low), *_, (high, at_high) = sorted(labels)
+    ends = np.log([low, high]) if log else np.array([low, high])
+    read: np.ndarray = ends[0] + (np.array([placed.at[1] for placed in points]) - at_low) / (at_high - at_low) * (
+        ends[1] - ends[0]
+    )
+    return np.exp(read) if log else read
+
+
+def test_a_figure_shows_bounds_beside_the_regret_and_their_terms_in_a_panel(drawn: list[Scene], tmp_path: Path) -> None:
+    """On logarithmic axes, divided by t and by √t, at the steps of the traces only."""
+    traces = {"adam": trace(np.full(40, 0.5)), "amsgrad": trace(np.full(40, 0.1))}
+    step = np.append(traces["adam"].step, 405)
+    known = Bound(step, -np.sqrt(step), 2.0 * (step + 1), np.sqrt(step + 1))
+    bounds = {"adam": Bounds(known), "amsgrad": Bounds(known, Published("a theorem", 9.0 * (step + 1)))}
+    regret_and_iterate(tmp_path / "figure", traces, Online(), bounds)
+    regret, terms, iterate = drawn[0].panels
+    kinds = ["bound on R(t)/t", "published bound", "distance", "moves", "largest end"]
+    assert drawn[0].legend == ["adam", "amsgrad", *kinds]
+    assert [view.texts("title-text") for view in (terms, iterate)] == [["|term of the bound| / √t"], ["iterate x"]]
+    t = traces["adam"].step + 1
+    total = float(known.total[-2] / t[-1])
+    lines = {key: heights(regret, points) for key, points in regret.lines().items()}
+    assert all(len(values) == len(t) for values in lines.values())
+    (colour, other) = COLOURS[:2]
+    ends = {key: pytest.approx(values[-1], rel=0.02) for key, values in lines.items()}
+    assert ends == {
+        (colour, ()): total,
+        (other, ()): total,
+        (other, (1, 3)): 9.0,
+        (colour, (1, 0)): 0.5,
+        (other, (7, 3)): 0.1,
+    }
+    parts: dict[tuple[float, ...], np.ndarray] = {
+        (): 2 * np.sqrt(t),
+        (6, 3): np.ones(len(t)),
+        (1, 3): np.sqrt((t - 1) / t),
+    }
+    drawn_terms = terms.lines()
+    assert drawn_terms.keys() == {(line, dashes) for line in (colour, other) for dashes in parts}
+    for (_, dashes), points in drawn_terms.items():
+        np.testing.assert_allclose(heights(terms, points), parts[dashes], rtol=0.03)
+
+
+def test_a_bound_of_a_negative_regret_is_drawn(drawn: list[Scene], tmp_path: Path) -> None:
+    """On a logarithmic axis only the positive averages are drawn."""
+    of_one = trace(np.linspace(-3, 1, 100))
+    known = Bound(of_one.step, np.zeros(100), of_one.regret * (of_one.step + 1), np.zeros(100))
+    png, _ = regret_and_iterate(tmp_path / "figure", {"adam": of_one}, Online(), {"adam": Bounds(known)})
+    positive = of_one.regret[of_one.regret > 0]
+    for points in drawn[0].panels[0].lines().values():
+        np.testing.assert_allclose(heights(drawn[0].panels[0], points), positive, rtol=0.02)
+    assert pixels(png).shape[1] == 2 * drawn[0].width

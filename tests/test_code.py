@@ -1,6 +1,4 @@
-"""The digest of what code reaches: it changes with every part that may change a result, and with nothing else."""
-
-from __future__ import annotations
+"""Tests that the digest of a function changes with every edit that may change a result, and with no other edit."""
 
 import os
 import re
@@ -65,7 +63,7 @@ def _of(source: str) -> Any:
         ("unused(x)", "unused_too(x)"),
     ],
 )
-def test_an_edit_that_changes_no_result_leaves_it(old: str, new: str) -> None:
+def test_the_digest_ignores_edits_that_change_no_result(old: str, new: str) -> None:
     assert old in SOURCE
     assert digest(_of(SOURCE.replace(old, new))) == digest(_of(SOURCE))
 
@@ -84,29 +82,29 @@ def test_an_edit_that_changes_no_result_leaves_it(old: str, new: str) -> None:
         ("    lr: float\n    beta: float", "    beta: float\n    lr: float"),
     ],
 )
-def test_every_other_edit_changes_it(old: str, new: str) -> None:
+def test_the_digest_changes_with_every_other_edit(old: str, new: str) -> None:
     assert old in SOURCE
     assert digest(_of(SOURCE.replace(old, new))) != digest(_of(SOURCE))
 
 
-def test_values_of_different_kinds_differ() -> None:
+def test_digests_of_different_values_differ() -> None:
     plain: list[Any] = [0, 0.0, -0.0, False, None, "0", b"0", (), (0,), [0], {"0": 0}, ((0,), 0), (0, (0,)), int]
     values = [*plain, np.zeros(1), np.zeros(2), np.zeros(1, np.float32), np.float64(0), frozenset({0, 1}), np.sqrt]
     assert len({digest(value) for value in values}) == len(values)
 
 
-def test_what_calls_itself_ends() -> None:
+def test_functions_that_call_each_other_have_a_digest() -> None:
     source = "def other(x):\n    return update(x)\ndef update(x):\n    return other(x)\n"
     assert len(functions(_of(source))) == 2
     assert digest(_of(source)) != digest(_of(source.replace("return update(x)", "return 2 * update(x)")))
 
 
-def test_what_cannot_be_told_apart_is_refused() -> None:
+def test_a_value_that_cannot_be_compared_has_no_digest() -> None:
     with pytest.raises(TypeError, match="no digest of a object"):
         digest(object())
 
 
-def test_rules_of_different_update_differ() -> None:
+def test_digests_of_different_rules_differ() -> None:
     rules = {OPTIMIZERS[name].rule(OPTIMIZERS[name].options()).update for name in OPTIMIZERS}
     assert len({digest(update) for update in rules}) == len(rules)
 
@@ -121,13 +119,13 @@ assert "torch" not in sys.modules
 """
 
 
-def test_only_what_an_edit_reaches_is_compiled_again(tmp_path: Path) -> None:
-    """On a copy of the package: by what is written to the cache."""
+def test_only_loops_that_an_edit_concerns_are_compiled_again(tmp_path: Path) -> None:
+    """On a copy of the package, by which files of the cache are written."""
     shutil.copytree(Path(amsgrad_exp.__file__).parent, tmp_path / "amsgrad_exp", ignore=shutil.ignore_patterns("*.pyc"))
     cache, rules = tmp_path / "cache", tmp_path / "amsgrad_exp" / "rules"
 
     def compiled(*names: str) -> int:
-        """How many loops are compiled when these optimizers are run in a new process."""
+        """Run these optimizers in a new process, and return how many loops were compiled."""
         before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.nbc")}
         environment = os.environ | {"NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(tmp_path)}
         subprocess.run([sys.executable, "-c", RUN, *names], env=environment, cwd=tmp_path, check=True)

@@ -1,4 +1,4 @@
-from __future__ import annotations
+"""Tests that experiments are read from YAML files and options, completed with defaults, and rejected in one line."""
 
 from pathlib import Path
 from typing import Any
@@ -37,20 +37,20 @@ def test_the_default_is_the_reference_experiment() -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_the_shipped_configurations(path: Path, tmp_path: Path) -> None:
+def test_the_shipped_configurations_load_and_read_back(path: Path, tmp_path: Path) -> None:
     experiment = load_experiment(path)
     assert experiment.name == path.stem
     assert load_experiment(written(tmp_path, experiment.to_yaml())) == experiment
 
 
-def test_online_yaml_is_the_default_with_a_name_and_a_sweep_is_no_experiment() -> None:
+def test_online_yaml_is_the_default_and_a_sweep_is_not_an_experiment() -> None:
     shipped = {path.stem: path for path in SHIPPED}
     assert load_experiment(shipped["online"]).model_copy(update={"name": "synthetic"}) == load_experiment()
     with pytest.raises(ConfigError, match="has a grid, which makes it a sweep"):
         load_experiment(shipped["phase-online"])
 
 
-def test_options_override_the_file_and_the_file_the_defaults(tmp_path: Path) -> None:
+def test_options_override_the_file_which_overrides_the_defaults(tmp_path: Path) -> None:
     path = written(
         tmp_path,
         """
@@ -76,7 +76,7 @@ def test_options_override_the_file_and_the_file_the_defaults(tmp_path: Path) -> 
     assert load_experiment(path, problem="theorem1").problem == Theorem1(C=5)
 
 
-def test_one_optimizer_may_stand_several_times(tmp_path: Path) -> None:
+def test_an_optimizer_may_be_listed_several_times(tmp_path: Path) -> None:
     path = written(
         tmp_path,
         "optimizers: [{name: adam, beta2: 0.9}, {name: adam, label: long}, {name: adam, label: '1', lr: 1}, amsgrad]\n",
@@ -87,12 +87,6 @@ def test_one_optimizer_may_stand_several_times(tmp_path: Path) -> None:
     both = load_experiment(path, optimizers=["adam", "amsgrad"])
     assert [settings.name for settings in both.optimizers] == ["adam", "adam", "adam", "amsgrad"]
     assert resolve(yaml.safe_load(both.to_yaml())) == both
-
-
-@pytest.mark.parametrize("text", ["10_000_000", "1e7", "10000000", "1.0e7", "0.1e8"])
-def test_step_counts_as_people_write_them(text: str, tmp_path: Path) -> None:
-    assert load_experiment(steps=text).steps == 10**7
-    assert load_experiment(written(tmp_path, f"steps: {text}")).steps == 10**7
 
 
 def test_an_optimizers_own_settings_come_from_its_options(tmp_path: Path) -> None:
@@ -115,12 +109,12 @@ def test_an_optimizers_own_settings_come_from_its_options(tmp_path: Path) -> Non
         load_experiment(optimizers=["adam"], settings={"optimized_update": True}, options={"optimized_update": "false"})
 
 
-def test_settings_left_empty_are_settings_left_out() -> None:
+def test_an_empty_setting_has_its_default() -> None:
     (settings,) = resolve({"optimizers": [{"name": "adam", "beta1": None, "eps": None}]}).optimizers
     assert (settings.beta1, settings.eps) == (0.9, 1e-16)
 
 
-def test_what_an_optimizer_takes_is_read_off_its_constructor() -> None:
+def test_an_imported_optimizer_is_given_the_settings_that_its_constructor_takes() -> None:
     (settings,) = resolve({"optimizers": ["torch.optim.Adafactor"]}).optimizers
     assert settings.arguments == {}
     given = {"name": "torch.optim.NAdam", "options": {"betas": [0.5, 0.5]}}
@@ -130,11 +124,7 @@ def test_what_an_optimizer_takes_is_read_off_its_constructor() -> None:
         resolve({"optimizers": [{**given, "beta1": 0.9}]})
     (settings,) = resolve({"optimizers": ["tests.optimizers.Anything"]}).optimizers
     assert (settings.lr, settings.arguments) == (0.01, {})
-
-
-def test_an_imported_optimizer_gets_what_it_takes() -> None:
-    sgd, nadam = load_experiment(optimizers=["torch.optim.SGD", "torch.optim.NAdam"]).optimizers
-    assert sgd.arguments == {}
+    (nadam,) = load_experiment(optimizers=["torch.optim.NAdam"]).optimizers
     assert nadam.arguments == {"betas": (0.9, 0.99), "eps": 1e-16}
     experiment = resolve({"optimizers": [{"name": "torch.optim.SGD", "options": {"momentum": 0.9}}]})
     assert experiment.optimizers[0].arguments == {"momentum": 0.9}
@@ -143,9 +133,7 @@ def test_an_imported_optimizer_gets_what_it_takes() -> None:
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"steps": "0"}, r"^steps: must be greater than or equal to 1, not '?0"),
-    ({"steps": "-5"}, "^steps: must be greater"),
     ({"steps": "1.5"}, "^steps: must be a whole number"),
-    ({"steps": "many"}, "^steps: must be a whole number"),
     ({"steps": "1e19"}, "^steps: must be less than or equal to 1000000000000000000"),
     ({"steps": True}, "^steps: a number is needed"),
     ({"steps": "_"}, "^steps: must be a whole number"),
@@ -155,7 +143,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"problem": {"name": "theorem1", "C": 1e200}}, "^problem.C: must be less than"),
     ({"problem": {"name": "online", "steep": 1e30}}, "too large for float32"),
     ({"optimizers": [{"name": "adam", "lr": 1e300}]}, "^lr is too large for float32"),
-    ({"optimizers": ["torch.optim.LBFGS.nothing"]}, "cannot be imported"),
     ({"log_every": "0"}, "^log_every: must be greater"),
     ({"steps": "1e12", "log_every": 1}, r"1,000,000,000,000 points, about 200,000.0 GB: use at least 100000$"),
     ({"seed": -1}, "^seed: must be greater"),
@@ -167,7 +154,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"schedule": "inv-sqrt:c"}, "^schedule: inv-sqrt takes NAME=VALUE after its colon, not 'c'"),
     ({"schedule": "inv-sqrt:c=-1"}, "^schedule: c of inv-sqrt: must be greater than 0, not -1"),
     ({"schedule": "inv-sqrt:every=0"}, "^schedule: every of inv-sqrt: must be greater than or equal to 1"),
-    ({"schedule": "inv-sqrt:lr=2"}, "^schedule: inv-sqrt takes no lr"),
     ({"schedule": "step"}, "^schedule: step needs every, such as step:every=1000"),
     ({"schedule": "step:every=0"}, "every of step: must be greater"),
     ({"schedule": "step:every=10,gamma=1"}, "gamma of step: must be less"),
@@ -197,7 +183,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "^adam.label: must not contain control characters",
     ),
     ({"optimizers": [{"name": "adam", "label": 3}]}, "^adam.label: must be a valid string, not 3"),
-    ({"optimizers": ["torch.optim.Nope"]}, "torch.optim.Nope cannot be imported"),
     ({"optimizers": [{"name": "torch.optim.SGD", "beta1": 0.5}]}, "takes no betas, so beta1 cannot be set"),
     ({"optimizers": [{"name": "adam", "beta2": 1}]}, "^adam.beta2: must be less than 1, not 1"),
     ({"optimizers": [{"name": "adam", "beta1": -0.1}]}, "^adam.beta1: must be greater than or equal to 0"),
@@ -205,7 +190,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"optimizers": [{"name": "adam", "lr": float("inf")}]}, "^adam.lr: must be a finite number, not inf"),
     ({"optimizers": [{"name": "adam", "lr": 0}]}, "^adam.lr: must be greater than 0"),
     ({"optimizers": [{"name": "adam", "lr": "big"}]}, "^adam.lr: must be a number"),
-    ({"optimizers": [{"name": "adam", "eps": True}]}, "^adam.eps: a number is needed"),
     ({"optimizers": [{"name": "adam", "beta": 0.9}]}, "^adam.beta: unknown key, did you mean beta"),
     ({"optimizers": [{"name": "adam", "options": {"a": 1}}]}, r"^adam.options.a: unknown key"),
     ({"optimizers": [{"name": "yogi", "options": {"a": 1}}]}, "^yogi.options: yogi has no options"),
@@ -213,7 +197,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("data", "message"), WRONG, ids=lambda value: str(value)[:40])
-def test_what_cannot_be_is_refused_in_one_line(data: dict[str, Any], message: str) -> None:
+def test_an_invalid_experiment_is_rejected_in_one_line(data: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         resolve(data)
     assert "\n" not in str(caught.value)
@@ -240,14 +224,14 @@ BILLION_LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nsteps: *c\n"
         (b"steps: 1\n---\nsteps: 2\n", "contains more than one YAML document"),
     ],
 )
-def test_files_that_are_no_experiment(text: bytes, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_experiment_is_rejected_in_one_line(text: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         load_experiment(written(tmp_path, text))
     assert "\n" not in str(caught.value)
     assert "experiment.yaml" in str(caught.value)
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "nowhere.yaml", "nowhere.yaml cannot be read: No such file"),
         (tmp_path, "cannot be read: Is a directory"),
@@ -272,12 +256,10 @@ values = st.recursive(
 
 
 @given(st.dictionaries(keys, values, max_size=5))
-def test_anything_at_all_resolves_or_is_refused_in_one_line(data: dict[str, Any]) -> None:
-    refusal = ""
+def test_any_mapping_is_an_experiment_or_is_rejected_in_one_line(data: dict[str, Any]) -> None:
     try:
         experiment = resolve(data)
     except ConfigError as error:
-        refusal = str(error)
+        assert "\n" not in str(error)  # noqa: PT017
     else:
         assert resolve(yaml.safe_load(experiment.to_yaml())) == experiment
-    assert "\n" not in refusal

@@ -1,4 +1,4 @@
-from __future__ import annotations
+"""Tests of a run: fast-forwarding gives the same bits as simulating every step, and results are summarized rightly."""
 
 import itertools
 import math
@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from amsgrad_exp.engines import build
 from amsgrad_exp.engines.batch import Batch
 from amsgrad_exp.engines.driver import Chunk, drive
-from amsgrad_exp.engines.summarize import LONG_ENOUGH, Result, regret_slope, summarize
-from amsgrad_exp.errors import RunFailed
+from amsgrad_exp.engines.summarize import LONG_ENOUGH, Result, summarize
 from amsgrad_exp.problems import Cycle, Online, Problem, Stochastic, Theorem1
 from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.schedules import Constant, InverseSquareRoot, Schedule
@@ -42,11 +41,11 @@ def assert_same_bits(first: Trace, second: Trace) -> None:
 
 
 NEVER_REPEAT = {"adabound", "adadelta", "adagrad", "adamnc", "adopt", "amsbound", "nosadam", "yogi"}
-"""Not in 10⁷ steps of the online problem: what bounds or weighs their moves goes on changing."""
+"""Optimizers that do not repeat themselves in 10⁷ steps, since something in their updates keeps changing."""
 
 
 @pytest.mark.parametrize(("optimizer", "log_every"), [*((name, 1000) for name in OPTIMIZERS), ("adam", 77)])
-def test_fast_forward_is_the_full_simulation_bit_for_bit(optimizer: str, log_every: int) -> None:
+def test_fast_forwarding_gives_the_bits_of_the_full_simulation(optimizer: str, log_every: int) -> None:
     traces, results = zip(
         *(
             go(compiled(optimizer, Online(), Constant(0.01)), 10**7, log_every, fast_forward=fast)
@@ -72,10 +71,10 @@ def test_fast_forward_is_the_full_simulation_bit_for_bit(optimizer: str, log_eve
     lr=st.sampled_from([0.1, 0.01]),
     beta2=st.sampled_from([0.0, 0.9, 0.99]),
 )
-def test_fast_forward_agrees_on_other_problems(
+def test_fast_forwarding_agrees_on_random_problems(
     steps: int, log_every: int, period: int, dtype: str, lr: float, beta2: float
 ) -> None:
-    """Every x and loss is the same bits; regrets are sums of the same numbers in another order."""
+    """Every x and loss has the same bits; regrets are sums of the same numbers in another order."""
     problem = Online(period=period, phase=1, steep=float(8 * period), shallow=-4.0)
     runs = [
         go(compiled("adam", problem, Constant(lr), (0.9, beta2), dtype), steps, log_every, fast_forward=fast)
@@ -91,7 +90,7 @@ def test_fast_forward_agrees_on_other_problems(
     assert fast_result.total_regret == pytest.approx(full_result.total_regret, rel=1e-12)
 
 
-def test_the_torch_engine_fast_forwards_to_the_same_bits() -> None:
+def test_fast_forwarding_on_the_torch_engine_gives_the_same_bits() -> None:
     def engine() -> Batch:
         return make_engine("torch", "amsgrad", Online(period=5), Constant(0.1), betas=(0.5, 0.9), eps=1e-8)
 
@@ -102,18 +101,19 @@ def test_the_torch_engine_fast_forwards_to_the_same_bits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("problem", "schedule"), [(Online(), InverseSquareRoot(1.0)), (Stochastic(), Constant(0.01))], ids=repr
+    ("problem", "schedule"),
+    [
+        (Online(), InverseSquareRoot(1.0)),
+        (Stochastic(), Constant(0.01)),
+        (Online(period=10**9, steep=1e11), Constant(0.01)),
+    ],
+    ids=repr,
 )
-def test_what_does_not_repeat_is_simulated(problem: Problem, schedule: Schedule) -> None:
+def test_every_step_is_simulated_if_nothing_can_repeat(problem: Problem, schedule: Schedule) -> None:
     assert go(compiled("adam", problem, schedule), 500_000)[1].steps_derived == 0
 
 
-def test_a_period_longer_than_the_run_is_simulated() -> None:
-    engine = compiled("adam", Online(period=10**9, steep=1e11), Constant(0.01))
-    assert go(engine, 100_000)[1].steps_simulated == 100_000
-
-
-def test_a_long_period_is_taken_in_pieces_and_still_repeats() -> None:
+def test_a_long_period_is_simulated_in_parts_and_still_fast_forwarded() -> None:
     problem = Online(period=150_000, steep=1.6e6, shallow=-10.0)
 
     def make() -> Batch:
@@ -137,7 +137,7 @@ def test_a_long_period_is_taken_in_pieces_and_still_repeats() -> None:
         assert_same_bits(Trace.concatenate(parts), trace)
 
 
-def test_ten_to_the_eighteen_steps() -> None:
+def test_a_run_may_have_ten_to_the_eighteen_steps() -> None:
     trace, result = go(compiled("amsgrad", Online(), Constant(0.01)), 10**18, 10**14)
     assert len(trace) == 10_000
     assert int(trace.step[-1]) == 10**18 - 1
@@ -146,58 +146,21 @@ def test_ten_to_the_eighteen_steps() -> None:
     assert result.mean_x == pytest.approx(shorter.mean_x, abs=1e-6)
 
 
-@pytest.mark.parametrize("C", [3.0, 4.0, 10.0])
-def test_theorem_1(C: float) -> None:
-    """Adam's average regret tends to (2C − 4)/3, AMSGrad's to 0 (Reddi et al. 2018, Theorems 1 and 4)."""
-    problem = Theorem1(C=C)
-    betas = (0.0, 1 / (1 + C**2))
-    adam, amsgrad = (
-        go(compiled(name, problem, InverseSquareRoot(0.5), betas, "float64"), 10**7)[1] for name in ("adam", "amsgrad")
-    )
-    assert adam.regret == pytest.approx((2 * C - 4) / 3, rel=1e-3)
+def test_the_reference_experiment_with_decaying_step_sizes() -> None:
+    adam, amsgrad = (go(compiled(name, Online(), InverseSquareRoot(1.0)), 10**7)[1] for name in ("adam", "amsgrad"))
     assert (adam.iterate, adam.regret_trend) == ("worst", "not vanishing")
-    assert amsgrad.regret == pytest.approx(0, abs=1e-3)
     assert (amsgrad.iterate, amsgrad.regret_trend) == ("optimum", "vanishing")
+    assert amsgrad.regret == pytest.approx(0.021, abs=0.001)
+    assert amsgrad.regret_slope == pytest.approx(-0.5, abs=0.02)
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "schedule", "regret", "iterate", "trend"),
-    [
-        ("adam", Constant(0.01), 0.50, "worst", "not vanishing"),
-        ("amsgrad", Constant(0.01), 0.33, "optimum", "not vanishing"),
-        ("adam", InverseSquareRoot(1.0), None, "worst", "not vanishing"),
-        ("amsgrad", InverseSquareRoot(1.0), 0.021, "optimum", "vanishing"),
-    ],
-    ids=str,
-)
-def test_the_reference_experiment(
-    optimizer: str, schedule: Schedule, regret: float | None, iterate: str, trend: str
-) -> None:
-    _, result = go(compiled(optimizer, Online(), schedule), 10**7)
-    assert (result.iterate, result.regret_trend) == (iterate, trend)
-    if regret is not None:
-        assert result.regret == pytest.approx(regret, abs=0.001 if trend == "vanishing" else 0.005)
-    if trend == "vanishing":
-        assert result.regret_slope == pytest.approx(-0.5, abs=0.02)
-
-
-def test_the_mean_is_over_every_step_of_the_last_tenth() -> None:
+def test_the_mean_iterate_is_over_every_step_of_the_last_tenth() -> None:
     for steps in (1, 9, 95, 1000, 200_001):
         engine = compiled("adam", Online(), InverseSquareRoot(1.0))
         every = compiled("adam", Online(), InverseSquareRoot(1.0)).advance(steps, 1).lanes(0)
         _, result = go(engine, steps, log_every=steps)
         assert result.mean_x == pytest.approx(np.mean(every.x[-max(1, steps // 10) :]), abs=1e-7)
         assert result.total_regret == pytest.approx(every.loss.sum(), rel=1e-12)
-
-
-def test_a_failure_comes_after_the_points_before_it() -> None:
-    problem = Online(steep=4, shallow=0, period=4, phase=0)
-    engine = build(make_trial("adam", problem, Constant(0.01), betas=(0.0, 0.0), eps=0.0))
-    seen = []
-    with pytest.raises(RunFailed, match="x became nan at step 1"):
-        for chunk in drive(engine, 100, 1):
-            seen.extend(chunk.trace.step.tolist())
-    assert seen == [0, 1]
 
 
 def last_chunk(trace: Trace, steps: int, x: float, total_regret: float, tail_x_sum: float) -> Chunk:
@@ -207,12 +170,6 @@ def last_chunk(trace: Trace, steps: int, x: float, total_regret: float, tail_x_s
 def trace_of(regret: np.ndarray) -> Trace:
     step = np.arange(9, 10 * len(regret) + 9, 10)
     return Trace(step, np.zeros(len(step)), np.zeros(len(step)), regret)
-
-
-@given(st.floats(-1.5, 0.5))
-def test_the_slope_of_a_power_law_is_its_exponent(exponent: float) -> None:
-    t = np.arange(10, 10_001, 10)
-    assert regret_slope(trace_of(3.0 * t**exponent), 10_000) == pytest.approx(exponent, abs=1e-9)
 
 
 T = np.arange(10, 10_001, 10)
@@ -238,7 +195,7 @@ AT_WORST = "the average regret cannot keep falling with x at the worst point"
     ],
 )
 def test_the_trend_of_a_regret(regret: np.ndarray, mean_x: float, slope: float | None, trend: str, reason: str) -> None:
-    """On a problem with 15 transient steps, for which 159 steps are enough."""
+    """The problem has 15 transient steps, so that 159 steps are enough."""
     steps = 10 * len(regret)
     last = last_chunk(trace_of(regret), steps, mean_x, float(regret[-1]) * steps, mean_x * (steps // 10))
     result = summarize(Theorem1(), last.trace, last)
@@ -248,8 +205,8 @@ def test_the_trend_of_a_regret(regret: np.ndarray, mean_x: float, slope: float |
     assert trend != "undecided" or result.undecided_because(Theorem1()) == reason
 
 
-def test_no_run_at_the_worst_end_of_enough_steps_is_called_vanishing() -> None:
-    """The regret of x = 1 from the first step on, with all that one period can add to it or take from it."""
+def test_no_long_enough_run_at_the_worst_point_is_called_vanishing() -> None:
+    """The regret of x = 1 from the first step on, changed by the most that one period can add or subtract."""
     problem = Online(period=20, steep=40.0, shallow=-2.0, phase=0)
     slopes, scale = problem.coefficients(0, 20)[0], float(2 * np.abs(problem.coefficients(0, 20)).sum())
     steps = int(np.ceil(LONG_ENOUGH * problem.transient_steps))
@@ -261,9 +218,7 @@ def test_no_run_at_the_worst_end_of_enough_steps_is_called_vanishing() -> None:
 
 
 @pytest.mark.parametrize(("optimizer", "lr", "trend"), [("adam", 0.1, "not vanishing"), ("amsgrad", 1e-4, "vanishing")])
-def test_the_limit_of_a_run_that_repeats_itself_is_the_mean_loss_of_its_cycle(
-    optimizer: str, lr: float, trend: str
-) -> None:
+def test_the_limit_of_a_repeating_run_is_the_mean_loss_of_its_cycle(optimizer: str, lr: float, trend: str) -> None:
     problem = Theorem1() if optimizer == "amsgrad" else Online()
     _, result = go(compiled(optimizer, problem, Constant(lr)), 10**6)
     assert result.limit_regret is not None
@@ -284,7 +239,7 @@ def test_the_limit_of_a_run_that_repeats_itself_is_the_mean_loss_of_its_cycle(
     assert longer.limit_regret == result.limit_regret
 
 
-def test_a_cycle_of_several_periods_is_the_shortest() -> None:
+def test_a_cycle_of_several_periods_is_the_shortest_one() -> None:
     problem = Cycle(slopes=(1.0, -2.0, 3.0))
     _, result = go(compiled("sgd", problem, Constant(0.3)), 10**6)
     every = compiled("sgd", problem, Constant(0.3)).advance(10_000, 1).lanes(0)
@@ -292,15 +247,3 @@ def test_a_cycle_of_several_periods_is_the_shortest() -> None:
     x = every.x[2000:]
     lengths = [steps for steps in range(3, 1000, 3) if np.array_equal(x[steps:], x[:-steps])]
     assert result.cycle_steps == lengths[0]
-
-
-@pytest.mark.parametrize(
-    ("mean_x", "where"),
-    [(-1.0, "optimum"), (-0.901, "optimum"), (-0.89, "between"), (0.0, "between"), (0.901, "worst"), (1.0, "worst")],
-)
-def test_where_the_iterates_settle(mean_x: float, where: str) -> None:
-    last = last_chunk(Trace.concatenate([]), 100, mean_x, 1.0, 10 * mean_x)
-    assert summarize(Online(), last.trace, last).iterate == where
-    mirrored = Online(steep=-1010, shallow=10)
-    expected = {"optimum": "worst", "worst": "optimum", "between": "between"}[where]
-    assert summarize(mirrored, last.trace, last).iterate == expected

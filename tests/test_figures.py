@@ -1,6 +1,4 @@
-"""What is drawn in files: pixels of the PNG where they can say it, and else where Vega puts lines and words."""
-
-from __future__ import annotations
+"""Tests of figures in files, by the pixels of the PNG and by where Vega puts lines and texts."""
 
 import itertools
 import subprocess
@@ -46,7 +44,7 @@ def trace(regret: np.ndarray, every: int = 10, x: np.ndarray | None = None) -> T
         {"lost": np.array([0.3, 0.2, np.nan, np.inf])},
         {str(number): np.full(10, float(number)) for number in range(9)},
     ],
-    ids=["two", "a single point", "not positive", "not finite", "more than there are colours"],
+    ids=["two", "a single point", "not positive", "not finite", "more curves than colours"],
 )
 def test_a_figure_is_written_as_png_and_svg(
     regrets: dict[str, np.ndarray], tmp_path: Path, drawn: list[Scene], capfd: pytest.CaptureFixture[str]
@@ -55,31 +53,24 @@ def test_a_figure_is_written_as_png_and_svg(
     png, svg = regret_and_iterate(tmp_path / "figure", traces, ONLINE)
     assert pixels(png).shape == (SCALE * drawn[0].height, SCALE * drawn[0].width, 3)
     assert set(COLOURS[: len(traces)]) <= colours_of(png)
-    ElementTree.parse(svg)
+    uncompressed = vl_convert.svg_to_png(svg.read_text(), scale=SCALE)
+    assert np.array_equal(pixels(png), pixels(uncompressed))
+    assert len(png.read_bytes()) < len(uncompressed) / 2
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_same_figure_is_the_same_file_in_another_process_too(tmp_path: Path) -> None:
+def test_a_figure_has_the_same_bytes_every_time(tmp_path: Path) -> None:
     program = (
         "import sys; from tests.test_figures import ONLINE, Path, np, regret_and_iterate, trace\n"
         "regret_and_iterate(Path(sys.argv[1]), {'adam': trace(np.full(100, 0.5))}, ONLINE)"
     )
-    traces = {"adam": trace(np.full(100, 0.5))}
-    first = [path.read_bytes() for path in regret_and_iterate(tmp_path / "first", traces, ONLINE)]
-    second = [path.read_bytes() for path in regret_and_iterate(tmp_path / "second", traces, ONLINE)]
-    subprocess.run([sys.executable, "-c", program, str(tmp_path / "third")], check=True)
-    third = [(tmp_path / f"third.{suffix}").read_bytes() for suffix in ("png", "svg")]
-    assert first == second == third
+    regret_and_iterate(tmp_path / "here", {"adam": trace(np.full(100, 0.5))}, ONLINE)
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "there")], check=True)
+    for suffix in ("png", "svg"):
+        assert (tmp_path / f"here.{suffix}").read_bytes() == (tmp_path / f"there.{suffix}").read_bytes()
 
 
-def test_a_compressed_png_has_the_same_pixels(tmp_path: Path) -> None:
-    png, svg = regret_and_iterate(tmp_path / "figure", {"adam": trace(np.full(100, 0.5))}, ONLINE)
-    plain = vl_convert.svg_to_png(svg.read_text(), scale=SCALE)
-    assert np.array_equal(pixels(png), pixels(plain))
-    assert len(png.read_bytes()) < len(plain) / 2
-
-
-def test_files_have_no_font_but_the_one_that_vl_convert_brings_and_digits_that_it_has(tmp_path: Path) -> None:
+def test_figures_use_the_font_of_vl_convert_and_digits_that_it_has(tmp_path: Path) -> None:
     traces = {"adam, β₂ = 10⁻⁵": trace(np.geomspace(1e-9, 1, 5000)), "x": trace(np.full(5, 0.5))}
     _, svg = regret_and_iterate(tmp_path / "figure", traces, ONLINE)
     texts = [text for text in ElementTree.parse(svg).iter() if text.tag.endswith("}text")]
@@ -89,13 +80,13 @@ def test_files_have_no_font_but_the_one_that_vl_convert_brings_and_digits_that_i
     assert not set("".join(said)) & set("⁰¹²³⁴⁵⁶⁷⁸⁹⁻₀₁₂₃₄₅₆₇₈₉")
 
 
-def test_lines_are_told_apart_without_colour() -> None:
+def test_lines_differ_without_colour() -> None:
     assert len(set(map(str, DASHES))) == len(DASHES) == len(COLOURS)
     assert len({str(line_style(number)) for number in range(49)}) == 49
 
 
 @pytest.mark.parametrize("rest", ["", ", α = 0.01, β1 = 0.9, β2 = 0.99 and more of it"], ids=["short", "long"])
-def test_the_legend_is_the_names_as_they_are(rest: str, drawn: list[Scene], tmp_path: Path) -> None:
+def test_the_legend_has_the_names_literally(rest: str, drawn: list[Scene], tmp_path: Path) -> None:
     names = [f"{name}{rest}" for name in ("adam, β2 = 0.99", "_hidden", r"$\no$", "<b>&amp;")]
     _, svg = regret_and_iterate(tmp_path / "figure", {name: trace(np.full(100, 0.5)) for name in names}, ONLINE)
     assert drawn[0].legend == names
@@ -112,7 +103,7 @@ def test_the_legend_is_the_names_as_they_are(rest: str, drawn: list[Scene], tmp_
 
 
 @pytest.mark.parametrize(("problem", "low", "high"), [(COMPONENTS, -3000, 40), (ONLINE, -1, 1)], ids=str)
-def test_an_unbounded_iterate_is_shown_whole(
+def test_the_axis_of_an_unbounded_iterate_fits_the_data(
     problem: Problem, low: float, high: float, drawn: list[Scene], tmp_path: Path
 ) -> None:
     far = trace(np.full(100, 0.5), x=np.linspace(high, low, 100))
@@ -129,7 +120,7 @@ def test_an_unbounded_iterate_is_shown_whole(
     ("regret", "log"),
     [(np.geomspace(1, 100, 50), True), (np.linspace(1, 2, 50), False), (np.linspace(-1, 9, 50), False)],
 )
-def test_regrets_far_apart_are_on_a_logarithmic_axis(
+def test_regrets_of_different_magnitudes_are_on_a_logarithmic_axis(
     regret: np.ndarray, log: bool, drawn: list[Scene], tmp_path: Path
 ) -> None:
     regret_and_iterate(tmp_path / "figure", {"adam": trace(regret)}, ONLINE)
@@ -142,7 +133,7 @@ def test_regrets_far_apart_are_on_a_logarithmic_axis(
 
 
 def profile(values: list[float], columns: dict[str, Any], name: str, tmp_path: Path) -> Path:
-    """Draw the profile of a sweep along one axis, whose cells are made to have these results."""
+    """Draw a sweep along one axis, after writing these results to its cells."""
     sweep = Sweep.of({name: ",".join(map(repr, values))}, optimizers=["adam", "amsgrad"], steps=100)
     kept = swept(sweep, tmp_path)
     for number, (regret, mean_x) in enumerate(zip(columns["regret"], columns["mean_x"], strict=True)):
@@ -164,10 +155,10 @@ LOG1M = (1 - np.geomspace(0.5, 1e-4, 15)).tolist()
         ("beta1", np.linspace(0, 0.9, 15).tolist(), np.positive, "β₁"),
     ],
 )
-def test_a_profile_is_two_panels_spaced_as_the_axis(
+def test_a_profile_has_two_panels_on_the_scale_of_its_axis(
     name: str, values: list[float], height: Any, title: str, drawn: list[Scene], tmp_path: Path
 ) -> None:
-    """Both panels show just the axis: from its first value to its last, with a margin."""
+    """Both panels reach from the axis's first value to its last, with a margin."""
     columns = {"regret": np.geomspace(1e-3, 1, 15), "mean_x": np.linspace(-1, 1, 15)}
     profile(values, columns, name, tmp_path)
     assert drawn[0].legend == ["adam", "amsgrad"]
@@ -183,9 +174,7 @@ def test_a_profile_is_two_panels_spaced_as_the_axis(
             assert np.all(np.diff([placed.at[1] for placed in points]) < 0)
 
 
-def test_a_profile_leaves_failed_cells_out_and_shows_what_stands_between_them(
-    drawn: list[Scene], tmp_path: Path
-) -> None:
+def test_a_profile_omits_failed_cells_and_shows_single_points_between_them(drawn: list[Scene], tmp_path: Path) -> None:
     column = np.array([0.1, 0.2, np.nan, 0.4, np.nan, 0.6, 0.7])
     png = profile(np.linspace(0, 0.6, 7).tolist(), {"regret": column, "mean_x": column}, "beta1", tmp_path / "some")
     for panel in drawn[0].panels:
@@ -209,7 +198,7 @@ XS = np.linspace(0, 0.9, 10).tolist()
 
 
 def plane(shape: tuple[int, int] = (10, 15), title: str = "adam") -> Plane:
-    """Cells from one end of the interval to the other, an eighth of them failed, and a boundary at 0.5."""
+    """A plane whose iterates are everywhere in the interval, with an eighth of failed cells and a boundary at 0.5."""
     mean_x = np.add.outer(np.linspace(-1, 1, shape[0]), np.linspace(-0.3, 0.3, shape[1])).clip(-1, 1)
     iterate = np.select([mean_x < -0.9, mean_x > 0.9], ["optimum", "worst"], "between").astype(object)
     mean_x[-shape[0] // 4 :, : shape[1] // 2] = np.nan
@@ -233,7 +222,7 @@ def phase(
 
 
 def colours(values: list[float], low: float, high: float) -> list[np.ndarray]:
-    """What Vega's own scale makes of values."""
+    """The colours that Vega's scale has for these values."""
     fill = {"field": "v", "type": "quantitative", "scale": {"scheme": "purpleorange", "domain": [low, high]}}
     points = {"mark": "square", "encoding": {"x": {"field": "v", "type": "nominal", "sort": None}, "color": fill}}
     scene = scene_of({"data": {"values": [{"v": value} for value in values]}, **points})
@@ -245,7 +234,7 @@ def place(panel: View, i: int, j: int) -> tuple[float, float]:
     return panel.on((i + 0.5) / 10, (j + 0.5) / 15)
 
 
-def test_a_phase_diagram_has_each_cells_colour_in_its_place(drawn: list[Scene], tmp_path: Path) -> None:
+def test_a_phase_diagram_has_the_colour_of_each_cell_in_its_place(drawn: list[Scene], tmp_path: Path) -> None:
     panel = plane()
     swapped = Plane("$a_1", -panel.mean_x, panel.iterate, None)
     png, svg = phase(tmp_path / "phase", [panel, swapped])
@@ -260,7 +249,7 @@ def test_a_phase_diagram_has_each_cells_colour_in_its_place(drawn: list[Scene], 
         assert [label for label in view.texts("axis-label") if label.startswith("0.99")] == ["0.99", "0.999", "0.9999"]
 
 
-def test_cells_leave_no_gaps(tmp_path: Path, drawn: list[Scene]) -> None:
+def test_there_are_no_gaps_between_cells(tmp_path: Path, drawn: list[Scene]) -> None:
     even = Plane("adam", np.full((10, 15), 0.5), np.full((10, 15), None), None)
     png, _ = phase(tmp_path / "phase", [even])
     (view,) = drawn[0].panels
@@ -270,7 +259,7 @@ def test_cells_leave_no_gaps(tmp_path: Path, drawn: list[Scene]) -> None:
     assert np.allclose(inside, colour, atol=0.02)
 
 
-def test_a_phase_diagram_names_areas_panels_and_the_boundary(drawn: list[Scene], tmp_path: Path) -> None:
+def test_a_phase_diagram_has_labels_of_areas_titles_and_the_boundary(drawn: list[Scene], tmp_path: Path) -> None:
     panel = plane()
     phase(tmp_path / "phase", [panel, Plane("$a_1", panel.mean_x, panel.iterate, None)])
     first, second = drawn[0].panels
@@ -289,19 +278,14 @@ def test_a_phase_diagram_names_areas_panels_and_the_boundary(drawn: list[Scene],
     assert second.marks("line") == []
 
 
-def test_a_boundary_outside_of_the_plane_is_not_claimed(drawn: list[Scene], tmp_path: Path) -> None:
+def test_a_diagram_of_failed_cells_has_a_legend_of_colours(drawn: list[Scene], tmp_path: Path) -> None:
+    """All cells failed, and the boundary is outside of the plane; the colours range over the problem's interval."""
     panel = plane()
     assert panel.boundary is not None
     x, y, drift = panel.boundary
-    phase(tmp_path / "phase", [Plane("adam", panel.mean_x, panel.iterate, (x, y, drift + 3))])
+    failed = Plane("adam", np.full(panel.mean_x.shape, np.nan), panel.iterate, (x, y, drift + 3))
+    phase(tmp_path / "phase", [failed], ends=(-30.0, 30.0))
     assert drawn[0].legend == []
-
-
-@pytest.mark.parametrize("failed", [False, True], ids=["", "all failed"])
-def test_colours_range_over_the_interval(failed: bool, drawn: list[Scene], tmp_path: Path) -> None:
-    panel = plane()
-    mean_x = np.full(panel.mean_x.shape, np.nan) if failed else 30 * panel.mean_x
-    phase(tmp_path / "phase", [Plane("adam", mean_x, panel.iterate, None)], ends=(-30.0, 30.0))
     labels = [placed.text for placed in drawn[0].items if placed.role == "legend-label"]
     assert (labels[0], labels[-1]) == ("−30", "30")
     titles = [placed.text for placed in drawn[0].items if placed.role == "legend-title"]
@@ -309,7 +293,7 @@ def test_colours_range_over_the_interval(failed: bool, drawn: list[Scene], tmp_p
 
 
 @pytest.mark.parametrize("shape", [(1, 15), (10, 1), (1, 1), (2, 2)])
-def test_a_plane_of_one_value_is_not_empty(shape: tuple[int, int], drawn: list[Scene], tmp_path: Path) -> None:
+def test_a_plane_of_few_cells_fills_the_panel(shape: tuple[int, int], drawn: list[Scene], tmp_path: Path) -> None:
     panel = Plane("adam", np.full(shape, -1.0), np.full(shape, "between", object), None)
     png, _ = phase(tmp_path / "phase", [panel], XS[: shape[0]], LOG1M[: shape[1]])
     (view,) = drawn[0].panels
@@ -328,22 +312,11 @@ def test_a_plane_of_one_value_is_not_empty(shape: tuple[int, int], drawn: list[S
         ([0.0], [-0.05, 0.05]),
     ],
 )
-def test_cells_meet_in_the_middle_of_their_spacing(values: list[float], expected: np.ndarray) -> None:
+def test_cells_meet_in_the_middle_on_the_scale_of_the_axis(values: list[float], expected: np.ndarray) -> None:
     np.testing.assert_allclose(edges(values), expected)
 
 
-def test_spreading_keeps_the_ends_and_covers_every_decade() -> None:
-    whole = trace(np.arange(10_000, dtype=float), every=1000)
-    shown = whole.spread(1000)
-    assert len(shown) <= 1000
-    assert (shown.step[0], shown.step[-1]) == (whole.step[0], whole.step[-1])
-    assert np.all(np.diff(shown.step) > 0)
-    assert set(np.floor(np.log10(shown.step + 1))) == {3.0, 4.0, 5.0, 6.0, 7.0}
-
-
-def test_a_matrix_has_each_cells_letter_its_claim_and_its_proof_in_its_place(
-    drawn: list[Scene], tmp_path: Path
-) -> None:
+def test_a_matrix_shows_the_letter_the_claim_and_the_proof_of_each_cell(drawn: list[Scene], tmp_path: Path) -> None:
     kept = swept(failing(), tmp_path)
     png, _ = sweep_tables.draw(kept)
     (panel,) = drawn[0].panels

@@ -1,6 +1,4 @@
-"""Labels say what differs, and tell any trials apart."""
-
-from __future__ import annotations
+"""Tests that labels name what differs between trials, and that different trials have different labels."""
 
 import re
 from typing import Any
@@ -78,20 +76,20 @@ def test_a_label_says_what_differs(trials: list[Trial], expected: list[str]) -> 
     assert labels(trials) == expected
 
 
-def test_an_option_that_an_older_record_lacks_has_its_default() -> None:
+def test_an_option_missing_in_an_older_record_has_its_default() -> None:
     new = trial({"name": "amsgrad", "lr": 0.1})
     old = new.model_copy(update={"optimizer": new.optimizer.model_copy(update={"lr": 0.2, "options": {}})})
     assert labels([old, new]) == ["amsgrad, α = 0.2", "amsgrad, α = 0.1"]
 
 
-def test_long_values_are_cut_and_still_told_apart() -> None:
+def test_labels_with_long_values_are_cut_and_still_differ() -> None:
     trials = [trial({"name": SGD, "options": {"momentum": [0.0] * 100 + [end]}}) for end in (1.0, 2.0)]
     first, second = labels(trials)
     assert first != second
     assert max(len(first), len(second)) < 60
 
 
-def test_the_same_trial_twice_is_refused_or_named_by_its_runs() -> None:
+def test_equal_trials_are_rejected_or_named_by_the_ids_of_their_runs() -> None:
     twice = [trial(), trial("amsgrad"), trial()]
     with pytest.raises(ValueError, match=r"^optimizer adam is listed twice$"):
         labels(twice)
@@ -118,7 +116,7 @@ settings = st.fixed_dictionaries(
         "optimized_update": st.booleans(),
     },
 )
-foreign = st.fixed_dictionaries(
+imported = st.fixed_dictionaries(
     {"name": st.just(SGD)},
     optional={
         "options": st.dictionaries(
@@ -137,11 +135,11 @@ setups = st.fixed_dictionaries(
         "fast_forward": st.booleans(),
     },
 )
-trials = st.builds(lambda optimizer, setup: trial(optimizer, **setup), st.one_of(settings, foreign), setups)
+trials = st.builds(lambda optimizer, setup: trial(optimizer, **setup), st.one_of(settings, imported), setups)
 
 
 @given(st.lists(trials, min_size=1, max_size=5))
-def test_labels_are_distinct_exactly_where_trials_are(several: list[Trial]) -> None:
+def test_labels_differ_exactly_if_the_trials_do(several: list[Trial]) -> None:
     different = [one for number, one in enumerate(several) if one not in several[:number]]
     said = labels(different)
     assert len(set(said)) == len(different)
@@ -157,6 +155,6 @@ def test_labels_are_distinct_exactly_where_trials_are(several: list[Trial]) -> N
 
 
 @given(st.lists(trials, min_size=2, max_size=4))
-def test_a_label_depends_on_the_trials_and_not_on_their_order(several: list[Trial]) -> None:
+def test_a_label_does_not_depend_on_the_order_of_the_trials(several: list[Trial]) -> None:
     ids = [f"run{number}" for number in range(len(several))]
     assert labels(several[::-1], ids[::-1])[::-1] == labels(several, ids)

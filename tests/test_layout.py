@@ -1,6 +1,4 @@
-"""The layout that CONTRIBUTING.md describes: imports go one way, and a file name stands for one thing."""
-
-from __future__ import annotations
+"""Tests that imports go in the direction that CONTRIBUTING.md draws, and that file names are unique."""
 
 import ast
 import re
@@ -14,7 +12,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def layers() -> list[set[str]]:
-    """The lines of the drawing in CONTRIBUTING.md: what stands lower may import what stands higher."""
+    """The lines of the drawing in CONTRIBUTING.md: a module may import from the lines above its own."""
     drawing = re.findall(r"```text\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)[0]
     return [{name.strip("/") for name in line.split()} for line in drawing.splitlines()]
 
@@ -32,7 +30,7 @@ def imported(path: Path) -> Iterator[str]:
             yield from parts[:1] or (alias.name for alias in node.names if alias.name != "__version__")
 
 
-def test_imports_go_one_way() -> None:
+def test_imports_go_in_one_direction() -> None:
     level = {name: number for number, line in enumerate(layers()) for name in line}
     places = {place(path) for path in MODULES} - {"__init__", "__main__"}
     assert places == level.keys()
@@ -46,12 +44,12 @@ def test_imports_go_one_way() -> None:
     assert not wrong
 
 
-def test_no_two_files_have_one_name() -> None:
+def test_file_names_are_unique() -> None:
     names = Counter(path.name for path in MODULES if path.name != "__init__.py")
     assert not [name for name, count in names.items() if count > 1]
 
 
-def test_each_module_says_what_it_does() -> None:
+def test_each_module_begins_with_a_sentence() -> None:
     for path in MODULES:
         first = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
         assert first.endswith("."), path

@@ -1,6 +1,4 @@
-"""What was published of the problems, at the settings of their sources: numbers and destinations."""
-
-from __future__ import annotations
+"""Tests that runs reproduce published numbers and destinations, with the settings of the papers."""
 
 from typing import Any
 
@@ -27,12 +25,12 @@ def as_trial(problem: Any, optimizer: Any, steps: int, **others: Any) -> Trial:
 
 
 def result(problem: Any, optimizer: Any, steps: int, **others: Any) -> Result:
-    """What one optimizer comes to in double precision."""
+    """The result of one optimizer in double precision."""
     return finished(as_trial(problem, optimizer, steps, **others))[1]
 
 
 @pytest.mark.parametrize("schedule", ["inv-sqrt", "constant"])
-def test_theorem_1_in_its_machine_checked_form_holds_at_every_step(schedule: str) -> None:
+def test_the_machine_checked_theorem_1_holds_at_every_step(schedule: str) -> None:
     """C = 3, β2 = 1/100, α = ½, from x = 1: x is 1 again every third step, and R(T) ≥ 2T/3 for every T."""
     adam = {"name": "adam", "lr": 0.5, "beta1": 0, "beta2": 0.01, "eps": 0, "options": PAPER}
     trial = as_trial({"name": "shi-boundary", "C": 3}, adam, 20_000, schedule=schedule, fast_forward=False)
@@ -42,11 +40,11 @@ def test_theorem_1_in_its_machine_checked_form_holds_at_every_step(schedule: str
 
 
 @pytest.mark.parametrize(("problem", "limit"), [("theorem1", 2 / 3), ("theorem6", 1e-3 * 2 / 3)])
-def test_adams_average_regret_tends_to_what_theorems_1_and_6_say(problem: str, limit: float) -> None:
+def test_adams_average_regret_tends_to_the_limits_of_theorems_1_and_6(problem: str, limit: float) -> None:
     assert result(problem, {"name": "adam", "options": PAPER}, 1_000_000).regret == pytest.approx(limit, rel=1e-3)
 
 
-def test_adams_regret_on_theorem_2s_problem_is_at_least_a_cth_of_the_steps() -> None:
+def test_adams_average_regret_on_theorem_2s_problem_is_at_least_1_over_c() -> None:
     usual = {"beta1": 0.9, "beta2": 0.99}
     for C, betas in ((20, {}), (3218, usual)):
         for steps in (1_000_000, 10_000_000):
@@ -54,7 +52,7 @@ def test_adams_regret_on_theorem_2s_problem_is_at_least_a_cth_of_the_steps() -> 
             assert result({"name": "theorem2", "C": C}, adam, steps).regret >= 1 / C
 
 
-def test_a_large_negative_regret_is_legitimate() -> None:
+def test_the_regret_may_be_negative() -> None:
     """Slopes +1 on [2^k, 2^{k+1}) for even k, −1 for odd: AMSGrad's R(T) ≤ −T/2 at the end of an odd block."""
     slopes = [(-1.0) ** k for k in range(16) for _ in range(2**k)]
     amsgrad = {"name": "amsgrad", "lr": 1.0, "beta1": 0, "beta2": 0.5, "eps": 0, "options": PAPER}
@@ -76,23 +74,23 @@ def test_a_large_negative_regret_is_legitimate() -> None:
         (50, "adopt", 0.5, -0.93),
     ],
 )
-def test_the_toy_figure_of_adopt(k: int, optimizer: str, beta2: float, median: float) -> None:
-    """Those of its curves that a few seeds show; docs/field.md has all."""
+def test_the_medians_of_adopts_toy_figure(k: int, optimizer: str, beta2: float, median: float) -> None:
+    """The curves for which a few seeds suffice; docs/field.md has all."""
     options = {"clip": False} if optimizer == "adopt" else PAPER
     entry = {"name": optimizer, "beta2": beta2, "options": options}
     steps = 500_000 if k == 10 else 2_000_000
     assert result({"name": "adopt-toy", "k": k}, entry, steps, seeds=4).mean_x == pytest.approx(median, abs=0.1)
 
 
-def test_what_adopt_moves_by_on_the_reviewers_cycle() -> None:
-    """Towards −1, the worst point, by Σ g/|g_previous| = 1.9 − 1/1.9 − 1 a cycle."""
+def test_adopt_drifts_to_the_worst_point_of_the_reviewers_cycle() -> None:
+    """The worst point is −1, and the drift Σ g/|g_previous| = 1.9 − 1/1.9 − 1 a cycle."""
     problem = PROBLEMS["adopt-cycle"].model_validate({})
     assert drift(problem, "adopt", 0.0, 0.0) == pytest.approx(1.9 - 1 / 1.9 - 1)
     assert result("adopt-cycle", "adopt", 100_000).mean_x == pytest.approx(-1, abs=0.03)
 
 
 def test_adabelief_without_momentum_is_gradient_descent() -> None:
-    """g − m is 0, and s what ε adds up to."""
+    """g − m is 0, so that s is a sum of ε."""
     eps, beta2 = 1e-4, 0.99
     adabelief = {"name": "adabelief", "lr": 0.01, "beta1": 0, "beta2": beta2, "eps": eps}
     sgd = {"name": "sgd", "lr": 0.01 / ((eps / (1 - beta2)) ** 0.5 + eps)}
@@ -119,10 +117,10 @@ def test_the_limits_of_the_moments_in_adashifts_lemma() -> None:
         (10, "adam", 0.9, 0.999, "optimum"),
     ],
 )
-def test_where_zhang_et_als_function_takes_them(
+def test_zhang_et_als_function_diverges_for_signsgd_and_small_betas(
     n: int, optimizer: str, beta1: float | None, beta2: float | None, iterate: str
 ) -> None:
-    """signSGD diverges for n ≥ 3, Adam for small betas, and for large ones it converges."""
+    """signSGD diverges for n ≥ 3, and Adam diverges for small betas and converges for large ones."""
     entry = {"name": optimizer, "beta1": beta1, "beta2": beta2} | ({"options": PAPER} if beta1 is not None else {})
     assert result({"name": "components", "n": n}, entry, 300_000).iterate == iterate
 
@@ -131,16 +129,14 @@ ALPHA = 0.001
 
 
 def half_width(beta1: float) -> float:
-    """Of Bock and Weiß's 2-cycle."""
+    """Half of the width of Bock and Weiß's 2-cycle."""
     return ALPHA * (1 - beta1) / (2 * (1 + beta1))
 
 
 @pytest.mark.parametrize("options", [PAPER, {"dialect": "torch"}], ids=lambda options: options["dialect"])
 @pytest.mark.parametrize(("beta1", "beta2"), [(0.0, 0.9), (0.1, 0.5)])
 @pytest.mark.parametrize("c", [0.3, 1.0])
-def test_adam_circles_the_minimum_of_a_quadratic_at_bock_and_weisss_distance(
-    c: float, beta1: float, beta2: float, options: dict[str, str]
-) -> None:
+def test_adam_ends_in_bock_and_weisss_2_cycle(c: float, beta1: float, beta2: float, options: dict[str, str]) -> None:
     adam = {"name": "adam", "lr": ALPHA, "beta1": beta1, "beta2": beta2, "options": options}
     for steps in (10_000, 10_001):
         last = result({"name": "bock-weiss", "c": c}, adam, steps)
@@ -150,8 +146,8 @@ def test_adam_circles_the_minimum_of_a_quadratic_at_bock_and_weisss_distance(
 @pytest.mark.parametrize("beta1", [0.0, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("beta2", [0.0, 0.9, 0.99, 0.999])
 @pytest.mark.parametrize("eps", [0.0, 1e-6])
-def test_the_2_cycle_is_there_for_all_settings(beta1: float, beta2: float, eps: float) -> None:
-    """One step from its state on the one side leads to that on the other; ε takes ε/c of its half-width."""
+def test_the_2_cycle_exists_for_all_settings(beta1: float, beta2: float, eps: float) -> None:
+    """One step leads from one side to the other; ε makes half of the width smaller by ε/c."""
     c = 0.7
     adam = {"name": "adam", "lr": ALPHA, "beta1": beta1, "beta2": beta2, "eps": eps, "options": PAPER}
     settings = as_trial("bock-weiss", adam, 1).optimizer
@@ -181,7 +177,7 @@ def test_the_2_cycle_does_not_attract_at_the_usual_beta1(beta2: float) -> None:
 def test_the_average_regrets_of_the_reproduction_of_adashift(
     optimizer: str, options: dict[str, Any], published: tuple[float, ...]
 ) -> None:
-    """Its class of AdaShift adds up m_t from 0 instead of the first n gradients, which shows in the third digit."""
+    """Its AdaShift starts m_t at 0 and not with the first n gradients, so that the third digit differs."""
     entry = {"name": optimizer, "lr": 1.0, "eps": 0, "options": options}
     trial = as_trial({"name": "online", "phase": 0}, entry, 250_000, schedule="inv-sqrt")
     regrets = build(trial).advance(trial.steps, 50_000).lanes(0).regret[[0, 1, 4]]
@@ -191,18 +187,10 @@ def test_the_average_regrets_of_the_reproduction_of_adashift(
 @pytest.mark.parametrize(
     ("problem", "optimizer", "iterate"),
     [
-        ("theorem1", "adam", "worst"),
-        ("theorem1", "amsgrad", "optimum"),
-        ("theorem2", "adam", "worst"),
-        ("theorem2", "amsgrad", "optimum"),
         ("theorem6", "adam", "worst"),
-        ("theorem6", "amsgrad", "optimum"),
-        ("adopt-cycle", "adopt", "worst"),
-        ("adopt-cycle", {"name": "adopt", "options": {"clip": False}}, "worst"),
         ("adopt-cycle", "adam", "optimum"),
         ({"name": "shi-nonrealizable"}, "amsgrad", "optimum"),
         ("adabound-theorem1", "adam", "worst"),
-        ("adabound-theorem1", "amsgrad", "optimum"),
         ("adashift-sequential", "adam", "away"),
         ("adashift-sequential", {"name": "adashift", "options": {"n": 1}}, "optimum"),
         ({"name": "shi-boundary", "C": 8}, {"name": "adam", "beta2": 1 - 10**-1.1}, "worst"),
@@ -211,5 +199,6 @@ def test_the_average_regrets_of_the_reproduction_of_adashift(
         ("shi-realizable", "adam", "optimum"),
     ],
 )
-def test_where_iterates_go_is_as_published(problem: Any, optimizer: Any, iterate: str) -> None:
+def test_iterates_go_where_it_is_published(problem: Any, optimizer: Any, iterate: str) -> None:
+    """test_gauntlet has the destinations that are proved."""
     assert result(problem, optimizer, 1_000_000).iterate == iterate

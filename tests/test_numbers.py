@@ -1,18 +1,19 @@
-"""Values as people write them mean the same in files, in every kind of option and in the gauntlet's rows."""
-
-from __future__ import annotations
+"""Tests of numbers as people write them, in files and options, and of powers computed without a maths library."""
 
 import math
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from amsgrad_exp import numbers
+from amsgrad_exp.arithmetic import power
+from amsgrad_exp.engines.loops import compile_loop
 from amsgrad_exp.errors import ConfigError
 from amsgrad_exp.spec.gauntlet import row
 from amsgrad_exp.spec.read import load_experiment, read_experiment, read_yaml
@@ -53,7 +54,7 @@ CORE: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("text", "value"), CORE)
-def test_a_value_is_the_same_in_a_file_an_option_and_a_row(text: str, value: Any, tmp_path: Path) -> None:
+def test_a_value_means_the_same_in_a_file_an_option_and_a_gauntlet(text: str, value: Any, tmp_path: Path) -> None:
     (tmp_path / "e.yaml").write_text(f"a: {text}\n")
     from_file = read_yaml(tmp_path / "e.yaml")["a"]
     (from_option,) = read_experiment(optimizers=["torch.optim.SGD"], options={"a": text})["optimizers"]
@@ -79,7 +80,7 @@ def test_a_number_is_the_same_wherever_one_is_needed(text: str, value: float) ->
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "1e", "None", "12:30", "", "1,2", "１"])
-def test_a_text_is_no_number(text: str) -> None:
+def test_a_text_that_is_not_a_number_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="a number such as"):
         numbers.number(text)
     with pytest.raises(ConfigError, match=r"^problem.steep: must be"):
@@ -101,14 +102,14 @@ values = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=5), values, max_size=4))
-def test_what_is_written_reads_back_to_the_same_by_this_release_and_by_others(data: dict[str, Any]) -> None:
+def test_written_yaml_reads_back_the_same_here_and_with_pyyaml(data: dict[str, Any]) -> None:
     text = numbers.dump(data)
     assert numbers.load(text) == data
     assert yaml.safe_load(text) == data
 
 
 @given(st.text(max_size=40) | st.text("[]{}:,-'\"!&*|>?%@ \n01eE._xa", max_size=40))
-def test_any_text_has_a_value_or_a_reason(text: str) -> None:
+def test_any_text_is_read_or_rejected_in_one_line(text: str) -> None:
     reason = None
     try:
         numbers.load(text)
@@ -118,11 +119,33 @@ def test_any_text_has_a_value_or_a_reason(text: str) -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**200), 10**200))
-def test_a_number_as_python_writes_it_is_that_number(value: float) -> None:
+def test_a_number_written_by_python_reads_back_the_same(value: float) -> None:
     assert numbers.number(repr(value)) == value
 
 
-def test_digits_without_end_are_a_number_that_is_too_large() -> None:
+def test_very_many_digits_are_read_as_infinity() -> None:
     assert numbers.number("9" * 10_000) == math.inf
     with pytest.raises(ConfigError, match="steps: must be"):
         load_experiment(steps="9" * 10_000)
+
+
+compiled = compile_loop(lambda y, p: power(y, p))
+
+
+@given(st.floats(1e-30, 1e18), st.floats(-1, 1))
+def test_a_power_equals_pythons_and_compiled_has_the_same_bits(y: float, p: float) -> None:
+    assert power(y, p) == pytest.approx(math.pow(y, p), rel=1e-13)
+    assert compiled(y, p) == power(y, p)
+
+
+@given(st.floats(2**-60, 2**60, width=32), st.floats(0.0625, 1, width=32))
+def test_a_power_of_float32_is_float32(y: float, p: float) -> None:
+    raised = power(np.float32(y), np.float32(p))
+    assert isinstance(raised, np.float32)
+    assert raised == np.float32(math.pow(y, p))
+    assert compiled(np.float32(y), np.float32(p)) == raised
+
+
+@pytest.mark.parametrize(("y", "p", "expected"), [(0.0, 0.5, 0.0), (math.inf, 0.5, math.inf), (0.96, 1e12, 0.0)])
+def test_powers_at_the_ends_of_the_range(y: float, p: float, expected: float) -> None:
+    assert power(y, p) == compiled(y, p) == expected

@@ -1,6 +1,4 @@
-"""What versions 0.1.0 and 0.2.0 recorded, complete and interrupted: read, listed, shown, resumed and verified."""
-
-from __future__ import annotations
+"""Tests that records of versions 0.1.0 and 0.2.0 can still be read, listed, shown, resumed and verified."""
 
 import shutil
 from dataclasses import replace
@@ -31,7 +29,7 @@ COMPLETE = ("0.1.0/complete", "0.2.0/complete", "0.2.0/compared/adam", "0.2.0/co
 INTERRUPTED = (
     "0.1.0/decaying",
     "0.1.0/literal",  # on the torch engine
-    "0.1.0/referring",  # between two states that are compared, with one of them in its checkpoint
+    "0.1.0/referring",  # its checkpoint has a state with which later ones are compared
     "0.1.0/repeating",
     "0.1.0/seeds",
     "0.2.0/decaying",
@@ -51,12 +49,12 @@ def recorded(record: str) -> runs.Run:
 
 @pytest.fixture
 def copy(request: pytest.FixtureRequest, tmp_path: Path) -> runs.Run:
-    """A copy of a record, which the test's parameter names, to be gone on with."""
+    """A copy of the record that the test's parameter names, to be resumed."""
     original = recorded(request.param)
     return runs.read_run(shutil.copytree(original.directory, tmp_path / original.trial.name / original.run_id))
 
 
-def test_every_record_is_listed_and_left_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_record_is_listed_and_not_changed(capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.read_bytes() for path in DATA.rglob("*") if path.is_file()}
     listed = [run for logs in LOGS for run in list_runs(logs)]
     known = dict.fromkeys(COMPLETE, "completed") | dict.fromkeys(INTERRUPTED, "interrupted")
@@ -80,18 +78,13 @@ def test_a_record_is_read_and_shown(name: str, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("name", COMPLETE)
-def test_a_complete_record_verifies(name: str) -> None:
+def test_a_complete_record_verifies_and_equals_a_new_run(name: str, tmp_path: Path) -> None:
     run = recorded(name)
     verification = verifying.verify(run)
     assert (verification.first_step, verification.points) == (None, 100)
     if name.startswith("0.1.0"):
         assert run.summary.sessions[0].facts()["code"] == "unknown"
         assert "code" in [name for name, _, _ in verification.changed]
-
-
-@pytest.mark.parametrize("name", COMPLETE)
-def test_a_complete_record_is_what_a_fresh_run_comes_to(name: str, tmp_path: Path) -> None:
-    run = recorded(name)
     fresh = recorder.record(run.trial, tmp_path)
     assert fresh.trace_bytes() == run.trace_bytes()
     assert fresh.summary.result is not None
@@ -105,9 +98,7 @@ def test_a_complete_record_is_what_a_fresh_run_comes_to(name: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("copy", INTERRUPTED, indirect=True)
-def test_an_interrupted_record_is_resumed_to_what_a_fresh_run_comes_to(
-    copy: runs.Run, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+def test_a_resumed_record_equals_a_new_run(copy: runs.Run, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     fresh = recorder.record(copy.trial, tmp_path / "fresh")
     kept = copy.trace_bytes()
     if copy.summary.engine == "torch" and not fresh.trace_bytes().startswith(kept):
@@ -124,8 +115,8 @@ def test_an_interrupted_record_is_resumed_to_what_a_fresh_run_comes_to(
 
 
 @pytest.mark.parametrize("copy", ["0.1.0/referring"], indirect=True)
-def test_a_reference_that_0_1_0_wrote_is_still_compared_with(copy: runs.Run) -> None:
-    """With the reference in the checkpoint one cycle more tells that the run repeats itself; without it, two."""
+def test_the_state_in_a_checkpoint_of_0_1_0_is_compared_with_later_ones(copy: runs.Run) -> None:
+    """With it, one more cycle shows that the run repeats itself; without it, two would be needed."""
     checkpoint = Checkpoint.read(copy.directory / "checkpoint")
     assert checkpoint.reference is not None
     resumed = recorder.resume(copy)
@@ -140,17 +131,14 @@ def test_a_reference_that_0_1_0_wrote_is_still_compared_with(copy: runs.Run) -> 
         ("amsgrad", 0.33002762526583673, "fa350b547fac0d64c9812f83463807874f11f89f37ec88eda60ae6f028b99852"),
     ],
 )
-def test_the_reference_experiment_is_the_bytes_it_was(
-    optimizer: str, regret: float, digest: str, tmp_path: Path
-) -> None:
-    """trace.csv at 10⁷ steps, as 0.1.0 wrote it."""
+def test_the_reference_experiment_is_as_in_0_1_0(optimizer: str, regret: float, digest: str, tmp_path: Path) -> None:
     run = amsgrad_exp.run(resolve({"optimizers": [optimizer]}), tmp_path)
     assert run.result.regret == regret
     assert sha256(run.trace_bytes()) == digest
 
 
 def old_cells(name: str, tmp_path: Path) -> Path:
-    """A copy of a sweep that 0.2.0 kept; test_sweep_verify has those of 0.1.0."""
+    """A copy of a sweep of version 0.2.0; test_sweep_verify has those of 0.1.0."""
     (old,) = (DATA / "0.2.0" / "sweeps" / name).iterdir()
     return Path(shutil.copytree(old, tmp_path / old.name))
 
@@ -161,7 +149,7 @@ def test_a_sweep_of_0_2_0_is_verified(tmp_path: Path) -> None:
     assert verified == Verification(cells=30, rows=30, recomputed=30, checksums=True)
 
 
-def test_an_interrupted_gauntlet_of_0_2_0_is_resumed_to_what_a_fresh_one_comes_to(tmp_path: Path) -> None:
+def test_a_resumed_gauntlet_of_0_2_0_equals_a_new_one(tmp_path: Path) -> None:
     directory = old_cells("parts", tmp_path)
     assert len(rows(directory)) == len(curves(directory)) == 4
     whole = resumed(directory)
@@ -175,7 +163,7 @@ def test_an_interrupted_gauntlet_of_0_2_0_is_resumed_to_what_a_fresh_one_comes_t
 
 
 def test_an_attack_of_0_2_0_is_read_and_its_runs_verify() -> None:
-    """Its record and two of its runs; its page says that the others are lost."""
+    """The data have two of its runs; its page says that the others are missing."""
     (directory,) = (DATA / "0.2.0" / "attacks" / "adam").iterdir()
     record = Attack.read(directory)
     assert record.counterexample

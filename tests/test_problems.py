@@ -1,4 +1,4 @@
-from __future__ import annotations
+"""Tests of the problems: their losses, optima and verdicts, the constants of the papers, and invalid constants."""
 
 import itertools
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -31,8 +31,9 @@ every_problem = pytest.mark.parametrize("problem", ALL, ids=repr)
 
 
 @every_problem
+@settings(max_examples=25)
 @given(start=st.integers(0, 10**18), cuts=st.lists(st.integers(0, 300), max_size=3))
-def test_slopes_depend_on_the_step_alone(problem: Problem, start: int, cuts: list[int]) -> None:
+def test_coefficients_depend_only_on_the_step_and_the_seed(problem: Problem, start: int, cuts: list[int]) -> None:
     whole = problem.coefficients(start, start + 300, seed=3)
     bounds = [0, *sorted(cuts), 300]
     pieces = [problem.coefficients(start + a, start + b, seed=3) for a, b in itertools.pairwise(bounds)]
@@ -46,9 +47,10 @@ def test_slopes_depend_on_the_step_alone(problem: Problem, start: int, cuts: lis
 
 @every_problem
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@settings(max_examples=25)
 @given(x=st.floats(-4, 4) | st.floats(-1e9, 1e9) | st.floats(-1e-28, 1e-28), t=st.integers(0, 1000))
-def test_loss_and_slope_are_the_bits_of_torch(problem: Problem, dtype: str, x: float, t: int) -> None:
-    """The torch engine takes them on NumPy's numbers, where the literal loop has a tensor and its derivative."""
+def test_loss_and_slope_have_the_same_bits_as_in_torch(problem: Problem, dtype: str, x: float, t: int) -> None:
+    """The torch engine computes them with NumPy, where a plain loop has a tensor and its derivative."""
     number = np.dtype(dtype).type
     c = problem.coefficients(t, t + 1)[:, 0].tolist()
     at = torch.tensor([x], dtype=getattr(torch, dtype), requires_grad=True)
@@ -64,7 +66,7 @@ def test_loss_and_slope_are_the_bits_of_torch(problem: Problem, dtype: str, x: f
 
 @every_problem
 def test_no_point_has_a_smaller_mean_loss_than_the_optimum(problem: Problem) -> None:
-    """Over a period, or over so many random steps that chance is smaller than what is told apart."""
+    """Over a period, or over so many random steps that chance matters less than the differences."""
     steps = problem.steps_per_period or 4_000_000
     drawn = problem.coefficients(0, steps, seed=7)
     numbers, times = np.unique(drawn if len(drawn) > 1 else drawn[0], axis=-1, return_counts=True)  # quick for one row
@@ -83,11 +85,11 @@ def test_no_point_has_a_smaller_mean_loss_than_the_optimum(problem: Problem) -> 
 
 
 @every_problem
-def test_a_problem_is_read_back_from_what_is_written(problem: Problem) -> None:
+def test_a_problem_reads_back_as_written(problem: Problem) -> None:
     assert type(problem).model_validate(problem.model_dump(mode="json")) == problem
 
 
-def test_a_cycle_is_written_in_short() -> None:
+def test_a_cycle_may_be_written_with_repeated_slopes() -> None:
     for text, slopes in (("74,-1x73", (74, *[-1] * 73)), ("1.9, -1 x 2", (1.9, -1, -1)), ("3", (3,))):
         assert Cycle(slopes=text).slopes == slopes
     assert Cycle(slopes=(3, -1, -1)) == Cycle(slopes=["3", "-1x2"])
@@ -96,8 +98,8 @@ def test_a_cycle_is_written_in_short() -> None:
     assert Cycle(slopes=(2, -1)).coefficients(3, 8)[0].tolist() == [-1, 2, -1, 2, -1]
 
 
-def test_the_slopes_of_the_literature() -> None:
-    """Of t = 1, 2, … in the papers."""
+def test_slopes_are_those_of_the_papers() -> None:
+    """The papers count t from 1."""
     slopes = {
         "online": ({"period": 3}, [-10, 1010, -10, -10, 1010, -10]),
         "theorem1": ({"C": 5}, [-1, 5, -1, -1, 5, -1]),
@@ -132,11 +134,11 @@ def test_the_slopes_of_the_literature() -> None:
             "adashift-sequential adashift-stochastic",
             {-7.0: "optimum", -0.9: "optimum", -0.8: "between", 0.8: "between", 0.9: "away", 50.0: "away"},
         ),
-        # Starts at the optimum, so that what counts is the distance that pulls at it.
+        # It starts at the optimum, so that the distance to the minima of its losses is used.
         ("shi-nonrealizable", {0.0: "optimum", -4.9: "optimum", 5.1: "between", -99.0: "between", 101.0: "away"}),
     ],
 )
-def test_on_a_problem_without_ends_the_verdict_is_by_distance(names: str, verdicts: dict[float, str]) -> None:
+def test_the_verdict_on_an_unbounded_problem_depends_on_the_distance(names: str, verdicts: dict[float, str]) -> None:
     for name in names.split():
         problem = PROBLEMS[name].model_validate({})
         assert {x: problem.verdict(x) for x in verdicts} == verdicts
@@ -156,11 +158,14 @@ def test_mean_slope_and_optimum(problem: LinearProblem) -> None:
     assert problem.verdict((problem.optimum + problem.worst) / 2) is Verdict.BETWEEN
 
 
-def test_the_optimum_follows_the_mean_slope() -> None:
+def test_the_optimum_and_the_verdict_depend_on_the_mean_slope() -> None:
     assert Online(steep=500).mean_slope < 0
     assert Online(steep=500, low=-3, high=2).optimum == 2
     assert Online(low=0.5, high=2).start == 0.5
     assert Online().start == 0
+    verdicts = {-0.901: "optimum", -0.89: "between", 0.89: "between", 0.901: "worst"}
+    assert {x: Online().verdict(x) for x in verdicts} == verdicts
+    assert Online(steep=-1010, shallow=10).verdict(-0.901) == "worst"
 
 
 @pytest.mark.parametrize(
@@ -191,31 +196,24 @@ def test_the_optimum_follows_the_mean_slope() -> None:
         (PROBLEMS["shi-realizable"], {"start_at": 0}, "from which x never moves"),
     ],
 )
-def test_impossible_constants_are_refused(kind: type[Problem], constants: dict[str, float], message: str) -> None:
+def test_invalid_constants_are_rejected(kind: type[Problem], constants: dict[str, float], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         kind.model_validate(constants)
 
 
-def test_the_theorems_settings_satisfy_its_conditions() -> None:
+def test_the_settings_of_the_theorems_satisfy_their_conditions() -> None:
     for C in (2.01, 3.0, 10.0, 1000.0):
-        settings = Theorem1(C=C).source_settings
-        assert settings["beta1"] == 0
-        assert settings["beta2"] == 1 / (1 + C**2)
-        assert 0 < float(settings["lr"]) < (1 - float(settings["beta2"])) ** 0.5
-
-
-def test_the_settings_of_theorem_2_satisfy_its_conditions() -> None:
-    C, settings = Theorem2().C, Theorem2().source_settings
-    beta1, beta2 = float(settings["beta1"]), float(settings["beta2"])
+        stated = Theorem1(C=C).source_settings
+        assert stated["beta1"] == 0
+        assert stated["beta2"] == 1 / (1 + C**2)
+        assert 0 < float(stated["lr"]) < (1 - float(stated["beta2"])) ** 0.5
+    C, stated = Theorem2().C, Theorem2().source_settings
+    beta1, beta2 = float(stated["beta1"]), float(stated["beta2"])
     gamma = beta1 / beta2**0.5
     assert C % 2 == 0
     assert (1 - beta1) * beta1 ** (C - 1) * C <= 1 - beta1 ** (C - 1)
     assert beta2 ** ((C - 2) / 2) * C**2 <= 1 < beta2 ** ((C - 4) / 2) * (C - 2) ** 2
     sum_of_gammas = 1 + gamma * (1 - gamma ** (C - 1)) / (1 - gamma)
     assert 3 * (1 - beta1) / (2 * (1 - beta2) ** 0.5) * sum_of_gammas + beta1 ** (C / 2 - 1) / (1 - beta1) < C / 3
-
-
-def test_the_settings_of_adabounds_theorem_1_satisfy_its_condition() -> None:
-    problem = AdaboundTheorem1()
-    C, beta2 = problem.C, float(problem.source_settings["beta2"])
+    C, beta2 = AdaboundTheorem1().C, float(AdaboundTheorem1().source_settings["beta2"])
     assert 5 * beta2 ** (C - 2) <= (1 - beta2) / (4 - beta2) < 5 * beta2 ** (C - 3)

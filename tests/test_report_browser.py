@@ -1,6 +1,4 @@
-"""Pages in a real browser: from a file, without a network, as people use them."""
-
-from __future__ import annotations
+"""Tests of report pages in a real browser, opened from a file and without a network."""
 
 import csv
 import itertools
@@ -24,7 +22,9 @@ from tests.sweeping import change, curves, rows, small, swept
 __all__ = ["records"]
 
 WIDTHS = (375, 1600)
+every_width = pytest.mark.parametrize("width", WIDTHS)
 Opened = Callable[..., Page]
+Records = tuple[list[Run], Swept]
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,7 @@ def gauntlet(tmp_path_factory: pytest.TempPathFactory) -> Swept:
 
 
 @pytest.fixture(scope="module")
-def files(
-    records: tuple[list[Run], Swept], gauntlet: Swept, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
+def files(records: Records, gauntlet: Swept, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page of each kind."""
     out = tmp_path_factory.mktemp("pages")
     profile = swept(small(grid=["lr=log:0.001:1:9"]), out)
@@ -63,7 +61,7 @@ def files(
 
 @pytest.fixture
 def opened(browser: Browser, files: dict[str, Path]) -> Iterator[Opened]:
-    """Open a page, offline, once its plots are drawn; in the end nothing was fetched and the console is empty."""
+    """Open a page offline and wait for its plots; at the end, nothing was fetched and the console is empty."""
     contexts, said, fetched = [], [], []
 
     def open_page(name: str, width: int = 1600, **context: Any) -> Page:
@@ -74,7 +72,7 @@ def opened(browser: Browser, files: dict[str, Path]) -> Iterator[Opened]:
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: fetched.append(request.url))
         page.goto(files[name].as_uri())
-        if page.locator(".plot").count():  # of a gauntlet, once a cell is unfolded
+        if page.locator(".plot").count():  # a gauntlet has plots only after a cell is unfolded
             page.locator(".plot svg").first.wait_for()
         return page
 
@@ -86,11 +84,29 @@ def opened(browser: Browser, files: dict[str, Path]) -> Iterator[Opened]:
     assert sum(url.startswith("file:") for url in fetched) == len(contexts)
 
 
-def tooltip(page: Page, mark: Locator) -> dict[str, str]:
-    """What is said where the pointer is over a mark."""
-    mark.scroll_into_view_if_needed()
+def box_of(mark: Locator) -> Any:
+    """Where an element is; it must be visible."""
     box = mark.bounding_box()
     assert box is not None
+    return box
+
+
+def scroll_width(page: Page) -> int:
+    return int(page.evaluate("document.documentElement.scrollWidth"))
+
+
+def resize(page: Page) -> None:
+    """Make the window 700 pixels wide, and wait until the plot is drawn again."""
+    drawn = page.locator(".plot svg")
+    before = drawn.get_attribute("width")
+    page.set_viewport_size({"width": 700, "height": 900})
+    expect(drawn).not_to_have_attribute("width", before or "")
+
+
+def tooltip(page: Page, mark: Locator) -> dict[str, str]:
+    """The names and values in the tooltip of a mark."""
+    mark.scroll_into_view_if_needed()
+    box = box_of(mark)
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     shown = page.locator("#vg-tooltip-element.visible")
     keys, values = (shown.locator(f"td.{kind}").all_text_contents() for kind in ("key", "value"))
@@ -100,13 +116,11 @@ def tooltip(page: Page, mark: Locator) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("name", "marks", "count"), [("runs", "line", 4), ("sweep", "rect", 60), ("profile", "line", 4)]
 )
-def test_every_plot_is_drawn_and_says_in_words_what_it_shows(opened: Opened, name: str, marks: str, count: int) -> None:
+def test_every_plot_is_drawn_and_described_in_words(opened: Opened, name: str, marks: str, count: int) -> None:
     page = opened(name)
     drawn = page.locator(f"g.mark-{marks}.role-mark path")
     assert drawn.count() >= count
-    box = drawn.first.bounding_box()
-    assert box is not None
-    assert box["width"] > 1
+    assert box_of(drawn.first)["width"] > 1
     described = page.locator("figcaption").inner_text()
     assert len(described) > 80
     plot = page.locator(".plot")
@@ -114,18 +128,15 @@ def test_every_plot_is_drawn_and_says_in_words_what_it_shows(opened: Opened, nam
     assert (plot.get_attribute("aria-label") or "").split() == described.split()
 
 
-def test_hovering_a_point_says_its_numbers(opened: Opened, records: tuple[list[Run], Swept]) -> None:
-    page = opened("runs")
-    (adam, _), row = records[0], 23
-    said = tooltip(page, page.locator("g.mark-symbol path").nth(row))
-    trace = adam.trace
-    assert said["line"] == "adam"
-    assert int(said["step"]) == trace.step[row]
-    assert float(said["x"]) == trace.x[row]
-    assert float(said["R(t)/t"]) == trace.regret[row]
+def test_the_tooltip_of_a_point_has_its_numbers(opened: Opened, records: Records) -> None:
+    page, trace, row = opened("runs"), records[0][0].trace, 23
+    shown = tooltip(page, page.locator("g.mark-symbol path").nth(row))
+    assert shown["line"] == "adam"
+    numbers = [float(shown[name]) for name in ("step", "x", "R(t)/t")]
+    assert numbers == [trace.step[row], trace.x[row], trace.regret[row]]
 
 
-def test_hovering_and_clicking_a_cell_say_its_numbers(opened: Opened, records: tuple[list[Run], Swept]) -> None:
+def test_the_tooltip_and_the_facts_of_a_cell_have_its_numbers(opened: Opened, records: Records) -> None:
     page = opened("sweep")
     number = 17
     kept = rows(records[1].directory)[number]
@@ -140,37 +151,28 @@ def test_hovering_and_clicking_a_cell_say_its_numbers(opened: Opened, records: t
     assert float(fact.locator("[data-field=total_regret]").inner_text()) == kept["total_regret"]
     command = shlex.split(page.locator("#cell-command").inner_text())
     assert [f"--{name}={kept[name]}" for name in ("beta2", "lr")] == command[-2:]
-
-
-def test_a_cell_is_chosen_without_a_pointer(opened: Opened, records: tuple[list[Run], Swept]) -> None:
-    page = opened("sweep")
     page.get_by_label("optimizer").focus()
     page.keyboard.press("ArrowDown")
-    expect(page.locator("#cell-facts [data-field=cell]")).to_have_text("30")
+    expect(fact.locator("[data-field=cell]")).to_have_text(str(number + 30))
     assert "--optimizer amsgrad" in page.locator("#cell-command").inner_text()
 
 
 @pytest.mark.parametrize("name", ["runs", "profile"])
-def test_the_legend_hides_a_line_and_shows_it_again(opened: Opened, name: str) -> None:
+def test_the_legend_hides_and_shows_lines(opened: Opened, name: str) -> None:
+    """All of them may be hidden; Vega would print to the console if a scale had no data."""
     page = opened(name)
-    both = page.locator("g.mark-line.role-mark path")
-    expect(both).to_have_count(4)
+    lines = page.locator("g.mark-line.role-mark path")
+    expect(lines).to_have_count(4)
     box = page.get_by_label("adam", exact=True)
     page.locator(".legend .vega-bind-name", has_text=re.compile("^adam$")).click()
     expect(box).not_to_be_checked()
-    expect(both).to_have_count(2)
+    expect(lines).to_have_count(2)
     box.focus()
     page.keyboard.press("Space")
-    expect(both).to_have_count(4)
-
-
-@pytest.mark.parametrize("name", ["runs", "profile"])
-def test_all_lines_can_be_hidden(opened: Opened, name: str) -> None:
-    """Also those with an exact limit; a scale of no data would say so in the console."""
-    page = opened(name)
-    for box in page.locator(".legend input").all():
-        box.uncheck()
-    expect(page.locator("g.mark-line.role-mark path")).to_have_count(0)
+    expect(lines).to_have_count(4)
+    for each in page.locator(".legend input").all():
+        each.uncheck()
+    expect(lines).to_have_count(0)
 
 
 def sliders(page: Page) -> list[float]:
@@ -182,8 +184,7 @@ def test_a_wheel_and_a_drag_zoom_both_panels_and_move_the_sliders(opened: Opened
     page = opened("runs")
     low, high = sliders(page)
     page.locator(".zoom").scroll_into_view_if_needed()
-    box = page.locator(".plot svg").bounding_box()
-    assert box is not None
+    box = box_of(page.locator(".plot svg"))
     x, y = box["x"] + panel * box["width"], box["y"] + box["height"] / 2
     page.mouse.move(x, y)
     page.mouse.wheel(0, 100)
@@ -205,19 +206,22 @@ def test_a_wheel_and_a_drag_zoom_both_panels_and_move_the_sliders(opened: Opened
     expect(page.locator("g.role-axis-label text", has_text=re.compile("^100$"))).to_have_count(0)
 
 
-def test_zoom_and_hidden_lines_outlast_a_change_of_width(opened: Opened) -> None:
+def test_the_keyboard_zooms_both_panels_and_resizing_keeps_the_zoom_and_hidden_lines(opened: Opened) -> None:
     page = opened("runs")
+    axes = page.locator("g.role-axis-label").filter(has=page.locator("text", has_text="10⁴"))
+    assert axes.count() == 2
+    page.get_by_label("log₁₀ step t from").focus()
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("g.role-axis-label text", has_text="10⁴")).to_have_count(0)
     page.get_by_label("adam", exact=True).uncheck()
     page.get_by_label("step t from").fill("4")
-    drawn = page.locator(".plot svg")
-    before = drawn.get_attribute("width")
-    page.set_viewport_size({"width": 700, "height": 900})
-    expect(drawn).not_to_have_attribute("width", before or "")
+    resize(page)
     expect(page.get_by_label("adam", exact=True)).not_to_be_checked()
     assert sliders(page)[0] == pytest.approx(4, abs=0.02)
 
 
-def test_sliders_that_cross_leave_an_axis(opened: Opened) -> None:
+def test_the_axis_stays_readable_if_the_sliders_cross(opened: Opened) -> None:
     page = opened("runs")
     page.get_by_label("step t to").fill("2.5")
     page.get_by_label("step t from").fill("4")
@@ -226,17 +230,6 @@ def test_sliders_that_cross_leave_an_axis(opened: Opened) -> None:
         "label.getBoundingClientRect().x, label.getBoundingClientRect().y]).filter(([text]) => text)"
     )
     assert len(places) == len({tuple(place[1:]) for place in places})
-
-
-def test_both_panels_zoom_together(opened: Opened) -> None:
-    page = opened("runs")
-    axes = page.locator("g.role-axis-label").filter(has=page.locator("text", has_text="10⁴"))
-    assert axes.count() == 2
-    slider = page.get_by_label("log₁₀ step t from")
-    slider.focus()
-    page.keyboard.press("End")
-    page.keyboard.press("ArrowLeft")
-    expect(page.locator("g.role-axis-label text", has_text="10⁴")).to_have_count(0)
 
 
 def test_runs_are_sorted_and_filtered(opened: Opened) -> None:
@@ -252,7 +245,7 @@ def test_runs_are_sorted_and_filtered(opened: Opened) -> None:
     expect(page.locator("[data-count=runs]")).to_have_text("1 of 2")
 
 
-def test_a_gauntlets_cell_unfolds_and_its_rows_are_sorted_and_filtered(opened: Opened) -> None:
+def test_a_cell_of_a_gauntlet_unfolds_and_rows_are_sorted_and_filtered(opened: Opened) -> None:
     page = opened("gauntlet")
     matrix = page.locator("#stated-constant")
     names = matrix.locator("tbody tr:not([hidden]) > th")
@@ -272,7 +265,7 @@ def test_a_gauntlets_cell_unfolds_and_its_rows_are_sorted_and_filtered(opened: O
     assert names.all_inner_texts() == ["sgd"]
 
 
-def test_a_cell_unfolds_to_its_curve_whose_points_are_those_of_results_sqlite(opened: Opened, gauntlet: Swept) -> None:
+def test_an_unfolded_cell_shows_the_exact_points_of_its_curve(opened: Opened, gauntlet: Swept) -> None:
     page = opened("gauntlet")
     kept, points = rows(gauntlet.directory), curves(gauntlet.directory)
     for cell in (0, 7):
@@ -287,7 +280,6 @@ def test_a_cell_unfolds_to_its_curve_whose_points_are_those_of_results_sqlite(op
             assert {name: float(said[name]) for name in wanted} == {
                 name: points[cell][column][dot] for name, column in wanted.items()
             }
-        assert said["R(t)/t"] == str(kept[cell]["regret"])
         described = unfolded.locator("figcaption").inner_text()
         assert f"R(t)/t = {kept[cell]['regret']:.4g}" in described
         assert (unfolded.locator(".plot").get_attribute("aria-label") or "").split() == described.split()
@@ -302,10 +294,15 @@ def test_a_cell_unfolds_to_its_curve_whose_points_are_those_of_results_sqlite(op
         assert [float(row[column]) for row in table] == values
 
 
-def test_a_cell_without_a_curve_unfolds_to_numbers(opened: Opened) -> None:
+def test_an_unfolded_cell_omits_numbers_that_are_not_finite_and_curves_that_do_not_exist(opened: Opened) -> None:
     page = opened("odd")
-    page.locator("[data-cell='3']").click()
     unfolded = page.locator("tr.unfolded")
+    page.locator("[data-cell='1']").click()
+    expect(unfolded.locator("figcaption")).to_contain_text("x = no finite number at t = 10 to")
+    expect(unfolded.locator("g.mark-symbol path")).to_have_count(4)
+    page.locator("[data-cell='0']").click()
+    expect(unfolded.locator("g.mark-symbol path")).to_have_count(82)
+    page.locator("[data-cell='3']").click()
     expect(unfolded.locator("[data-field=failure]")).to_contain_text("x became")
     expect(unfolded.locator("figure")).to_have_count(0)
     page = opened("without points")
@@ -314,49 +311,33 @@ def test_a_cell_without_a_curve_unfolds_to_numbers(opened: Opened) -> None:
     expect(page.locator("figure")).to_have_count(0)
 
 
-def test_what_is_not_finite_is_left_out_of_a_curve(opened: Opened) -> None:
-    page = opened("odd")
-    page.locator("[data-cell='1']").click()
-    unfolded = page.locator("tr.unfolded")
-    expect(unfolded.locator("figcaption")).to_contain_text("x = no finite number at t = 10 to")
-    expect(unfolded.locator("g.mark-symbol path")).to_have_count(4)
-    page.locator("[data-cell='0']").click()
-    expect(unfolded.locator("g.mark-symbol path")).to_have_count(82)
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_an_unfolded_cell_makes_neither_page_nor_matrix_wider(opened: Opened, width: int) -> None:
+@every_width
+def test_an_unfolded_cell_does_not_widen_the_page_or_the_matrix(opened: Opened, width: int) -> None:
     page = opened("gauntlet", width)
     matrix = page.locator("#stated-constant")
-    before = matrix.bounding_box()
+    before = box_of(matrix)["width"]
     page.locator("[data-cell]").first.click()
     page.locator(".plot svg").wait_for()
-    after = matrix.bounding_box()
-    assert before
-    assert after
-    assert before["width"] == after["width"]
-    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert (box_of(matrix)["width"], scroll_width(page)) == (before, width)
     page.set_viewport_size({"width": 700, "height": 900})
     expect(page.locator(".plot svg")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") == 700
+    assert scroll_width(page) == 700
 
 
 def labels(axis: Locator) -> list[tuple[str, Any]]:
-    """The labels of an axis that are seen, and where."""
+    """The visible labels of an axis, and where they are."""
     shown = [text for text in axis.locator("text").all() if text.get_attribute("opacity") != "0"]
     boxes = [(text.text_content() or "", text.bounding_box()) for text in shown]
     return [(text, box) for text, box in boxes if box]
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_an_attack_shows_its_slopes_and_its_curves(opened: Opened, width: int) -> None:
+@every_width
+def test_the_page_of_an_attack_shows_its_slopes_curves_and_shrinking(opened: Opened, width: int) -> None:
     page = opened("attack", width)
     page.locator("#points .plot svg").wait_for()
     bars = page.locator("#slopes g.mark-rect path")
     expect(bars).to_have_count(96)
-    steep, shallow = (bars.nth(number).bounding_box() for number in (0, 1))
-    assert steep
-    assert shallow
+    steep, shallow = (box_of(bars.nth(number)) for number in (0, 1))
     assert steep["height"] > 2 * shallow["height"] > 2
     assert tooltip(page, bars.first) == {"t": "0", "slope": "96"}
     expect(page.locator("#points g.mark-line.role-mark path")).to_have_count(4)
@@ -364,57 +345,39 @@ def test_an_attack_shows_its_slopes_and_its_curves(opened: Opened, width: int) -
     assert [float(text.replace(",", "")) for text, _ in across] == list(range(0, 96 + 1, int(across[1][0])))
     assert all(box["x"] + box["width"] + 3 < other["x"] for (_, box), (_, other) in itertools.pairwise(across))
     assert {text for text, _ in up} == {"96", "0", "−1"}
-    frame = page.locator("#slopes g.concat_0_group path.background").first.bounding_box()
-    assert frame
-    assert steep["y"] > frame["y"] + 1
+    assert steep["y"] > box_of(page.locator("#slopes g.concat_0_group path.background").first)["y"] + 1
     steps = [row.locator("td").all_inner_texts() for row in page.locator("#shrinking tbody tr").all()]
     assert steps == [
         ["0", "201", "0.1250", "−250 once, 1 for 200 steps, x* = 1"],
         ["1", "96", "0.0625", "96 once, −1 ninety-five times, x* = −1"],
     ]
-    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert scroll_width(page) == width
 
 
 @pytest.mark.parametrize("name", ["runs", "sweep", "profile"])
-@pytest.mark.parametrize("width", WIDTHS)
-def test_nothing_is_wider_than_the_window(opened: Opened, name: str, width: int) -> None:
+@every_width
+def test_no_page_is_wider_than_the_window(opened: Opened, name: str, width: int) -> None:
     page = opened(name, width)
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    panels = [page.locator(f"g.concat_{number}_group path.background").first.bounding_box() for number in (0, 1)]
-    tops = {round(panel["y"]) for panel in panels if panel}
-    assert len(tops) == (1 if width == 1600 else 2)
-    drawn = page.locator(".plot svg")
-    before = drawn.get_attribute("width")
-    page.set_viewport_size({"width": 700, "height": 900})
-    expect(drawn).not_to_have_attribute("width", before or "")
-    assert page.evaluate("document.documentElement.scrollWidth") == 700
+    assert scroll_width(page) == width
+    panels = [box_of(page.locator(f"g.concat_{number}_group path.background").first) for number in (0, 1)]
+    assert len({round(panel["y"]) for panel in panels}) == (1 if width == 1600 else 2)
+    resize(page)
+    assert scroll_width(page) == 700
 
 
-def test_dark_and_light_follow_the_system(opened: Opened) -> None:
-    def colours(page: Page) -> list[str]:
-        look = "([element, property]) => getComputedStyle(document.querySelector(element))[property]"
-        wanted = [("body", "backgroundColor"), ("body", "color"), ("g.role-axis-label text", "fill")]
-        return [page.evaluate(look, list(one)) for one in wanted]
-
-    page = opened("runs", color_scheme="dark")
-    paper, ink, label = colours(page)
-    assert label == ink
-    page.emulate_media(color_scheme="light")
-    other_paper, other_ink, other_label = colours(page)
-    assert other_label == other_ink
-    assert (other_paper, other_ink) != (paper, ink)
-    assert _lightness(paper) < 64 < 192 < _lightness(other_paper)
-
-
-def _lightness(colour: str) -> float:
-    red, green, blue = map(int, re.findall(r"\d+", colour)[:3])
-    return (red + green + blue) / 3
+def test_a_page_is_dark_or_light_as_the_system_is(opened: Opened) -> None:
+    page = opened("runs")
+    look = "([element, property]) => getComputedStyle(document.querySelector(element))[property].match(/\\d+/g)"
+    elements = [["body", "backgroundColor"], ["body", "color"], ["g.role-axis-label text", "fill"]]
+    for scheme, lightness in (("dark", range(64)), ("light", range(192, 256))):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        paper, ink, label = ([int(part) for part in page.evaluate(look, element)[:3]] for element in elements)
+        assert label == ink != paper
+        assert sum(paper) // 3 in lightness
 
 
 @pytest.mark.parametrize(("name", "table"), [("runs", "points"), ("sweep", "cells")])
-def test_the_data_are_downloaded_as_csv(
-    opened: Opened, records: tuple[list[Run], Swept], name: str, table: str
-) -> None:
+def test_the_data_can_be_downloaded_as_csv(opened: Opened, records: Records, name: str, table: str) -> None:
     page = opened(name)
     with page.expect_download() as download:
         page.get_by_role("button", name="Download").click()
@@ -424,7 +387,7 @@ def test_the_data_are_downloaded_as_csv(
     assert content == shown.tables[table]
 
 
-def test_it_prints_with_everything_unfolded(opened: Opened) -> None:
+def test_a_page_prints_unfolded_and_on_white(opened: Opened) -> None:
     page = opened("runs", color_scheme="dark")
     assert page.pdf(format="A4").startswith(b"%PDF-")
     page.emulate_media(media="print")
@@ -433,7 +396,7 @@ def test_it_prints_with_everything_unfolded(opened: Opened) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
-def test_a_hostile_name_does_nothing(browser: Browser, records: tuple[list[Run], Swept], tmp_path: Path) -> None:
+def test_markup_in_a_name_is_not_executed(browser: Browser, records: Records, tmp_path: Path) -> None:
     name = "</script><script>window.hit = 1</script>\"'<img src=x onerror='window.hit = 1'>"
     (run,) = recorded(tmp_path, "adam", steps=1000, log_every=100)
     hostile = run.trial.optimizer.model_copy(update={"label": name})

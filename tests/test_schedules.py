@@ -1,4 +1,4 @@
-from __future__ import annotations
+"""Tests of step-size schedules: how they are written, their values compared with torch's, and runs that use them."""
 
 import dataclasses
 import itertools
@@ -43,9 +43,7 @@ from tests.watching import Watched
         ({"name": "inv-sqrt", "every": 10, "c": "3"}, "inv-sqrt:c=3.0,every=10", InverseSquareRoot(0.5, 3, 10)),
     ],
 )
-def test_a_schedule_is_a_name_a_text_or_a_mapping_and_written_as_a_text(
-    given: Any, text: str, schedule: Schedule
-) -> None:
+def test_a_schedule_may_be_a_name_a_text_or_a_mapping(given: Any, text: str, schedule: Schedule) -> None:
     assert written(given) == written(text) == text
     experiment = resolve({"schedule": given, "optimizers": [{"name": "adam", "lr": 0.5}]})
     (trial,) = experiment.trials()
@@ -54,8 +52,8 @@ def test_a_schedule_is_a_name_a_text_or_a_mapping_and_written_as_a_text(
     assert schedule_of(trial) == dataclasses.replace(schedule, steps=10_000_000)
 
 
-def torchs(schedule: str, steps: int, lr: float) -> list[float]:
-    """The step sizes of a schedule as torch.optim.lr_scheduler has them."""
+def from_torch(schedule: str, steps: int, lr: float) -> list[float]:
+    """The step sizes of a schedule, computed by torch.optim.lr_scheduler."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
     name, _, said = schedule.partition(":")
     constants = {key: float(value) for key, value in (each.split("=") for each in said.split(",") if each)}
@@ -98,11 +96,11 @@ EVERY_SCHEDULE = (
 @pytest.mark.parametrize("warmup", ["", "warmup=1", "warmup=60"])
 @pytest.mark.parametrize("name", EVERY_SCHEDULE)
 @pytest.mark.filterwarnings("ignore:.*lr_scheduler")
-def test_step_sizes_are_those_of_torch(name: str, warmup: str) -> None:
+def test_step_sizes_equal_torchs(name: str, warmup: str) -> None:
     schedule = name + (("," if ":" in name else ":") + warmup if warmup else "")
     (trial,) = resolve({"schedule": schedule, "steps": 300, "optimizers": [{"name": "adam", "lr": 0.3}]}).trials()
     ours = schedule_of(trial).step_sizes(0, 300)
-    np.testing.assert_allclose(ours, torchs(schedule, 300, 0.3), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(ours, from_torch(schedule, 300, 0.3), rtol=1e-12, atol=1e-12)
     assert (ours > 0).all()
 
 
@@ -113,7 +111,7 @@ def test_step_sizes_are_those_of_torch(name: str, warmup: str) -> None:
     parts=st.lists(st.integers(0, 100), max_size=4),
     steps=st.integers(10**11, 10**18),
 )
-def test_step_sizes_do_not_depend_on_how_they_are_asked_for(
+def test_step_sizes_do_not_depend_on_the_range_requested(
     name: str, warmup: int, begin: int, parts: list[int], steps: int
 ) -> None:
     schedule = name if warmup == 0 else f"{name}{',' if ':' in name else ':'}warmup={warmup}"
@@ -133,9 +131,9 @@ def test_the_last_step_of_a_long_run_is_not_0() -> None:
 
 
 @pytest.mark.parametrize("schedule", ["inv", "step:every=100", "linear:warmup=30", "cosine:final=0.1,warmup=1"])
-@pytest.mark.parametrize("optimizer", ["adam", "amsgrad", "adabound"])
-def test_both_engines_take_the_same_step_sizes(schedule: str, optimizer: str) -> None:
-    """In float64, each of its own, and nothing is derived by fast-forwarding."""
+@pytest.mark.parametrize("optimizer", ["adam", "adabound"])
+def test_both_engines_use_the_same_step_sizes(schedule: str, optimizer: str) -> None:
+    """Also, no step is derived by fast-forwarding."""
     results = []
     for engine in ("compiled", "torch"):
         entry = {"name": optimizer, "lr": 0.5}
@@ -147,7 +145,7 @@ def test_both_engines_take_the_same_step_sizes(schedule: str, optimizer: str) ->
     np.testing.assert_allclose(results[0], results[1], rtol=1e-9, atol=1e-9)
 
 
-def test_a_trend_is_undecided_if_the_step_sizes_depend_on_the_length() -> None:
+def test_a_trend_is_undecided_if_step_sizes_depend_on_the_number_of_steps() -> None:
     for schedule, undecided in (("cosine", True), ("linear:warmup=9", True), ("inv", False), ("step:every=9", False)):
         given = {"schedule": schedule, "steps": 20_000, "problem": {"name": "online", "period": 5}}
         (trial,) = resolve({**given, "optimizers": ["adam"]}).trials()
@@ -162,7 +160,7 @@ def test_a_claim_about_step_sizes_does_not_cover_those_with_a_warmup() -> None:
         assert Claim(Kind.REGRET).covers(trial.optimizer, trial.problem, trial.schedule) == covered
 
 
-def test_a_gauntlet_takes_any_schedule_and_by_default_the_two_of_the_literature() -> None:
+def test_a_gauntlet_has_two_schedules_by_default_and_takes_any() -> None:
     assert Gauntlet.of(optimizers=["adam"], steps=100).data["schedules"] == ["constant", "inv-sqrt"]
     gauntlet = Gauntlet.of(optimizers=["adam"], problems=["online"], steps=100, schedules=["cosine:warmup=1e1", "inv"])
     assert [gauntlet.trial(cell).schedule for cell in range(4)] == ["cosine:warmup=10"] * 2 + ["inv"] * 2
@@ -171,7 +169,7 @@ def test_a_gauntlet_takes_any_schedule_and_by_default_the_two_of_the_literature(
 
 
 @pytest.mark.parametrize("optimizer", ["amsgrad", "torch.optim.SGD"])
-def test_a_run_that_was_interrupted_goes_on_with_the_same_step_sizes(optimizer: str, tmp_path: Path) -> None:
+def test_a_resumed_run_uses_the_same_step_sizes(optimizer: str, tmp_path: Path) -> None:
     steps = 3_000_000 if optimizer == "amsgrad" else 20_000
     experiment = Experiment(
         problem="online", schedule="cosine:warmup=1000,final=0.1", steps=steps, log_every=50, optimizers=[optimizer]
@@ -197,6 +195,3 @@ def test_the_commands_take_any_schedule(in_process: CommandLine, tmp_path: Path)
     assert f"the optimizer's default settings, schedule {schedule.split(':')[0]}:final=0.1,warmup=100" in done.stdout
     listed = in_process("list", "schedules").stdout
     assert all(name in listed for name in (*SCHEDULES, "warmup=W", "final=0", "every=…"))
-    done = in_process("run", "--schedule", schedule, "--steps", "50")
-    assert done.returncode == 2
-    assert "warmup of cosine must be less than steps (50), not 100" in done.stderr

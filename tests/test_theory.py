@@ -1,11 +1,7 @@
-"""The steady state and its drift: against iteration, against by-hand algebra, and against simulation."""
-
-from __future__ import annotations
+"""Tests of the theory of where iterates go, by computing it by hand and by comparing it with simulations."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from amsgrad_exp import theory
 from amsgrad_exp.engines import build
@@ -19,18 +15,8 @@ from amsgrad_exp.sweeps.compute import AT_ONCE, blocks, run_block
 from amsgrad_exp.theory import critical_beta2, destination, drift, limit
 from tests.trials import make_trial
 
-# Away from the boundary: cells where |D| is at least this part of the sum of |terms of D|.
+# Cells count as away from the boundary if |D| is at least this part of the sum of |terms of D|.
 MARGIN = 1e-3
-
-
-@given(
-    st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12), st.sampled_from([0.0, 0.3, 0.9, 0.999, 0.9999999, 1e-12])
-)
-def test_the_steady_state_is_a_fixed_point(sequence: list[float], beta: float) -> None:
-    states = steady_state(np.array(sequence), beta)
-    before = np.roll(states, 1, axis=0)
-    np.testing.assert_allclose(states, beta * before + (1 - beta) * np.array(sequence), rtol=1e-9, atol=1e-6)
-    assert states.mean() == pytest.approx(np.mean(sequence), rel=1e-6, abs=1e-6)
 
 
 def test_the_drift_of_theorem_1_by_hand() -> None:
@@ -43,20 +29,20 @@ def test_the_drift_of_theorem_1_by_hand() -> None:
     assert drift(Theorem1(C=C), "adam", 0.0, beta2) == pytest.approx(expected, rel=1e-12)
 
 
-def test_amsgrad_never_fails() -> None:
+def test_amsgrad_goes_to_the_optimum_for_all_betas() -> None:
     beta1, beta2 = np.meshgrid(np.linspace(0, 0.999, 40), np.linspace(0, 0.99999, 40))
     for problem in (Online(), Theorem1(C=2.01), Online(steep=-1010, shallow=10)):
         assert np.all(destination(problem, drift(problem, "amsgrad", beta1, beta2)) == "optimum")
         assert critical_beta2(problem, "amsgrad", 0.9) == []
 
 
-def test_the_destination_without_ends_is_the_better_of_the_two_directions() -> None:
+def test_the_destination_on_an_unbounded_problem_is_a_direction() -> None:
     problem = PROBLEMS["adashift-sequential"].model_validate({})
     assert destination(problem, drift(problem, "adashift", 0.0, 0.999, options={"n": 1})) == "optimum"
     assert destination(problem, drift(problem, "adam", 0.0, 0.999)) == "worst"
 
 
-def test_the_critical_beta2_of_the_papers_problem_lies_between_the_defaults() -> None:
+def test_the_critical_beta2_of_the_online_problem() -> None:
     (critical,) = critical_beta2(Online(), "adam", 0.9)
     assert 0.999 < critical < 0.9999
     for beta2, end in ((0.999, "worst"), (0.9999, "optimum"), (critical - 1e-9, "worst"), (critical + 1e-9, "optimum")):
@@ -64,7 +50,7 @@ def test_the_critical_beta2_of_the_papers_problem_lies_between_the_defaults() ->
 
 
 def test_the_critical_beta2_depends_on_options() -> None:
-    """AdaShift divides the slope at which it is steep by what it was n steps before: by its own root for n = P."""
+    """AdaShift divides a slope by the root of an average of the slopes from n steps before; for n = P by its own."""
     problem = Theorem1(C=3)
     assert critical_beta2(problem, "adashift", 0.0, options={"n": 1}) == []
     (critical,) = critical_beta2(problem, "adashift", 0.0, options={"n": 3})
@@ -79,7 +65,7 @@ def test_theorem_1s_beta2_is_below_the_critical_one(C: float) -> None:
     assert critical > 1 / (1 + C**2)
 
 
-def test_where_nothing_is_known() -> None:
+def test_there_is_no_steady_state_without_a_short_period_and_a_known_rule() -> None:
     with pytest.raises(NoSteadyState, match="stochastic is not periodic"):
         drift(Stochastic(), "adam", 0.9, 0.99)
     with pytest.raises(NoSteadyState, match="no steady state is known for torch"):
@@ -97,7 +83,7 @@ def test_where_nothing_is_known() -> None:
         ("adam", 0.05, Theorem1(C=4.0), 4 / 3),
     ],
 )
-def test_the_limit_in_theory_is_what_a_long_run_with_falling_steps_comes_near(
+def test_a_long_run_with_decaying_steps_approaches_the_predicted_limit(
     optimizer: str, beta2: float, problem: LinearProblem, expected: float
 ) -> None:
     trial = make_trial(optimizer, problem, InverseSquareRoot(0.5), betas=(0.0, beta2), log_every=10**4)
@@ -120,12 +106,12 @@ def test_a_limit_of_0_has_no_sign() -> None:
         ("adam", PROBLEMS["adashift-sequential"].model_validate({}), "x is unbounded on adashift-sequential"),
     ],
 )
-def test_where_no_limit_is_known_it_is_said_why(optimizer: str, problem: LinearProblem, reason: str) -> None:
+def test_the_error_says_why_no_limit_is_known(optimizer: str, problem: LinearProblem, reason: str) -> None:
     with pytest.raises(NoSteadyState, match=reason):
         limit(make_trial(optimizer, problem, Constant(0.1)))
 
 
-def test_a_plane_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plane_computed_in_parts_has_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     beta1, beta2 = np.meshgrid(np.linspace(0, 0.99, 7), np.linspace(0.5, 0.999, 5))
     whole = drift(Online(), "amsgrad", beta1, beta2)
     monkeypatch.setattr(theory, "MOST_MOMENTS", 101 * 4)
@@ -135,13 +121,12 @@ def test_a_plane_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("optimizer", "grid"),
     [
-        ("adam", ["beta1=0:0.99:100", "beta2=0.5:0.999:100"]),
-        ("adam", ["beta1=0:0.99:30", "beta2=log1m:0.5:0.9999:40"]),
+        ("adam", ["beta1=0:0.99:50", "beta2=log1m:0.5:0.9999:50"]),
         ("amsgrad", ["beta1=0:0.99:12", "beta2=log1m:0.5:0.9999:12"]),
     ],
 )
 def test_simulation_and_theory_agree_outside_the_margin(optimizer: str, grid: list[str]) -> None:
-    """At 10⁷ steps a cell, every cell's mean iterate is at the end that the drift's sign says."""
+    """After 10⁷ steps, the mean iterate of every cell is at the end of the interval that the drift's sign predicts."""
     sweep = load_sweep(grid=grid, optimizers=[optimizer])
     beta1, beta2 = np.meshgrid(*sweep.axes.values(), indexing="ij")
     drifts = drift(Online(), optimizer, beta1, beta2, 1e-16)

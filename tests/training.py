@@ -1,13 +1,24 @@
-"""Parameters, and steps of optimizers on gradients drawn from a seed."""
+"""The package's own optimizer classes, parameters for them, and training steps on gradients drawn from a seed."""
 
-from __future__ import annotations
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from amsgrad_exp import optimizers
+from amsgrad_exp.optimizers import AdaptiveOptimizer, RuleOptimizer
+
+# The others are torch.optim's classes under the same names.
+OWN_CLASSES: list[Any] = [
+    kind
+    for kind in vars(optimizers).values()
+    if isinstance(kind, type) and issubclass(kind, AdaptiveOptimizer) and kind not in (AdaptiveOptimizer, RuleOptimizer)
+]
+OWN: dict[str, Any] = {kind.__name__: kind for kind in OWN_CLASSES}
+
 
 def train(optimizer: torch.optim.Optimizer, params: list[nn.Parameter], seed: int, steps: int = 12) -> list[Tensor]:
-    """Take steps on gradients drawn from a seed; some parameters get none now and then."""
+    """Take steps on gradients drawn from a seed; every fifth step of a parameter it has no gradient."""
     generator = torch.Generator().manual_seed(seed)
     for step in range(steps):
         for number, param in enumerate(params):

@@ -1,6 +1,4 @@
-"""A watch for tests."""
-
-from __future__ import annotations
+"""A watch that remembers what it is told, and may ask to stop."""
 
 from collections.abc import Callable
 
@@ -8,12 +6,7 @@ from amsgrad_exp.watch import Watch
 
 
 class Watched(Watch):
-    """Remembers what it is told.
-
-    Args:
-        stop_after: the number of reports of progress after which it asks to stop; None for never.
-        on_progress: called with every report's label and what is done.
-    """
+    """Asks to stop after a number of reports of progress; None means never."""
 
     def __init__(
         self, stop_after: int | None = None, on_progress: Callable[[str, int], object] = lambda label, done: None
