@@ -87,21 +87,23 @@ def test_a_text_that_is_not_a_number_is_rejected(text: str) -> None:
         load_experiment(constants={"steep": text})
 
 
+# PyYAML does not read U+0085 back as it writes it.
+texts = st.characters(exclude_characters="\x85", codec="utf-8")
 values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(10**30), 10**30)
     | st.floats(allow_nan=False)
-    | st.text(max_size=8)
+    | st.text(texts, max_size=8)
     # texts that look like numbers
     | st.sampled_from([text for text, _ in CORE])
     | st.from_regex(r"\A[-+0-9._eExo]{1,7}\Z"),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(texts, max_size=5), inner, max_size=3),
     max_leaves=8,
 )
 
 
-@given(st.dictionaries(st.text(max_size=5), values, max_size=4))
+@given(st.dictionaries(st.text(texts, max_size=5), values, max_size=4))
 def test_written_yaml_reads_back_the_same_here_and_with_pyyaml(data: dict[str, Any]) -> None:
     text = numbers.dump(data)
     assert numbers.load(text) == data
