@@ -10,7 +10,7 @@ import numpy as np
 from amsgrad_exp.spec.gauntlet import Gauntlet
 from amsgrad_exp.spec.sweep import Plan, Sweep, load_sweep
 from amsgrad_exp.sweeps import sweeping
-from amsgrad_exp.sweeps.sweeping import Swept
+from amsgrad_exp.sweeps.sweeping import Swept, Verification
 from amsgrad_exp.sweeps.workers import workers
 from amsgrad_exp.watch import UNWATCHED, Watch
 
@@ -43,6 +43,11 @@ def swept(sweep: Plan, out: Path, watch: Watch = UNWATCHED) -> Swept:
 def resumed(directory: Path, watch: Watch = UNWATCHED) -> Swept:
     with workers(2) as executor:
         return sweeping.resume(directory, executor, watch)
+
+
+def verified(directory: Path, watch: Watch = UNWATCHED, *, every_cell: bool = False) -> Verification:
+    with workers(2) as executor:
+        return sweeping.verify(directory, executor, watch, every_cell=every_cell)
 
 
 def rows(directory: Path) -> list[dict[str, Any]]:

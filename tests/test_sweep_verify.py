@@ -1,4 +1,4 @@
-"""Tests that verify checks every checksum of a sweep and computes cells again, also of sweeps of version 0.1.0."""
+"""Tests that verify checks every checksum of a sweep and computes cells again."""
 
 import shutil
 from pathlib import Path
@@ -8,14 +8,10 @@ import pytest
 
 from amsgrad_exp.errors import Damaged, NotVerified, RunError
 from amsgrad_exp.sweeps.store import BLOBS, POINTS, as_kept, checksum, points_checksum, results_of
-from amsgrad_exp.sweeps.sweeping import Swept, Verification, verify
-from amsgrad_exp.sweeps.workers import workers
-from amsgrad_exp.watch import UNWATCHED, Watch
+from amsgrad_exp.sweeps.sweeping import Swept, Verification
 from tests.conftest import CommandLine
-from tests.sweeping import change, curves, failing, resumed, rows, small, swept
+from tests.sweeping import change, curves, failing, resumed, rows, small, swept, verified
 from tests.watching import Watched
-
-OLD = Path(__file__).parent / "data" / "0.1.0" / "sweeps"
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +22,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Swept:
 @pytest.fixture
 def copied(sound: Swept, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sound.directory, tmp_path / sound.directory.name))
-
-
-def verified(directory: Path, watch: Watch = UNWATCHED, *, every_cell: bool = False) -> Verification:
-    with workers(2) as executor:
-        return verify(directory, executor, watch, every_cell=every_cell)
 
 
 def test_a_sound_sweep_verifies(sound: Swept) -> None:
@@ -171,36 +162,3 @@ def test_the_commands_output_and_exit_statuses(in_process: CommandLine, copied: 
     rejected = in_process("verify", str(copied), "--engine", "torch")
     assert (rejected.returncode, rejected.stderr.count("\n")) == (2, 1)
     assert "--engine is for runs, and this is a sweep" in rejected.stderr
-
-
-def old_copy(name: str, tmp_path: Path) -> Path:
-    """A copy of a sweep of version 0.1.0."""
-    (old,) = (OLD / name).iterdir()
-    return Path(shutil.copytree(old, tmp_path / old.name))
-
-
-def test_a_sweep_of_0_1_0_is_verified_by_computing_it_again(tmp_path: Path) -> None:
-    copied = old_copy("whole", tmp_path)
-    assert verified(copied) == Verification(cells=400, rows=400, recomputed=400, checksums=False)
-    change(copied, "UPDATE cells SET mean_x = mean_x + 1e-9 WHERE cell = 323")
-    with pytest.raises(NotVerified, match=r"^cell 323 .*: mean_x is 0\.\d+, and 0\.\d+ in its row$"):
-        verified(copied)
-
-
-def test_a_sweep_of_0_1_0_is_resumed(tmp_path: Path) -> None:
-    whole, parts = old_copy("whole", tmp_path), old_copy("parts", tmp_path)
-    assert len(rows(parts)) == 256
-    assert resumed(parts).complete
-    same = set(rows(whole)[0]) - {"regret_slope"}  # whose last digits differ between processors
-    kept, anew = ([{name: row[name] for name in same} for row in rows(path)] for path in (whole, parts))
-    assert kept == anew
-    assert verified(parts).recomputed == 400
-
-
-def test_a_slope_is_verified_to_nine_digits(tmp_path: Path) -> None:
-    copied = old_copy("whole", tmp_path)
-    change(copied, "UPDATE cells SET regret_slope = regret_slope + 1e-12 WHERE cell = 323")
-    verified(copied)
-    change(copied, "UPDATE cells SET regret_slope = regret_slope + 1e-6 WHERE cell = 323")
-    with pytest.raises(NotVerified, match=r"^cell 323 .*: regret_slope is"):
-        verified(copied)
