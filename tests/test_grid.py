@@ -14,7 +14,7 @@ from amsgrad_exp.problems import PROBLEMS, Online
 from amsgrad_exp.spec.sweep import Sweep, load_sweep
 from amsgrad_exp.sweeps.against_theory import boundary
 from amsgrad_exp.sweeps.compute import AT_ONCE, blocks
-from amsgrad_exp.theory import critical_beta2, drift, regions
+from amsgrad_exp.theory import critical_beta2, drift
 from tests.sweeping import swept
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -216,10 +216,3 @@ def test_the_boundary_is_unknown_at_invalid_cells() -> None:
     sweep = load_sweep(grid=["period=3:101:99", "phase=0:100:101"], optimizers=["adam"])
     period, phase, drifts = boundary_of(sweep)
     assert np.array_equal(np.isnan(drifts), phase[:, None] >= period)
-
-
-def test_regions_of_beta2_are_adjacent() -> None:
-    (low, critical, worst), (again, high, optimum) = regions(Online(), "adam", 0.9)
-    assert (low, worst, optimum) == (0.0, "worst", "optimum")
-    assert [critical] == critical_beta2(Online(), "adam", 0.9) == [again]
-    assert regions(Online(), "amsgrad", 0.9) == [(0.0, high, "optimum")]
