@@ -22,7 +22,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+import numba
+from numba.core.caching import FunctionCache
+from numba.core.serialize import dumps  # unlike pickle, it supports nested functions, which some rules have
 
 from amsgrad_exp.code import digest
 
@@ -42,55 +44,40 @@ def _code_of_all() -> str:
 
 
 class LoopCache(FunctionCache):  # type: ignore[misc]
-    """Numba's cache of one function; unlike Numba's own, it compiles again if a file cannot be loaded."""
+    """Numba's cache of one function, with a file for each combination of argument types, which starts with a checksum.
+
+    Numba's own files share an index. If two processes compile at once, both may take the same number in it, and a third
+    process then loads the wrong loop. Numba would also run a loop from a damaged file. Here, a loop is compiled again
+    if its file cannot be loaded.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        name = re.sub(r"-\d+\.", ".", self._impl.filename_base)  # removes the line number of the function
-        self._cache_file = _Files(self._impl.locator.get_cache_path(), name, _code_of_all())
+        self._name_of_files = re.sub(r"-\d+\.", ".", self._impl.filename_base)  # without the line of the function
+        self._made_by = numba.__version__, _code_of_all()
+
+    def _path(self, sig: Any, codegen: Any) -> Path:
+        kind = hashlib.sha256(repr((sig, codegen.magic_tuple(), digest(self._py_func))).encode()).hexdigest()[:16]
+        return Path(self.cache_path) / f"{self._name_of_files}.{kind}.nbc"
 
     def has(self, sig: Any, codegen: Any) -> bool:
         """Whether the cache has a file for these argument types."""
-        return self._cache_file.has(self._index_key(sig, codegen))
+        return self._path(sig, codegen).exists()
 
-    def _index_key(self, sig: Any, codegen: Any) -> Any:
-        return sig, codegen.magic_tuple(), digest(self._py_func)
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
+    def _load_overload(self, sig: Any, target_context: Any) -> Any:
         with contextlib.suppress(Exception):  # unpickling may raise anything
-            return super().load_overload(sig, target_context)
+            content = self._path(sig, target_context.codegen()).read_bytes()
+            if hashlib.sha256(content[32:]).digest() == content[:32]:
+                made_by, data = pickle.loads(content[32:])
+                return self._impl.rebuild(target_context, data) if made_by == self._made_by else None
         return None
 
-    def save_overload(self, sig: Any, data: Any) -> None:
+    def _save_overload(self, sig: Any, data: Any) -> None:
         with contextlib.suppress(Exception):  # the next process then compiles it again
-            super().save_overload(sig, data)
-
-
-class _Files(IndexDataCacheFile):  # type: ignore[misc]
-    """Stores each combination of a function's argument types in its own file, which starts with a checksum.
-
-    Numba's own files share an index. If two processes compile at once, both may take the same number in it, and a third
-    process then loads the wrong loop. Numba would also run a loop from a damaged file.
-    """
-
-    def load(self, key: Any) -> Any:
-        content = self._path(key).read_bytes()
-        if hashlib.sha256(content[32:]).digest() != content[:32]:
-            return None
-        made_by, data = pickle.loads(content[32:])
-        return data if made_by == (self._version, self._source_stamp) else None
-
-    def has(self, key: Any) -> bool:
-        return self._path(key).exists()
-
-    def save(self, key: Any, data: Any) -> None:
-        content = self._dump(((self._version, self._source_stamp), data))
-        with self._open_for_write(self._path(key)) as file:
-            file.write(hashlib.sha256(content).digest() + content)
-
-    def _path(self, key: Any) -> Path:
-        kind = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
-        return Path(self._cache_path) / f"{self._index_name.removesuffix('.nbi')}.{kind}.nbc"
+            self._impl.locator.ensure_cache_path()
+            content = dumps((self._made_by, self._impl.reduce(data)))
+            with self._cache_file._open_for_write(self._path(sig, data.codegen)) as file:
+                file.write(hashlib.sha256(content).digest() + content)
 
 
 class Compilers:
@@ -144,8 +131,6 @@ def _started() -> subprocess.Popen[bytes]:
 
 
 def _send(process: subprocess.Popen[bytes], recipe: Any, signature: Any) -> None:
-    from numba.core.serialize import dumps  # unlike pickle, it supports nested functions, which some rules have
-
     assert process.stdin is not None
     assert process.stdout is not None
     pickle.dump(dumps((recipe, signature)), process.stdin)
