@@ -190,7 +190,7 @@ def _changes(form: Form) -> Iterator[tuple[str, dict[str, Any]]]:
     decays = form.options.get("beta1_decay", "none") != "none"
     counts = kind in ("bounded", "rectified", "nesterov") or second in ("mean", "nostalgic") or decays
     counts = form.count == 0 and (counts or form.options.get("clip") or correct_m or correct_v)
-    divides = kind in ("rectified", "nesterov", "adopt")  # rules that do not work with a t of 0
+    uncorrected_at_0 = counts and kind not in ("rectified", "nesterov", "adopt")
     rooted = form.eps and form.root and at in ("after", "before") and second != "largest"
     moves_v = second != "none" and form.old_v == "no" and not late and kind != "shifted"
     moves_m = momentum and not form.old_m and kind not in ("shifted", "lion") and form.name != "acprop"
@@ -212,7 +212,7 @@ def _changes(form: Form) -> Iterator[tuple[str, dict[str, Any]]]:
         ("corrected_twice", correct_v == 1, {"correct_v": 2}),
         ("corrected_twice", correct_m == correct_v == 1, {"correct_m": 2, "correct_v": 2}),
         ("count_late", counts, {"count": -1}),
-        ("count_late", counts and not divides, {"count": -1, "count_at_0": "uncorrected"}),
+        ("count_late", uncorrected_at_0, {"count": -1, "count_at_0": "uncorrected"}),
         ("count_early", counts, {"count": 1}),
         ("max_not_kept", form.maximum != "none" and form.kept, {"maximum": "none"}),
         ("max_not_kept", form.maximum != "none" and form.kept, {"kept": False}),

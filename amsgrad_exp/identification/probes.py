@@ -121,7 +121,7 @@ def probes(settings: Mapping[str, float] | None = None) -> tuple[Probe, ...]:
     zeros[[0, 1, 6, 7, 8, 13]] = 0
     several = np.stack([NOISE, 16 * OTHER], axis=1)
     rates = np.repeat([beta1, beta1 / 2, (1 + beta1) / 2, beta1], STEPS // 4)
-    long = np.tile(CYCLE, LONG // len(CYCLE))
+    long, beta2 = np.tile(CYCLE, LONG // len(CYCLE)), given.get("beta2", LONG_MEMORY)
 
     def probe(
         name: str, about: str, gradients: Floats, lr: Any = 1.0, beta1: Any = beta1, start: float = 0.0, **others: Any
@@ -129,8 +129,7 @@ def probes(settings: Mapping[str, float] | None = None) -> tuple[Probe, ...]:
         gradients = gradients if gradients.ndim == 2 else gradients[:, None]
         steps, elements = gradients.shape
         lrs, beta1s = (np.broadcast_to(np.asarray(each), steps) for each in (own["lr"] * np.asarray(lr), beta1))
-        rest = {**{key: own[key] for key in ("beta2", "eps", "weight_decay")}, **others}
-        rest |= {key: given[key] for key in given if key in rest}
+        rest = {key: own[key] for key in ("beta2", "eps", "weight_decay")} | others
         return Probe(name, about, gradients, np.full(elements, start), lrs, beta1s, **rest)
 
     return (
@@ -151,7 +150,7 @@ def probes(settings: Mapping[str, float] | None = None) -> tuple[Probe, ...]:
         probe("x not 0", "weight decay: the gradient is 0 and x = 2", np.zeros(STEPS), start=2.0),
         probe("two elements", "rules that are not elementwise, such as those with a norm", several),
         probe("two parameters", "state, or a count of steps, that parameters share", several, apart=True),
-        probe("long", "counts of steps that overflow, stop or lose digits", long, every=EVERY, beta2=LONG_MEMORY),
+        probe("long", "counts of steps that overflow, stop or lose digits", long, every=EVERY, beta2=beta2),
     )
 
 

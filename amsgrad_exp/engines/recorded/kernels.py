@@ -320,7 +320,7 @@ def rounding(
     for i, (way, j) in enumerate(operands):
         column = _numbers_of(tensors[j]) if way == "t" else np.full(OPERANDS, j) if way == "1" else columns[j]
         values.append(column.astype(bool if condition and i == 0 else DTYPES[kinds[0]]))
-    digest = hashlib.sha256(np.nan_to_num(wanted).tobytes() if wanted.dtype != bool else wanted.tobytes()).digest()
+    digest = hashlib.sha256(np.nan_to_num(wanted).tobytes()).digest()
     names = [f"a[{i}]" for i in range(len(operands))]
     for template in templates:
         text = CASTS[kinds[1]].format(expression(template, names, kinds[0]))

@@ -348,10 +348,8 @@ class _Functions(TorchFunctionMode):
 class Recording:
     """The recording of one step, taken by a copy of an optimizer with a given gradient and step size.
 
-    Args:
-        moving: the places of the Python numbers to follow, which are named p0, p1, ….
-        functions: the Python functions that the optimizer uses.
-        catching, poisons: as in `Notes`; ``poisons`` yields the poison of this recording.
+    ``moving`` has the places of the Python numbers to follow, which are named p0, p1, …, and ``functions`` the Python
+    functions that the optimizer uses. ``catching``, and the poison that ``poisons`` yields, are as in `Notes`.
 
     Attributes:
         structure: the whole step except the numbers; two recordings with equal structure differ only in numbers.
