@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from types import SimpleNamespace
 from typing import Any, ClassVar, cast, overload
 
 import numpy as np
@@ -422,14 +423,8 @@ def _working(param: Tensor) -> tuple[Tensor, Tensor]:
     return (param.float(), grad.float()) if param.dtype in HALF_PRECISION else (param, grad)
 
 
-@dataclass(frozen=True)
-class _AsSaved:
-    """Hides a value from `torch.optim.Optimizer.load_state_dict`, which casts tensors to the parameter's dtype."""
-
-    value: Any
-
-
 def _hide_values(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Hide values from `torch.optim.Optimizer.load_state_dict`, which casts tensors to the parameter's dtype."""
     if not {"state", "param_groups"} <= state_dict.keys():
         raise ValueError(f"an optimizer's state_dict has state and param_groups, not {', '.join(map(str, state_dict))}")
     states = dict(state_dict["state"])
@@ -438,7 +433,7 @@ def _hide_values(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, 
             if not isinstance(states.get(key, {}), dict):
                 raise ValueError(f"the state of parameter {key} is not a dict: {states[key]!r}")
             if key in states:
-                states[key] = {name: _AsSaved(value) for name, value in states[key].items()}
+                states[key] = {name: SimpleNamespace(value=value) for name, value in states[key].items()}
     return {**state_dict, "state": states}
 
 
