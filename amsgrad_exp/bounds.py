@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from amsgrad_exp.engines.summarize import log_slope
 from amsgrad_exp.errors import NoBound, RunFailed
 from amsgrad_exp.problems import LinearProblem
 from amsgrad_exp.rules import OPTIMIZERS, hyper_of, options_of, rule_of
@@ -60,19 +61,12 @@ class Bound:
         return {name: term for name, term in vars(self).items() if name != "step"}
 
     def growth(self) -> dict[str, float | None]:
-        """The power of T at which distance and moves grow over the last decade of T; 0.5 means √T.
+        """The power of T at which distance and moves grow over the last decade of T, if defined; 0.5 means √T.
 
-        Each is the least-squares slope of log(term) against log T, or None if the decade has fewer than two points or
-        the term is not positive at all of them. ``end`` is left out: it stays bounded if the gradients do.
+        ``end`` is left out: it stays bounded if the gradients do.
         """
         reached = self.step + 1
-        late = reached >= reached[-1] / 10
-        return {
-            name: float(np.polyfit(np.log(reached[late]), np.log(term[late]), 1)[0])
-            if late.sum() > 1 and np.all(term[late] > 0)
-            else None
-            for name, term in (("distance", self.distance), ("moves", self.moves))
-        }
+        return {name: log_slope(reached, self.terms[name], int(reached[-1])) for name in ("distance", "moves")}
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amsgrad_exp.engines.driver import Chunk, halfwidth, tail_start
 from amsgrad_exp.problems import Problem
@@ -87,7 +88,7 @@ def summarize(
     """
     tail = last.step - tail_start(last.step)
     mean_x, regret = float(np.mean(last.totals[1])) / tail, last.total_regret / last.step
-    slope = regret_slope(trace, last.step)
+    slope = log_slope(trace.step + 1, trace.regret, last.step)
     iterate, cycle = problem.verdict(mean_x), last.cycles[0] if last.cycles else None
     widths = halfwidth(last.totals).tolist() if len(last.xs) > 1 else None
     if cycle is not None:
@@ -126,11 +127,10 @@ def trend_by_slope(regret: float, slope: float | None) -> Trend:
     return Trend.VANISHING if falls else Trend.NOT_VANISHING
 
 
-def regret_slope(trace: Trace, steps: int) -> float | None:
-    """Return the log-log slope of R(t)/t over the logged points with T/10 ≤ t ≤ T; None if it is undefined."""
-    t = trace.step + 1
-    decade = t >= steps / 10
-    t, regret = t[decade], trace.regret[decade]
-    if len(t) < 2 or np.any(regret <= 0):
+def log_slope(t: NDArray[np.int64], values: NDArray[np.float64], end: int) -> float | None:
+    """Return the slope of log(value) against log t for t ≥ end/10; None if fewer than two or not all are positive."""
+    decade = t >= end / 10
+    t, values = t[decade], values[decade]
+    if len(t) < 2 or np.any(values <= 0):
         return None
-    return float(np.polyfit(np.log(t), np.log(regret), 1)[0])
+    return float(np.polyfit(np.log(t), np.log(values), 1)[0])
