@@ -156,7 +156,7 @@ class Plane:
     title: str  # the optimizer's name
     mean_x: Floats  # the mean iterate of each cell; NaN if it has none
     iterate: NDArray[np.object_]  # where each cell settled; None if it failed or is not done
-    boundary: tuple[Floats, ...] | None  # from `sweeps.plane.boundary`
+    boundary: tuple[Floats, ...] | None  # from `against_theory.boundary`
 
     def outcomes(self) -> dict[str, NDArray[np.bool_]]:
         """Return the cells of each outcome, by the outcome in words."""
