@@ -98,16 +98,10 @@ def settings(trial: Trial) -> str:
     usual = OPTIMIZERS[optimizer.name].options().model_dump() if optimizer.name in OPTIMIZERS else {}
     own = optimizer.options | ({"optimized_update": False} if optimizer.optimized_update is False else {})
     given |= {name: value for name, value in own.items() if name not in usual or value != usual[name]}
-    name = [optimizer.name] if optimizer.label else []
-    return ", ".join(
-        [
-            *name,
-            *(
-                f"{setting} {str(value).lower() if isinstance(value, bool) else as_text(value)}"
-                for setting, value in given.items()
-            ),
-        ]
-    )
+    said = [optimizer.name] if optimizer.label else []
+    for setting, value in given.items():
+        said.append(f"{setting} {str(value).lower() if isinstance(value, bool) else as_text(value)}")
+    return ", ".join(said)
 
 
 def problem(trial: Trial) -> str:
