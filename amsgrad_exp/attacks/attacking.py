@@ -72,7 +72,7 @@ def target(name: str, settings: Mapping[str, Any] | None = None, options: Mappin
         theory = functools.cache(functools.partial(_theory, complete))
         return Target(complete, make, COMPILED_BATCH, first, theory, problems=ALL_AND_RANDOM)
     from amsgrad_exp.engines.recorded import program_of
-    from amsgrad_exp.engines.recorded.literal_fixed import LiteralFixedIterates, recorded_fixed, require_deterministic
+    from amsgrad_exp.engines.recorded.recorded_run import LiteralFixedIterates, recorded_fixed, require_deterministic
 
     shared = engines.shared_between(experiment.trials()[0])
     require_deterministic(complete)

@@ -122,7 +122,7 @@ def check_optimizers(plan: Plan) -> None:
         if plan.curves:
             build(trial.model_copy(update={"seeds": 1}))  # not every optimizer supports many seeds
             continue
-        from amsgrad_exp.engines.recorded.literal_fixed import require_deterministic
+        from amsgrad_exp.engines.recorded.recorded_run import require_deterministic
 
         with contextlib.suppress(RunFailed):  # the optimizer's cells will show the failure
             require_deterministic(trial.optimizer)
