@@ -13,6 +13,7 @@ import vl_convert
 
 from amsgrad_exp.charts import draw, letters
 from amsgrad_exp.charts.draw import SCALE
+from amsgrad_exp.trace import Trace
 
 Item = Mapping[str, Any]
 
@@ -85,6 +86,12 @@ class Scene:
     @property
     def legend(self) -> list[str]:
         return [text for view in self.views if view not in self.panels for text in view.texts()]
+
+
+def trace(regret: np.ndarray, x: np.ndarray | None = None) -> Trace:
+    """A trace that is logged every ten steps."""
+    step = 10 * np.arange(1, len(regret) + 1) - 1
+    return Trace(step, regret, np.linspace(0, -1, len(regret)) if x is None else x, regret)
 
 
 def scene_of(specification: Mapping[str, Any]) -> Scene:

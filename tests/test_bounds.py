@@ -26,10 +26,9 @@ from amsgrad_exp.rules import hyper_of, rule_of
 from amsgrad_exp.schedules import Constant, InverseSquareRoot
 from amsgrad_exp.spec.experiment import Trial
 from amsgrad_exp.spec.read import resolve
-from amsgrad_exp.trace import Trace
 from tests.agreement import CYCLE, EVERY
 from tests.conftest import CommandLine
-from tests.scenes import Placed, Scene, View, drawn, pixels
+from tests.scenes import Placed, Scene, View, drawn, pixels, trace
 from tests.trials import in_python, make_trial
 
 STEPS = 60
@@ -359,24 +358,17 @@ def test_the_bound_of_a_recorded_run_can_be_interrupted(tmp_path: Path) -> None:
 __all__ = ["drawn"]
 
 
-def trace(regret: np.ndarray) -> Trace:
-    step = 10 * np.arange(1, len(regret) + 1) - 1
-    return Trace(step, regret, np.linspace(0, -1, len(regret)), regret)
-
-
-def heights(view: View, points: list[Placed], log: bool = True) -> np.ndarray:
-    """The values of a line's points, computed from their places between two labels of the view's axis."""
+def heights(view: View, points: list[Placed]) -> np.ndarray:
+    """The values of a line's points, computed from their places between two labels of the view's logarithmic axis."""
     labels = [
         (float(placed.text.replace("−", "-")), placed.at[1])
         for placed in view.items
         if placed.role == "axis-label" and placed.item["align"] == "right" and placed.text.replace(".", "").isdigit()
     ]
     (low, at_low), *_, (high, at_high) = sorted(labels)
-    ends = np.log([low, high]) if log else np.array([low, high])
-    read: np.ndarray = ends[0] + (np.array([placed.at[1] for placed in points]) - at_low) / (at_high - at_low) * (
-        ends[1] - ends[0]
-    )
-    return np.exp(read) if log else read
+    across = (np.array([placed.at[1] for placed in points]) - at_low) / (at_high - at_low)
+    values: np.ndarray = low * (high / low) ** across
+    return values
 
 
 def test_a_figure_shows_bounds_beside_the_regret_and_their_terms_in_a_panel(drawn: list[Scene], tmp_path: Path) -> None:

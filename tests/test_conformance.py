@@ -1,6 +1,7 @@
 """Tests that the package's optimizer classes work in PyTorch programs as torch.optim.Adam does."""
 
 import copy
+import functools
 import io
 import pickle
 import warnings
@@ -92,15 +93,17 @@ SCHEDULERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def scheduled(kind: Kind, scheduler: str, lr: Any, *, by_hand: bool, **arguments: Any) -> list[tuple[Any, ...]]:
-    (param,) = make_params([(2,)])
-    optimizer = kind([param], lr=lr, **arguments)
-    if by_hand:
+@functools.cache
+def scheduled(kind: Kind, betas: tuple[float, ...] | None, scheduler: str, given: str) -> list[tuple[Any, ...]]:
+    """The lr and betas of each step, if lr is given as a number or a tensor, or set by hand."""
+    lr = torch.tensor(1e-3) if given == "tensor" else 1e-3
+    optimizer = kind(make_params([(2,)]), lr=lr, **({"betas": betas} if betas else {}))
+    if given == "by hand":
         optimizer.param_groups[0]["lr"] = 1e-5
     rates = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # torch warns about how its own SequentialLR passes epochs
-        schedule = SCHEDULERS[scheduler](optimizer, "betas" in optimizer.defaults)
+        schedule = SCHEDULERS[scheduler](optimizer, bool(betas))
         for _ in range(7):
             group = optimizer.param_groups[0]
             rates.append((float(group["lr"]), *group.get("betas", ())))
@@ -113,15 +116,10 @@ def scheduled(kind: Kind, scheduler: str, lr: Any, *, by_hand: bool, **arguments
 @pytest.mark.parametrize("given", ["number", "tensor", "by hand"])
 def test_schedulers_set_the_same_lr_and_betas_as_on_torchs_optimizers(kind: Kind, given: str) -> None:
     betas = kind(make_params([(1,)])).defaults.get("betas")
-    reference, arguments = (torch.optim.Adam, {"betas": betas}) if betas else (torch.optim.SGD, {})
+    reference = torch.optim.Adam if betas else torch.optim.SGD
     for scheduler in SCHEDULERS:
-        runs = [
-            scheduled(
-                one, scheduler, torch.tensor(1e-3) if given == "tensor" else 1e-3, by_hand=given == "by hand", **more
-            )
-            for one, more in ((kind, {}), (reference, arguments))
-        ]
-        assert runs[0] == runs[1], scheduler
+        expected = scheduled(reference, betas, scheduler, given)
+        assert scheduled(kind, betas, scheduler, given) == expected, scheduler
 
 
 def test_the_schedulers_above_are_all_that_torch_has() -> None:

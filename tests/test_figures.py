@@ -21,18 +21,12 @@ from amsgrad_exp.output import sweep_tables
 from amsgrad_exp.problems import PROBLEMS, Problem
 from amsgrad_exp.spec.sweep import Sweep
 from amsgrad_exp.sweeps.against_theory import verdicts
-from amsgrad_exp.trace import Trace
-from tests.scenes import Scene, View, colours_of, drawn, pixel, pixels, rgb, scene_of
+from tests.scenes import Scene, View, colours_of, drawn, pixel, pixels, rgb, scene_of, trace
 from tests.sweeping import change, failing, swept
 
 __all__ = ["drawn"]
 
 ONLINE, COMPONENTS = (PROBLEMS[name].model_validate({}) for name in ("online", "components"))
-
-
-def trace(regret: np.ndarray, every: int = 10, x: np.ndarray | None = None) -> Trace:
-    step = every * np.arange(1, len(regret) + 1) - 1
-    return Trace(step, regret, np.linspace(0, -1, len(regret)) if x is None else x, regret)
 
 
 @pytest.mark.parametrize(
