@@ -173,8 +173,9 @@ def test_a_run_without_one_of_its_files_is_damaged(in_process: CommandLine, tmp_
     assert in_process("show", str(tmp_path)).returncode == 2
 
 
-def test_resuming_a_complete_run_prints_its_result(in_process: CommandLine, tmp_path: Path) -> None:
+def test_resuming_a_complete_run_prints_its_result_and_changes_nothing(in_process: CommandLine, tmp_path: Path) -> None:
     run = recorder.record(trial(steps=1000), tmp_path / "logs")
+    before = {path: path.stat().st_mtime_ns for path in run.directory.iterdir()}
     shown = in_process("show", "last").stdout
     done = in_process("resume", "last")
     assert done.returncode == 0
@@ -183,6 +184,7 @@ def test_resuming_a_complete_run_prints_its_result(in_process: CommandLine, tmp_
     assert shown.startswith(done.stdout)
     (document,) = json.loads(in_process("resume", "last", "--json").stdout)["runs"]
     assert document == run.document()
+    assert {path: path.stat().st_mtime_ns for path in run.directory.iterdir()} == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -198,15 +198,6 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         assert resumed.summary.model_dump(include=keep) == whole.summary.model_dump(include=keep)
 
 
-def test_resuming_a_complete_run_changes_nothing(whole: runs.Run) -> None:
-    before = {path: path.stat().st_mtime_ns for path in whole.directory.iterdir()}
-    watch = Watched()
-    resumed = recorder.resume(whole, watch)
-    assert resumed.summary == whole.summary
-    assert watch.notes == [f"{whole.directory} is complete: there is nothing to resume"]
-    assert {path: path.stat().st_mtime_ns for path in whole.directory.iterdir()} == before
-
-
 @pytest.mark.usefixtures("always_checkpoint")
 @pytest.mark.parametrize("engine", ["compiled", "torch"])
 def test_a_run_stopped_before_its_result_is_written_can_be_resumed(
