@@ -55,7 +55,7 @@ def trial_of(optimizer: str, kind: str, schedule: str, optimized: bool, run: dic
 
 
 @pytest.mark.parametrize(("optimizer", "dtype"), [*zip(SEVERAL, ["float32", "float64"] * 3, strict=True)])
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
     runs=batches,
     kind=st.sampled_from(["online", "stochastic", "theorem1"]),

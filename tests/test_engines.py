@@ -134,8 +134,14 @@ def test_bits_do_not_depend_on_chunks_and_on_saving(
 TORCHS = ["Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"]
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [("auto", "float32"), ("torch", "float64")])
-@pytest.mark.parametrize("path", ["tests.optimizers.Accumulating", *(f"torch.optim.{name}" for name in TORCHS)])
+@pytest.mark.parametrize(
+    ("path", "kind", "dtype"),
+    [
+        *((f"torch.optim.{name}", "torch", "float64") for name in TORCHS),
+        *((f"torch.optim.{name}", "compiled", "float32") for name in ("Adam", "ASGD", "NAdam", "Rprop")),
+        *(("tests.optimizers.Accumulating", kind, "float32") for kind in ("torch", "compiled")),
+    ],
+)
 def test_an_imported_optimizer_continues_from_a_saved_state(path: str, kind: str, dtype: str) -> None:
     def fresh() -> Batch:
         (trial,) = load_experiment(optimizers=[path], dtype=dtype, engine=kind).trials()

@@ -27,7 +27,7 @@ from amsgrad_exp.rules import OPTIMIZERS
 from amsgrad_exp.spec.experiment import Experiment
 
 SOAK = bool(os.environ.get("AMSGRAD_EXP_KILLS"))
-COMMAND_LINES, FILES = (2000, 500) if SOAK else (150, 60)
+COMMAND_LINES, FILES = (2000, 500) if SOAK else (100, 40)
 STATUSES = {0, 1, 2, 3, 4}
 
 few = settings(
