@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 class Trace:
     """Columns of equal length n with one row per logged step; float64 of shape (n,) except ``step``.
 
-    For a batch of runs logged at the same steps, all columns except ``step`` have shape (n, lanes), one lane per run.
+    For a batch of runs logged at the same steps, all columns except ``step`` have shape (n, runs).
 
     Attributes:
         step: t, counted from 0; int64.
@@ -54,9 +54,9 @@ class Trace:
         at = np.geomspace(self.step[0] + 1, self.step[-1] + 1, rows)
         return self.rows(np.unique(np.searchsorted(self.step + 1, at).clip(max=len(self) - 1)))
 
-    def lanes(self, lanes: int | NDArray[np.int64]) -> Trace:
-        """The points of one run of the batch, of shape (n,), or of several, of shape (n, lanes)."""
-        return Trace(self.step, self.loss[:, lanes], self.x[:, lanes], self.regret[:, lanes])
+    def runs(self, which: int | NDArray[np.int64]) -> Trace:
+        """The points of one run of the batch, of shape (n,), or of several, of shape (n, runs)."""
+        return Trace(self.step, self.loss[:, which], self.x[:, which], self.regret[:, which])
 
     @classmethod
     def empty(cls, shape: tuple[int, ...] = (0,)) -> Trace:

@@ -17,14 +17,14 @@ from rich.table import Table
 from amsgrad_exp.optimizers import AMSGrad
 from amsgrad_exp.rules import OPTIMIZERS
 from benchmarks.candidates import (
-    LANES,
+    RUNS,
     STEPS,
     Timed,
     bare_torch_loop,
     command,
     compiled,
+    compiled_batch,
     compiled_decaying,
-    compiled_lanes,
     console,
     engine_loop,
     optax_scan,
@@ -66,10 +66,10 @@ def table(title: str, seconds: dict[str, list[float]], unit: str, scale: float) 
 
 def main() -> None:
     threads = {
-        "one thread": compiled_lanes(LANES),
-        "two threads, twice the lanes": compiled_lanes(LANES, threads=2),
+        "one thread": compiled_batch(RUNS),
+        "two threads, twice the runs": compiled_batch(RUNS, threads=2),
     }
-    table(f"Threads: the lane loop, {LANES} lanes in each", measure(threads), "ns a step of a run", 1e9)
+    table(f"Threads: {RUNS} runs in the batch of each", measure(threads), "ns a step of a run", 1e9)
     with tempfile.TemporaryDirectory() as folder:
         loops = {
             "compiled engine, no fast-forward": compiled(),
@@ -96,13 +96,15 @@ def main() -> None:
         "torch.optim.Adam(amsgrad=True)": parameter_steps(torch.optim.Adam, amsgrad=True),
     }
     table("A step of 300 parameters of 1,000 elements", measure(network), "ms", 1e3)
-    lanes = {
-        f"{LANES} lanes in the lane loop": compiled_lanes(LANES),
+    batches = {
+        f"{RUNS} runs in a batch": compiled_batch(RUNS),
         "one run in the compiled loop": compiled_decaying(),
-        f"{LANES} lanes of optax under vmap": optax_scan(same_experiment=True, lanes=LANES),
-        f"{LANES} lanes of optax, float32 regret": optax_scan(same_experiment=False, lanes=LANES),
+        f"{RUNS} runs of optax under vmap": optax_scan(same_experiment=True, runs=RUNS),
+        f"{RUNS} runs of optax, float32 regret": optax_scan(same_experiment=False, runs=RUNS),
     }
-    table("Lanes: AMSGrad on the online problem, float32, step sizes α/√t", measure(lanes), "ns a step of a run", 1e9)
+    table(
+        "Batches: AMSGrad on the online problem, float32, step sizes α/√t", measure(batches), "ns a step of a run", 1e9
+    )
     run = ("run", "--optimizer", "amsgrad")
     commands = {
         "10^7 steps": command(*run),

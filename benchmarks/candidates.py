@@ -30,8 +30,8 @@ from amsgrad_exp.spec.read import load_experiment
 STEPS = 10_000_000
 TORCH_STEPS = 2_000
 PARAMETER_STEPS = 50
-LANES = 256
-LANE_STEPS = 1_000_000
+RUNS = 256
+BATCH_STEPS = 1_000_000
 BETAS = (0.9, 0.99)
 
 console = Console(width=max(100, Console().width), markup=False)
@@ -89,10 +89,10 @@ def plain_c(folder: Path) -> Timed | None:
     return timed
 
 
-def optax_scan(*, same_experiment: bool, lanes: int = 0) -> Timed | None:
+def optax_scan(*, same_experiment: bool, runs: int = 0) -> Timed | None:
     """optax's AMSGrad under lax.scan, with or without regret in float64 and logged points as in this package.
 
-    With ``lanes``, this many runs at once under jax.vmap, with step sizes α/√t.
+    With ``runs``, this many runs at once under jax.vmap, with step sizes α/√t.
     """
     if importlib.util.find_spec("optax") is None:
         console.print("no jax and optax (pip install 'amsgrad-exp[bench]'): lax.scan is skipped")
@@ -101,7 +101,7 @@ def optax_scan(*, same_experiment: bool, lanes: int = 0) -> Timed | None:
     import jax.numpy as jnp
     import optax
 
-    steps = LANE_STEPS if lanes else STEPS
+    steps = BATCH_STEPS if runs else STEPS
     regret_dtype = jnp.float64 if same_experiment else jnp.float32
 
     def step(optimizer: Any, carry: Any, slope: Any) -> Any:
@@ -129,36 +129,36 @@ def optax_scan(*, same_experiment: bool, lanes: int = 0) -> Timed | None:
         return until_the_end(optax.amsgrad(0.01, *BETAS, eps=1e-16), slopes)
 
     @jax.jit
-    def scan_lanes(slopes: Any) -> Any:
+    def scan_batch(slopes: Any) -> Any:
         def alone(lr: Any) -> Any:
             optimizer = optax.amsgrad(lambda count: lr / jnp.sqrt(count + 1.0), *BETAS, eps=1e-16)
             return until_the_end(optimizer, slopes)
 
-        return jax.vmap(alone)(jnp.linspace(0.5, 1.5, lanes, dtype=jnp.float32))
+        return jax.vmap(alone)(jnp.linspace(0.5, 1.5, runs, dtype=jnp.float32))
 
     def work() -> None:
         with jax.enable_x64(same_experiment):
-            jax.block_until_ready((scan_lanes if lanes else scan)(slopes))
+            jax.block_until_ready((scan_batch if runs else scan)(slopes))
 
     with jax.enable_x64(same_experiment):
         slopes = jnp.asarray(Online().coefficients(0, steps)[0], jnp.float32)
-    return per_step(steps * max(lanes, 1), work)
+    return per_step(steps * max(runs, 1), work)
 
 
-def compiled_lanes(lanes: int, threads: int = 1) -> Timed:
-    """The compiled loop on a batch of ``lanes`` runs with step sizes α/√t; with threads, on one batch per thread."""
+def compiled_batch(runs: int, threads: int = 1) -> Timed:
+    """The compiled loop on a batch of ``runs`` runs with step sizes α/√t; with threads, on one batch per thread."""
 
     def batch() -> CompiledBatch:
-        rates = np.linspace(0.5, 1.5, lanes).tolist()
+        rates = np.linspace(0.5, 1.5, runs).tolist()
         return CompiledBatch([trial("inv-sqrt", lr) for lr in rates])
 
     def timed() -> float:
         batches = [batch() for _ in range(threads)]
         with ThreadPoolExecutor(threads) as executor:
             begun = time.perf_counter()
-            for _ in executor.map(lambda lanes: lanes.advance(LANE_STEPS, 1000), batches):
+            for _ in executor.map(lambda batch: batch.advance(BATCH_STEPS, 1000), batches):
                 pass
-        return (time.perf_counter() - begun) / (LANE_STEPS * lanes * threads)
+        return (time.perf_counter() - begun) / (BATCH_STEPS * runs * threads)
 
     return timed
 
@@ -185,8 +185,8 @@ def engine_loop(path: str) -> Timed:
 
 def recorded_rule(engine: str) -> Timed:
     """NAdam of torch.optim with step sizes α/√t: compiled, with torch's bits and all checks, or literally."""
-    steps = LANE_STEPS if engine == "compiled" else TORCH_STEPS
-    given: dict[str, Any] = {"steps": LANE_STEPS, "schedule": "inv-sqrt", "engine": engine}
+    steps = BATCH_STEPS if engine == "compiled" else TORCH_STEPS
+    given: dict[str, Any] = {"steps": BATCH_STEPS, "schedule": "inv-sqrt", "engine": engine}
     (imported,) = load_experiment(optimizers=["torch.optim.NAdam"], **given).trials()
     return per_step(steps, lambda: build(imported).advance(steps, 1000))
 

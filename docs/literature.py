@@ -84,7 +84,7 @@ def counted_from_1() -> str:
         for phase in (0, 1):
             entry = {"name": name, "lr": 1.0, "eps": 0, "options": options}
             one = trial({"name": "online", "phase": phase}, entry, 250_000, schedule="inv-sqrt")
-            regrets = build(one).advance(one.steps, 50_000).lanes(0).regret[[0, 1, 4]]
+            regrets = build(one).advance(one.steps, 50_000).runs(0).regret[[0, 1, 4]]
             ours.append(", ".join(f"{regret:.4f}" for regret in regrets))
         rows.append((title, published[title], *ours))
     return (
@@ -103,7 +103,7 @@ def circles() -> str:
         width = 0.001 * (1 - beta1) / (2 * (1 + beta1))
         entry = {"name": "adam", "lr": 0.001, "beta1": beta1, "beta2": beta2, "options": PAPER}
         one = trial({"name": "bock-weiss", "start_at": width}, entry, 100_000)
-        last = np.abs(build(one).advance(one.steps, 1).lanes(0).x[-1000:]).max()
+        last = np.abs(build(one).advance(one.steps, 1).runs(0).x[-1000:]).max()
         rows.append((f"{beta1:g}, {beta2:g}", f"{width:.6g}", f"{last:.6g}"))
     return (
         "**Bock and Weiß's 2-cycle** exists for all settings (a test takes a step from one point of it to the other). "
@@ -238,7 +238,7 @@ def small_facts() -> str:
     slopes = [(-1.0) ** k for k in range(16) for _ in range(2**k)]
     entry = {"name": "amsgrad", "lr": 1.0, "beta1": 0, "beta2": 0.5, "eps": 0, "options": PAPER}
     negative = trial({"name": "cycle", "slopes": slopes}, entry, len(slopes), schedule="inv-sqrt")
-    regret = build(negative).advance(negative.steps, negative.steps).lanes(0).regret[0]
+    regret = build(negative).advance(negative.steps, negative.steps).runs(0).regret[0]
     ends = {name: advanced(trial("shi-nonrealizable", name, 10_000_000)).x for name in ("adam", "amsgrad")}
     thrown = [advanced(trial("shi-realizable", {"name": "adam", "options": PAPER}, 10**n)).x for n in (1, 6, 8)]
     adamx = trial("online", {"name": "adamx", "options": {"beta1_decay": "harmonic"}}, 100_000)

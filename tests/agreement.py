@@ -33,7 +33,7 @@ def differences(
     largest = {}
     for dtype in TOLERANCES:
         engine = build(trial.model_copy(update={"dtype": dtype}))
-        trace = engine.advance(STEPS, 1).lanes(0)
+        trace = engine.advance(STEPS, 1).runs(0)
         largest[dtype] = float(np.max(np.abs(np.subtract([*trace.x, engine.x], expected))))
     return largest
 

@@ -182,7 +182,7 @@ def test_the_bound_is_above_the_regret_of_the_engines_run() -> None:
     """In float64 over 10⁵ steps; AMSGrad's bound is almost an equality."""
     for optimizer, slack in (("adam", math.inf), ("amsgrad", 1e-3)):
         trial = make_trial(optimizer, Online(), InverseSquareRoot(1.0), dtype="float64", steps=100_000, log_every=100)
-        trace = build(trial).advance(100_000, 100).lanes(0)
+        trace = build(trial).advance(100_000, 100).runs(0)
         known = bounds_of(trial).trajectory
         average = known.total / (known.step + 1)
         assert np.all(average >= trace.regret - 1e-9)

@@ -98,7 +98,7 @@ def test_both_engines_agree_with_the_reference_loop(amsgrad: bool, dtype: str) -
     tolerance = 1e-4 if dtype == "float32" else 1e-12
     for engine, optimizer, atol in (("torch", imported, 0.0), ("compiled", own_rule, tolerance)):
         given = {"optimizers": [optimizer], "engine": engine, "steps": steps, "dtype": dtype, "log_every": 1}
-        trace = build(resolve_trial(given)).advance(steps, 1).lanes(0)
+        trace = build(resolve_trial(given)).advance(steps, 1).runs(0)
         np.testing.assert_allclose(np.stack([trace.x, trace.regret], axis=1), expected, rtol=0, atol=atol)
 
 

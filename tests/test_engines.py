@@ -41,7 +41,7 @@ def test_losses_and_regret_follow_from_the_iterates(
 ) -> None:
     betas = (beta1, beta2)
     engine = make(kind, "adam", problem, schedule, betas=betas, optimized_update=optimized, seed=seed)
-    trace = engine.advance(300, 1).lanes(0)
+    trace = engine.advance(300, 1).runs(0)
     at_optimum = [problem.loss(problem.optimum, *c) for c in problem.coefficients(0, 300, seed).T.tolist()]
     at_x = [problem.loss(x, *c) for x, c in zip(trace.x, problem.coefficients(0, 300, seed).T.tolist(), strict=True)]
     losses = np.subtract(at_x, at_optimum)
@@ -57,8 +57,7 @@ def test_losses_and_regret_follow_from_the_iterates(
 @pytest.mark.parametrize("problem", PROBLEMS, ids=repr)
 def test_engines_agree(optimizer: str, dtype: str, problem: Problem, schedule: Schedule) -> None:
     traces = [
-        make(kind, optimizer, problem, schedule, dtype=dtype).advance(3000, 7).lanes(0)
-        for kind in ("compiled", "torch")
+        make(kind, optimizer, problem, schedule, dtype=dtype).advance(3000, 7).runs(0) for kind in ("compiled", "torch")
     ]
     tolerance = 5e-5 if dtype == "float32" else 1e-12
     compiled, literal = traces
@@ -78,7 +77,7 @@ def test_a_run_with_decaying_beta1_never_counts_as_repeating(kind: str) -> None:
 
 def test_arithmetic_is_in_the_requested_dtype() -> None:
     xs = {
-        dtype: make("compiled", "adam", Online(), Constant(0.01), dtype=dtype).advance(500, 1).lanes(0).x
+        dtype: make("compiled", "adam", Online(), Constant(0.01), dtype=dtype).advance(500, 1).runs(0).x
         for dtype in ("float32", "float64")
     }
     assert np.array_equal(xs["float32"], xs["float32"].astype(np.float32))
@@ -97,7 +96,7 @@ def test_subnormal_numbers_are_kept_if_eps_is_0() -> None:
 def test_an_iterate_that_converges_to_0_is_never_subnormal() -> None:
     """After the loop, the thread computes with subnormal numbers again."""
     engine = make("compiled", "adam", ShiRealizable(), Constant(0.1), betas=(0.0, 0.999), dtype="float32")
-    x, least = np.abs(engine.advance(100_000, 1).lanes(0).x), np.finfo("float32").smallest_normal
+    x, least = np.abs(engine.advance(100_000, 1).runs(0).x), np.finfo("float32").smallest_normal
     assert np.all((x == 0) | (x >= least))
     assert x[-1000:].max() < least * 1e6
     assert least * np.float32(0.5) > 0
@@ -116,11 +115,11 @@ def test_bits_do_not_depend_on_chunks_and_on_saving(
     kind: str, dtype: str, problem: Problem, schedule: Schedule, cuts: list[int], log_every: int
 ) -> None:
     whole = make(kind, "amsgrad", problem, schedule, dtype=dtype)
-    expected = whole.advance(400, log_every).lanes(0)
+    expected = whole.advance(400, log_every).runs(0)
     pieces = []
     engine = make(kind, "amsgrad", problem, schedule, dtype=dtype)
     for cut in [*sorted(cuts), 400]:
-        pieces.append(engine.advance(cut, log_every).lanes(0))
+        pieces.append(engine.advance(cut, log_every).runs(0))
         saved = engine.save()
         engine = make(kind, "amsgrad", problem, schedule, dtype=dtype)
         engine.load(saved)
@@ -147,13 +146,13 @@ def test_an_imported_optimizer_continues_from_a_saved_state(path: str, kind: str
         (trial,) = load_experiment(optimizers=[path], dtype=dtype, engine=kind).trials()
         return build(trial)
 
-    expected = fresh().advance(300, 1).lanes(0)
+    expected = fresh().advance(300, 1).runs(0)
     assert expected.x[-1] != 0
     first, second = fresh(), fresh()
-    head = first.advance(7, 1).lanes(0)
+    head = first.advance(7, 1).runs(0)
     second.load(first.save())
     assert second.states == first.states  # otherwise a resumed run would be found to repeat itself at another step
-    tail = second.advance(300, 1).lanes(0)
+    tail = second.advance(300, 1).runs(0)
     for name, column in expected.columns.items():
         assert np.concatenate([head.columns[name], tail.columns[name]]).tobytes() == column.tobytes()
 
@@ -178,13 +177,13 @@ def test_an_invalid_saved_state_is_rejected(kind: str, damage: bytes) -> None:
 def test_the_compiled_engine_stops_when_x_is_not_finite() -> None:
     problem = Online(steep=4.0, shallow=0.0, period=4, phase=2)
     engine = make("compiled", "adam", problem, Constant(0.01), betas=(0.0, 0.0), eps=0.0)
-    trace = engine.advance(100, 1).lanes(0)
+    trace = engine.advance(100, 1).runs(0)
     assert engine.failure == "x became nan at step 0"
     assert (engine.step, trace.step.tolist()) == (1, [0])
     later = make(
         "compiled", "adam", Online(steep=4, shallow=0, period=4, phase=0), Constant(0.01), betas=(0.0, 0.0), eps=0.0
     )
-    assert np.isfinite(later.advance(100, 1).lanes(0).x).all()
+    assert np.isfinite(later.advance(100, 1).runs(0).x).all()
     assert later.failure == "x became nan at step 1"
 
 
@@ -194,7 +193,7 @@ def test_the_compiled_engine_stops_when_x_is_not_finite() -> None:
 )
 def test_the_torch_engine_stops_when_the_optimizer_fails(raises: bool, points: int, failure: str) -> None:
     engine = literal("tests.optimizers.Faulty", Online(), Constant(0.01), "float32", raises=raises)
-    trace = engine.advance(100, 1).lanes(0)
+    trace = engine.advance(100, 1).runs(0)
     assert engine.failure == failure
     assert len(trace) == points
     assert np.isfinite(trace.x).all()
@@ -204,4 +203,4 @@ def test_torchs_adam_equals_ours() -> None:
     """torch.optim.Adam has the iterates of `adam` with the textbook bias correction."""
     theirs = make("torch", "torch.optim.Adam", Online(), Constant(0.01))
     ours = make("compiled", "adam", Online(), Constant(0.01), optimized_update=False)
-    np.testing.assert_allclose(theirs.advance(2000, 1).lanes(0).x, ours.advance(2000, 1).lanes(0).x, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(theirs.advance(2000, 1).runs(0).x, ours.advance(2000, 1).runs(0).x, rtol=0, atol=1e-12)

@@ -157,7 +157,7 @@ def test_the_reference_experiment_with_decaying_step_sizes() -> None:
 def test_the_mean_iterate_is_over_every_step_of_the_last_tenth() -> None:
     for steps in (1, 9, 95, 1000, 200_001):
         engine = compiled("adam", Online(), InverseSquareRoot(1.0))
-        every = compiled("adam", Online(), InverseSquareRoot(1.0)).advance(steps, 1).lanes(0)
+        every = compiled("adam", Online(), InverseSquareRoot(1.0)).advance(steps, 1).runs(0)
         _, result = go(engine, steps, log_every=steps)
         assert result.mean_x == pytest.approx(np.mean(every.x[-max(1, steps // 10) :]), abs=1e-7)
         assert result.total_regret == pytest.approx(every.loss.sum(), rel=1e-12)
@@ -226,7 +226,7 @@ def test_the_limit_of_a_repeating_run_is_the_mean_loss_of_its_cycle(optimizer: s
     assert result.cycle_steps is not None
     assert (result.regret_trend, result.evidence) == (trend, "proof")
     assert result.cycle_start + result.cycle_steps < result.steps_simulated
-    every = compiled(optimizer, problem, Constant(lr)).advance(result.cycle_start + 3 * result.cycle_steps, 1).lanes(0)
+    every = compiled(optimizer, problem, Constant(lr)).advance(result.cycle_start + 3 * result.cycle_steps, 1).runs(0)
     first, second, third = (
         every.rows(slice(result.cycle_start + cycle * result.cycle_steps, None)).rows(slice(result.cycle_steps))
         for cycle in range(3)
@@ -242,7 +242,7 @@ def test_the_limit_of_a_repeating_run_is_the_mean_loss_of_its_cycle(optimizer: s
 def test_a_cycle_of_several_periods_is_the_shortest_one() -> None:
     problem = Cycle(slopes=(1.0, -2.0, 3.0))
     _, result = go(compiled("sgd", problem, Constant(0.3)), 10**6)
-    every = compiled("sgd", problem, Constant(0.3)).advance(10_000, 1).lanes(0)
+    every = compiled("sgd", problem, Constant(0.3)).advance(10_000, 1).runs(0)
     assert result.cycle_steps is not None
     x = every.x[2000:]
     lengths = [steps for steps in range(3, 1000, 3) if np.array_equal(x[steps:], x[:-steps])]

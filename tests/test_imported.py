@@ -37,7 +37,7 @@ STEPS = 150
 
 def iterates(path: str, problem: Problem | None = None, **arguments: Any) -> list[float]:
     engine = literal(path, problem or Online(), InverseSquareRoot(0.1), **arguments)
-    trace = engine.advance(STEPS, 1).lanes(0)
+    trace = engine.advance(STEPS, 1).runs(0)
     assert engine.failure is None
     return [float(x) for x in trace.x]
 
@@ -230,8 +230,8 @@ def test_options_of_a_function_are_set_by_name(in_process: CommandLine) -> None:
 
 
 def test_a_matrix_shaped_optimizer_is_attacked() -> None:
-    lanes = target("torch.optim.Muon").make_batch([(3, -1), (-1, -1, 3)], np.ones(2))
-    moves, _ = lanes.advance(60, np.zeros(2, np.int64), np.full(2, 60))
+    batch = target("torch.optim.Muon").make_batch([(3, -1), (-1, -1, 3)], np.ones(2))
+    moves, _ = batch.advance(60, np.zeros(2, np.int64), np.full(2, 60))
     assert np.isfinite(moves).all()
     assert np.abs(moves).min() > 0
 

@@ -34,7 +34,7 @@ def test_the_machine_checked_theorem_1_holds_at_every_step(schedule: str) -> Non
     """C = 3, β2 = 1/100, α = ½, from x = 1: x is 1 again every third step, and R(T) ≥ 2T/3 for every T."""
     adam = {"name": "adam", "lr": 0.5, "beta1": 0, "beta2": 0.01, "eps": 0, "options": PAPER}
     trial = as_trial({"name": "shi-boundary", "C": 3}, adam, 20_000, schedule=schedule, fast_forward=False)
-    trace = build(trial).advance(trial.steps, 1).lanes(0)
+    trace = build(trial).advance(trial.steps, 1).runs(0)
     assert np.all(trace.x[::3] == 1)
     assert np.all(trace.regret >= 2 / 3)
 
@@ -94,7 +94,7 @@ def test_adabelief_without_momentum_is_gradient_descent() -> None:
     eps, beta2 = 1e-4, 0.99
     adabelief = {"name": "adabelief", "lr": 0.01, "beta1": 0, "beta2": beta2, "eps": eps}
     sgd = {"name": "sgd", "lr": 0.01 / ((eps / (1 - beta2)) ** 0.5 + eps)}
-    one, other = (build(as_trial("online", entry, 1000)).advance(1000, 1).lanes(0).x for entry in (adabelief, sgd))
+    one, other = (build(as_trial("online", entry, 1000)).advance(1000, 1).runs(0).x for entry in (adabelief, sgd))
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-9)
 
 
@@ -162,7 +162,7 @@ def test_the_2_cycle_exists_for_all_settings(beta1: float, beta2: float, eps: fl
 def test_the_2_cycle_does_not_attract_at_the_usual_beta1(beta2: float) -> None:
     adam = {"name": "adam", "lr": ALPHA, "beta1": 0.9, "beta2": beta2, "options": PAPER}
     trial = as_trial({"name": "bock-weiss", "start_at": half_width(0.9)}, adam, 100_000)
-    last = np.abs(build(trial).advance(trial.steps, 1).lanes(0).x[-1000:])
+    last = np.abs(build(trial).advance(trial.steps, 1).runs(0).x[-1000:])
     assert last.max() > 1.5 * half_width(0.9)
 
 
@@ -180,7 +180,7 @@ def test_the_average_regrets_of_the_reproduction_of_adashift(
     """Its AdaShift starts m_t at 0 and not with the first n gradients, so that the third digit differs."""
     entry = {"name": optimizer, "lr": 1.0, "eps": 0, "options": options}
     trial = as_trial({"name": "online", "phase": 0}, entry, 250_000, schedule="inv-sqrt")
-    regrets = build(trial).advance(trial.steps, 50_000).lanes(0).regret[[0, 1, 4]]
+    regrets = build(trial).advance(trial.steps, 50_000).runs(0).regret[[0, 1, 4]]
     assert regrets == pytest.approx(published, rel=1.3e-3 if optimizer != "adashift" else 6e-3)
 
 

@@ -120,11 +120,11 @@ def test_a_wrong_program_is_detected_and_the_run_continues_in_torch() -> None:
 
 def test_a_saved_run_continues_with_the_same_bits() -> None:
     trial = trial_of("torch.optim.Adafactor")
-    expected = build(trial).advance(3000, 1).lanes(0)
+    expected = build(trial).advance(3000, 1).runs(0)
     first, second = build(trial), build(trial)
-    head = first.advance(1700, 1).lanes(0)
+    head = first.advance(1700, 1).runs(0)
     second.load(first.save())
-    assert same(Trace.concatenate([head, second.advance(3000, 1).lanes(0)]), expected)
+    assert same(Trace.concatenate([head, second.advance(3000, 1).runs(0)]), expected)
 
 
 def test_the_sign_of_zero_does_not_depend_on_where_a_run_is_cut() -> None:

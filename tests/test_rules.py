@@ -30,7 +30,7 @@ def assert_the_compiled_loop_is_the_rule(trial: Trial) -> None:
     steps = list(in_python(trial, STEPS, dtype))
     xs, states = [dtype(trial.problem.start), *(step.x for step in steps)], [step.state for step in steps]
     engine = build(trial)
-    trace = engine.advance(STEPS, 1).lanes(0)
+    trace = engine.advance(STEPS, 1).runs(0)
     finite = len(trace)  # if the run diverges, the number of steps before x overflows
     assert trace.x.astype(dtype).tobytes() == np.array(xs[:finite], dtype).tobytes()
     if finite < STEPS:
@@ -90,8 +90,8 @@ def test_coefficients_no_longer_change_once_the_carry_is_0(optimizer: str, varia
 @every_optimizer
 def test_the_torch_class_is_elementwise_and_follows_the_compiled_loop(optimizer: str, variant: dict[str, Any]) -> None:
     trial = make_trial(optimizer, CYCLE, Constant(0.01), dtype="float64", eps=1e-8, steps=STEPS, **variant)
-    compiled = build(trial).advance(STEPS, 1).lanes(0)
-    literal = build(trial.on_engine("torch")).advance(STEPS, 1).lanes(0)
+    compiled = build(trial).advance(STEPS, 1).runs(0)
+    literal = build(trial.on_engine("torch")).advance(STEPS, 1).runs(0)
     np.testing.assert_allclose(literal.x, compiled.x, rtol=0, atol=1e-12)
     kind: Any = import_optimizer(OPTIMIZERS[optimizer].path).maker
     generator = torch.Generator().manual_seed(1)

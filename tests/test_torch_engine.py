@@ -42,7 +42,7 @@ def engine(path: str, problem: Problem, dtype: str) -> Batch:
 
 
 def outcome(engine: Batch, steps: int = 150) -> list[Any]:
-    columns = engine.advance(steps, 1).lanes(0).columns.values()
+    columns = engine.advance(steps, 1).runs(0).columns.values()
     numbers = (engine.step, engine.failure, repr((engine.x, engine.totals.tolist())))
     return [*(column.tobytes() for column in columns), *numbers]
 
@@ -87,7 +87,7 @@ def test_an_optimizer_with_hooks_is_stepped_with_backward(path: str, monkeypatch
 def test_a_users_wrapper_around_a_step_is_not_bypassed() -> None:
     flat = Online(steep=1.0, shallow=-1.0, period=3, phase=1)
     once, twice = (
-        engine(path, flat, "float64").advance(2, 1).lanes(0) for path in ("torch.optim.SGD", "tests.optimizers.Wrapped")
+        engine(path, flat, "float64").advance(2, 1).runs(0) for path in ("torch.optim.SGD", "tests.optimizers.Wrapped")
     )
     assert (once.x[1], twice.x[1]) == (0.1, 0.2)
 
@@ -117,7 +117,7 @@ def by_hand(make: Callable[[Any], torch.optim.Optimizer], problem: Problem, dtyp
 @pytest.mark.parametrize("name", ["Adam", "NAdam", "SGD", "RMSprop"])
 def test_the_engine_equals_a_plain_loop_in_half_precision(name: str, problem: Problem, dtype: str) -> None:
     engine = literal(f"torch.optim.{name}", problem, InverseSquareRoot(0.1), dtype)
-    trace = engine.advance(STEPS, 1).lanes(0)
+    trace = engine.advance(STEPS, 1).runs(0)
     assert engine.failure is None
     assert trace.x.tolist() == by_hand(lambda params: getattr(torch.optim, name)(params, lr=0.1), problem, dtype, STEPS)
     assert len(set(trace.x.tolist())) > 20

@@ -106,7 +106,7 @@ def drive(
         RunFailed: the optimizer failed; every point before the failure has been yielded.
     """
     for chunk in _chunks(batch, steps, log_every, fast_forward, reference):
-        trace = chunk.trace.lanes(0) if len(batch) == 1 else _mean(chunk.trace)
+        trace = chunk.trace.runs(0) if len(batch) == 1 else _mean(chunk.trace)
         lost = np.flatnonzero(~np.isfinite(trace.loss + trace.regret))
         if len(lost):
             trace = trace.rows(slice(int(lost[0])))
@@ -128,7 +128,7 @@ def drive_batch(trials: Sequence[Trial]) -> Iterator[Finished | None]:
         ending = np.flatnonzero(chunk.lost | chunk.failed | (chunk.step == lead.steps))
         if len(ending):
             gone = chunk.runs[ending]
-            own = [points.lanes(np.searchsorted(who, gone)) for who, points in logged if gone[0] in who]
+            own = [points.runs(np.searchsorted(who, gone)) for who, points in logged if gone[0] in who]
             logged = [(who, points) for who, points in logged if not np.array_equal(who, gone)]
             history = Trace.concatenate(own)
             for position, (run, at) in enumerate(zip(gone.tolist(), ending.tolist(), strict=True)):
@@ -138,7 +138,7 @@ def drive_batch(trials: Sequence[Trial]) -> Iterator[Finished | None]:
                 elif chunk.failed[at]:
                     became = f"x became {chunk.xs[at]}, R(T) {chunk.totals[0, at]}"
                     last = RunFailed(f"{became} by step {chunk.step - 1}")
-                yield run, history.lanes(position), last
+                yield run, history.runs(position), last
         yield None
 
 
@@ -242,10 +242,10 @@ def _extrapolate(
     standing: Chunk, cycle: Trace, chosen: NDArray[np.int64], plan: _Plan, steps_simulated: int
 ) -> Iterator[Chunk]:
     """Derive the rest of the chosen runs, which repeat ``cycle``, a trace of every step, from ``standing`` on."""
-    start, totals, cycle = standing.step, standing.totals[:, chosen], cycle.lanes(chosen)
+    start, totals, cycle = standing.step, standing.totals[:, chosen], cycle.runs(chosen)
     tail, length = max(start, plan.tail), len(cycle)
     found = [
-        Cycle(start - plan.cycle, _shortest(cycle.lanes(run), plan.period), math.fsum(losses) / length)
+        Cycle(start - plan.cycle, _shortest(cycle.runs(run), plan.period), math.fsum(losses) / length)
         for run, losses in enumerate(cycle.loss.T.tolist())
     ]
     before = np.zeros((1, len(chosen)))  # sums over the first 0, 1, …, length steps of a cycle

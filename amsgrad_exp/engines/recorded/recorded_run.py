@@ -104,7 +104,7 @@ class RecordedBatch(CompiledBatch):
         kept = super().keep(runs)
         kept._programs = [self._programs[run] for run in runs]
         kept._lost = self._lost[runs]
-        kept._head = None if self._head is None else self._head.lanes(runs)
+        kept._head = None if self._head is None else self._head.runs(runs)
         kept._literal = [self._literal[run] for run in runs] if self._literal else ()
         return kept
 
