@@ -12,9 +12,11 @@ from amsgrad_exp.problems import PROBLEMS
 from amsgrad_exp.rules import OPTIMIZERS, hyper_of, rule_of
 from amsgrad_exp.rules.claims import Kind
 from amsgrad_exp.spec.gauntlet import Gauntlet, read_plan, row
+from amsgrad_exp.sweeps import sweeping
 from amsgrad_exp.sweeps.against_theory import Cell
 from amsgrad_exp.sweeps.compute import blocks, run_block
 from amsgrad_exp.sweeps.store import packed, results_of
+from amsgrad_exp.sweeps.workers import workers
 from amsgrad_exp.verdict import Trend, Verdict
 from tests.conftest import CommandLine
 from tests.sweeping import curves, resumed, rows, swept
@@ -145,7 +147,8 @@ def test_cells_of_a_users_class_that_fails_say_why(in_process: CommandLine, tmp_
 def test_a_resumed_gauntlet_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     gauntlet = Gauntlet.of(**SMALL, optimizers=["adam", "sgd"])
     whole = swept(gauntlet, tmp_path / "whole").directory
-    parts = swept(gauntlet, tmp_path / "parts", Watched(2))
+    with workers(1) as executor:
+        parts = sweeping.sweep(gauntlet, tmp_path / "parts", executor, Watched(1))
     assert not parts.complete
     assert resumed(parts.directory).complete
     assert rows(parts.directory) == rows(whole)
