@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound="BaseModel")
 
 MUST = {
+    "bool_": "must be true or false",
     "int_": "must be a whole number",
     "float_": "must be a number",
     "too_short": "must have at least one entry",
