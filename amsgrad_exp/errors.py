@@ -90,12 +90,12 @@ def validated(model: type[Model], data: Any, prefix: str = "") -> Model:
 def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
     """A validation error's first problem as one line that names the field and the value."""
     first = error.errors(include_url=False)[0]
-    names = (str(part) for part in (prefix, *first["loc"]) if part != "")
+    names = [str(part) for part in (prefix, *first["loc"]) if part != ""]
     field = ".".join(name if name.isprintable() else short(name) for name in names)
     if first["type"] == "extra_forbidden":
         return f"{field}: unknown key, {nearest(str(first['loc'][-1]), model.model_fields)}"
     if first["type"] == "missing":
-        return f"{field} is missing, and has no default"
+        return f"{field} is missing" + (f": give it with --set {names[-1]}=…" if prefix == "problem" else "")
     return f"{field}: {complaint(first)}" if field else complaint(first)
 
 

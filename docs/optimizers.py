@@ -40,12 +40,13 @@ Every class of this package takes these arguments, for all parameters or for one
   `WeightDecay(0.01, absolute=True)` shrinks the parameter by λ·θ whatever α is; the group's `absolute_weight_decay`
   is then true.
 - **State.** A parameter's state and its group hold tensors, numbers, strings and flags, so plain `torch.load` reads a
-  checkpoint where this package is not installed. `load_state_dict` also takes what versions 0.1.0 and 0.2.0 saved. It
-  rejects a state that does not fit with a `ValueError`, and nothing has changed then.
+  checkpoint where this package is not installed. `load_state_dict` also takes what versions 0.1.0 and 0.2.0 saved. If
+  a state does not fit, it raises a `ValueError` and changes nothing.
 - **torch.optim.** `Adam` and `AMSGrad` exchange states with torch.optim's `Adam` and `AdamW`, `NAdam` with its `NAdam`.
   A group from torch.optim has no `optimized_update`, so it becomes `False`: ε is then added where
-  torch.optim adds it. For an exchange in the other direction, create the optimizer with `optimized_update=False`.
-- **eps** of `Adam` and `AMSGrad` is 1e-16, as in the reference experiment, where torch.optim has 1e-8.
+  torch.optim adds it. For the same updates in the other direction, create the optimizer with
+  `optimized_update=False`.
+- **eps** of `Adam` and `AMSGrad` is 1e-16, as in the reference experiment; torch.optim's is 1e-8.
 - **Half precision.** Parameters in float16 or bfloat16 are updated in float32, and their state is float32.
 - **torch.compile** does not compile `step`, which runs eagerly.
 - Sparse gradients and complex parameters are rejected.

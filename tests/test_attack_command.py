@@ -103,7 +103,7 @@ def test_settings_of_the_optimizer_are_used(in_process: CommandLine) -> None:
         (["--optimizer", "tests.optimizers.Global"], 2, "keeps something outside its own state"),
         (["--optimizer", "tests.optimizers.NeverFinite"], 1, "x became infinite or NaN by step"),
         (["--optimizer", "tests.optimizers.RaisesLater"], 1, "raised ZeroDivisionError at step 7: by zero"),
-        (["--optimizer", "adam", "--expect", "falls"], 2, "--expect takes survives"),
+        (["--optimizer", "adam", "--expect", "falls"], 2, "must be 'survives', not 'falls'"),
         (["--optimizer", "adam", "--option", "nesterov=true"], 2, "nesterov"),
         (["--optimizer", "adam", "--beta2", "2"], 2, "beta2: must be less than 1"),
         (["--optimizer", "adam", "--seconds", "0"], 2, "--seconds"),

@@ -272,5 +272,7 @@ def test_verify_says_what_has_changed_since_the_run(changeable: runs.Run, monkey
         ("git commit", then.git_commit or "none", "4f2a-dirty"),
     ]
     said = words.verified(verification)
-    assert said.startswith("identical: all 50 logged points, computed again on the compiled engine; code was ")
+    assert said.startswith(
+        "identical: all 50 logged points, computed again on the compiled engine; changed since then: code was "
+    )
     assert said.endswith(", is 4f2a-dirty")

@@ -22,7 +22,7 @@ COLOURS = {"matches": "green", "departs": "yellow"}
 
 def _survives(expect: str | None) -> str | None:
     if expect not in (None, SURVIVES):
-        raise typer.BadParameter(f"--expect takes {SURVIVES}, not {expect!r}")
+        raise typer.BadParameter(f"must be {SURVIVES!r}, not {expect!r}")
     return expect
 
 
@@ -52,7 +52,7 @@ def attack(
         typer.Option(
             metavar=SURVIVES,
             callback=_survives,
-            help="Exit with status 3 unless the search is finished and found no counterexample, not even a suspect.",
+            help="Exit with status 3 unless the search finished without any counterexample, even an unconfirmed one.",
         ),
     ] = None,
     no_figure: options.NoFigure = False,

@@ -75,7 +75,7 @@ Searched = Annotated[
     Path | None,
     typer.Option(
         "--out",
-        help="Directory of the records: the --out of the command that wrote them. Default: where it writes them.",
+        help="Directory of the records: the --out of the command that wrote them. Default: that command's default.",
     ),
 ]
 Reference = Annotated[
@@ -101,8 +101,7 @@ Bound = Annotated[
     bool,
     typer.Option(
         "--bound",
-        help="Also compute an upper bound on the regret from the run's own steps, and how fast each of its terms "
-        "grows.",
+        help="Also compute an upper bound on the regret from the run's own steps, and the growth of the bound's terms.",
     ),
 ]
 Engine = Annotated[

@@ -113,7 +113,7 @@ def gauntlet(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Run many optimizers on all problems and compare where each settles with what its paper claims.
+    """Run many optimizers on all problems and compare the results with what their papers claim.
 
     A cell is one optimizer on one problem, with one schedule and one choice of settings.
     """

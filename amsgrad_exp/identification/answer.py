@@ -271,7 +271,8 @@ class Answer:
             departure = "this departure" if len(self.departures) == 1 else "these departures"
             facts["difference"] = f"with {departure}, at most {self.rest:.0e} over {over}"
         if missing := [name for name in self.steps if name not in self.run]:
-            facts["not run"] = ", ".join(missing)
+            names = ", ".join(f'"{name}"' for name in missing)
+            facts["not run"] = f"{'probe' if len(missing) == 1 else 'probes'} {names}"
         if self.assumed:
             said = ", ".join(f"{SYMBOLS.get(name, name)} = {value:g}" for name, value in self.assumed.items())
             facts["assumed"] = f"{said}, which its constructor does not take"

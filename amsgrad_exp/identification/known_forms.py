@@ -148,7 +148,7 @@ SENTENCES = {
     "v_not_corrected": "the bias of the second moment is not corrected",
     "corrected_twice": "a bias is corrected twice",
     "count_late": "steps are counted from 0: t − 1 stands in place of t",
-    "count_early": "a step is counted too many: t + 1 stands in place of t",
+    "count_early": "one step too many is counted: t + 1 stands in place of t",
     "max_not_kept": "the maximum of v is not kept from step to step",
     "max_of_corrected": "the maximum is of v after its bias is corrected",
     "max_of_uncorrected": "the maximum is of v before its bias is corrected",

@@ -206,7 +206,8 @@ def _term(average: float, growth: float | None) -> Text:
 def boundary(problem: str, optimizer: str, beta1: float, regions: Sequence[tuple[float, float, str]]) -> None:
     """Print the intervals of β2 and where the iterates go in each."""
     out.print(f"{optimizer} on {problem}, beta1 = {beta1:g}, small constant step size:")
+    if len(regions) == 1:
+        out.print(Text.assemble("  every beta2  goes to the ", coloured((Verdict(regions[0][2]),))))
+        return
     for low, high, end in regions:
         out.print(Text.assemble(f"  {low:.8g} < beta2 < {high:.8g}  goes to the ", coloured((Verdict(end),))))
-    if len(regions) == 1:
-        out.print("  for every beta2")

@@ -85,6 +85,8 @@ def _where(problem: Problem, iterate: Verdict) -> str:
 
 def _predicted(trial: Trial) -> str:
     """The limit that the drift predicts, or why it predicts none."""
+    if trial.optimizer.name not in OPTIMIZERS:
+        return "unknown for imported optimizers"
     try:
         return f"R(T)/T tends to {limit(trial):.6g} as step sizes go to 0 (α/√t, or a small constant)"
     except NoSteadyState as error:
@@ -153,8 +155,11 @@ def bound(bounds: Bounds) -> dict[str, str]:
 def verified(verification: Verification) -> str:
     """One line that compares a run with its repetition."""
     largest = ", ".join(f"{column} {difference:.3g}" for column, difference in verification.differences.items())
-    changed = "".join(f"; {what} was {then}, is {now}" for what, then, now in verification.changed)
+    changed = "; ".join(f"{what} was {then}, is {now}" for what, then, now in verification.changed)
+    changed = changed and f"; changed since then: {changed}"
     again = f"all {verification.points:,} logged points, computed again on the {verification.engine} engine"
+    if verification.first_step is not None and not any(verification.differences.values()):
+        return f"different from step {verification.first_step} on: trace.csv has points at other steps{changed}"
     if verification.first_step is not None:
         return f"different from step {verification.first_step} on: largest differences {largest}{changed}"
     if verification.tolerance == 0:

@@ -67,7 +67,7 @@ ADABOUND = Optimizer(
     claim=Claim(
         Kind.REGRET,
         "Luo et al. 2019, Theorem 4",
-        "a decaying β1 (here β1 = 0)",
+        "a decaying β1 (in the gauntlet: β1 = 0)",
         no_momentum,
         refuted="Savarese 2019 (arXiv 1908.04457), Corollary 1, who corrects it",
     ),
@@ -86,7 +86,7 @@ AMSBOUND = Optimizer(
     ),
     remarks=("What is said of AdaBound holds here. pytorch_optimizer has it as `ams_bound` of AdaBound.",),
     source="Luo et al. 2019, as released",
-    claim=Claim(Kind.REGRET, "Luo et al. 2019", "a decaying β1 (here β1 = 0)", no_momentum),
+    claim=Claim(Kind.REGRET, "Luo et al. 2019", "a decaying β1 (in the gauntlet: β1 = 0)", no_momentum),
     rule=bounded(amsbound_update),
     options=AdaBoundOptions,
     grows=lambda options: {"final_lr": 1.0},

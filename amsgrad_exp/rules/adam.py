@@ -75,7 +75,7 @@ ADAM = Optimizer(
     claim=Claim(
         Kind.REGRET,
         "Kingma and Ba 2015, Theorem 4.1",
-        "β1²/√β2 < 1 and a decaying β1 (here β1 = 0)",
+        "β1²/√β2 < 1 and a decaying β1 (in the gauntlet: β1 = 0)",
         lambda settings: not settings.beta1 and bool(settings.beta2),  # 0²/√0 is undefined
         refuted="Reddi, Kale and Kumar 2018, Theorems 1 to 3",
     ),

@@ -147,7 +147,7 @@ NOSADAM = Optimizer(
     claim=Claim(
         Kind.REGRET,
         "Huang, Wang and Dong 2019, Theorem 1",
-        "a decaying β1 (here β1 = 0), b_k = k^−γ with γ ≥ 0",
+        "a decaying β1 (in the gauntlet: β1 = 0), b_k = k^−γ with γ ≥ 0",
         no_momentum,
     ),
     defaults={"lr": 1e-3, "beta1": 0.9, "eps": 1e-8},
