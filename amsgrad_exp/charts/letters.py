@@ -29,9 +29,7 @@ class Mark:
 
 CONVERGES = Mark("O", "the iterates settle at the optimum, and the average regret vanishes", "green", "#009E73")
 CIRCLES = Mark("o", "the iterates settle at the optimum, the average regret does not vanish (yet)", "cyan", "#56B4E9")
-BETWEEN = Mark(
-    "-", "the iterates are between optimum and worst point, or still on their way", "yellow", "#F0E442"
-)
+BETWEEN = Mark("-", "the iterates are between optimum and worst point, or still on their way", "yellow", "#F0E442")
 FAILS = Mark("X", "the iterates settle at the worst point, or move away", "red", "#D55E00")
 FAILED = Mark("?", "the run failed, for example because x overflows", "magenta", "#BBBBBB")
 PROVED = "underlined: proved, because the run repeats itself, so its limit is exact"
