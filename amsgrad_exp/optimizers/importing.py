@@ -169,8 +169,9 @@ def import_optimizer(path: str) -> Imported:
     try:
         found = _found(path)
     except (Exception, SystemExit) as error:  # importing a module may raise anything
-        known = dir(error.obj) if isinstance(error, AttributeError) else []
-        close = difflib.get_close_matches(path.rpartition(".")[2], known, 1)
+        name = path.rpartition(".")[2]
+        known = dir(error.obj) if isinstance(error, AttributeError) and error.name == name else []
+        close = difflib.get_close_matches(name, known, 1)
         hint = f", did you mean {close[0]}?" if close else ""
         raise ValueError(f"optimizer {path} cannot be imported: {said(error)}{hint}") from error
     if path in _RESOLVED and _RESOLVED[path].maker is found:

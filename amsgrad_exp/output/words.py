@@ -48,7 +48,7 @@ def verdict(run: Run) -> dict[str, Said]:
         explained += f"; {result.undecided_because(problem, schedule_of(run.trial))}"
     elif not proof:
         vanishing = f"; below {FLAT:g} counts as vanishing"
-    cycle = "unknown: the run did not repeat itself"
+    cycle = "unknown: no repetition of the run was found"
     if result.limit_regret is not None:
         every = "step" if result.cycle_steps == 1 else f"{result.cycle_steps:,} steps"
         repeats = f"the run repeats every {every} from step {result.cycle_start:,} on, bit for bit"
